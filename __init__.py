@@ -1,0 +1,41 @@
+"""tutelage: distil a large language model into a small trainable one by active learning.
+
+Public names load on first use, so that importing the package costs milliseconds.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tutelage.graph.build import build_graph as build_graph
+    from tutelage.graph.config import Task as Task
+    from tutelage.graph.config import load_task as load_task
+    from tutelage.graph.run import resume as resume
+    from tutelage.graph.run import run as run
+    from tutelage.graph.strategies import STRATEGIES as STRATEGIES
+    from tutelage.graph.strategies import Strategy as Strategy
+    from tutelage.student.errors import InputError as InputError
+    from tutelage.student.model import Student as Student
+    from tutelage.student.model import load_student as load_student
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "build_graph": "tutelage.graph.build",
+    "Task": "tutelage.graph.config",
+    "load_task": "tutelage.graph.config",
+    "run": "tutelage.graph.run",
+    "resume": "tutelage.graph.run",
+    "STRATEGIES": "tutelage.graph.strategies",
+    "Strategy": "tutelage.graph.strategies",
+    "InputError": "tutelage.student.errors",
+    "Student": "tutelage.student.model",
+    "load_student": "tutelage.student.model",
+}
+__all__ = [*_HOME, "__version__"]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'tutelage' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)

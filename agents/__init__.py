@@ -1,0 +1,1 @@
+"""The teacher and the four agents that ask it: analyst, generator, labeler, critic."""

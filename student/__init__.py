@@ -1,0 +1,1 @@
+"""The student and everything it is measured and fed by: rows, exam, corpus, encoder, training."""
