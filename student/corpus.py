@@ -1,0 +1,188 @@
+"""The corpus: every sample of a run in Chroma, kept or refused, each with the reason."""
+
+import json
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, NotRequired, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tutelage.student.encoder import Encoder
+from tutelage.student.errors import InputError
+from tutelage.student.rows import Row, content_id
+
+Status = Literal["draft", "kept", "duplicate", "leak", "sure", "refused", "unlabelled"]
+
+
+class Sample(TypedDict):
+    """One generated text from its order to its end; what is not known yet is absent.
+
+    `requested` is the label it was written for, `label` the one it was given blind. `written_by`,
+    `labelled_by` and `judged_by` are ids of teacher calls in trace.jsonl.
+    """
+
+    id: str
+    text: str
+    round: int
+    attempt: int
+    place: int
+    kind: str
+    requested: str
+    weakness: str
+    written_by: str
+    status: Status
+    label: NotRequired[str]
+    confidence: NotRequired[float]
+    confidence_source: NotRequired[str]
+    labelled_by: NotRequired[str]
+    verdict: NotRequired[str]
+    judged_by: NotRequired[str]
+    reason: NotRequired[str]
+    neighbour: NotRequired[str]
+    similarity: NotRequired[float]
+
+
+class Neighbour(NamedTuple):
+    """What a text is too close to: `source` is where it stands, similarity the cosine (1 = the same)."""
+
+    source: Literal["batch", "kept", "sealed"]
+    text: str
+    similarity: float
+
+
+class Corpus:
+    """Samples of one run. Sample ids are content hashes, so keeping the same text twice is one row.
+
+    Three Chroma collections: `drafts` holds every text ever written, under its place (round, attempt,
+    number), with its fate; `kept` what may be trained on, and the seeds; `sealed` the vectors of gate
+    and test texts, which are compared with and never read back.
+    """
+
+    def __init__(self, folder: Path, encoder: Encoder, *, threshold: float = 0.92):
+        self.folder, self.encoder, self.threshold = folder, encoder, threshold
+
+    def seal(self, texts: Sequence[str]) -> None:
+        """Add gate or test texts: nothing near them will be kept."""
+        self._upsert("sealed", [(content_id(text), text, {"n": 0}) for text in texts])
+
+    def plant(self, rows: Sequence[Row]) -> None:
+        """Add the user's own rows: nothing near them needs to be written again."""
+        self._upsert("kept", [(row["id"], row["text"], {"round": 0}) for row in rows])
+
+    def put(self, samples: Sequence[Sample]) -> None:
+        """Write drafts, or write them again with what has become of them."""
+        self._upsert(
+            "drafts",
+            [
+                (
+                    f"{s['round']:04d}-{s['attempt']:02d}-{s['place']:05d}",
+                    s["text"],
+                    {"round": s["round"], "status": s["status"], "sample": json.dumps(s)},
+                )
+                for s in samples
+            ],
+        )
+
+    def keep(self, samples: Sequence[Sample]) -> None:
+        """Add samples to what later ones are compared with."""
+        self._upsert("kept", [(s["id"], s["text"], {"round": s["round"]}) for s in samples])
+
+    def drafts(self, round: int | None = None, status: Status | None = None) -> list[Sample]:
+        """Samples in the order in which they were written, of one round or status or of all."""
+        asked = [{key: value} for key, value in (("round", round), ("status", status)) if value is not None]
+        where = {"$and": asked} if len(asked) > 1 else (asked[0] if asked else None)
+        found = self._collection("drafts").get(where=where, include=["metadatas"])
+        rows = sorted(zip(found["ids"], (meta["sample"] for meta in found["metadatas"]), strict=True))
+        return [json.loads(sample) for _, sample in rows]
+
+    def neighbours(self, texts: Sequence[str]) -> list[Neighbour | None]:
+        """For each text its nearest forbidden neighbour at or above the threshold, or None.
+
+        Compared with the texts before it in the list (unless those are forbidden themselves), with
+        everything kept, and with gate and test; an exact repetition up to case and punctuation counts
+        as similarity 1.
+        """
+        vectors, ids = self.encoder.encode(texts), [content_id(text) for text in texts]
+        stored = [self._nearest(name, vectors, ids) for name in ("sealed", "kept")]
+        inner = vectors @ vectors.T
+        result: list[Neighbour | None] = []
+        free: list[int] = []
+        for i in range(len(texts)):
+            found = [matches[i] for matches in stored]
+            if free:
+                same = [j for j in free if ids[j] == ids[i]]
+                j = same[0] if same else max(free, key=lambda j: inner[i, j])
+                found.append(Neighbour("batch", texts[j], 1.0 if same else float(inner[i, j])))
+            close = [n for n in found if n and n.similarity >= self.threshold]
+            result.append(max(close, key=lambda n: n.similarity) if close else None)
+            if not close:
+                free.append(i)
+        return result
+
+    def overlap(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Cosine of each text with its nearest gate or test text, shape (n,); -1 when none is sealed."""
+        ids = [content_id(text) for text in texts]
+        nearest = self._nearest("sealed", self.encoder.encode(texts), ids)
+        return np.array([n.similarity if n else -1.0 for n in nearest], np.float32)
+
+    def export(self, path: Path, write: Callable[[Path, str], None]) -> None:
+        """Write all samples as JSON Lines through `write(path, text)`."""
+        write(path, "".join(json.dumps(s, ensure_ascii=False) + "\n" for s in self.drafts()))
+
+    def _nearest(
+        self, name: Literal["sealed", "kept"], vectors: NDArray[np.float32], ids: Sequence[str]
+    ) -> list[Neighbour | None]:
+        collection = self._collection(name)
+        if not len(vectors) or collection.count() == 0:
+            return [None] * len(vectors)
+        exact = set(collection.get(ids=sorted(set(ids)), include=[])["ids"])
+        found = collection.query(query_embeddings=vectors, n_results=1, include=["documents", "distances"])
+        return [
+            Neighbour(name, documents[0], 1.0 if own in exact else 1 - float(distances[0]))
+            for own, documents, distances in zip(ids, found["documents"], found["distances"], strict=True)
+        ]
+
+    def _upsert(self, name: str, rows: Sequence[tuple[str, str, dict[str, Any]]]) -> None:
+        # `add` would silently keep the old row; Chroma refuses one id twice in a call.
+        distinct = list({row[0]: row for row in rows}.values())
+        step = self._client.get_max_batch_size()
+        for start in range(0, len(distinct), step):
+            part = distinct[start : start + step]
+            texts = [text for _, text, _ in part]
+            self._collection(name).upsert(
+                ids=[key for key, _, _ in part],
+                documents=texts,
+                metadatas=[meta for _, _, meta in part],
+                embeddings=self.encoder.encode(texts),
+            )
+
+    def _collection(self, name: str) -> Any:
+        return self._collections[name]
+
+    @cached_property
+    def _client(self) -> Any:
+        import chromadb
+
+        settings = chromadb.Settings(anonymized_telemetry=False)
+        return chromadb.PersistentClient(str(self.folder), settings=settings)
+
+    @cached_property
+    def _collections(self) -> dict[str, Any]:
+        made = {
+            name: self._client.get_or_create_collection(
+                name,
+                embedding_function=None,
+                metadata={"encoder": self.encoder.fingerprint},
+                configuration={"hnsw": {"space": "cosine", "ef_search": 100}},
+            )
+            for name in ("drafts", "kept", "sealed")
+        }
+        for collection in made.values():  # Chroma silently keeps the metadata of an old collection
+            if (got := collection.metadata["encoder"]) != self.encoder.fingerprint:
+                raise InputError(
+                    f"{self.folder} was written with encoder {got}, this is {self.encoder.fingerprint};"
+                    " use the same `encoder`, or a new run folder"
+                )
+        return made

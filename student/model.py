@@ -1,0 +1,157 @@
+"""The student: what it answers, and how it is saved and loaded."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tutelage.student.encoder import Encoder, device, load_pretrained
+from tutelage.student.errors import InputError
+
+Probabilities = NDArray[np.float32]
+_HEAD = "head.npz"
+
+
+class Student(Protocol):
+    """A trained classifier; `labels[j]` names column j of its probabilities."""
+
+    labels: list[str]
+
+    def probabilities(self, texts: Sequence[str]) -> Probabilities:
+        """Shape (len(texts), len(labels)); rows sum to 1."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write what `load_student` needs, as small as it can be."""
+        ...
+
+    def export(self, folder: Path) -> None:
+        """Write a folder that `transformers.pipeline("text-classification", folder)` loads."""
+        ...
+
+
+class FullStudent:
+    """A sequence classifier with every weight trained."""
+
+    def __init__(self, model: Any, tokenizer: Any, labels: Sequence[str], max_tokens: int):
+        self.model, self.tokenizer, self.max_tokens = model, tokenizer, max_tokens
+        self.labels = list(labels)
+
+    def probabilities(self, texts: Sequence[str]) -> Probabilities:
+        """Shape (len(texts), len(labels)); evaluated in length order, returned in the given one."""
+        import torch
+
+        self.model.eval()
+        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+        result = np.zeros((len(texts), len(self.labels)), np.float32)
+        with torch.inference_mode():
+            for start in range(0, len(order), 64):
+                part = order[start : start + 64]
+                batch = self.tokenizer(
+                    [texts[i] for i in part],
+                    padding=True,
+                    truncation=True,
+                    max_length=self.max_tokens,
+                    return_tensors="pt",
+                ).to(self.model.device)
+                result[part] = self.model(**batch).logits.float().softmax(-1).cpu().numpy()
+        return result
+
+    def save(self, folder: Path) -> None:
+        """`save_pretrained` of model and tokenizer."""
+        self.tokenizer.model_max_length = self.max_tokens
+        self.model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
+    export = save
+
+
+class HeadStudent:
+    """A linear classifier on the encoder's cached vectors; `weight` has shape (labels, dimensions)."""
+
+    def __init__(
+        self, encoder: Encoder, weight: NDArray[np.float32], bias: NDArray[np.float32], labels: Sequence[str]
+    ):
+        self.encoder, self.weight, self.bias, self.labels = encoder, weight, bias, list(labels)
+
+    def probabilities(self, texts: Sequence[str]) -> Probabilities:
+        """Shape (len(texts), len(labels))."""
+        logits = self.encoder.encode(texts) @ self.weight.T + self.bias
+        exp = np.exp(logits - logits.max(1, keepdims=True))
+        return (exp / exp.sum(1, keepdims=True)).astype(np.float32)  # type: ignore[no-any-return]
+
+    def save(self, folder: Path) -> None:
+        """The head alone: the encoder is named, not copied."""
+        folder.mkdir(parents=True, exist_ok=True)
+        np.savez(
+            folder / _HEAD,
+            weight=self.weight,
+            bias=self.bias,
+            about=json.dumps(
+                {"labels": self.labels, "encoder": self.encoder.name, "max_tokens": self.encoder.max_tokens}
+            ),
+        )
+
+    def export(self, folder: Path) -> None:
+        """The whole model; loads with `pipeline(…, trust_remote_code=True)` (see modeling_head.py)."""
+        import torch
+        from transformers import AutoModel, AutoTokenizer
+
+        from tutelage.student.modeling_head import HeadConfig, HeadModel
+
+        inner = load_pretrained(AutoModel, self.encoder.name)
+        names = dict(enumerate(self.labels))
+        config = HeadConfig(
+            encoder=inner.config.to_dict(),
+            num_labels=len(names),
+            id2label=names,
+            label2id={label: i for i, label in names.items()},
+        )
+        HeadConfig.register_for_auto_class()
+        HeadModel.register_for_auto_class("AutoModelForSequenceClassification")
+        model = HeadModel(config)
+        model.encoder.load_state_dict(inner.state_dict())
+        with torch.no_grad():
+            model.classifier.weight.copy_(torch.from_numpy(self.weight))
+            model.classifier.bias.copy_(torch.from_numpy(self.bias))
+        model.save_pretrained(folder)
+        tokenizer = load_pretrained(AutoTokenizer, self.encoder.name)
+        tokenizer.model_max_length = self.encoder.max_tokens
+        tokenizer.save_pretrained(folder)
+        self.save(folder)
+
+
+def load_student(folder: Path | str, *, encoder: Encoder | None = None, device_name: str = "auto") -> Student:
+    """Load a student that `save` or `export` wrote.
+
+    Args:
+        folder: the student's folder.
+        encoder: reused for a head student if it is the one the head was trained on.
+        device_name: `auto`, `cpu`, `cuda`, `mps`.
+
+    Raises:
+        InputError: the folder does not hold a student.
+    """
+    folder = Path(folder)
+    if (folder / _HEAD).exists():
+        return _load_head(folder, encoder, device_name)
+    if not (folder / "config.json").exists():
+        raise InputError(f"{folder} holds no student (no config.json); give a run folder or a saved model")
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    model = load_pretrained(AutoModelForSequenceClassification, str(folder)).to(device(device_name))
+    tokenizer = load_pretrained(AutoTokenizer, str(folder))
+    names = [model.config.id2label[i] for i in range(model.config.num_labels)]
+    return FullStudent(model, tokenizer, names, min(tokenizer.model_max_length, 512))
+
+
+def _load_head(folder: Path, encoder: Encoder | None, device_name: str) -> HeadStudent:
+    with np.load(folder / _HEAD) as stored:
+        about = json.loads(str(stored["about"]))
+        weight, bias = stored["weight"], stored["bias"]
+    if encoder is None or (encoder.name, encoder.max_tokens) != (about["encoder"], about["max_tokens"]):
+        encoder = Encoder(about["encoder"], max_tokens=about["max_tokens"], device=device_name)
+    return HeadStudent(encoder, weight, bias, about["labels"])

@@ -1,0 +1,174 @@
+"""Rows: what a text is called, when two are the same, and how files of them are read."""
+
+import csv
+import gzip
+import hashlib
+import io
+import json
+import re
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TypedDict
+
+from tutelage.student.errors import InputError
+
+LONGEST = 20_000  # characters; a longer text is a file pasted by mistake, and no student reads that far
+
+
+class Row(TypedDict):
+    """A text and its label; `id` is `content_id(text)`."""
+
+    id: str
+    text: str
+    label: str
+
+
+def normal(text: str) -> str:
+    """The form under which two texts count as the same: no case, punctuation or spacing.
+
+    Embeddings do not see to this: a capital and a final dot alone can move the cosine to 0.93.
+    """
+    return re.sub(r"[\W_]+", " ", text.casefold()).strip() or text.strip()
+
+
+def content_id(text: str) -> str:
+    """16 hexadecimal digits of the SHA-256 of the normal form: the same text, the same id."""
+    return hashlib.sha256(normal(text).encode()).hexdigest()[:16]
+
+
+def read_rows(
+    path: Path, labels: Sequence[str] | None, *, text_field: str = "text", label_field: str = "label"
+) -> list[Row]:
+    """Read `.jsonl`, `.json` lines or `.csv` (each also `.gz`), in file order.
+
+    Args:
+        path: the file.
+        labels: the labels a row may have; None reads texts alone, and every label is "".
+        text_field: the column of the text.
+        label_field: the column of the label.
+
+    Raises:
+        InputError: with the file, the line, what was found there and what to do.
+    """
+    return [
+        make_row(record, labels, where, text_field, label_field) for where, record in _records(path)
+    ]
+
+
+def read_hub(
+    name: str, split: str, labels: Sequence[str] | None, *, text_field: str, label_field: str
+) -> list[Row]:
+    """Read a split of a `datasets` hub name or local data set folder; class numbers become names.
+
+    Raises:
+        InputError: the data set or split cannot be loaded, or a row does not fit the task.
+    """
+    import datasets
+
+    try:
+        data = datasets.load_dataset(name, split=split)
+    except Exception as error:  # datasets raises a dozen unrelated types; the reason is in the text
+        raise InputError(f"data set {name!r}, split {split!r} cannot be loaded: {error}") from error
+    feature = data.features.get(label_field)
+    names = getattr(feature, "names", None)
+    rows = []
+    for number, record in enumerate(data, 1):
+        if names and isinstance(record.get(label_field), int):
+            record = {**record, label_field: names[record[label_field]]}
+        rows.append(make_row(record, labels, f"{name}[{split}] row {number}", text_field, label_field))
+    return rows
+
+
+def make_row(
+    record: dict[str, object], labels: Sequence[str] | None, where: str, text_field: str, label_field: str
+) -> Row:
+    """Check one record and give it its id.
+
+    Raises:
+        InputError: a field is missing or of the wrong type, the text is empty, too long or holds a NUL
+            byte, or the label is not one of `labels`.
+    """
+    wanted = [text_field] if labels is None else [text_field, label_field]
+    for field in wanted:
+        if field not in record:
+            raise InputError(
+                f"{where}: no field {field!r}, got {', '.join(map(repr, record)) or 'nothing'};"
+                " rename the column, or set `text`/`label` of this source in task.yaml"
+            )
+        if not isinstance(record[field], str):
+            got = type(record[field]).__name__
+            raise InputError(f"{where}: field {field!r} is {got}, expected a string")
+    text, label = str(record[text_field]), "" if labels is None else str(record[label_field])
+    if not text.strip():
+        raise InputError(f"{where}: the text is empty; remove the row")
+    if len(text) > LONGEST:
+        raise InputError(f"{where}: the text has {len(text):,} characters, at most {LONGEST:,}; shorten it")
+    if "\0" in text:
+        raise InputError(f"{where}: the text holds a NUL byte; the file is damaged or not text")
+    if labels is not None and label not in labels:
+        near = get_close_matches(label, labels, 1)
+        hint = f"did you mean {near[0]!r}?" if near else "add it to `labels` in task.yaml or mend the row"
+        raise InputError(f"{where}: label {label!r} is not one of the task's {len(labels)} labels; {hint}")
+    return Row(id=content_id(text), text=text, label=label)
+
+
+def check_distinct(rows: Sequence[Row], where: str) -> None:
+    """Refuse the same text twice.
+
+    Raises:
+        InputError: naming the text and whether its labels agree.
+    """
+    seen: dict[str, Row] = {}
+    for row in rows:
+        other = seen.setdefault(row["id"], row)
+        if other is row:
+            continue
+        if other["label"] != row["label"]:
+            raise InputError(
+                f"{where}: {row['text'][:60]!r} stands there as {other['label']!r} and as {row['label']!r};"
+                " keep the right one"
+            )
+        raise InputError(f"{where}: {row['text'][:60]!r} stands there twice; remove one")
+
+
+def _records(path: Path) -> Iterator[tuple[str, dict[str, object]]]:
+    """(place, record) of every line; the place is for error messages."""
+    text = _read_text(path)
+    kind = path.name.removesuffix(".gz").rsplit(".", 1)[-1].lower()
+    if kind == "csv":
+        try:
+            for number, record in enumerate(csv.DictReader(io.StringIO(text), strict=True), 2):
+                yield f"{path} line {number}", {k: v for k, v in record.items() if k is not None}
+        except csv.Error as error:
+            raise InputError(f"{path} is not well-formed CSV: {error}") from error
+        return
+    if kind not in ("jsonl", "json"):
+        raise InputError(f"{path}: unknown ending .{kind}; data files are .jsonl or .csv, also with .gz")
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        where = f"{path} line {number}"
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise InputError(f"{where} is not JSON: {error}; write one JSON object a line") from error
+        if not isinstance(record, dict):
+            raise InputError(f"{where} is a JSON {type(record).__name__}, expected an object")
+        yield where, record
+
+
+def _read_text(path: Path) -> str:
+    try:
+        raw = path.read_bytes()
+        if path.suffix == ".gz":
+            raw = gzip.decompress(raw)
+        return raw.decode("utf-8-sig")
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist; paths in task.yaml are relative to its folder") from None
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        got = f"byte 0x{raw[error.start]:02x}"
+        raise InputError(f"{path} line {line} is not UTF-8 ({got}); save the file as UTF-8") from error
+    except (OSError, EOFError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
