@@ -1,0 +1,88 @@
+"""The analyst: from right and wrong answers to named weaknesses with evidence."""
+
+from collections.abc import Sequence
+from typing import TypedDict
+
+from tutelage.agents.forms import FoundWeakness, with_labels
+from tutelage.agents.teacher import Ask, Teacher
+
+
+class Brief(TypedDict):
+    """What every agent is told of the task: its instruction, and label -> description."""
+
+    task: str
+    labels: dict[str, str]
+
+
+class Answer(TypedDict):
+    """One diagnose text with its gold label and the student's answer."""
+
+    id: str
+    text: str
+    label: str
+    predicted: str
+
+
+class Weakness(TypedDict):
+    """A pattern of errors: texts of `label` that the student takes for `confused_with`."""
+
+    id: str
+    round: int
+    name: str
+    hypothesis: str
+    label: str
+    confused_with: str
+    evidence: list[str]
+    examples: list[str]
+    found_by: str
+
+
+def diagnose(
+    teacher: Teacher,
+    brief: Brief,
+    right: Sequence[Answer],
+    wrong: Sequence[Answer],
+    report: dict[str, object],
+    *,
+    limit: int,
+    round: int,
+    seed: int,
+) -> list[Weakness]:
+    """Ask for the patterns behind the errors (EvoKD's P1: analysis of right and wrong; figure 2).
+
+    A weakness without a wrong text that was shown as evidence is not evidence-based and is dropped;
+    so is a second one for the same pair of labels.
+
+    Returns:
+        At most `limit` weaknesses, most harmful first; none when nothing was wrong.
+    """
+    if not wrong:
+        return []
+    labels = tuple(brief["labels"])
+    form = with_labels("Diagnosis", "weaknesses", FoundWeakness, labels, "label", "confused_with")
+    payload = {
+        **brief,
+        "right": [{"id": a["id"], "text": a["text"], "label": a["label"]} for a in right],
+        "wrong": list(wrong),
+        "report": report,
+    }
+    [reply] = teacher.ask([Ask("analyst", payload, form, seed)])
+    shown = {answer["id"]: answer for answer in wrong}
+    found: dict[tuple[str, str], Weakness] = {}
+    for item in reply.items:
+        cited = [key for key in item.evidence if key in shown]
+        pair = item.label, item.confused_with
+        if not cited or item.label == item.confused_with or pair in found:
+            continue
+        found[pair] = Weakness(
+            id=f"w{round:02d}-{len(found) + 1}",
+            round=round,
+            name=item.name,
+            hypothesis=item.hypothesis,
+            label=item.label,
+            confused_with=item.confused_with,
+            evidence=cited,
+            examples=[shown[key]["text"] for key in cited[:4]],
+            found_by=reply.call,
+        )
+    return list(found.values())[:limit]

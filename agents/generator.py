@@ -1,0 +1,103 @@
+"""The generator: writes texts for named weaknesses and labels."""
+
+from collections.abc import Sequence
+from typing import Literal, TypedDict
+
+from tutelage.agents.analyst import Brief, Weakness
+from tutelage.agents.forms import Draft, with_labels
+from tutelage.agents.teacher import Ask, Reply, Teacher
+from tutelage.student.corpus import Sample
+from tutelage.student.rows import LONGEST, Row, content_id
+
+TEXTS_A_CALL = 12  # more, and models begin to repeat themselves or stop early
+
+
+class Request(TypedDict):
+    """An order: `count` texts of a label; `weakness` is the id it serves, or ""."""
+
+    label: str
+    kind: Literal["hard", "easy", "any"]
+    count: int
+    weakness: str
+
+
+def write(
+    teacher: Teacher,
+    brief: Brief,
+    requests: Sequence[Request],
+    weaknesses: Sequence[Weakness],
+    shots: Sequence[Row],
+    avoid: Sequence[dict[str, str]],
+    *,
+    round: int,
+    attempt: int,
+    seed: int,
+) -> list[Sample]:
+    """Ask for the texts, some calls side by side.
+
+    Drafts for a label nobody asked for are kept (the labeler decides what they are); a text of only
+    spaces, with a NUL byte or longer than any student reads is not.
+
+    Returns:
+        Draft samples in order, their `weakness` one of those asked for or "".
+    """
+    form = with_labels("Drafts", "drafts", Draft, tuple(brief["labels"]), "label")
+    asks = []
+    for number, part in enumerate(_portions(requests)):
+        served = {request["weakness"] for request in part}
+        labels = {request["label"] for request in part}
+        payload = {
+            **brief,
+            "weaknesses": [_told(weakness) for weakness in weaknesses if weakness["id"] in served],
+            "requests": part,
+            "shots": [{"text": s["text"], "label": s["label"]} for s in shots if s["label"] in labels],
+            "avoid": list(avoid),
+        }
+        asks.append(Ask("generator", payload, form, seed + number))
+    known = {weakness["id"] for weakness in weaknesses}
+    return _samples(teacher.ask(asks), known, round, attempt)
+
+
+def _samples(replies: Sequence[Reply[Draft]], known: set[str], round: int, attempt: int) -> list[Sample]:
+    samples: list[Sample] = []
+    for reply in replies:
+        for item in reply.items:
+            text = item.text.strip()
+            if not text or "\0" in text or len(text) > LONGEST:
+                continue
+            samples.append(
+                Sample(
+                    id=content_id(text),
+                    text=text,
+                    round=round,
+                    attempt=attempt,
+                    place=len(samples),
+                    kind=item.kind,
+                    requested=item.label,
+                    weakness=item.weakness if item.weakness in known else "",
+                    written_by=reply.call,
+                    status="draft",
+                )
+            )
+    return samples
+
+
+def _portions(requests: Sequence[Request]) -> list[list[Request]]:
+    """Split orders so that no call is asked for more than TEXTS_A_CALL texts."""
+    portions: list[list[Request]] = [[]]
+    room = TEXTS_A_CALL
+    for request in requests:
+        left = request["count"]
+        while left > 0:
+            if room == 0:
+                portions.append([])
+                room = TEXTS_A_CALL
+            take = min(left, room)
+            portions[-1].append({**request, "count": take})
+            left, room = left - take, room - take
+    return [portion for portion in portions if portion]
+
+
+def _told(weakness: Weakness) -> dict[str, object]:
+    fields = ("id", "name", "hypothesis", "label", "confused_with", "examples")
+    return {field: weakness[field] for field in fields}  # type: ignore[literal-required]

@@ -1,0 +1,53 @@
+"""The labeler: labels texts blind, in a fresh context, in batches."""
+
+from collections.abc import Sequence
+
+from tutelage.agents.analyst import Brief
+from tutelage.agents.forms import GivenLabel, with_labels
+from tutelage.agents.teacher import Ask, Teacher
+from tutelage.student.corpus import Sample
+
+TEXTS_A_CALL = 12
+
+
+def label(teacher: Teacher, brief: Brief, samples: Sequence[Sample], *, seed: int) -> list[Sample]:
+    """Give each sample a label and a confidence; it never sees for which label a text was written.
+
+    A text that a reply leaves out is asked for once more; one that stays without a label comes back
+    with status `unlabelled` and the reason. Confidence is the teacher's own statement for now, and
+    every sample says so in `confidence_source`.
+    """
+    given: dict[str, tuple[GivenLabel, str]] = {}
+    problems: list[str] = []
+    for turn in range(2):
+        missing = [sample for sample in samples if sample["id"] not in given]
+        for ids, call, items, wrong in _ask(teacher, brief, missing, seed + 1000 * turn):
+            given.update({item.id: (item, call) for item in items if item.id in ids})
+            problems += wrong
+    result = []
+    for sample in samples:
+        if sample["id"] not in given:
+            reason = problems[-1] if problems else "the teacher left it out twice"
+            result.append(Sample({**sample, "status": "unlabelled", "reason": f"no label: {reason}"}))  # type: ignore[misc]
+            continue
+        item, call = given[sample["id"]]
+        told = {"label": item.label, "confidence": item.confidence, "labelled_by": call}
+        result.append(Sample({**sample, **told, "confidence_source": "stated"}))  # type: ignore[misc, typeddict-item]
+    return result
+
+
+def _ask(
+    teacher: Teacher, brief: Brief, samples: Sequence[Sample], seed: int
+) -> list[tuple[set[str], str, list[GivenLabel], list[str]]]:
+    """(ids asked for, call, right items, problems) of each call."""
+    form = with_labels("Labels", "labels", GivenLabel, tuple(brief["labels"]), "label")
+    batches = [samples[i : i + TEXTS_A_CALL] for i in range(0, len(samples), TEXTS_A_CALL)]
+    asks = []
+    for number, batch in enumerate(batches):
+        texts = [{"id": sample["id"], "text": sample["text"]} for sample in batch]
+        asks.append(Ask("labeler", {**brief, "texts": texts}, form, seed + number))
+    replies = teacher.ask(asks)
+    return [
+        ({sample["id"] for sample in batch}, reply.call, reply.items, reply.problems)
+        for batch, reply in zip(batches, replies, strict=True)
+    ]

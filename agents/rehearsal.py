@@ -1,0 +1,209 @@
+"""The rehearsal teacher: an offline stand-in that answers the real prompts from labelled texts.
+
+It is not a language model and never pretends to be one: it looks texts up. It lets a run, its cost
+and its failures be rehearsed before a cent is spent.
+"""
+
+import hashlib
+import json
+import random
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from langchain_core.callbacks import CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.outputs import ChatGeneration, ChatResult
+from numpy.typing import NDArray
+
+from tutelage.prompts import read_payload
+from tutelage.student.rows import Row, normal
+
+Encode = Callable[[Sequence[str]], NDArray[np.float32]]
+Payload = Mapping[str, Any]
+_CANDIDATES = 8  # texts looked at for each one written
+
+
+class Rehearsal:
+    """Answers each role's payload from `rows`.
+
+    Its believed label of a text is wrong for a share `label_noise` of texts, always the same ones, as a
+    model's errors are systematic; its critic sees through `second_thoughts` of those. Asked for plain
+    texts it prefers those near the middle of their label, the more the higher `typicality` (0: none),
+    as language models do; asked for hard ones it prefers those near the weakness's examples.
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[Row],
+        encode: Encode,
+        *,
+        label_noise: float = 0.1,
+        second_thoughts: float = 0.3,
+        typicality: float = 1.5,
+    ):
+        self.label_noise, self.second_thoughts, self.typicality = label_noise, second_thoughts, typicality
+        self._encode = encode
+        self._label_of = {row["id"]: row["label"] for row in rows}
+        self._by_label: dict[str, list[str]] = defaultdict(list)
+        for row in {row["id"]: row for row in rows}.values():
+            self._by_label[row["label"]].append(row["text"])
+        self._words = [(set(normal(row["text"]).split()), row["label"]) for row in rows]
+
+    def answer(self, payload: Payload, seed: int) -> dict[str, object]:
+        """The reply to a payload; the same payload and seed, the same reply.
+
+        Raises:
+            ValueError: the payload is none of the four roles'.
+        """
+        text = json.dumps(payload, sort_keys=True)
+        chance = random.Random(f"{seed} {text}")
+        for field, role in (
+            ("wrong", self._diagnose),
+            ("requests", self._write),
+            ("texts", self._label),
+            ("samples", self._judge),
+        ):
+            if field in payload:
+                return role(payload, chance)
+        raise ValueError(f"no role has a payload of {sorted(payload)}")
+
+    def _diagnose(self, payload: Payload, chance: random.Random) -> dict[str, object]:
+        groups = defaultdict(list)
+        for answer in payload["wrong"]:
+            groups[answer["label"], answer["predicted"]].append(answer)
+        ranked = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
+        return {
+            "weaknesses": [
+                {
+                    "evidence": [answer["id"] for answer in answers],
+                    "hypothesis": f"{len(answers)} shown texts of {label} were answered {predicted};"
+                    f" they share the words: {_shared_words(answers)}.",
+                    "name": f"{label} taken for {predicted}",
+                    "label": label,
+                    "confused_with": predicted,
+                }
+                for (label, predicted), answers in ranked[:8]
+            ]
+        }
+
+    def _write(self, payload: Payload, chance: random.Random) -> dict[str, object]:
+        examples = {weakness["id"]: weakness["examples"] for weakness in payload["weaknesses"]}
+        taken = {entry["text"] for field in ("avoid", "shots") for entry in payload[field]}
+        drafts = []
+        for request in payload["requests"]:
+            near = examples.get(request["weakness"], []) if request["kind"] == "hard" else []
+            texts = self._pick(request["label"], request["count"], near, taken, chance)
+            taken |= set(texts)
+            order = {key: request[key] for key in ("label", "kind", "weakness")}
+            drafts += [{**order, "text": text} for text in texts]
+        return {"drafts": drafts}
+
+    def _pick(
+        self, label: str, count: int, near: Sequence[str], taken: set[str], chance: random.Random
+    ) -> list[str]:
+        """`count` texts of a label near the given ones, or near the label's middle if none are given."""
+        pool = [text for text in self._by_label.get(label, []) if text not in taken]
+        pool = chance.sample(pool, min(len(pool), _CANDIDATES * count))
+        if len(pool) <= count:
+            return pool
+        vectors = self._encode(pool)
+        goal = self._encode(near) if near else vectors.mean(0, keepdims=True)
+        closeness = (vectors @ goal.T).max(1)
+        scores = (closeness - closeness.mean()) / (closeness.std() + 1e-9)
+        bias = 2.0 if near else self.typicality
+        # Gumbel noise on the scores draws without replacement in proportion to exp(bias · score).
+        keys = bias * scores + np.array([-np.log(-np.log(chance.random() or 1e-12)) for _ in pool])
+        return [pool[i] for i in np.argsort(-keys)[:count]]
+
+    def _label(self, payload: Payload, chance: random.Random) -> dict[str, object]:
+        labels = []
+        for entry in payload["texts"]:
+            label, wrong = self._believed(entry["text"], list(payload["labels"]))
+            spread = random.Random(f"confidence {entry['text']}").random()
+            labels.append(
+                {
+                    "id": entry["id"],
+                    "reason": "looked up",
+                    "label": label,
+                    "confidence": round(0.35 + 0.5 * spread if wrong else 0.6 + 0.4 * spread, 2),
+                }
+            )
+        return {"labels": labels}
+
+    def _judge(self, payload: Payload, chance: random.Random) -> dict[str, object]:
+        verdicts = []
+        for entry in payload["samples"]:
+            view, wrong = self._believed(entry["text"], list(payload["labels"]))
+            if wrong and _share(f"second thoughts {entry['text']}") < self.second_thoughts:
+                view = self._true_label(entry["text"])
+            same = view == entry["label"]
+            verdicts.append(
+                {
+                    "id": entry["id"],
+                    "reason": "as looked up" if same else f"looks like {view}",
+                    "verdict": "accept" if same else "relabel",
+                }
+            )
+        return {"verdicts": verdicts}
+
+    def _believed(self, text: str, labels: Sequence[str]) -> tuple[str, bool]:
+        """(the label it gives a text, whether that is a planted error)."""
+        true = self._true_label(text)
+        others = [label for label in labels if label != true]
+        if others and _share(f"noise {text}") < self.label_noise:
+            return others[int(_share(f"which {text}") * len(others))], True
+        return true, False
+
+    def _true_label(self, text: str) -> str:
+        from tutelage.student.rows import content_id
+
+        if (found := self._label_of.get(content_id(text))) is not None:
+            return found
+        words = set(normal(text).split())
+        best = max(self._words, key=lambda row: len(words & row[0]) / (len(words | row[0]) or 1))
+        return best[1]
+
+
+class RehearsalModel(BaseChatModel):
+    """The rehearsal teacher as a LangChain chat model; tokens are counted as characters / 4."""
+
+    rehearsal: Any
+
+    @property
+    def _llm_type(self) -> str:
+        return "rehearsal"
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **options: Any,
+    ) -> ChatResult:
+        user = next(message.text for message in messages if message.type == "human")
+        answer = self.rehearsal.answer(read_payload(user), int(options.get("seed", 0)))
+        content = json.dumps(answer, ensure_ascii=False)
+        asked = sum(len(message.text) for message in messages) // 4
+        message = AIMessage(
+            content,
+            response_metadata={"finish_reason": "stop"},
+            usage_metadata={
+                "input_tokens": asked,
+                "output_tokens": len(content) // 4,
+                "total_tokens": asked + len(content) // 4,
+            },
+        )
+        return ChatResult(generations=[ChatGeneration(message=message)])
+
+
+def _shared_words(answers: Sequence[Mapping[str, str]]) -> str:
+    counts = Counter(word for answer in answers for word in set(normal(answer["text"]).split()) if len(word) > 3)
+    return ", ".join(word for word, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:5])
+
+
+def _share(text: str) -> float:
+    """A fixed number in [0, 1) for a text, the same in every process."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) / 2**64
