@@ -19,13 +19,13 @@ def judge(teacher: Teacher, brief: Brief, samples: Sequence[Sample], *, seed: in
     batches = [samples[i : i + TEXTS_A_CALL] for i in range(0, len(samples), TEXTS_A_CALL)]
     asks = []
     for number, batch in enumerate(batches):
-        shown = [{"id": s["id"], "text": s["text"], "label": s["label"]} for s in batch]
+        shown = [{"id": str(i), "text": s["text"], "label": s["label"]} for i, s in enumerate(batch, 1)]
         asks.append(Ask("critic", {**brief, "samples": shown}, FORM, seed + number))
     result = []
     for batch, reply in zip(batches, teacher.ask(asks), strict=True):
         said = {item.id: item for item in reply.items}
-        for sample in batch:
-            item = said.get(sample["id"])
+        for i, sample in enumerate(batch, 1):
+            item = said.get(str(i))
             verdict, reason = (item.verdict, item.reason) if item else ("refuse", "the critic left it out")
             told = {"verdict": verdict, "reason": reason, "judged_by": reply.call}
             result.append(Sample({**sample, **told}))  # type: ignore[misc, typeddict-item]

@@ -21,9 +21,9 @@ def label(teacher: Teacher, brief: Brief, samples: Sequence[Sample], *, seed: in
     problems: list[str] = []
     for turn in range(2):
         missing = [sample for sample in samples if sample["id"] not in given]
-        for ids, call, items, wrong in _ask(teacher, brief, missing, seed + 1000 * turn):
-            given.update({item.id: (item, call) for item in items if item.id in ids})
-            problems += wrong
+        found, wrong = _ask(teacher, brief, missing, seed + 50 * turn)
+        given.update(found)
+        problems += wrong
     result = []
     for sample in samples:
         if sample["id"] not in given:
@@ -38,16 +38,18 @@ def label(teacher: Teacher, brief: Brief, samples: Sequence[Sample], *, seed: in
 
 def _ask(
     teacher: Teacher, brief: Brief, samples: Sequence[Sample], seed: int
-) -> list[tuple[set[str], str, list[GivenLabel], list[str]]]:
-    """(ids asked for, call, right items, problems) of each call."""
+) -> tuple[dict[str, tuple[GivenLabel, str]], list[str]]:
+    """(sample id -> its label and the call that gave it, what was wrong with the replies)."""
     form = with_labels("Labels", "labels", GivenLabel, tuple(brief["labels"]), "label")
     batches = [samples[i : i + TEXTS_A_CALL] for i in range(0, len(samples), TEXTS_A_CALL)]
     asks = []
     for number, batch in enumerate(batches):
-        texts = [{"id": sample["id"], "text": sample["text"]} for sample in batch]
+        texts = [{"id": str(i), "text": sample["text"]} for i, sample in enumerate(batch, 1)]
         asks.append(Ask("labeler", {**brief, "texts": texts}, form, seed + number))
-    replies = teacher.ask(asks)
-    return [
-        ({sample["id"] for sample in batch}, reply.call, reply.items, reply.problems)
-        for batch, reply in zip(batches, replies, strict=True)
-    ]
+    given: dict[str, tuple[GivenLabel, str]] = {}
+    problems: list[str] = []
+    for batch, reply in zip(batches, teacher.ask(asks), strict=True):
+        named = {str(i): sample["id"] for i, sample in enumerate(batch, 1)}
+        given.update({named[item.id]: (item, reply.call) for item in reply.items if item.id in named})
+        problems += reply.problems
+    return given, problems

@@ -19,7 +19,7 @@ from langchain_core.outputs import ChatGeneration, ChatResult
 from numpy.typing import NDArray
 
 from tutelage.prompts import read_payload
-from tutelage.student.rows import Row, normal
+from tutelage.student.rows import Row, content_id, normal
 
 Encode = Callable[[Sequence[str]], NDArray[np.float32]]
 Payload = Mapping[str, Any]
@@ -158,8 +158,6 @@ class Rehearsal:
         return true, False
 
     def _true_label(self, text: str) -> str:
-        from tutelage.student.rows import content_id
-
         if (found := self._label_of.get(content_id(text))) is not None:
             return found
         words = set(normal(text).split())
@@ -197,6 +195,10 @@ class RehearsalModel(BaseChatModel):
             },
         )
         return ChatResult(generations=[ChatGeneration(message=message)])
+
+    async def _agenerate(self, *arguments: Any, **options: Any) -> ChatResult:
+        # In this thread, not in an executor: a look-up is quick, and side by side torch only fights itself.
+        return self._generate(*arguments, **options)
 
 
 def _shared_words(answers: Sequence[Mapping[str, str]]) -> str:

@@ -107,6 +107,10 @@ class Teacher:
             future.cancel()
             raise
 
+    def refusal(self) -> str | None:
+        """Why the budget would refuse the next call, or None."""
+        return self.budget.refusal(self.journal.spent(), (time.monotonic() - self._began) / 60)
+
     def close(self) -> None:
         """Stop the loop and close the journal."""
         if "_loop" in self.__dict__:
@@ -156,8 +160,7 @@ class Teacher:
         entry = self.journal.get(key)
         replayed = entry is not None
         if entry is None:
-            minutes = (time.monotonic() - self._began) / 60
-            if refusal := self.budget.refusal(self.journal.spent(), minutes):
+            if refusal := self.refusal():
                 raise BudgetSpentError(refusal)
             entry = await self._pay(spec, ask, messages)
             self.journal.put(key, request, entry)

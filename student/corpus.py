@@ -1,7 +1,7 @@
 """The corpus: every sample of a run in Chroma, kept or refused, each with the reason."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, NotRequired, TypedDict
@@ -45,7 +45,10 @@ class Sample(TypedDict):
 
 
 class Neighbour(NamedTuple):
-    """What a text is too close to: `source` is where it stands, similarity the cosine (1 = the same)."""
+    """What a text is too close to: `source` is where it stands, similarity the cosine (1 = the same).
+
+    For a sealed neighbour `text` is its id: gate and test texts are not spread by their refusals.
+    """
 
     source: Literal["batch", "kept", "sealed"]
     text: str
@@ -121,16 +124,6 @@ class Corpus:
                 free.append(i)
         return result
 
-    def overlap(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Cosine of each text with its nearest gate or test text, shape (n,); -1 when none is sealed."""
-        ids = [content_id(text) for text in texts]
-        nearest = self._nearest("sealed", self.encoder.encode(texts), ids)
-        return np.array([n.similarity if n else -1.0 for n in nearest], np.float32)
-
-    def export(self, path: Path, write: Callable[[Path, str], None]) -> None:
-        """Write all samples as JSON Lines through `write(path, text)`."""
-        write(path, "".join(json.dumps(s, ensure_ascii=False) + "\n" for s in self.drafts()))
-
     def _nearest(
         self, name: Literal["sealed", "kept"], vectors: NDArray[np.float32], ids: Sequence[str]
     ) -> list[Neighbour | None]:
@@ -140,8 +133,10 @@ class Corpus:
         exact = set(collection.get(ids=sorted(set(ids)), include=[])["ids"])
         found = collection.query(query_embeddings=vectors, n_results=1, include=["documents", "distances"])
         return [
-            Neighbour(name, documents[0], 1.0 if own in exact else 1 - float(distances[0]))
-            for own, documents, distances in zip(ids, found["documents"], found["distances"], strict=True)
+            Neighbour(name, documents[0] or key[0], 1.0 if own in exact else 1 - float(distances[0]))
+            for own, key, documents, distances in zip(
+                ids, found["ids"], found["documents"], found["distances"], strict=True
+            )
         ]
 
     def _upsert(self, name: str, rows: Sequence[tuple[str, str, dict[str, Any]]]) -> None:
@@ -153,7 +148,7 @@ class Corpus:
             texts = [text for _, text, _ in part]
             self._collection(name).upsert(
                 ids=[key for key, _, _ in part],
-                documents=texts,
+                documents=None if name == "sealed" else texts,
                 metadatas=[meta for _, _, meta in part],
                 embeddings=self.encoder.encode(texts),
             )

@@ -1,0 +1,148 @@
+"""The state machine, wired."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tutelage.agents.teacher import BudgetSpentError
+from tutelage.graph import learning, routes, teaching
+from tutelage.graph.config import Task, load_task
+from tutelage.graph.folder import RunFolder
+from tutelage.graph.splits import Splits, load_splits
+from tutelage.graph.state import Input, Output, State
+from tutelage.graph.trace import Listener
+from tutelage.graph.workshop import Workshop, open_workshop
+
+if TYPE_CHECKING:
+    from langgraph.checkpoint.base import BaseCheckpointSaver
+    from langgraph.graph.state import CompiledStateGraph
+
+Node = Callable[[Workshop, State], State]
+NODES: dict[str, Node] = {
+    "prepare": learning.prepare,
+    "train": learning.train,
+    "examine": learning.examine,
+    "analyst": teaching.analyst,
+    "generator": teaching.generator,
+    "screen": teaching.screen,
+    "labeler": teaching.labeler,
+    "critic": teaching.critic,
+    "keep": teaching.keep,
+    "report": learning.report,
+}
+
+
+def build_graph(
+    task: Task | Path | str,
+    folder: Path | str,
+    *,
+    checkpointer: "BaseCheckpointSaver[Any] | None" = None,
+    listener: Listener | None = None,
+) -> "CompiledStateGraph[State, None, Input, Output]":
+    """A compiled graph that distils `task` into a student under `folder`.
+
+    It is a node of any parent graph: call it inside a node function that maps your state to `Input`
+    and `Output` to yours; without a checkpointer of its own it uses the parent's. Run the parent with
+    `durability="sync"`, and a killed process goes on where it was. A folder that holds a run of this
+    very task is continued: no teacher call in its journal is made twice.
+
+    Args:
+        task: a checked task or the path of a task.yaml.
+        folder: the run folder; made if it is not there.
+        checkpointer: of a run of its own.
+        listener: gets every trace event.
+
+    Raises:
+        InputError: the task or its data cannot be used, or `folder` holds something else.
+    """
+    task = task if isinstance(task, Task) else load_task(task)
+    splits = load_splits(task)
+    run_folder = RunFolder(folder)
+    claim(run_folder, task, splits)
+    return wire(open_workshop(task, run_folder, splits=splits, listener=listener), checkpointer)
+
+
+def wire(
+    shop: Workshop, checkpointer: "BaseCheckpointSaver[Any] | None" = None
+) -> "CompiledStateGraph[State, None, Input, Output]":
+    """The graph on an open workshop."""
+    from langgraph.graph import END, START, StateGraph
+
+    graph = StateGraph(State, input_schema=Input, output_schema=Output)
+    for name, node in NODES.items():
+        graph.add_node(name, _framed(name, node, shop))
+    graph.add_edge(START, "prepare")
+    graph.add_edge("prepare", "train")
+    graph.add_edge("train", "examine")
+    graph.add_conditional_edges("examine", _bound(routes.after_examine, shop), ["analyst", "report"])
+    for name, following in (("analyst", "generator"), ("generator", "screen"), ("labeler", "critic")):
+        graph.add_conditional_edges(name, _bound(routes.go_on(following), shop), [following, "report"])
+    graph.add_edge("screen", "labeler")
+    graph.add_conditional_edges("critic", _bound(routes.after_critic, shop), ["labeler", "keep", "report"])
+    graph.add_conditional_edges("keep", _bound(routes.after_keep, shop), ["generator", "train"])
+    graph.add_edge("report", END)
+    return graph.compile(checkpointer=checkpointer, name="tutelage")
+
+
+def claim(folder: RunFolder, task: Task, splits: Splits) -> None:
+    """Make a run folder for a task, or see that the one there is this task's.
+
+    Raises:
+        InputError: it belongs to another task, or the data changed since.
+    """
+    from tutelage.student.errors import InputError
+
+    about = describe(task, splits)
+    if not folder.path.exists():
+        folder.create(about)
+        return
+    old = folder.about()
+    for what in ("task", "data"):
+        if old.get(what) != about[what]:
+            raise InputError(
+                f"{folder.path} was begun with another {what}; put it back as it was, or choose another folder"
+            )
+
+
+def describe(task: Task, splits: Splits) -> dict[str, Any]:
+    """What run.json says from the start: resolved configuration, data, versions, prompts."""
+    import platform
+    from importlib.metadata import version
+
+    from tutelage.prompts import digests
+
+    libraries = ("tutelage", "torch", "transformers", "langgraph", "langchain-core", "chromadb")
+    return {
+        "task": task.model_dump(mode="json"),
+        "data": {"digest": splits.digest(), **{name: len(getattr(splits, name)) for name in _SETS}},
+        "notes": splits.notes,
+        "strategy": vars(task.resolved_strategy()),
+        "prompts": digests(task.prompts),
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in libraries}},
+    }
+
+
+_SETS = ("seed", "diagnose", "gate", "test")
+
+
+def _framed(name: str, node: Node, shop: Workshop) -> Callable[[State], State]:
+    """The node with its trace, ending the run in order when the budget is spent."""
+
+    def framed(state: State) -> State:
+        # The analyst opens the next round: its work belongs to that one.
+        with shop.trace.node(name, state.get("round", 0) + (name == "analyst")) as told:
+            try:
+                return node(shop, state)
+            except BudgetSpentError as refusal:
+                told["stop"] = str(refusal)
+                return {"stop": str(refusal)}
+
+    return framed
+
+
+def _bound(route: Any, shop: Workshop) -> Callable[[State], str]:
+    def bound(state: State) -> str:
+        return str(route(shop, state))
+
+    bound.__name__ = getattr(route, "__name__", "route")
+    return bound

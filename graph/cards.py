@@ -1,0 +1,79 @@
+"""Weakness cards: what was found, what was done about it, and whether it helped."""
+
+import json
+from collections.abc import Sequence
+from typing import Literal
+
+from tutelage.agents.analyst import Answer, Weakness
+from tutelage.graph.folder import RunFolder
+from tutelage.student.exam import wilson
+
+
+class Card(Weakness):
+    """A weakness with its numbers on the diagnose set.
+
+    The slice is all diagnose texts of `label`; an error is one answered `confused_with`. It is not
+    the shown errors alone: those are wrong by choice, and would look cured by chance. `errors` is the
+    count when found, `history` holds [round, errors] of every exam since; `ordered` and `kept` count
+    samples written for it.
+    """
+
+    support: int
+    errors: int
+    ordered: int
+    kept: int
+    history: list[list[int]]
+    status: Literal["open", "cured", "returned"]
+
+
+def open_cards(weaknesses: Sequence[Weakness], answers: Sequence[Answer]) -> list[Card]:
+    """Cards for new weaknesses, measured on the answers in which they were found."""
+    cards = []
+    for weakness in weaknesses:
+        support, errors = _measure(weakness, answers)
+        cards.append(
+            Card(**weakness, support=support, errors=errors, ordered=0, kept=0, history=[], status="open")
+        )
+    return cards
+
+
+def measure_again(cards: Sequence[Card], answers: Sequence[Answer], round: int) -> list[Card]:
+    """Cards with the error counts of a new exam and what has become of them.
+
+    A weakness is cured while its errors are at most half of those it was found with, and returned
+    when they were and no longer are. Counts are small: reports show them with their interval.
+    """
+    result = []
+    for card in cards:
+        errors = _measure(card, answers)[1]
+        history = [entry for entry in card["history"] if entry[0] < round] + [[round, errors]]
+        healed = [2 * count <= card["errors"] for _, count in history]
+        status: Literal["open", "cured", "returned"] = (
+            "cured" if healed[-1] else "returned" if any(healed) else "open"
+        )
+        result.append(Card({**card, "history": history, "status": status}))  # type: ignore[misc]
+    return result
+
+
+def rate(errors: int, support: int) -> str:
+    """An error rate with its 95 % interval, for people."""
+    low, high = wilson(errors, support)
+    return f"{errors}/{support} ({low:.0%}-{high:.0%})"
+
+
+def read_cards(folder: RunFolder) -> list[Card]:
+    """All cards of a run, oldest first."""
+    if not folder.weaknesses.exists():
+        return []
+    found: list[Card] = json.loads(folder.weaknesses.read_text(encoding="utf-8"))
+    return found
+
+
+def write_cards(folder: RunFolder, cards: Sequence[Card]) -> None:
+    """Replace weaknesses.json."""
+    folder.write_json(folder.weaknesses, list(cards))
+
+
+def _measure(weakness: Weakness, answers: Sequence[Answer]) -> tuple[int, int]:
+    slice_ = [answer for answer in answers if answer["label"] == weakness["label"]]
+    return len(slice_), sum(answer["predicted"] == weakness["confused_with"] for answer in slice_)

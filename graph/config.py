@@ -1,0 +1,254 @@
+"""task.yaml: what a user writes, checked field by field."""
+
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal, Self, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from tutelage.agents.analyst import Brief
+from tutelage.agents.models import ModelSpec, Structured
+from tutelage.agents.teacher import Budget
+from tutelage.graph.strategies import STRATEGIES, Strategy
+from tutelage.prompts import ROLES
+from tutelage.student.encoder import EMBEDDED
+from tutelage.student.errors import InputError
+from tutelage.student.exam import Metric
+from tutelage.student.training import Recipe
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Source(_Part):
+    """Where rows come from: a file, or a `datasets` hub name with its split.
+
+    `per_label` draws that many rows of each label, at random by the run's seed, never one that another
+    set already holds.
+    """
+
+    path: Path | None = None
+    hub: str | None = None
+    split: str = "train"
+    text: str = "text"
+    label: str = "label"
+    per_label: int | None = Field(None, ge=1)
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if (self.path is None) == (self.hub is None):
+            raise ValueError("give either `path` or `hub`")
+        return self
+
+
+class Data(_Part):
+    """The sets of a task. Agents read seed and diagnose; gate and test are sealed from them."""
+
+    seed: Source
+    diagnose: Source | None = None
+    gate: Source | None = None
+    test: Source | None = None
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _path_alone(cls, value: Any) -> Any:
+        return {"path": value} if isinstance(value, str) else value
+
+
+class StudentPart(_Part):
+    """See student/training.py: Recipe."""
+
+    mode: Literal["full", "head"] = "full"
+    base: str = EMBEDDED
+    epochs: int = Field(Recipe.epochs, ge=1)
+    batch: int = Field(Recipe.batch, ge=1)
+    learning_rate: float = Field(Recipe.learning_rate, gt=0)
+    max_tokens: int = Field(Recipe.max_tokens, ge=8, le=512)
+    device: str = "auto"
+
+
+class Model(_Part):
+    """See agents/models.py: ModelSpec."""
+
+    model: str = "rehearsal"
+    base_url: str | None = None
+    api_key_env: str = "OPENAI_API_KEY"
+    temperature: float | None = Field(None, ge=0, le=2)
+    timeout: float = Field(120.0, gt=0)
+    structured: Structured = "json_schema"
+    price_prompt: float | None = Field(None, ge=0)
+    price_completion: float | None = Field(None, ge=0)
+    corpus: Path | None = None
+    label_noise: float = Field(0.1, ge=0, le=1)
+    typicality: float = Field(1.5, ge=0)
+
+
+class TeacherPart(Model):
+    """The model of every role, what single roles change of it, and calls in flight at once."""
+
+    roles: dict[Literal["analyst", "generator", "labeler", "critic"], dict[str, Any]] = {}
+    concurrency: int = Field(8, ge=1)
+
+
+class BudgetPart(_Part):
+    """Where a run stops. `minutes` counts one `run` or `resume`; the rest counts the whole run."""
+
+    rounds: int = Field(3, ge=0)
+    calls: int | None = Field(None, ge=0)
+    tokens: int | None = Field(None, ge=0)
+    money: float | None = Field(None, ge=0)
+    minutes: float | None = Field(None, gt=0)
+
+
+class Task(_Part):
+    """A whole task.yaml; paths in it are made absolute by `load_task`."""
+
+    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9._-]+$")
+    kind: Literal["classification"] = "classification"
+    instruction: str = Field(min_length=1)
+    labels: dict[str, str]
+    data: Data
+    student: StudentPart = StudentPart()
+    encoder: str = EMBEDDED
+    teacher: TeacherPart = TeacherPart()
+    strategy: str | dict[str, Any] = "auto"
+    budget: BudgetPart = BudgetPart()
+    metric: Metric = "macro_f1"
+    duplicate_above: float = Field(0.92, gt=0, le=1)
+    prompts: Path | None = None
+    seed: int = Field(0, ge=0)
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _described(cls, value: Any) -> Any:
+        if isinstance(value, list):
+            value = {str(label): "" for label in value}
+        if isinstance(value, dict):
+            value = {str(label): str(text or "") for label, text in value.items()}
+            if len(value) < 2:
+                raise ValueError(f"{len(value)} label given, a classifier needs at least two")
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        self.resolved_strategy()
+        specs = self.model_specs().values()
+        if any(spec.model == "rehearsal" and spec.corpus is None for spec in specs):
+            raise ValueError(
+                "the rehearsal teacher answers from labelled texts: set `teacher.corpus` to a file of them,"
+                " or `teacher.model` to a language model such as openai:gpt-5-mini"
+            )
+        if self.budget.money is not None and any(spec.cost(1, 1) is None for spec in specs):
+            raise ValueError(
+                "`budget.money` needs prices: set `price_prompt` and `price_completion` (per million"
+                " tokens) under `teacher`"
+            )
+        return self
+
+    def resolved_strategy(self) -> Strategy:
+        """The strategy with the user's overrides; `strategy: {base: evokd, samples: 24}` changes fields."""
+        given = {"base": self.strategy} if isinstance(self.strategy, str) else dict(self.strategy)
+        base = str(given.pop("base", "auto"))
+        if base not in STRATEGIES:
+            raise ValueError(f"strategy {base!r} is none of {', '.join(STRATEGIES)}{_near(base, STRATEGIES)}")
+        known = {name: field.type for name, field in Strategy.__dataclass_fields__.items()}
+        for name, value in given.items():
+            if name not in known:
+                raise ValueError(f"strategy has no field {name!r}{_near(name, known)}")
+            default = getattr(STRATEGIES[base], name)
+            if not isinstance(value, (int, float) if isinstance(default, float) else type(default)):
+                raise ValueError(f"strategy.{name}: {value!r} is not of type {type(default).__name__}")
+        return Strategy(**{**vars(STRATEGIES[base]), **given})
+
+    def model_specs(self) -> dict[str, ModelSpec]:
+        """Role -> model."""
+        shared = self.teacher.model_dump(exclude={"roles", "concurrency"})
+        return {
+            role: ModelSpec(**Model(**{**shared, **self.teacher.roles.get(role, {})}).model_dump())  # type: ignore[call-overload]
+            for role in ROLES
+        }
+
+    def recipe(self) -> Recipe:
+        """How the student is trained."""
+        return Recipe(**self.student.model_dump())
+
+    def limits(self) -> Budget:
+        """What the teacher's door refuses beyond."""
+        return Budget(**self.budget.model_dump(exclude={"rounds"}))
+
+    def brief(self) -> Brief:
+        """What agents are told of the task."""
+        return {"task": self.instruction, "labels": dict(self.labels)}
+
+
+def load_task(path: Path | str) -> Task:
+    """Read and check a task.yaml.
+
+    Raises:
+        InputError: one line: the field, what was wrong with it, what was got, what to do.
+    """
+    path = Path(path)
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist; `tutelage init` writes one to start from") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(raw, dict):
+        raise InputError(f"{path} holds {type(raw).__name__}, expected fields such as `name:` and `labels:`")
+    return parse_task(raw, str(path), path.parent.resolve())
+
+
+def parse_task(raw: dict[str, Any], where: str, folder: Path) -> Task:
+    """Check the fields of a task; relative paths are taken from `folder`.
+
+    Raises:
+        InputError: as `load_task`.
+    """
+    try:
+        task = Task.model_validate(raw)
+    except ValidationError as error:
+        raise InputError(f"{where}: {_told(error)}") from None
+    return Task.model_validate(_absolute(task.model_dump(exclude_none=True), folder))
+
+
+def _absolute(value: Any, folder: Path) -> Any:
+    if isinstance(value, Path):
+        return folder / value.expanduser()
+    if isinstance(value, dict):
+        return {key: _absolute(part, folder) for key, part in value.items()}
+    return value
+
+
+def _told(error: ValidationError) -> str:
+    """The first problem, as one sentence with the nearest field where one is unknown."""
+    problem = error.errors()[0]
+    place = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        fields = _fields_at(problem["loc"][:-1])
+        name = str(problem["loc"][-1])
+        return f"unknown field `{place}`{_near(name, fields)} (known here: {', '.join(fields)})"
+    if problem["type"] == "missing":
+        return f"the field `{place}` is missing; `tutelage init` writes an example with every field"
+    message = problem["msg"].removeprefix("Value error, ")
+    got = problem["input"]
+    shown = "" if problem["type"] == "value_error" else f", got {str(got)[:60]!r}"
+    return f"{f'`{place}`: ' if place else ''}{message}{shown}"
+
+
+def _fields_at(place: tuple[int | str, ...]) -> list[str]:
+    model: type[BaseModel] = Task
+    for part in place:
+        hint = model.model_fields[str(part)].annotation if str(part) in model.model_fields else None
+        inner = [kind for kind in (hint, *get_args(hint)) if isinstance(kind, type)]
+        model = next((kind for kind in inner if issubclass(kind, BaseModel)), model)
+    return list(model.model_fields)
+
+
+def _near(name: str, known: Any) -> str:
+    match = get_close_matches(name, list(known), 1, 0.5)
+    return f"; did you mean {match[0]!r}?" if match else ""

@@ -1,0 +1,133 @@
+"""The run folder: every file a run writes, and the only place that knows their names."""
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tutelage.student.errors import InputError
+
+
+class RoundLine(TypedDict):
+    """One line of rounds.jsonl. Spending is cumulative; `metric` is on diagnose, `gate` on gate.
+
+    `chance` is the p-value of "this round did not make the student worse" on the gate set, None for
+    the first round or without a gate set; `refused` counts samples by status.
+    """
+
+    round: int
+    metric: float
+    gate: float | None
+    accepted: bool
+    chance: float | None
+    teacher_calls: int
+    prompt_tokens: int
+    completion_tokens: int
+    cost: float | None
+    samples_kept: int
+    samples_rejected: int
+    refused: dict[str, int]
+    trained_on: int
+    seconds: float
+
+
+class RunFolder:
+    """`runs/<id>/`. Files are replaced whole: a reader, or a crash, never sees half of one."""
+
+    def __init__(self, path: Path | str):
+        self.path = Path(path)
+        self.run_json = self.path / "run.json"
+        self.journal = self.path / "journal.sqlite"
+        self.checkpoints = self.path / "checkpoints.sqlite"
+        self.corpus = self.path / "corpus"
+        self.samples = self.path / "samples.jsonl"
+        self.rounds = self.path / "rounds.jsonl"
+        self.weaknesses = self.path / "weaknesses.json"
+        self.trace = self.path / "trace.jsonl"
+        self.student = self.path / "student"
+        self.report = self.path / "report.html"
+
+    def create(self, about: dict[str, Any]) -> None:
+        """Make the folder and its run.json.
+
+        Raises:
+            InputError: something is already there, or the place cannot be written.
+        """
+        try:
+            self.path.mkdir(parents=True)
+        except FileExistsError:
+            raise InputError(
+                f"{self.path} exists already; continue it with `tutelage resume {self.path}`,"
+                " or choose another folder with --out"
+            ) from None
+        except OSError as error:
+            raise InputError(f"{self.path} cannot be made: {error}; choose another folder with --out") from error
+        self.write_json(self.run_json, about)
+
+    def about(self) -> dict[str, Any]:
+        """run.json.
+
+        Raises:
+            InputError: this is not a run folder.
+        """
+        try:
+            found: dict[str, Any] = json.loads(self.run_json.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise InputError(f"{self.path} is not a run folder (no run.json); see `tutelage runs`") from None
+        except (OSError, ValueError) as error:
+            raise InputError(f"{self.run_json} cannot be read: {error}") from error
+        return found
+
+    def write(self, path: Path, text: str) -> None:
+        """Replace a file by its new content, on disk before the old one goes."""
+        part = path.with_name(path.name + ".part")
+        with part.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+
+    def write_json(self, path: Path, value: object) -> None:
+        """`write` as indented JSON."""
+        self.write(path, json.dumps(value, ensure_ascii=False, indent=1) + "\n")
+
+    def read_rounds(self) -> list[RoundLine]:
+        """rounds.jsonl, in order of the rounds; empty before the first is over."""
+        if not self.rounds.exists():
+            return []
+        return [json.loads(line) for line in self.rounds.read_text(encoding="utf-8").splitlines()]
+
+    def write_round(self, line: RoundLine) -> None:
+        """Add a round's line, or replace it when a resumed run writes it again."""
+        lines = [old for old in self.read_rounds() if old["round"] < line["round"]] + [line]
+        self.write(self.rounds, "".join(json.dumps(entry) + "\n" for entry in lines))
+
+    def student_of(self, round: int) -> Path:
+        """Where a round's student is kept while the run goes on."""
+        return self.path / "students" / f"round-{round:02d}"
+
+    def drop_students(self, keep: Sequence[int]) -> None:
+        """Remove the students of all other rounds."""
+        kept = {self.student_of(round) for round in keep}
+        for folder in self.path.glob("students/*"):
+            if folder not in kept:
+                shutil.rmtree(folder)
+
+    def seal(self, name: str, **answers: NDArray[np.int64]) -> None:
+        """Put away a student's answers on each set; those on test are graded once, at the end."""
+        path = self.path / "sealed" / f"{name}.npz"
+        path.parent.mkdir(exist_ok=True)
+        part = path.with_name(path.name + ".part")
+        with part.open("wb") as file:
+            np.savez(file, **answers)  # type: ignore[arg-type]
+        part.replace(path)
+
+    def unseal(self, name: str, exam: str) -> NDArray[np.int64]:
+        """A student's answers on a set: label numbers in the order of its rows."""
+        with np.load(self.path / "sealed" / f"{name}.npz") as stored:
+            return np.asarray(stored[exam])

@@ -1,0 +1,126 @@
+"""Nodes around the student: prepare, train, examine, report."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from tutelage.graph.cards import measure_again, read_cards, write_cards
+from tutelage.graph.exams import answers_on_diagnose, gold, graded, sit
+from tutelage.graph.folder import RoundLine
+from tutelage.graph.outcome import conclude
+from tutelage.graph.state import State
+from tutelage.graph.workshop import Workshop
+from tutelage.student.exam import chance_not_worse
+from tutelage.student.rows import Row
+from tutelage.student.training import train as train_student
+from tutelage.student.training import untouched
+
+BEYOND_NOISE = 0.05  # a round is rolled back when its chance of not being worse is below this
+
+
+def prepare(shop: Workshop, state: State) -> State:
+    """Plant the seeds, seal gate and test, and let the untouched student sit every exam."""
+    shop.corpus.plant(shop.splits.seed + shop.splits.diagnose)
+    shop.corpus.seal([row["text"] for name in ("gate", "test") for row in getattr(shop.splits, name)])
+    recipe, seed = shop.task.recipe(), shop.task.seed
+    sit(shop, "untouched", untouched(shop.labels, recipe, seed=seed, encoder=shop.student_encoder))
+    rounds = state.get("rounds", shop.task.budget.rounds)
+    return {"rounds": rounds, "round": 0, "attempt": 0, "best": 0, "promoted": [], "weaknesses": [], "note": ""}
+
+
+def train(shop: Workshop, state: State) -> State:
+    """Train a fresh student on the seeds, the samples of promoted rounds and those of this one."""
+    rows = training_rows(shop, [*state["promoted"], state["round"]])
+    shop.folder.drop_students([state["best"]])
+    encoder = shop.student_encoder
+    student = train_student(rows, shop.labels, shop.task.recipe(), seed=shop.task.seed, encoder=encoder)
+    student.save(shop.folder.student_of(state["round"]))
+    shop.remember(state["round"], student)
+    return {}
+
+
+def examine(shop: Workshop, state: State) -> State:
+    """Let the new student sit its exams; promote it, or roll the round back; write the round's line.
+
+    It is promoted unless the gate metric fell beyond noise (`chance_not_worse` below 0.05). Samples of
+    a round that is rolled back are not trained on again. Its answers on test are put away ungraded.
+    """
+    round = state["round"]
+    sit(shop, f"round-{round:02d}", shop.student(round))
+    chance = _chance(shop, state["best"], round) if round else None
+    accepted = chance is None or chance >= BEYOND_NOISE
+    best = round if accepted else state["best"]
+    answers = answers_on_diagnose(shop, best)
+    write_cards(shop.folder, measure_again(read_cards(shop.folder), answers, round))
+    shop.folder.write_round(_line(shop, round, accepted, chance, [*state["promoted"], round]))
+    told = "" if accepted else f"round {round} was rolled back: its samples made the student worse"
+    return {
+        "best": best,
+        "promoted": [*state["promoted"], round] if accepted and round else state["promoted"],
+        "note": told,
+        "metric": graded(shop, best, "diagnose")["metric"],
+        "stop": _why_stop(shop, state),
+    }
+
+
+def report(shop: Workshop, state: State) -> State:
+    """Open the test set, once; write run.json, samples.jsonl, the student and report.html."""
+    stop = state.get("stop", "")
+    result = conclude(shop, state["best"], stop)
+    return {
+        "student": str(shop.folder.student),
+        "report": str(shop.folder.report),
+        "test": result["metric"] if result else None,
+    }
+
+
+def training_rows(shop: Workshop, rounds: Sequence[int]) -> list[Row]:
+    """The seeds, then the kept samples of the given rounds in the order in which they were written."""
+    wanted = set(rounds)
+    kept = [sample for sample in shop.corpus.drafts(status="kept") if sample["round"] in wanted]
+    return shop.splits.seed + [Row(id=s["id"], text=s["text"], label=s["label"]) for s in kept]
+
+
+def _chance(shop: Workshop, best: int, round: int) -> float | None:
+    if not shop.splits.gate:
+        return None
+    before, after = (shop.folder.unseal(f"round-{r:02d}", "gate") for r in (best, round))
+    truth = gold(shop, shop.splits.gate)
+    return chance_not_worse(truth, before, after, len(shop.labels), shop.task.metric)
+
+
+def _line(
+    shop: Workshop, round: int, accepted: bool, chance: float | None, trained: Sequence[int]
+) -> RoundLine:
+    spent = shop.teacher.journal.spent()
+    before = [line for line in shop.folder.read_rounds() if line["round"] < round]
+    fates = Counter(sample["status"] for sample in shop.corpus.drafts(round=round))
+    kept = fates.pop("kept", 0)
+    return RoundLine(
+        round=round,
+        metric=graded(shop, round, "diagnose")["metric"],
+        gate=graded(shop, round, "gate")["metric"] if shop.splits.gate else None,
+        accepted=accepted,
+        chance=chance,
+        teacher_calls=spent["calls"] - sum(line["teacher_calls"] for line in before),
+        prompt_tokens=spent["prompt_tokens"] - sum(line["prompt_tokens"] for line in before),
+        completion_tokens=spent["completion_tokens"] - sum(line["completion_tokens"] for line in before),
+        cost=None if spent["cost"] is None else spent["cost"] - sum(line["cost"] or 0 for line in before),
+        samples_kept=kept,
+        samples_rejected=sum(fates.values()),
+        refused=dict(sorted(fates.items())),
+        trained_on=len(training_rows(shop, trained)),
+        seconds=round_seconds(shop, round),
+    )
+
+
+def round_seconds(shop: Workshop, number: int) -> float:
+    """Seconds of a round's nodes so far, to the tenth."""
+    return round(shop.trace.seconds(number), 1)
+
+
+def _why_stop(shop: Workshop, state: State) -> str:
+    if state["round"] >= state["rounds"]:
+        return f"{state['rounds']} rounds are done"
+    if state["round"] and not shop.corpus.drafts(round=state["round"], status="kept"):
+        return f"round {state['round']} brought no new sample"
+    return shop.teacher.refusal() or ""

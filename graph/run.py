@@ -1,0 +1,142 @@
+"""Runs: start one, resume one, list them."""
+
+import signal
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from tutelage.graph.build import claim, wire
+from tutelage.graph.config import Task, load_task, parse_task
+from tutelage.graph.folder import RunFolder
+from tutelage.graph.splits import load_splits
+from tutelage.graph.state import Input
+from tutelage.graph.trace import Listener
+from tutelage.graph.workshop import Workshop, open_workshop
+from tutelage.student.encoder import Encoder
+from tutelage.student.errors import InputError
+
+_THREAD = {"configurable": {"thread_id": "run"}}
+_STEPS = 12  # at most so many nodes stand in one round and attempt
+
+
+class Drained(Exception):  # noqa: N818
+    """The run stopped after the current step, as asked; it can be resumed."""
+
+
+def run(
+    task: Task | Path | str,
+    folder: Path | str | None = None,
+    *,
+    encoder: Encoder | None = None,
+    listener: Listener | None = None,
+) -> RunFolder:
+    """Run a task from the beginning to its report.
+
+    Args:
+        task: a checked task or the path of a task.yaml.
+        folder: the run folder, which must not exist; default `runs/<task>-<date>-<time>`.
+        encoder: shared between runs to share its cache.
+        listener: gets every trace event as it happens.
+
+    Raises:
+        InputError: the task, its data or the folder cannot be used, or the teacher gives no answer.
+        Drained: the user asked to stop.
+    """
+    task = task if isinstance(task, Task) else load_task(task)
+    splits = load_splits(task)
+    default = Path("runs") / f"{task.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    run_folder = RunFolder(folder or default)
+    if run_folder.path.exists():
+        run_folder.create({})  # refuses
+    claim(run_folder, task, splits)
+    shop = open_workshop(task, run_folder, splits=splits, encoder=encoder, listener=listener)
+    return _go(shop, {"rounds": task.budget.rounds})
+
+
+def resume(folder: Path | str, *, listener: Listener | None = None) -> RunFolder:
+    """Go on with a run that was stopped or killed; a finished one is left as it is.
+
+    Raises:
+        InputError: not a run folder, or its data have changed.
+    """
+    run_folder = RunFolder(folder)
+    about = run_folder.about()
+    task = parse_task(about["task"], str(run_folder.run_json), run_folder.path)
+    splits = load_splits(task)
+    claim(run_folder, task, splits)
+    return _go(open_workshop(task, run_folder, splits=splits, listener=listener), None)
+
+
+def list_runs(root: Path | str = "runs") -> list[dict[str, Any]]:
+    """One entry a run folder under `root`, oldest first: name, path, rounds done, scores, state."""
+    entries = []
+    for path in sorted(Path(root).glob("*/run.json"), key=lambda path: path.stat().st_mtime):
+        folder = RunFolder(path.parent)
+        about, rounds = folder.about(), folder.read_rounds()
+        test = about.get("test")
+        entries.append(
+            {
+                "run": str(folder.path),
+                "task": about["task"]["name"],
+                "strategy": about["strategy"]["name"],
+                "rounds": len(rounds),
+                "diagnose": rounds[-1]["metric"] if rounds else None,
+                "test": test["metric"] if test else None,
+                "state": about.get("stop") or "unfinished",
+            }
+        )
+    return entries
+
+
+def _go(shop: Workshop, begin: Input | None) -> RunFolder:
+    from langgraph.checkpoint.sqlite import SqliteSaver
+    from langgraph.errors import GraphDrained
+
+    rounds = shop.task.budget.rounds
+    limit = 10 + rounds * _STEPS * (shop.strategy.attempts + 1)
+    try:
+        with closing(sqlite3.connect(shop.folder.checkpoints, check_same_thread=False)) as connection:
+            graph = wire(shop, SqliteSaver(connection))
+            started = graph.get_state(_THREAD).created_at is not None  # type: ignore[arg-type]
+            if not started:  # killed before its first checkpoint
+                begin = {"rounds": rounds}
+            with _drain_on_interrupt() as control:
+                graph.invoke(
+                    begin,
+                    {**_THREAD, "recursion_limit": limit},  # type: ignore[arg-type]
+                    durability="sync",
+                    control=control,
+                )
+    except GraphDrained:
+        raise Drained(f"stopped; continue with `tutelage resume {shop.folder.path}`") from None
+    except InputError as error:
+        raise InputError(f"{error} {shop.folder.path}" if "resume" in str(error) else str(error)) from error
+    finally:
+        shop.close()
+    return shop.folder
+
+
+@contextmanager
+def _drain_on_interrupt() -> Iterator[Any]:
+    """The first Ctrl-C stops after the current step, the second at once."""
+    import threading
+
+    from langgraph.runtime import RunControl
+
+    control = RunControl()
+
+    def drain(number: int, frame: object) -> None:
+        control.request_drain("interrupt")
+        signal.signal(signal.SIGINT, before)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield control
+        return
+    before = signal.signal(signal.SIGINT, drain)
+    try:
+        yield control
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,149 @@
+"""Splits: the rows of a task, each in one set only."""
+
+import hashlib
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from tutelage.graph.config import Source, Task
+from tutelage.student.errors import InputError
+from tutelage.student.rows import Row, check_distinct, read_hub, read_rows
+
+SETS = ("seed", "diagnose", "gate", "test")
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The four sets; `notes` says plainly what could not be held out."""
+
+    seed: list[Row]
+    diagnose: list[Row]
+    gate: list[Row]
+    test: list[Row]
+    notes: list[str] = field(default_factory=list)
+
+    def ids(self) -> set[str]:
+        """Ids of every row of every set."""
+        return {row["id"] for name in SETS for row in getattr(self, name)}
+
+    def digest(self) -> str:
+        """Changes when any row of any set does."""
+        content = "\n".join(f"{name} {r['id']} {r['label']}" for name in SETS for r in getattr(self, name))
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def load_splits(task: Task) -> Splits:
+    """Read the task's sets, draw what is to be drawn, and check that no text is in two of them.
+
+    Raises:
+        InputError: a file, a row or the sets together do not make a task.
+    """
+    labels = list(task.labels)
+    whole = {name: _read(source, labels) for name in SETS if (source := getattr(task.data, name))}
+    used = {row["id"] for name, rows in whole.items() if not _drawn(task, name) for row in rows}
+    made: dict[str, list[Row]] = {}
+    for name in SETS:
+        source: Source | None = getattr(task.data, name)
+        if source is None:
+            made[name] = []
+        elif source.per_label is None:
+            made[name] = whole[name]
+            if name != "test":  # a published test split is taken as it is
+                check_distinct(whole[name], _where(source))
+        else:
+            random_ = random.Random(f"{task.seed} {name}")
+            made[name] = _draw(whole[name], source.per_label, used, random_, _where(source))
+            used |= {row["id"] for row in made[name]}
+    _check_apart(task, made)
+    notes = _check_seed(task, made["seed"])
+    if not made["diagnose"]:
+        made["diagnose"] = made["seed"]
+        notes.append(
+            "no diagnose set: weaknesses are looked for in the seeds, which the student has learnt, and are"
+            " underestimated"
+        )
+    if not made["gate"]:
+        notes.append("no gate set: every round is accepted, also one that makes the student worse")
+    if not made["test"]:
+        notes.append("no test set: the result is not measured on texts held out to the end")
+    return Splits(**made, notes=notes)
+
+
+def load_corpus(task: Task, splits: Splits) -> list[Row]:
+    """The rehearsal teacher's texts, less every row of every set: it can give none of them away.
+
+    Raises:
+        InputError: nothing is left.
+    """
+    paths = {spec.corpus for spec in task.model_specs().values() if spec.corpus}
+    reserved = splits.ids()
+    rows = [row for path in sorted(paths) for row in read_rows(path, list(task.labels))]
+    left = [row for row in rows if row["id"] not in reserved]
+    if not left:
+        raise InputError(
+            f"teacher.corpus has {len(rows)} rows and all are in the task's own sets; give it texts of its own"
+        )
+    return left
+
+
+def _read(source: Source, labels: Sequence[str]) -> list[Row]:
+    fields = {"text_field": source.text, "label_field": source.label}
+    if source.hub:
+        return read_hub(source.hub, source.split, labels, **fields)
+    assert source.path
+    return read_rows(source.path, labels, **fields)
+
+
+def _draw(
+    rows: Sequence[Row], per_label: int, used: set[str], random_: random.Random, where: str
+) -> list[Row]:
+    """`per_label` distinct rows of each label, none in `used`, none that stands with two labels."""
+    label_sets: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        label_sets[row["id"]].add(row["label"])
+    by_label: dict[str, list[Row]] = defaultdict(list)
+    for row in {row["id"]: row for row in rows}.values():
+        if row["id"] not in used and len(label_sets[row["id"]]) == 1:
+            by_label[row["label"]].append(row)
+    drawn = []
+    for label in sorted(by_label):
+        if len(by_label[label]) < per_label:
+            raise InputError(
+                f"{where}: label {label!r} has {len(by_label[label])} rows left to draw from,"
+                f" per_label asks for {per_label}; ask for fewer or add rows"
+            )
+        drawn += random_.sample(by_label[label], per_label)
+    return drawn
+
+
+def _check_apart(task: Task, made: dict[str, list[Row]]) -> None:
+    for i, first in enumerate(SETS):
+        for second in SETS[i + 1 :]:
+            shared = {row["id"] for row in made[first]} & {row["id"] for row in made[second]}
+            if shared:
+                text = next(row["text"] for row in made[first] if row["id"] in shared)
+                raise InputError(
+                    f"{len(shared)} texts are both in {first} and in {second}, e.g. {text[:60]!r};"
+                    f" remove them from {_where(getattr(task.data, first))}"
+                )
+
+
+def _check_seed(task: Task, seed: list[Row]) -> list[str]:
+    where = _where(task.data.seed)
+    if not seed:
+        raise InputError(f"{where}: no seed rows; give at least one text for two labels, better five for each")
+    present = {row["label"] for row in seed}
+    if len(present) == 1:
+        raise InputError(f"{where}: all {len(seed)} seeds are {seed[0]['label']!r}; a student needs two labels")
+    missing = [label for label in task.labels if label not in present]
+    return [f"labels without a seed: {', '.join(missing)}"] if missing else []
+
+
+def _drawn(task: Task, name: str) -> bool:
+    source: Source | None = getattr(task.data, name)
+    return source is not None and source.per_label is not None
+
+
+def _where(source: Source) -> str:
+    return str(source.path) if source.path else f"{source.hub}[{source.split}]"

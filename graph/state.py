@@ -1,0 +1,42 @@
+"""The state that flows through the graph: paths, counters and words, never samples or weights."""
+
+from typing import TypedDict
+
+
+class Input(TypedDict, total=False):
+    """What a caller, or a parent graph, may say: how many rounds at most (default: the task's)."""
+
+    rounds: int
+
+
+class Output(TypedDict, total=False):
+    """What comes back: the student's folder, the report, the scores, and why the run stopped."""
+
+    student: str
+    report: str
+    metric: float
+    test: float | None
+    stop: str
+
+
+class State(TypedDict, total=False):
+    """One run. Samples live in the corpus under their round; students and reports in the run folder.
+
+    `best` and `candidate` are rounds: the student promoted last, and the one just trained. `promoted`
+    lists the rounds whose samples are trained on. `rejudge` is set while samples are labelled a second
+    time. `weaknesses` are ids in weaknesses.json.
+    """
+
+    rounds: int
+    round: int
+    attempt: int
+    best: int
+    promoted: list[int]
+    rejudge: bool
+    weaknesses: list[str]
+    note: str
+    student: str
+    report: str
+    metric: float
+    test: float | None
+    stop: str

@@ -1,0 +1,216 @@
+"""Nodes around the teacher: analyst, generator, screen, labeler, critic, keep."""
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+
+from tutelage.agents import analyst as the_analyst
+from tutelage.agents import critic as the_critic
+from tutelage.agents import generator as the_generator
+from tutelage.agents import labeler as the_labeler
+from tutelage.agents.analyst import Answer
+from tutelage.graph.cards import Card, open_cards, read_cards, write_cards
+from tutelage.graph.exams import answers_on_diagnose, graded
+from tutelage.graph.orders import plan
+from tutelage.graph.state import State
+from tutelage.graph.workshop import Workshop
+from tutelage.student.corpus import Neighbour, Sample
+from tutelage.student.exam import entropy
+from tutelage.student.rows import Row
+
+SHOTS_A_LABEL = 3
+AVOIDED = 12  # refused texts shown to the generator
+
+
+def analyst(shop: Workshop, state: State) -> State:
+    """Open the next round: find the best student's weaknesses on diagnose and open their cards."""
+    round = state["round"] + 1
+    opened: State = {"round": round, "attempt": 0, "rejudge": False, "weaknesses": []}
+    if shop.strategy.feedback == "none":
+        return opened
+    answers = answers_on_diagnose(shop, state["best"])
+    right, wrong = _shown(answers, shop.strategy.shown, random.Random(f"{shop.task.seed} {round}"))
+    cards = [card for card in read_cards(shop.folder) if card["round"] < round]
+    found = the_analyst.diagnose(
+        shop.teacher,
+        shop.task.brief(),
+        right,
+        wrong,
+        _told(shop, state, cards),
+        limit=shop.strategy.weaknesses,
+        round=round,
+        seed=_seed(shop, state, 1),
+    )
+    write_cards(shop.folder, [*cards, *open_cards(found, answers)])
+    return {**opened, "weaknesses": [weakness["id"] for weakness in found]}
+
+
+def generator(shop: Workshop, state: State) -> State:
+    """Have the texts written that the round still lacks."""
+    round, attempt = state["round"], state["attempt"] + 1
+    so_far = shop.corpus.drafts(round=round)
+    lacking = shop.strategy.samples - sum(sample["status"] == "kept" for sample in so_far)
+    cards = [card for card in read_cards(shop.folder) if card["id"] in state["weaknesses"]]
+    f1 = {entry["label"]: entry["f1"] for entry in graded(shop, state["best"], "diagnose")["classes"]}
+    samples = the_generator.write(
+        shop.teacher,
+        shop.task.brief(),
+        plan(shop.strategy, lacking * _oversample(shop, state), cards, f1),
+        cards,
+        _shots(shop, state),
+        [{"text": s["text"], "reason": s.get("reason", "")} for s in so_far if s["status"] != "kept"][-AVOIDED:],
+        round=round,
+        attempt=attempt,
+        seed=_seed(shop, state, 2),
+    )
+    shop.corpus.put(samples)
+    return {"attempt": attempt, "rejudge": False}
+
+
+def screen(shop: Workshop, state: State) -> State:
+    """Refuse near-duplicates and leaks, and what the student is sure of, before labels are paid for."""
+    samples = _batch(shop, state)
+    near = shop.corpus.neighbours([sample["text"] for sample in samples])
+    refused = [_refuse_near(s, n) for s, n in zip(samples, near, strict=True) if n]
+    fresh = [s for s, n in zip(samples, near, strict=True) if not n]
+    kept_before = len(shop.corpus.drafts(round=state["round"], status="kept"))
+    surplus = len(fresh) - (shop.strategy.samples - kept_before)
+    if surplus > 0:
+        refused += _surest(shop, state, fresh, surplus)
+    shop.corpus.put(refused)
+    return {}
+
+
+def labeler(shop: Workshop, state: State) -> State:
+    """Label blind what has no label; on the critic's word, label a second time."""
+    again = state.get("rejudge", False)
+    batch = [s for s in _batch(shop, state) if ("label" not in s or (again and s.get("verdict") == "relabel"))]
+    for sample in batch:
+        sample.pop("verdict", None)
+    seed = _seed(shop, state, 4 if again else 3)
+    shop.corpus.put(the_labeler.label(shop.teacher, shop.task.brief(), batch, seed=seed))
+    return {}
+
+
+def critic(shop: Workshop, state: State) -> State:
+    """Judge what is labelled and not judged yet; ask once for a second label where it disagrees."""
+    batch = [s for s in _batch(shop, state) if "label" in s and "verdict" not in s]
+    seed = _seed(shop, state, 6 if state.get("rejudge") else 5)
+    shop.corpus.put(the_critic.judge(shop.teacher, shop.task.brief(), batch, seed=seed))
+    disputed = any(s.get("verdict") == "relabel" for s in _batch(shop, state))
+    return {"rejudge": disputed and not state.get("rejudge", False)}
+
+
+def keep(shop: Workshop, state: State) -> State:
+    """Add accepted samples to the corpus, refuse the others with the critic's reason, count on the cards."""
+    batch = _batch(shop, state)
+    accepted = [Sample({**s, "status": "kept"}) for s in batch if s.get("verdict") == "accept"]  # type: ignore[misc]
+    refused = [_refuse(s) for s in batch if s.get("verdict") != "accept"]
+    shop.corpus.keep(accepted)
+    shop.corpus.put([*accepted, *refused])
+    written = shop.corpus.drafts(round=state["round"])
+    ordered = Counter(s["weakness"] for s in written)
+    kept = Counter(s["weakness"] for s in written if s["status"] == "kept")
+    cards = read_cards(shop.folder)
+    for card in cards:
+        if card["round"] == state["round"]:
+            card["ordered"], card["kept"] = ordered[card["id"]], kept[card["id"]]
+    write_cards(shop.folder, cards)
+    return {"rejudge": False}
+
+
+def short_of_samples(shop: Workshop, state: State) -> bool:
+    """Whether a round has kept too few and the generator may be asked again."""
+    kept = len(shop.corpus.drafts(round=state["round"], status="kept"))
+    return kept < shop.strategy.enough * shop.strategy.samples and state["attempt"] <= shop.strategy.attempts
+
+
+def _batch(shop: Workshop, state: State) -> list[Sample]:
+    """This attempt's samples that are still under way."""
+    drafts = shop.corpus.drafts(round=state["round"], status="draft")
+    return [sample for sample in drafts if sample["attempt"] == state["attempt"]]
+
+
+def _shown(
+    answers: Sequence[Answer], count: int, chance: random.Random
+) -> tuple[list[Answer], list[Answer]]:
+    """Right and wrong answers for the analyst: errors by how frequent their pair is, and their contrast."""
+    wrong = [answer for answer in answers if answer["label"] != answer["predicted"]]
+    pairs = Counter((answer["label"], answer["predicted"]) for answer in wrong)
+    chance.shuffle(wrong)
+    wrong.sort(key=lambda answer: -pairs[answer["label"], answer["predicted"]])
+    wrong = wrong[:count]
+    touched = {label for answer in wrong for label in (answer["label"], answer["predicted"])}
+    right = [a for a in answers if a["label"] == a["predicted"] and (a["label"] in touched or not touched)]
+    return chance.sample(right, min(count, len(right))), wrong
+
+
+def _told(shop: Workshop, state: State, cards: Sequence[Card]) -> dict[str, object]:
+    """The analyst's `report`: diagnose figures and the ledger; nothing of gate or test."""
+    report = graded(shop, state["best"], "diagnose")
+    weak = sorted(report["classes"], key=lambda entry: entry["f1"])[:20]
+    return {
+        "round": state["round"],
+        "metric": round(report["metric"], 3),
+        "accepted": not state["note"],
+        "note": state["note"],
+        "classes": [{"label": e["label"], "f1": round(e["f1"], 3), "support": e["support"]} for e in weak],
+        "weaknesses": [
+            {"name": c["name"], "label": c["label"], "confused_with": c["confused_with"], "status": c["status"]}
+            for c in cards[-20:]
+        ],
+    }
+
+
+def _shots(shop: Workshop, state: State) -> list[Row]:
+    """A few seeds of every label, others each round."""
+    chance = random.Random(f"{shop.task.seed} {state['round']} shots")
+    rows = list(shop.splits.seed)
+    chance.shuffle(rows)
+    seen: Counter[str] = Counter()
+    shots = []
+    for row in rows:
+        seen[row["label"]] += 1
+        if seen[row["label"]] <= SHOTS_A_LABEL:
+            shots.append(row)
+    return shots
+
+
+def _oversample(shop: Workshop, state: State) -> int:
+    return shop.strategy.oversample if state["round"] > shop.strategy.cold_rounds else 1
+
+
+def _surest(shop: Workshop, state: State, fresh: Sequence[Sample], surplus: int) -> list[Sample]:
+    """The `surplus` samples the best student is surest of, refused (by entropy: ours)."""
+    if _oversample(shop, state) == 1:
+        extra = list(enumerate(fresh))[-surplus:]
+        return [_refused(s, "sure", "more texts came than were wanted") for _, s in extra]
+    doubt = entropy(shop.student(state["best"]).probabilities([s["text"] for s in fresh]))
+    return [
+        _refused(fresh[i], "sure", f"the student is sure of it (entropy {doubt[i]:.2f})")
+        for i in doubt.argsort(kind="stable")[:surplus]
+    ]
+
+
+def _refuse_near(sample: Sample, neighbour: Neighbour) -> Sample:
+    leak = neighbour.source == "sealed"
+    reason = "too near to a gate or test text" if leak else f"too near to a text in the {neighbour.source} set"
+    told = {"neighbour": neighbour.text, "similarity": round(neighbour.similarity, 4)}
+    return _refused(Sample({**sample, **told}), "leak" if leak else "duplicate", reason)  # type: ignore[misc]
+
+
+def _refuse(sample: Sample) -> Sample:
+    if "verdict" not in sample:
+        return _refused(sample, "unlabelled", sample.get("reason", "no label"))
+    prefix = "labeler and critic disagree twice: " if sample["verdict"] == "relabel" else ""
+    return _refused(sample, "refused", prefix + sample.get("reason", ""))
+
+
+def _refused(sample: Sample, status: str, reason: str) -> Sample:
+    return Sample({**sample, "status": status, "reason": reason})  # type: ignore[misc, typeddict-item]
+
+
+def _seed(shop: Workshop, state: State, step: int) -> int:
+    """A seed for the calls of one step: apart for every run seed, round, attempt and step."""
+    place = (state["round"] * 10 + state["attempt"]) * 10 + step
+    return (shop.task.seed * 1_000_000 + place * 100) % 2**31

@@ -1,0 +1,45 @@
+"""The trace: one line per node and per teacher call, in trace.jsonl and to whoever listens."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+Event = dict[str, Any]
+Listener = Callable[[Event], None]
+
+
+class Trace:
+    """Appends events; every line is whole, and carries the time, the round and the node it belongs to."""
+
+    def __init__(self, path: Path, listener: Listener | None = None):
+        self.path, self._listener = path, listener
+        self._node, self._round = "", 0
+
+    def write(self, event: str, **fields: object) -> None:
+        """Write one event and pass it on."""
+        line = {"at": round(time.time(), 3), "event": event, "node": self._node, "round": self._round, **fields}
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        if self._listener:
+            self._listener(line)
+
+    def call(self, event: Event) -> None:
+        """A teacher call, as agents/teacher.py tells it."""
+        self.write("call", **event)
+
+    @contextmanager
+    def node(self, name: str, round: int) -> Iterator[Event]:
+        """Frame a node's work; what is put into the yielded dict stands in its closing line."""
+        self._node, self._round = name, round
+        self.write("enter")
+        start, told = time.monotonic(), Event()
+        yield told
+        self.write("leave", seconds=time.monotonic() - start, **told)
+
+    def seconds(self, round: int) -> float:
+        """Seconds that finished nodes of a round took, over all resumes."""
+        lines = map(json.loads, self.path.read_text(encoding="utf-8").splitlines())
+        return float(sum(e["seconds"] for e in lines if e["event"] == "leave" and e["round"] == round))

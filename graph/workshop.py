@@ -1,0 +1,133 @@
+"""The workshop: one run's task, files and collaborators, as every node gets them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tutelage.agents.journal import Journal
+from tutelage.agents.models import ModelSpec, make_model
+from tutelage.agents.teacher import Teacher
+from tutelage.graph.config import Task
+from tutelage.graph.folder import RunFolder
+from tutelage.graph.splits import Splits, load_corpus, load_splits
+from tutelage.graph.strategies import Strategy
+from tutelage.graph.trace import Listener, Trace
+from tutelage.student.corpus import Corpus
+from tutelage.student.encoder import Encoder
+from tutelage.student.model import Student, load_student
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Collaborators of a run. Models and stores open on first use, so that drawing a graph opens none."""
+
+    task: Task
+    strategy: Strategy
+    splits: Splits
+    folder: RunFolder
+    encoder: Encoder
+    student_encoder: Encoder
+    corpus: Corpus
+    teacher: Teacher
+    trace: Trace
+    _loaded: dict[int, Student] = field(default_factory=dict)
+
+    @property
+    def labels(self) -> list[str]:
+        """The task's labels, in the order of every array."""
+        return list(self.task.labels)
+
+    def student(self, round: int) -> Student:
+        """The student of a round, from memory or from its folder."""
+        if round not in self._loaded:
+            found = load_student(
+                self.folder.student_of(round),
+                encoder=self.student_encoder,
+                device_name=self.task.student.device,
+            )
+            self.remember(round, found)
+        return self._loaded[round]
+
+    def remember(self, round: int, student: Student) -> None:
+        """Keep the last student in memory, and no other: a GPU holds one at a time."""
+        self._loaded.clear()
+        self._loaded[round] = student
+
+    def close(self) -> None:
+        """Stop the teacher."""
+        self.teacher.close()
+
+
+def open_workshop(
+    task: Task,
+    folder: RunFolder,
+    *,
+    splits: Splits | None = None,
+    encoder: Encoder | None = None,
+    listener: Listener | None = None,
+) -> Workshop:
+    """Set up a run's collaborators.
+
+    Args:
+        task: a checked task.
+        folder: its run folder.
+        splits: if they are loaded already.
+        encoder: shared between runs to share its cache; must be the task's.
+        listener: gets every trace event.
+
+    Raises:
+        InputError: the data do not fit the task.
+    """
+    splits = splits or load_splits(task)
+    device, tokens = task.student.device, task.student.max_tokens
+    encoder = encoder or Encoder(task.encoder, device=device, max_tokens=tokens)
+    same = task.student.base == task.encoder
+    student_encoder = encoder if same else Encoder(task.student.base, device=device, max_tokens=tokens)
+    trace = Trace(folder.trace, listener)
+    teacher = Teacher(
+        task.model_specs(),
+        _maker(task, splits, encoder),
+        Journal(folder.journal),
+        budget=task.limits(),
+        overlay=task.prompts,
+        concurrency=task.teacher.concurrency,
+        on_call=trace.call,
+    )
+    corpus = Corpus(folder.corpus, encoder, threshold=task.duplicate_above)
+    strategy = task.resolved_strategy()
+    return Workshop(
+        task, strategy, splits, folder, encoder, student_encoder, corpus, teacher, trace
+    )
+
+
+def _maker(task: Task, splits: Splits, encoder: Encoder) -> Callable[[ModelSpec], "BaseChatModel"]:
+    def make(spec: ModelSpec) -> "BaseChatModel":
+        if spec.model != "rehearsal":
+            return make_model(spec)
+        from tutelage.agents.rehearsal import Rehearsal, RehearsalModel
+
+        rows = load_corpus(task, splits)
+        settings = {"label_noise": spec.label_noise, "typicality": spec.typicality}
+        return RehearsalModel(rehearsal=Rehearsal(rows, encoder.encode, **settings))
+
+    return make
+
+
+def rehearsal_model(task: Task, *, encoder: Encoder | None = None) -> "BaseChatModel":
+    """The rehearsal teacher of a task as a chat model, e.g. for agents/server.py.
+
+    Raises:
+        InputError: the task names no corpus, or nothing in it is left to answer from.
+    """
+    spec = next((s for s in task.model_specs().values() if s.corpus), task.model_specs()["labeler"])
+    made = _maker(task, load_splits(task), encoder or Encoder(task.encoder))
+    return made(ModelSpec(**{**vars(spec), "model": "rehearsal"}))
+
+
+def folder_of(path: Path | str | RunFolder) -> RunFolder:
+    """A run folder from its path."""
+    return path if isinstance(path, RunFolder) else RunFolder(path)
