@@ -134,12 +134,19 @@ def _batch(shop: Workshop, state: State) -> list[Sample]:
 def _shown(
     answers: Sequence[Answer], count: int, chance: random.Random
 ) -> tuple[list[Answer], list[Answer]]:
-    """Right and wrong answers for the analyst: errors by how frequent their pair is, and their contrast."""
+    """Right and wrong answers for the analyst: three errors of each pair of labels in turn, frequent
+    pairs first, so that one pair does not fill the page; and right ones of the same labels.
+    """
     wrong = [answer for answer in answers if answer["label"] != answer["predicted"]]
-    pairs = Counter((answer["label"], answer["predicted"]) for answer in wrong)
     chance.shuffle(wrong)
-    wrong.sort(key=lambda answer: -pairs[answer["label"], answer["predicted"]])
-    wrong = wrong[:count]
+    pairs = Counter((answer["label"], answer["predicted"]) for answer in wrong)
+    seen: Counter[tuple[str, str]] = Counter()
+    ranks = []
+    for number, answer in enumerate(wrong):
+        pair = answer["label"], answer["predicted"]
+        ranks.append((seen[pair] // 3, -pairs[pair], number))
+        seen[pair] += 1
+    wrong = [wrong[number] for *_, number in sorted(ranks)][:count]
     touched = {label for answer in wrong for label in (answer["label"], answer["predicted"])}
     right = [a for a in answers if a["label"] == a["predicted"] and (a["label"] in touched or not touched)]
     return chance.sample(right, min(count, len(right))), wrong
