@@ -32,7 +32,7 @@ _HOME = {
     "Student": "tutelage.student.model",
     "load_student": "tutelage.student.model",
 }
-__all__ = [*_HOME, "__version__"]  # noqa: PLE0604
+__all__ = [*_HOME, "__version__"]
 
 
 def __getattr__(name: str) -> object:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from tutelage.agents.analyst import Brief
 from tutelage.agents.forms import Form, Verdict
 from tutelage.agents.teacher import Ask, Teacher
-from tutelage.student.corpus import Sample
+from tutelage.student.corpus import Sample, changed
 
 TEXTS_A_CALL = 12
 FORM = Form("Verdicts", "verdicts", Verdict)
@@ -26,7 +26,7 @@ def judge(teacher: Teacher, brief: Brief, samples: Sequence[Sample], *, seed: in
         said = {item.id: item for item in reply.items}
         for i, sample in enumerate(batch, 1):
             item = said.get(str(i))
-            verdict, reason = (item.verdict, item.reason) if item else ("refuse", "the critic left it out")
-            told = {"verdict": verdict, "reason": reason, "judged_by": reply.call}
-            result.append(Sample({**sample, **told}))  # type: ignore[misc, typeddict-item]
+            left_out = reply.problems[-1] if reply.problems else "the critic left it out"
+            verdict, reason = (item.verdict, item.reason) if item else ("refuse", f"not judged: {left_out}")
+            result.append(changed(sample, verdict=verdict, reason=reason, judged_by=reply.call))
     return result

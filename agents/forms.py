@@ -96,5 +96,5 @@ class Form(Generic[Item]):
 
 def with_labels(title: str, field: str, item: type[Item], labels: tuple[str, ...], *names: str) -> Form[Item]:
     """A form whose fields `names` take one of the task's labels and nothing else."""
-    closed = {name: (Literal[labels], ...) for name in names}
+    closed = dict.fromkeys(names, (Literal[labels], ...))
     return Form(title, field, create_model(item.__name__, __base__=item, **closed))  # type: ignore[call-overload]

@@ -54,21 +54,24 @@ class Journal:
 
     def get(self, key: str) -> Entry | None:
         """The reply to a request, or None if it was never answered."""
-        with self._lock:
-            row = self._db.execute("SELECT entry FROM replies WHERE key = ?", (key,)).fetchone()
-        return Entry(**json.loads(row[0])) if row else None
+        return self._entries.get(key)
 
     def put(self, key: str, request: dict[str, object], entry: Entry) -> None:
         """Write a reply; returns once it is on disk."""
-        row = (key, time.time(), entry.role, json.dumps(request, ensure_ascii=False), json.dumps(asdict(entry)))
+        row = (
+            key,
+            time.time(),
+            entry.role,
+            json.dumps(request, ensure_ascii=False),
+            json.dumps(asdict(entry)),
+        )
         with self._lock, self._db:
             self._db.execute("INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?)", row)
+        self._entries[key] = entry
 
     def spent(self) -> Spent:
         """Everything paid for since the run began."""
-        with self._lock:
-            rows = self._db.execute("SELECT entry FROM replies").fetchall()
-        entries = [Entry(**json.loads(row[0])) for row in rows]
+        entries = list(self._entries.values())
         costs = [entry.cost for entry in entries]
         return Spent(
             calls=len(entries),
@@ -83,11 +86,18 @@ class Journal:
             self._db.close()
 
     @cached_property
+    def _entries(self) -> dict[str, Entry]:
+        with self._lock:
+            rows = self._db.execute("SELECT key, entry FROM replies ORDER BY at").fetchall()
+        return {key: Entry(**json.loads(entry)) for key, entry in rows}
+
+    @cached_property
     def _db(self) -> sqlite3.Connection:
         db = sqlite3.connect(self.path, check_same_thread=False)
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=FULL")
         db.execute(
-            "CREATE TABLE IF NOT EXISTS replies (key TEXT PRIMARY KEY, at REAL, role TEXT, request TEXT, entry TEXT)"
+            "CREATE TABLE IF NOT EXISTS replies"
+            " (key TEXT PRIMARY KEY, at REAL, role TEXT, request TEXT, entry TEXT)"
         )
         return db

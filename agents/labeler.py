@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from tutelage.agents.analyst import Brief
 from tutelage.agents.forms import GivenLabel, with_labels
 from tutelage.agents.teacher import Ask, Teacher
-from tutelage.student.corpus import Sample
+from tutelage.student.corpus import Sample, changed
 
 TEXTS_A_CALL = 12
 
@@ -28,11 +28,11 @@ def label(teacher: Teacher, brief: Brief, samples: Sequence[Sample], *, seed: in
     for sample in samples:
         if sample["id"] not in given:
             reason = problems[-1] if problems else "the teacher left it out twice"
-            result.append(Sample({**sample, "status": "unlabelled", "reason": f"no label: {reason}"}))  # type: ignore[misc]
+            result.append(changed(sample, status="unlabelled", reason=f"no label: {reason}"))
             continue
         item, call = given[sample["id"]]
         told = {"label": item.label, "confidence": item.confidence, "labelled_by": call}
-        result.append(Sample({**sample, **told, "confidence_source": "stated"}))  # type: ignore[misc, typeddict-item]
+        result.append(changed(sample, **told, confidence_source="stated"))
     return result
 
 

@@ -17,7 +17,6 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 from numpy.typing import NDArray
-
 from tutelage.prompts import read_payload
 from tutelage.student.rows import Row, content_id, normal
 
@@ -202,7 +201,9 @@ class RehearsalModel(BaseChatModel):
 
 
 def _shared_words(answers: Sequence[Mapping[str, str]]) -> str:
-    counts = Counter(word for answer in answers for word in set(normal(answer["text"]).split()) if len(word) > 3)
+    counts = Counter(
+        word for answer in answers for word in set(normal(answer["text"]).split()) if len(word) > 3
+    )
     return ", ".join(word for word, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:5])
 
 

@@ -31,10 +31,10 @@ def serve(model: BaseChatModel, *, port: int = 0, log: list[dict[str, Any]] | No
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def do_GET(self) -> None:  # noqa: N802
+        def do_GET(self) -> None:
             self._send({"object": "list", "data": [{"id": "rehearsal", "object": "model"}]})
 
-        def do_POST(self) -> None:  # noqa: N802
+        def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             requests.append(body)
             try:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 REPAIRS = 2  # times a malformed reply is asked for again
 
 
-class BudgetSpentError(Exception):
+class _RefusedError(Exception):
     """The budget refuses another call; the message says which limit."""
 
 
@@ -38,10 +38,15 @@ class Budget:
     money: float | None = None
     minutes: float | None = None
 
-    def refusal(self, spent: Spent, minutes: float) -> str | None:
-        """Which limit is reached, or None."""
+    def refusal(self, spent: Spent, minutes: float, flying: int = 0) -> str | None:
+        """Which limit is reached by what was spent and the calls in flight, or None."""
         tokens = spent["prompt_tokens"] + spent["completion_tokens"]
-        used = {"calls": spent["calls"], "tokens": tokens, "money": spent["cost"] or 0.0, "minutes": minutes}
+        used = {
+            "calls": spent["calls"] + flying,
+            "tokens": tokens,
+            "money": spent["cost"] or 0.0,
+            "minutes": minutes,
+        }
         for name, value in used.items():
             limit = getattr(self, name)
             if limit is not None and value >= limit:
@@ -61,7 +66,10 @@ class Ask(Generic[Item]):
 
 @dataclass(frozen=True)
 class Reply(Generic[Item]):
-    """The right items of a reply, what was wrong with the others, and the id of the call in the trace."""
+    """The right items of a reply, what was wrong with the others, and the id of the call in the trace.
+
+    A request that the budget refused has no call (""), no items, and the refusal among its problems.
+    """
 
     call: str
     items: list[Item]
@@ -89,13 +97,12 @@ class Teacher:
         self.specs, self.journal, self.budget = specs, journal, budget or Budget()
         self._make, self._overlay, self._concurrency, self._on_call = make, overlay, concurrency, on_call
         self._models: dict[ModelSpec, BaseChatModel] = {}
-        self._began = time.monotonic()
+        self._began, self._flying = time.monotonic(), 0
 
     def ask(self, asks: Sequence[Ask[Item]]) -> list[Reply[Item]]:
         """Ask all at once, at most `concurrency` in flight; replies in the order asked.
 
         Raises:
-            BudgetSpentError: a limit was reached; replies that came before are in the journal.
             TeacherDownError: the provider failed after its retries.
         """
         if not asks:
@@ -109,7 +116,8 @@ class Teacher:
 
     def refusal(self) -> str | None:
         """Why the budget would refuse the next call, or None."""
-        return self.budget.refusal(self.journal.spent(), (time.monotonic() - self._began) / 60)
+        minutes = (time.monotonic() - self._began) / 60
+        return self.budget.refusal(self.journal.spent(), minutes, self._flying)
 
     def close(self) -> None:
         """Stop the loop and close the journal."""
@@ -135,7 +143,10 @@ class Teacher:
         system, user = render(ask.role, ask.payload, self._overlay)
         messages = [("system", system), ("human", user)]
         for attempt in range(REPAIRS + 1):
-            call, raw = await self._call(ask, messages)
+            try:
+                call, raw = await self._call(ask, messages)
+            except _RefusedError as refusal:
+                return Reply("", [], [str(refusal)])
             items, problems = ask.form.read(raw)
             if items or not problems or attempt == REPAIRS:
                 break
@@ -161,9 +172,13 @@ class Teacher:
         replayed = entry is not None
         if entry is None:
             if refusal := self.refusal():
-                raise BudgetSpentError(refusal)
-            entry = await self._pay(spec, ask, messages)
-            self.journal.put(key, request, entry)
+                raise _RefusedError(refusal)
+            self._flying += 1
+            try:
+                entry = await self._pay(spec, ask, messages)
+                self.journal.put(key, request, entry)
+            finally:
+                self._flying -= 1
         self._on_call(
             {
                 "role": ask.role,

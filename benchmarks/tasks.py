@@ -90,7 +90,9 @@ def print_table() -> None:
     """Test macro-F1, mean ± standard deviation over seeds; p of a paired t-test against random."""
     from scipy.stats import ttest_rel
 
-    cells: dict[tuple[str, str], dict[str, dict[int, dict[str, object]]]] = defaultdict(lambda: defaultdict(dict))
+    cells: dict[tuple[str, str], dict[str, dict[int, dict[str, object]]]] = defaultdict(
+        lambda: defaultdict(dict)
+    )
     for r in results():
         cells[r["task"], r["student"]][r["arm"]][r["seed"]] = r
     print("| task | student | arm | seeds | untouched | seeds only | final | − random | p | kept | tokens |")
@@ -103,7 +105,10 @@ def print_table() -> None:
             p = "" if arm == "random" or len(both) < 2 else f"{ttest_rel(ours, control).pvalue:.3f}"
             gap = "" if arm == "random" or not both else f"{mean(ours) - mean(control):+.3f}"
             row = [task, student, arm, str(len(runs))]
-            row += [_spread([r["untouched"] for r in runs.values()]), _spread([r["by_round"][0] for r in runs.values()])]
+            row += [
+                _spread([r["untouched"] for r in runs.values()]),
+                _spread([r["by_round"][0] for r in runs.values()]),
+            ]
             row += [_spread([r["test"] for r in runs.values()]), gap, p]
             row += [f"{mean(r[key] for r in runs.values()):.0f}" for key in ("kept", "tokens")]
             print(f"| {' | '.join(row)} |")

@@ -1,10 +1,10 @@
 """The state machine, wired."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from tutelage.agents.teacher import BudgetSpentError
 from tutelage.graph import learning, routes, teaching
 from tutelage.graph.config import Task, load_task
 from tutelage.graph.folder import RunFolder
@@ -70,18 +70,21 @@ def wire(
 
     graph = StateGraph(State, input_schema=Input, output_schema=Output)
     for name, node in NODES.items():
-        graph.add_node(name, _framed(name, node, shop))
+        graph.add_node(name, cast(Any, _framed(name, node, shop)))
     graph.add_edge(START, "prepare")
-    graph.add_edge("prepare", "train")
-    graph.add_edge("train", "examine")
+    for path in (("prepare", "train", "examine"), ("analyst", "generator", "screen", "labeler", "critic")):
+        for name, following in pairwise(path):
+            graph.add_edge(name, following)
     graph.add_conditional_edges("examine", _bound(routes.after_examine, shop), ["analyst", "report"])
-    for name, following in (("analyst", "generator"), ("generator", "screen"), ("labeler", "critic")):
-        graph.add_conditional_edges(name, _bound(routes.go_on(following), shop), [following, "report"])
-    graph.add_edge("screen", "labeler")
-    graph.add_conditional_edges("critic", _bound(routes.after_critic, shop), ["labeler", "keep", "report"])
+    graph.add_conditional_edges("critic", _bound(routes.after_critic, shop), ["labeler", "keep"])
     graph.add_conditional_edges("keep", _bound(routes.after_keep, shop), ["generator", "train"])
     graph.add_edge("report", END)
     return graph.compile(checkpointer=checkpointer, name="tutelage")
+
+
+def drawable() -> "CompiledStateGraph[State, None, Input, Output]":
+    """The graph without a run: to be drawn, never invoked."""
+    return wire(cast(Workshop, None))
 
 
 def claim(folder: RunFolder, task: Task, splits: Splits) -> None:
@@ -100,7 +103,7 @@ def claim(folder: RunFolder, task: Task, splits: Splits) -> None:
     for what in ("task", "data"):
         if old.get(what) != about[what]:
             raise InputError(
-                f"{folder.path} was begun with another {what}; put it back as it was, or choose another folder"
+                f"{folder.path} was begun with another {what}; put it back, or choose another folder"
             )
 
 
@@ -126,16 +129,12 @@ _SETS = ("seed", "diagnose", "gate", "test")
 
 
 def _framed(name: str, node: Node, shop: Workshop) -> Callable[[State], State]:
-    """The node with its trace, ending the run in order when the budget is spent."""
+    """The node with its trace."""
 
     def framed(state: State) -> State:
         # The analyst opens the next round: its work belongs to that one.
-        with shop.trace.node(name, state.get("round", 0) + (name == "analyst")) as told:
-            try:
-                return node(shop, state)
-            except BudgetSpentError as refusal:
-                told["stop"] = str(refusal)
-                return {"stop": str(refusal)}
+        with shop.trace.node(name, state.get("round", 0) + (name == "analyst")):
+            return node(shop, state)
 
     return framed
 

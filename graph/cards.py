@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, cast
 
 from tutelage.agents.analyst import Answer, Weakness
 from tutelage.graph.folder import RunFolder
@@ -51,7 +51,7 @@ def measure_again(cards: Sequence[Card], answers: Sequence[Answer], round: int) 
         status: Literal["open", "cured", "returned"] = (
             "cured" if healed[-1] else "returned" if any(healed) else "open"
         )
-        result.append(Card({**card, "history": history, "status": status}))  # type: ignore[misc]
+        result.append(cast(Card, {**card, "history": history, "status": status}))
     return result
 
 

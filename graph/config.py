@@ -6,7 +6,6 @@ from typing import Any, Literal, Self, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-
 from tutelage.agents.analyst import Brief
 from tutelage.agents.models import ModelSpec, Structured
 from tutelage.agents.teacher import Budget
@@ -34,7 +33,7 @@ class Source(_Part):
     split: str = "train"
     text: str = "text"
     label: str = "label"
-    per_label: int | None = Field(None, ge=1)
+    per_label: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
@@ -62,10 +61,10 @@ class StudentPart(_Part):
 
     mode: Literal["full", "head"] = "full"
     base: str = EMBEDDED
-    epochs: int = Field(Recipe.epochs, ge=1)
-    batch: int = Field(Recipe.batch, ge=1)
-    learning_rate: float = Field(Recipe.learning_rate, gt=0)
-    max_tokens: int = Field(Recipe.max_tokens, ge=8, le=512)
+    epochs: int = Field(default=Recipe.epochs, ge=1)
+    batch: int = Field(default=Recipe.batch, ge=1)
+    learning_rate: float = Field(default=Recipe.learning_rate, gt=0)
+    max_tokens: int = Field(default=Recipe.max_tokens, ge=8, le=512)
     device: str = "auto"
 
 
@@ -75,31 +74,31 @@ class Model(_Part):
     model: str = "rehearsal"
     base_url: str | None = None
     api_key_env: str = "OPENAI_API_KEY"
-    temperature: float | None = Field(None, ge=0, le=2)
-    timeout: float = Field(120.0, gt=0)
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    timeout: float = Field(default=120.0, gt=0)
     structured: Structured = "json_schema"
-    price_prompt: float | None = Field(None, ge=0)
-    price_completion: float | None = Field(None, ge=0)
+    price_prompt: float | None = Field(default=None, ge=0)
+    price_completion: float | None = Field(default=None, ge=0)
     corpus: Path | None = None
-    label_noise: float = Field(0.1, ge=0, le=1)
-    typicality: float = Field(1.5, ge=0)
+    label_noise: float = Field(default=0.1, ge=0, le=1)
+    typicality: float = Field(default=1.5, ge=0)
 
 
 class TeacherPart(Model):
     """The model of every role, what single roles change of it, and calls in flight at once."""
 
     roles: dict[Literal["analyst", "generator", "labeler", "critic"], dict[str, Any]] = {}
-    concurrency: int = Field(8, ge=1)
+    concurrency: int = Field(default=8, ge=1)
 
 
 class BudgetPart(_Part):
     """Where a run stops. `minutes` counts one `run` or `resume`; the rest counts the whole run."""
 
-    rounds: int = Field(3, ge=0)
-    calls: int | None = Field(None, ge=0)
-    tokens: int | None = Field(None, ge=0)
-    money: float | None = Field(None, ge=0)
-    minutes: float | None = Field(None, gt=0)
+    rounds: int = Field(default=3, ge=0)
+    calls: int | None = Field(default=None, ge=0)
+    tokens: int | None = Field(default=None, ge=0)
+    money: float | None = Field(default=None, ge=0)
+    minutes: float | None = Field(default=None, gt=0)
 
 
 class Task(_Part):
@@ -116,9 +115,9 @@ class Task(_Part):
     strategy: str | dict[str, Any] = "auto"
     budget: BudgetPart = BudgetPart()
     metric: Metric = "macro_f1"
-    duplicate_above: float = Field(0.92, gt=0, le=1)
+    duplicate_above: float = Field(default=0.92, gt=0, le=1)
     prompts: Path | None = None
-    seed: int = Field(0, ge=0)
+    seed: int = Field(default=0, ge=0)
 
     @field_validator("labels", mode="before")
     @classmethod
@@ -214,6 +213,25 @@ def parse_task(raw: dict[str, Any], where: str, folder: Path) -> Task:
     except ValidationError as error:
         raise InputError(f"{where}: {_told(error)}") from None
     return Task.model_validate(_absolute(task.model_dump(exclude_none=True), folder))
+
+
+def override(
+    task: Task, *, strategy: str | None = None, seed: int | None = None, rounds: int | None = None
+) -> Task:
+    """The task with what the command line says instead; a strategy keeps the task's own overrides.
+
+    Raises:
+        InputError: the strategy is unknown.
+    """
+    raw = task.model_dump(exclude_none=True)
+    if strategy is not None:
+        own = raw["strategy"] if isinstance(raw["strategy"], dict) else {}
+        raw["strategy"] = {**own, "base": strategy}
+    if seed is not None:
+        raw["seed"] = seed
+    if rounds is not None:
+        raw["budget"]["rounds"] = rounds
+    return parse_task(raw, "command line", Path())
 
 
 def _absolute(value: Any, folder: Path) -> Any:

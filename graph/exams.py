@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
 from tutelage.agents.analyst import Answer
 from tutelage.graph.workshop import Workshop
 from tutelage.student.exam import Report, grade

@@ -9,7 +9,6 @@ from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
-
 from tutelage.student.errors import InputError
 
 
@@ -66,7 +65,9 @@ class RunFolder:
                 " or choose another folder with --out"
             ) from None
         except OSError as error:
-            raise InputError(f"{self.path} cannot be made: {error}; choose another folder with --out") from error
+            raise InputError(
+                f"{self.path} cannot be made: {error}; choose another folder with --out"
+            ) from error
         self.write_json(self.run_json, about)
 
     def about(self) -> dict[str, Any]:

@@ -23,8 +23,19 @@ def prepare(shop: Workshop, state: State) -> State:
     shop.corpus.seal([row["text"] for name in ("gate", "test") for row in getattr(shop.splits, name)])
     recipe, seed = shop.task.recipe(), shop.task.seed
     sit(shop, "untouched", untouched(shop.labels, recipe, seed=seed, encoder=shop.student_encoder))
+    shop.trace.tell(
+        **{name: len(getattr(shop.splits, name)) for name in ("seed", "diagnose", "gate", "test")}
+    )
     rounds = state.get("rounds", shop.task.budget.rounds)
-    return {"rounds": rounds, "round": 0, "attempt": 0, "best": 0, "promoted": [], "weaknesses": [], "note": ""}
+    return {
+        "rounds": rounds,
+        "round": 0,
+        "attempt": 0,
+        "best": 0,
+        "promoted": [],
+        "weaknesses": [],
+        "note": "",
+    }
 
 
 def train(shop: Workshop, state: State) -> State:
@@ -35,6 +46,7 @@ def train(shop: Workshop, state: State) -> State:
     student = train_student(rows, shop.labels, shop.task.recipe(), seed=shop.task.seed, encoder=encoder)
     student.save(shop.folder.student_of(state["round"]))
     shop.remember(state["round"], student)
+    shop.trace.tell(rows=len(rows))
     return {}
 
 
@@ -51,7 +63,9 @@ def examine(shop: Workshop, state: State) -> State:
     best = round if accepted else state["best"]
     answers = answers_on_diagnose(shop, best)
     write_cards(shop.folder, measure_again(read_cards(shop.folder), answers, round))
-    shop.folder.write_round(_line(shop, round, accepted, chance, [*state["promoted"], round]))
+    line = _line(shop, round, accepted, chance, [*state["promoted"], round])
+    shop.folder.write_round(line)
+    shop.trace.tell(metric=line["metric"], gate=line["gate"], accepted=accepted, chance=chance)
     told = "" if accepted else f"round {round} was rolled back: its samples made the student worse"
     return {
         "best": best,
@@ -66,6 +80,7 @@ def report(shop: Workshop, state: State) -> State:
     """Open the test set, once; write run.json, samples.jsonl, the student and report.html."""
     stop = state.get("stop", "")
     result = conclude(shop, state["best"], stop)
+    shop.trace.tell(stop=stop, report=str(shop.folder.report))
     return {
         "student": str(shop.folder.student),
         "report": str(shop.folder.report),
@@ -121,6 +136,8 @@ def round_seconds(shop: Workshop, number: int) -> float:
 def _why_stop(shop: Workshop, state: State) -> str:
     if state["round"] >= state["rounds"]:
         return f"{state['rounds']} rounds are done"
+    if refusal := shop.teacher.refusal():
+        return refusal
     if state["round"] and not shop.corpus.drafts(round=state["round"], status="kept"):
         return f"round {state['round']} brought no new sample"
-    return shop.teacher.refusal() or ""
+    return ""

@@ -12,22 +12,11 @@ def after_examine(shop: Workshop, state: State) -> Literal["analyst", "report"]:
     return "report" if state.get("stop") else "analyst"
 
 
-def after_critic(shop: Workshop, state: State) -> Literal["labeler", "keep", "report"]:
+def after_critic(shop: Workshop, state: State) -> Literal["labeler", "keep"]:
     """Back to the labeler where the critic disagrees, once; then to the corpus."""
-    if state.get("stop"):
-        return "report"
     return "labeler" if state.get("rejudge") else "keep"
 
 
 def after_keep(shop: Workshop, state: State) -> Literal["generator", "train"]:
     """Back to the generator, with reasons, while too few were kept; then to training."""
     return "generator" if short_of_samples(shop, state) else "train"
-
-
-def go_on(following: str) -> object:
-    """A route to `following` that leads to the report once the budget is spent."""
-
-    def after(shop: Workshop, state: State) -> str:
-        return "report" if state.get("stop") else following
-
-    return after

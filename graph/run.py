@@ -6,19 +6,18 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from tutelage.graph.build import claim, wire
 from tutelage.graph.config import Task, load_task, parse_task
 from tutelage.graph.folder import RunFolder
 from tutelage.graph.splits import load_splits
-from tutelage.graph.state import Input
 from tutelage.graph.trace import Listener
 from tutelage.graph.workshop import Workshop, open_workshop
 from tutelage.student.encoder import Encoder
 from tutelage.student.errors import InputError
 
-_THREAD = {"configurable": {"thread_id": "run"}}
+_THREAD: Any = {"configurable": {"thread_id": "run"}}
 _STEPS = 12  # at most so many nodes stand in one round and attempt
 
 
@@ -91,7 +90,7 @@ def list_runs(root: Path | str = "runs") -> list[dict[str, Any]]:
     return entries
 
 
-def _go(shop: Workshop, begin: Input | None) -> RunFolder:
+def _go(shop: Workshop, begin: Any) -> RunFolder:
     from langgraph.checkpoint.sqlite import SqliteSaver
     from langgraph.errors import GraphDrained
 
@@ -100,13 +99,13 @@ def _go(shop: Workshop, begin: Input | None) -> RunFolder:
     try:
         with closing(sqlite3.connect(shop.folder.checkpoints, check_same_thread=False)) as connection:
             graph = wire(shop, SqliteSaver(connection))
-            started = graph.get_state(_THREAD).created_at is not None  # type: ignore[arg-type]
+            started = graph.get_state(_THREAD).created_at is not None
             if not started:  # killed before its first checkpoint
                 begin = {"rounds": rounds}
             with _drain_on_interrupt() as control:
                 graph.invoke(
                     begin,
-                    {**_THREAD, "recursion_limit": limit},  # type: ignore[arg-type]
+                    cast(Any, {**_THREAD, "recursion_limit": limit}),
                     durability="sync",
                     control=control,
                 )

@@ -40,7 +40,7 @@ def load_splits(task: Task) -> Splits:
         InputError: a file, a row or the sets together do not make a task.
     """
     labels = list(task.labels)
-    whole = {name: _read(source, labels) for name in SETS if (source := getattr(task.data, name))}
+    whole = {name: _read(given, labels) for name in SETS if (given := getattr(task.data, name))}
     used = {row["id"] for name, rows in whole.items() if not _drawn(task, name) for row in rows}
     made: dict[str, list[Row]] = {}
     for name in SETS:
@@ -82,7 +82,7 @@ def load_corpus(task: Task, splits: Splits) -> list[Row]:
     left = [row for row in rows if row["id"] not in reserved]
     if not left:
         raise InputError(
-            f"teacher.corpus has {len(rows)} rows and all are in the task's own sets; give it texts of its own"
+            f"teacher.corpus has {len(rows)} rows, all in the task's own sets too; give it texts of its own"
         )
     return left
 
@@ -132,10 +132,14 @@ def _check_apart(task: Task, made: dict[str, list[Row]]) -> None:
 def _check_seed(task: Task, seed: list[Row]) -> list[str]:
     where = _where(task.data.seed)
     if not seed:
-        raise InputError(f"{where}: no seed rows; give at least one text for two labels, better five for each")
+        raise InputError(
+            f"{where}: no seed rows; give at least one text for two labels, better five for each"
+        )
     present = {row["label"] for row in seed}
     if len(present) == 1:
-        raise InputError(f"{where}: all {len(seed)} seeds are {seed[0]['label']!r}; a student needs two labels")
+        raise InputError(
+            f"{where}: all {len(seed)} seeds are {seed[0]['label']!r}; a student needs two labels"
+        )
     missing = [label for label in task.labels if label not in present]
     return [f"labels without a seed: {', '.join(missing)}"] if missing else []
 

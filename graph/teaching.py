@@ -14,7 +14,7 @@ from tutelage.graph.exams import answers_on_diagnose, graded
 from tutelage.graph.orders import plan
 from tutelage.graph.state import State
 from tutelage.graph.workshop import Workshop
-from tutelage.student.corpus import Neighbour, Sample
+from tutelage.student.corpus import Neighbour, Sample, changed
 from tutelage.student.exam import entropy
 from tutelage.student.rows import Row
 
@@ -42,6 +42,7 @@ def analyst(shop: Workshop, state: State) -> State:
         seed=_seed(shop, state, 1),
     )
     write_cards(shop.folder, [*cards, *open_cards(found, answers)])
+    shop.trace.tell(weaknesses={weakness["id"]: weakness["name"] for weakness in found})
     return {**opened, "weaknesses": [weakness["id"] for weakness in found]}
 
 
@@ -58,12 +59,15 @@ def generator(shop: Workshop, state: State) -> State:
         plan(shop.strategy, lacking * _oversample(shop, state), cards, f1),
         cards,
         _shots(shop, state),
-        [{"text": s["text"], "reason": s.get("reason", "")} for s in so_far if s["status"] != "kept"][-AVOIDED:],
+        [{"text": s["text"], "reason": s.get("reason", "")} for s in so_far if s["status"] != "kept"][
+            -AVOIDED:
+        ],
         round=round,
         attempt=attempt,
         seed=_seed(shop, state, 2),
     )
     shop.corpus.put(samples)
+    shop.trace.tell(attempt=attempt, written=[sample["id"] for sample in samples])
     return {"attempt": attempt, "rejudge": False}
 
 
@@ -78,17 +82,22 @@ def screen(shop: Workshop, state: State) -> State:
     if surplus > 0:
         refused += _surest(shop, state, fresh, surplus)
     shop.corpus.put(refused)
+    _tell_fates(shop, refused)
     return {}
 
 
 def labeler(shop: Workshop, state: State) -> State:
     """Label blind what has no label; on the critic's word, label a second time."""
     again = state.get("rejudge", False)
-    batch = [s for s in _batch(shop, state) if ("label" not in s or (again and s.get("verdict") == "relabel"))]
+    batch = [
+        s for s in _batch(shop, state) if ("label" not in s or (again and s.get("verdict") == "relabel"))
+    ]
     for sample in batch:
         sample.pop("verdict", None)
     seed = _seed(shop, state, 4 if again else 3)
-    shop.corpus.put(the_labeler.label(shop.teacher, shop.task.brief(), batch, seed=seed))
+    labelled = the_labeler.label(shop.teacher, shop.task.brief(), batch, seed=seed)
+    shop.corpus.put(labelled)
+    shop.trace.tell(labelled=[s["id"] for s in labelled if "label" in s], again=again)
     return {}
 
 
@@ -96,7 +105,9 @@ def critic(shop: Workshop, state: State) -> State:
     """Judge what is labelled and not judged yet; ask once for a second label where it disagrees."""
     batch = [s for s in _batch(shop, state) if "label" in s and "verdict" not in s]
     seed = _seed(shop, state, 6 if state.get("rejudge") else 5)
-    shop.corpus.put(the_critic.judge(shop.teacher, shop.task.brief(), batch, seed=seed))
+    judged = the_critic.judge(shop.teacher, shop.task.brief(), batch, seed=seed)
+    shop.corpus.put(judged)
+    shop.trace.tell(verdicts=dict(Counter(s["verdict"] for s in judged)))
     disputed = any(s.get("verdict") == "relabel" for s in _batch(shop, state))
     return {"rejudge": disputed and not state.get("rejudge", False)}
 
@@ -104,7 +115,7 @@ def critic(shop: Workshop, state: State) -> State:
 def keep(shop: Workshop, state: State) -> State:
     """Add accepted samples to the corpus, refuse the others with the critic's reason, count on the cards."""
     batch = _batch(shop, state)
-    accepted = [Sample({**s, "status": "kept"}) for s in batch if s.get("verdict") == "accept"]  # type: ignore[misc]
+    accepted = [changed(s, status="kept") for s in batch if s.get("verdict") == "accept"]
     refused = [_refuse(s) for s in batch if s.get("verdict") != "accept"]
     shop.corpus.keep(accepted)
     shop.corpus.put([*accepted, *refused])
@@ -116,11 +127,14 @@ def keep(shop: Workshop, state: State) -> State:
         if card["round"] == state["round"]:
             card["ordered"], card["kept"] = ordered[card["id"]], kept[card["id"]]
     write_cards(shop.folder, cards)
+    _tell_fates(shop, [*accepted, *refused])
     return {"rejudge": False}
 
 
 def short_of_samples(shop: Workshop, state: State) -> bool:
     """Whether a round has kept too few and the generator may be asked again."""
+    if shop.teacher.refusal():
+        return False
     kept = len(shop.corpus.drafts(round=state["round"], status="kept"))
     return kept < shop.strategy.enough * shop.strategy.samples and state["attempt"] <= shop.strategy.attempts
 
@@ -131,9 +145,7 @@ def _batch(shop: Workshop, state: State) -> list[Sample]:
     return [sample for sample in drafts if sample["attempt"] == state["attempt"]]
 
 
-def _shown(
-    answers: Sequence[Answer], count: int, chance: random.Random
-) -> tuple[list[Answer], list[Answer]]:
+def _shown(answers: Sequence[Answer], count: int, chance: random.Random) -> tuple[list[Answer], list[Answer]]:
     """Right and wrong answers for the analyst: three errors of each pair of labels in turn, frequent
     pairs first, so that one pair does not fill the page; and right ones of the same labels.
     """
@@ -163,7 +175,12 @@ def _told(shop: Workshop, state: State, cards: Sequence[Card]) -> dict[str, obje
         "note": state["note"],
         "classes": [{"label": e["label"], "f1": round(e["f1"], 3), "support": e["support"]} for e in weak],
         "weaknesses": [
-            {"name": c["name"], "label": c["label"], "confused_with": c["confused_with"], "status": c["status"]}
+            {
+                "name": c["name"],
+                "label": c["label"],
+                "confused_with": c["confused_with"],
+                "status": c["status"],
+            }
             for c in cards[-20:]
         ],
     }
@@ -190,31 +207,38 @@ def _oversample(shop: Workshop, state: State) -> int:
 def _surest(shop: Workshop, state: State, fresh: Sequence[Sample], surplus: int) -> list[Sample]:
     """The `surplus` samples the best student is surest of, refused (by entropy: ours)."""
     if _oversample(shop, state) == 1:
-        extra = list(enumerate(fresh))[-surplus:]
-        return [_refused(s, "sure", "more texts came than were wanted") for _, s in extra]
+        return [
+            changed(s, status="sure", reason="more texts came than were wanted") for s in fresh[-surplus:]
+        ]
     doubt = entropy(shop.student(state["best"]).probabilities([s["text"] for s in fresh]))
     return [
-        _refused(fresh[i], "sure", f"the student is sure of it (entropy {doubt[i]:.2f})")
+        changed(fresh[i], status="sure", reason=f"the student is sure of it (entropy {doubt[i]:.2f})")
         for i in doubt.argsort(kind="stable")[:surplus]
     ]
 
 
+def _tell_fates(shop: Workshop, samples: Sequence[Sample]) -> None:
+    fates: dict[str, list[str]] = {}
+    for sample in samples:
+        fates.setdefault(sample["status"], []).append(sample["id"])
+    shop.trace.tell(samples=fates)
+
+
 def _refuse_near(sample: Sample, neighbour: Neighbour) -> Sample:
     leak = neighbour.source == "sealed"
-    reason = "too near to a gate or test text" if leak else f"too near to a text in the {neighbour.source} set"
-    told = {"neighbour": neighbour.text, "similarity": round(neighbour.similarity, 4)}
-    return _refused(Sample({**sample, **told}), "leak" if leak else "duplicate", reason)  # type: ignore[misc]
+    place = "gate or test" if leak else {"kept": "the corpus", "batch": "this batch"}[neighbour.source]
+    return changed(
+        sample,
+        status="leak" if leak else "duplicate",
+        reason=f"too near to a text in {place}",
+        neighbour=neighbour.text,
+        similarity=round(neighbour.similarity, 4),
+    )
 
 
 def _refuse(sample: Sample) -> Sample:
-    if "verdict" not in sample:
-        return _refused(sample, "unlabelled", sample.get("reason", "no label"))
-    prefix = "labeler and critic disagree twice: " if sample["verdict"] == "relabel" else ""
-    return _refused(sample, "refused", prefix + sample.get("reason", ""))
-
-
-def _refused(sample: Sample, status: str, reason: str) -> Sample:
-    return Sample({**sample, "status": status, "reason": reason})  # type: ignore[misc, typeddict-item]
+    prefix = "labeler and critic disagree twice: " if sample.get("verdict") == "relabel" else ""
+    return changed(sample, status="refused", reason=prefix + sample.get("reason", "not judged"))
 
 
 def _seed(shop: Workshop, state: State, step: int) -> int:

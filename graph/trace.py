@@ -17,10 +17,12 @@ class Trace:
     def __init__(self, path: Path, listener: Listener | None = None):
         self.path, self._listener = path, listener
         self._node, self._round = "", 0
+        self._told: Event = {}
 
     def write(self, event: str, **fields: object) -> None:
         """Write one event and pass it on."""
-        line = {"at": round(time.time(), 3), "event": event, "node": self._node, "round": self._round, **fields}
+        place = {"at": float(f"{time.time():.3f}"), "node": self._node, "round": self._round}
+        line = {"event": event, **place, **fields}
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
         if self._listener:
@@ -30,16 +32,20 @@ class Trace:
         """A teacher call, as agents/teacher.py tells it."""
         self.write("call", **event)
 
-    @contextmanager
-    def node(self, name: str, round: int) -> Iterator[Event]:
-        """Frame a node's work; what is put into the yielded dict stands in its closing line."""
-        self._node, self._round = name, round
-        self.write("enter")
-        start, told = time.monotonic(), Event()
-        yield told
-        self.write("leave", seconds=time.monotonic() - start, **told)
+    def tell(self, **fields: object) -> None:
+        """Put something into the closing line of the node at work."""
+        self._told |= fields
 
-    def seconds(self, round: int) -> float:
+    @contextmanager
+    def node(self, name: str, round: int) -> Iterator[None]:
+        """Frame a node's work between an `enter` and a `leave` line."""
+        self._node, self._round, self._told = name, round, {}
+        self.write("enter")
+        start = time.monotonic()
+        yield
+        self.write("leave", seconds=float(f"{time.monotonic() - start:.3f}"), **self._told)
+
+    def seconds(self, number: int) -> float:
         """Seconds that finished nodes of a round took, over all resumes."""
         lines = map(json.loads, self.path.read_text(encoding="utf-8").splitlines())
-        return float(sum(e["seconds"] for e in lines if e["event"] == "leave" and e["round"] == round))
+        return float(sum(e["seconds"] for e in lines if e["event"] == "leave" and e["round"] == number))

@@ -99,9 +99,7 @@ def open_workshop(
     )
     corpus = Corpus(folder.corpus, encoder, threshold=task.duplicate_above)
     strategy = task.resolved_strategy()
-    return Workshop(
-        task, strategy, splits, folder, encoder, student_encoder, corpus, teacher, trace
-    )
+    return Workshop(task, strategy, splits, folder, encoder, student_encoder, corpus, teacher, trace)
 
 
 def _maker(task: Task, splits: Splits, encoder: Encoder) -> Callable[[ModelSpec], "BaseChatModel"]:

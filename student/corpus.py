@@ -4,11 +4,10 @@ import json
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, NotRequired, TypedDict
+from typing import Any, Literal, NamedTuple, NotRequired, TypedDict, cast
 
 import numpy as np
 from numpy.typing import NDArray
-
 from tutelage.student.encoder import Encoder
 from tutelage.student.errors import InputError
 from tutelage.student.rows import Row, content_id
@@ -42,6 +41,11 @@ class Sample(TypedDict):
     reason: NotRequired[str]
     neighbour: NotRequired[str]
     similarity: NotRequired[float]
+
+
+def changed(sample: Sample, **fields: object) -> Sample:
+    """A copy of a sample with some fields set."""
+    return cast(Sample, {**sample, **fields})
 
 
 class Neighbour(NamedTuple):

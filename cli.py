@@ -1,0 +1,359 @@
+"""The command line: thin; every act is a library call, and heavy imports stay inside the command."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+if __name__ == "__main__" and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
+    sys.path.pop(0)  # `python cli.py` must not offer agents/, graph/ … as top-level names
+
+import typer
+
+if TYPE_CHECKING:
+    from tutelage.graph.folder import RunFolder
+
+# Before torch is loaded: spinning OpenMP threads make training 7-10 times slower beside a busy process.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+app = typer.Typer(
+    help="Distil a large language model into a small trainable one by active learning.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+Out = Annotated[Path | None, typer.Option("--out", help="The run folder; must not exist.")]
+RunArgument = Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")]
+StudentArgument = Annotated[
+    Path, typer.Argument(help="A run folder or a student's folder.", metavar="STUDENT")
+]
+TaskOption = Annotated[Path | None, typer.Argument(help="A task.yaml.", metavar="[TASK]")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from tutelage import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
+) -> None:
+    """Distil a large language model into a small trainable one by active learning."""
+
+
+@app.command()
+def demo(
+    out: Annotated[Path | None, typer.Option("--out", help="A new folder for both runs.")] = None,
+    student: Annotated[Literal["full", "head"], typer.Option(help="head takes seconds a round.")] = "full",
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of the loop and of its control.")] = 3,
+) -> None:
+    """Run the loop on a bundled task: no key, no network, a rehearsal teacher, a real student.
+
+    Example: [bold]tutelage demo[/bold]
+    """
+    import time
+
+    from tutelage.graph.demo import result_table, run_demo
+
+    folder = out or Path("runs") / f"demo-{time.strftime('%Y%m%d-%H%M%S')}"
+    loop, control = run_demo(folder, student=student, rounds=rounds)
+    _print(result_table(loop, control))
+    typer.echo(
+        "The teacher was the rehearsal teacher: a look-up in labelled texts, not a language model.\n"
+        f"report: {loop.report}"
+    )
+
+
+@app.command()
+def init(folder: Annotated[Path, typer.Argument(help="Where to write.")] = Path()) -> None:
+    """Write a commented task.yaml and data stubs to start from.
+
+    Example: [bold]tutelage init my-task[/bold]
+    """
+    from tutelage.graph.scaffold import scaffold
+
+    for path in scaffold(folder):
+        typer.echo(f"wrote {path}")
+    typer.echo(f"Replace the stubs by your texts, then: tutelage run {folder / 'task.yaml'}")
+
+
+@app.command()
+def run(
+    task: Annotated[Path, typer.Argument(help="A task.yaml.")],
+    out: Out = None,
+    strategy: Annotated[str | None, typer.Option(help="In place of the task's: auto, evokd, random.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="In place of the task's.")] = None,
+    rounds: Annotated[int | None, typer.Option(min=0, help="In place of the task's.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Distil a task's teacher into a student.
+
+    Example: [bold]tutelage run task.yaml --out runs/first[/bold]
+    """
+    from tutelage.graph.config import load_task, override
+    from tutelage.graph.progress import Progress
+    from tutelage.graph.run import run as start
+
+    loaded = override(load_task(task), strategy=strategy, seed=seed, rounds=rounds)
+    with Progress() as progress:
+        _finish(start(loaded, out, listener=progress), as_json)
+
+
+@app.command()
+def resume(folder: RunArgument, as_json: Json = False) -> None:
+    """Go on with a run that was stopped or killed; nothing that was paid for is paid again.
+
+    Example: [bold]tutelage resume runs/first[/bold]
+    """
+    from tutelage.graph.progress import Progress
+    from tutelage.graph.run import resume as go_on
+
+    with Progress() as progress:
+        _finish(go_on(folder, listener=progress), as_json)
+
+
+@app.command()
+def runs(
+    root: Annotated[Path, typer.Argument(help="The folder of run folders.")] = Path("runs"),
+    as_json: Json = False,
+) -> None:
+    """List runs, oldest first.
+
+    Example: [bold]tutelage runs --json[/bold]
+    """
+    from rich.table import Table
+    from tutelage.graph.run import list_runs
+
+    found = list_runs(root)
+    if as_json:
+        typer.echo(json.dumps(found, indent=1))
+        return
+    if not found:
+        typer.echo(f"no runs under {root}; begin one with `tutelage run task.yaml` or `tutelage demo`")
+        return
+    table = Table()
+    for heading in found[0]:
+        table.add_column(heading)
+    for entry in found:
+        cells = (f"{v:.3f}" if isinstance(v, float) else "-" if v is None else str(v) for v in entry.values())
+        table.add_row(*cells)
+    _print(table)
+
+
+@app.command()
+def report(
+    folder: RunArgument,
+    control: Annotated[Path | None, typer.Option(help="A run to draw beside it.", metavar="RUN")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show a run's results and write its report.html anew.
+
+    Example: [bold]tutelage report runs/first --control runs/random[/bold]
+    """
+    from tutelage.graph.folder import RunFolder
+    from tutelage.graph.report import write_report
+
+    other = RunFolder(control) if control else None
+    write_report(RunFolder(folder), other)
+    _finish(RunFolder(folder), as_json, other)
+
+
+@app.command()
+def evaluate(
+    student: StudentArgument,
+    data: Annotated[Path, typer.Argument(help="Labelled rows, .jsonl or .csv.")],
+    text: Annotated[str, typer.Option(help="The column of the text.")] = "text",
+    label: Annotated[str, typer.Option(help="The column of the label.")] = "label",
+    as_json: Json = False,
+) -> None:
+    """Grade a student on labelled texts.
+
+    Example: [bold]tutelage evaluate runs/first more.jsonl[/bold]
+    """
+    from rich.table import Table
+    from tutelage.student.exam import evaluate as grade_student
+    from tutelage.student.model import load_student
+    from tutelage.student.rows import read_rows
+
+    loaded = load_student(_student_folder(student))
+    found = grade_student(loaded, read_rows(data, loaded.labels, text_field=text, label_field=label))
+    if as_json:
+        typer.echo(json.dumps(found))
+        return
+    table = Table(
+        title=f"{found['size']} rows: macro-F1 {found['macro_f1']:.3f}, accuracy {found['accuracy']:.3f}"
+    )
+    for heading in ("label", "precision", "recall", "F1", "rows"):
+        table.add_column(heading, justify="left" if heading == "label" else "right")
+    for entry in found["classes"]:
+        scores = (f"{score:.3f}" for score in (entry["precision"], entry["recall"], entry["f1"]))
+        table.add_row(entry["label"], *scores, str(entry["support"]))
+    _print(table)
+
+
+@app.command()
+def predict(
+    student: StudentArgument,
+    texts: Annotated[
+        list[str] | None, typer.Argument(help="Texts; without any, lines of standard input.")
+    ] = None,
+    file: Annotated[Path | None, typer.Option(help="A .jsonl or .csv of texts.")] = None,
+    text: Annotated[str, typer.Option(help="The column of the text in --file.")] = "text",
+    as_json: Json = False,
+) -> None:
+    """Label texts with a student.
+
+    Example: [bold]tutelage predict runs/first "where is my parcel?"[/bold]
+    """
+    from tutelage.student.model import load_student
+    from tutelage.student.rows import read_rows
+
+    if file:
+        given = [row["text"] for row in read_rows(file, None, text_field=text)]
+    else:
+        given = texts or [line.rstrip("\n") for line in sys.stdin if line.strip()]
+    loaded = load_student(_student_folder(student))
+    scores = loaded.probabilities(given)
+    for one, row in zip(given, scores, strict=True):
+        best = int(row.argmax())
+        answer = {"text": one, "label": loaded.labels[best], "confidence": round(float(row[best]), 4)}
+        plain = f"{answer['label']}\t{answer['confidence']:.3f}\t{one}"
+        typer.echo(json.dumps(answer, ensure_ascii=False) if as_json else plain)
+
+
+@app.command()
+def graph(
+    task: TaskOption = None,
+    form: Annotated[
+        Literal["mermaid", "ascii", "svg"], typer.Option("--format", help="What to draw.")
+    ] = "mermaid",
+    out: Annotated[Path | None, typer.Option("--out", help="A file, instead of standard output.")] = None,
+) -> None:
+    """Draw the state machine, offline.
+
+    Example: [bold]tutelage graph --format svg --out graph.svg[/bold]
+    """
+    from tutelage.graph.build import drawable
+    from tutelage.graph.drawing import draw
+
+    drawing = draw(drawable(), form)
+    if out:
+        out.write_text(drawing, encoding="utf-8")
+        typer.echo(f"wrote {out}")
+    else:
+        typer.echo(drawing)
+
+
+@app.command()
+def doctor(task: TaskOption = None, as_json: Json = False) -> None:
+    """Say what is installed and on which device; with a task, ask its teacher a few tiny questions.
+
+    Example: [bold]tutelage doctor task.yaml[/bold]
+    """
+    from tutelage.graph.config import load_task
+    from tutelage.graph.doctor import examine_installation, examine_teacher
+
+    findings = examine_installation()
+    if task:
+        findings += examine_teacher(load_task(task))
+    if as_json:
+        typer.echo(
+            json.dumps([dict(zip(("what", "good", "words"), finding, strict=True)) for finding in findings])
+        )
+    else:
+        marks = {True: "ok ", False: "BAD", None: "   "}
+        for what, good, words in findings:
+            typer.echo(f"{marks[good]} {what}: {words}")
+    if any(good is False for _, good, _ in findings):
+        raise typer.Exit(2)
+
+
+def _finish(folder: "RunFolder", as_json: bool, control: "RunFolder | None" = None) -> None:
+    """What a run came to, for people or for scripts."""
+    from tutelage.graph.demo import result_table
+
+    about = folder.about()
+    if as_json:
+        keys = (
+            "stop",
+            "best",
+            "spent",
+            "samples",
+            "test",
+            "test_untouched",
+            "test_by_round",
+            "overlap",
+            "notes",
+        )
+        found: dict[str, Any] = {key: about.get(key) for key in keys}
+        paths = {"run": folder.path, "student": folder.student, "report": folder.report}
+        found |= {name: str(path) for name, path in paths.items()}
+        typer.echo(json.dumps({**found, "rounds": folder.read_rounds()}))
+        return
+    if "stop" in about:
+        _print(result_table(folder, control))
+        for note in about["notes"]:
+            typer.echo(f"note: {note}")
+        typer.echo(f"stopped because {about['stop']}\nstudent: {folder.student}")
+    else:
+        typer.echo(f"unfinished; continue it with `tutelage resume {folder.path}`")
+    typer.echo(f"report: {folder.report}")
+
+
+def _print(table: Any) -> None:
+    from rich.console import Console
+
+    console = Console()
+    # In a pipe there is no width to fit: rich would cut columns at 80.
+    console.print(table) if console.is_terminal else Console(width=160).print(table)
+
+
+def _student_folder(path: Path) -> Path:
+    """The student of a run folder, or the folder itself."""
+    return path / "student" if (path / "run.json").exists() else path
+
+
+def main() -> None:
+    """Run a command; exit 0 on success, 2 on bad input with one line, 130 when interrupted."""
+    debug = "--debug" in sys.argv
+    try:
+        app()
+    except Exception as error:
+        if debug:
+            raise
+        code, line = _told(error)
+        print(f"error: {line}", file=sys.stderr)
+        sys.exit(code)
+
+
+def _told(error: Exception) -> tuple[int, str]:
+    """Exit code and one line for an error."""
+    import sqlite3
+
+    from tutelage.student.errors import InputError
+
+    line = " ".join(str(error).split())
+    if type(error).__name__ == "Drained":
+        return 130, line
+    if isinstance(error, InputError):
+        return 2, line
+    if isinstance(error, OSError | sqlite3.Error):
+        return 2, (
+            f"{line}; nothing half-written was left: see to the disk or the permissions, then"
+            " `tutelage resume` the run"
+        )
+    return 1, f"{type(error).__name__}: {line} (this is a bug; --debug before the command shows where)"
+
+
+if __name__ == "__main__":
+    main()

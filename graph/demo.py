@@ -1,0 +1,101 @@
+"""The demo: the sample task with the rehearsal teacher, and random selection beside it."""
+
+from importlib.resources import files
+from pathlib import Path
+
+from rich.table import Table
+from tutelage.graph.config import Task, load_task
+from tutelage.graph.folder import RunFolder
+from tutelage.graph.progress import Progress
+from tutelage.graph.report import write_report
+from tutelage.graph.run import run
+from tutelage.student.encoder import Encoder
+from tutelage.student.errors import InputError
+
+
+def sample_task() -> Task:
+    """The bundled task: messages to a small online shop, six queues."""
+    return load_task(Path(str(files("tutelage.graph") / "sample" / "task.yaml")))
+
+
+def run_demo(folder: Path, *, student: str = "full", rounds: int = 3) -> tuple[RunFolder, RunFolder]:
+    """Run the loop and its control on the sample task, with progress on stderr.
+
+    Args:
+        folder: gets `loop/` and `random/`, a run folder each.
+        student: `full` or `head`.
+        rounds: rounds of both.
+
+    Raises:
+        InputError: the folder exists.
+    """
+    if folder.exists():
+        raise InputError(f"{folder} exists already; remove it or choose another folder with --out")
+    task = sample_task()
+    task = task.model_copy(
+        update={
+            "student": task.student.model_copy(update={"mode": student}),
+            "budget": task.budget.model_copy(update={"rounds": rounds}),
+        }
+    )
+    encoder = Encoder(task.encoder)
+    with Progress("The loop: the student's errors decide what is written next") as progress:
+        loop = run(task, folder / "loop", encoder=encoder, listener=progress)
+    control = task.model_copy(update={"strategy": "random"})
+    with Progress("Its control: the same orders at random, no feedback") as progress:
+        random = run(control, folder / "random", encoder=encoder, listener=progress)
+    write_report(loop, random)
+    return loop, random
+
+
+def result_table(loop: RunFolder, control: RunFolder | None = None) -> Table:
+    """Test score of the untouched student, of the seeds and of each round, beside the control's."""
+    about, rounds = loop.about(), loop.read_rounds()
+    other, others = (control.about(), control.read_rounds()) if control else ({}, [])
+    table = Table(title=f"{about['task']['name']}: test {about['task']['metric'].replace('_', '-')}")
+    for heading in ("student", "trained on", "test"):
+        table.add_column(heading, justify="left" if heading == "student" else "right")
+    if control:
+        table.add_column("random selection", justify="right")
+    for heading in ("teacher calls", "tokens", "kept", "refused"):
+        table.add_column(heading, justify="left" if heading == "refused" else "right")
+    tests, rivals = about.get("test_by_round") or [], other.get("test_by_round") or []
+    untouched = about.get("test_untouched")
+    table.add_row(
+        "untouched", "0", _score(untouched), *([_score(other["test_untouched"])] if control else [])
+    )
+    for i, line in enumerate(rounds):
+        name = f"round {line['round']}" if line["round"] else "seeds only"
+        if not line["accepted"]:
+            name += " (rolled back)"
+        rival = [_score(rivals[i] if i < len(rivals) else None)] if control else []
+        table.add_row(
+            name,
+            str(line["trained_on"]),
+            _score(tests[i] if i < len(tests) else None),
+            *rival,
+            str(line["teacher_calls"]),
+            f"{line['prompt_tokens'] + line['completion_tokens']:,}",
+            str(line["samples_kept"]),
+            ", ".join(f"{count} {status}" for status, count in line["refused"].items()) or "-",
+        )
+    table.add_section()
+    table.add_row(*_totals("the loop, best student", about, bool(control)))
+    if control:
+        table.add_row(*_totals("random, best student", other, True, sum(r["samples_kept"] for r in others)))
+    return table
+
+
+def _totals(name: str, about: dict[str, object], rival: bool, kept: int | None = None) -> list[str]:
+    spent, samples, test = about["spent"], about["samples"], about["test"]
+    assert isinstance(spent, dict)
+    assert isinstance(samples, dict)
+    score = _score(test["metric"]) if isinstance(test, dict) else "-"
+    scores = ["", score] if kept is not None else [score, ""] if rival else [score]
+    refused = sum(count for status, count in samples.items() if status != "kept")
+    tokens = spent["prompt_tokens"] + spent["completion_tokens"]
+    return [name, "", *scores, str(spent["calls"]), f"{tokens:,}", str(samples.get("kept", 0)), str(refused)]
+
+
+def _score(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

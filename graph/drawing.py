@@ -1,0 +1,88 @@
+"""Drawings of the state machine, made offline."""
+
+import io
+from typing import Any, Literal
+
+from tutelage.student.errors import InputError
+
+Format = Literal["mermaid", "ascii", "svg"]
+
+
+def draw(graph: Any, form: Format) -> str:
+    """A compiled graph as text: Mermaid source, ASCII art or an SVG document.
+
+    Raises:
+        InputError: ASCII art is asked for without its extra.
+    """
+    drawable = graph.get_graph()
+    if form == "mermaid":
+        return str(drawable.draw_mermaid())
+    if form == "ascii":
+        try:
+            return str(drawable.draw_ascii())
+        except ImportError:
+            raise InputError("ASCII drawings need an extra; run: pip install 'tutelage[ascii]'") from None
+    return _svg(drawable)
+
+
+def _svg(drawable: Any) -> str:
+    """Nodes in the order of a walk from the start, one below the other; edges forward on the left, back
+    on the right, those to the next node straight."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    matplotlib.rcParams["svg.hashsalt"] = "tutelage"  # the same graph, the same file
+    from matplotlib.figure import Figure
+    from matplotlib.patches import FancyArrowPatch
+
+    order = _walk(drawable)
+    row = {name: -i for i, name in enumerate(order)}
+    figure = Figure(figsize=(5, 0.75 * len(order)))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(-3, 3), ylim=(-len(order) + 0.4, 0.6))
+    axes.axis("off")
+    for edge in drawable.edges:
+        start, end = row[edge.source], row[edge.target]
+        span = start - end
+        bend = 0.0 if span == 1 else (0.45 if span > 1 else 0.55)
+        x = 0.0 if span == 1 else (-0.75 if span > 1 else 0.75)
+        axes.add_patch(
+            FancyArrowPatch(
+                (x, start - (0.25 if span == 1 else 0)),
+                (x, end + (0.25 if span == 1 else 0)),
+                connectionstyle=f"arc3,rad={bend}",
+                arrowstyle="-|>",
+                mutation_scale=12,
+                linestyle="--" if edge.conditional else "-",
+                color="#5b6770",
+            )
+        )
+    for name, y in row.items():
+        label = name.strip("_")
+        face = "#ffffff" if name.startswith("__") else "#e8f0fe"
+        axes.text(
+            0, y, f"{label:^11}", ha="center", va="center", family="monospace", fontsize=11,
+            bbox={"boxstyle": "round,pad=0.45", "facecolor": face, "edgecolor": "#3b5b92"},
+        )  # fmt: skip
+    page = io.StringIO()
+    figure.savefig(page, format="svg", metadata={"Date": None})
+    return page.getvalue()
+
+
+def _walk(drawable: Any) -> list[str]:
+    """Node names by depth-first walk, the longer branch first, the end last."""
+    following: dict[str, list[str]] = {name: [] for name in drawable.nodes}
+    for edge in drawable.edges:
+        following[edge.source].append(edge.target)
+    last = ["report", "__end__"]
+    order: list[str] = []
+
+    def visit(name: str) -> None:
+        if name in order or name in last:
+            return
+        order.append(name)
+        for target in following[name]:
+            visit(target)
+
+    visit("__start__")
+    return order + [name for name in last if name in following]

@@ -1,0 +1,82 @@
+"""Progress: a run's events as lines for people, on stderr, with a spinner in a terminal."""
+
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from tutelage.graph.trace import Event
+
+_DOING = {
+    "prepare": "reading the sets, encoding what is sealed",
+    "train": "training the student",
+    "examine": "examining the student",
+    "analyst": "looking for weaknesses",
+    "generator": "writing texts",
+    "screen": "refusing near-duplicates",
+    "labeler": "labelling blind",
+    "critic": "judging",
+    "keep": "keeping what was accepted",
+    "report": "opening the test set, writing the report",
+}
+
+
+class Progress:
+    """A listener for trace events; use as a context manager around a run."""
+
+    def __init__(self, title: str = "", console: Console | None = None):
+        self.console = console or Console(stderr=True, highlight=False)
+        self._title, self._calls = title, 0
+        self._status = self.console.status("starting: loading libraries")
+
+    def __enter__(self) -> Self:
+        if self._title:
+            self.console.print(f"[bold]{self._title}[/bold]")
+        self._status.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._status.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Show one event."""
+        node, round = event["node"], event["round"]
+        if event["event"] == "enter":
+            self._calls = 0
+            self._status.update(f"round {round}: {_DOING[node]}")
+        elif event["event"] == "call":
+            self._calls += 1
+            self._status.update(f"round {round}: {_DOING[node]} ({self._calls} calls)")
+        else:
+            calls = f"{self._calls:>3} calls" if self._calls else " " * 9
+            # soft_wrap: a piped line is one line
+            line = f"round {round}  {node:<9} {event['seconds']:>6.1f} s  {calls}  "
+            self.console.print(line, _summary(node, event), style="default", markup=False, soft_wrap=True)
+
+
+def _summary(node: str, event: Event) -> str:
+    """What a node did, in a few words."""
+    match node:
+        case "prepare":
+            return ", ".join(f"{event[name]} {name}" for name in ("seed", "diagnose", "gate", "test"))
+        case "train":
+            return f"on {event['rows']} texts"
+        case "examine":
+            gate = "" if event["gate"] is None else f", gate {event['gate']:.3f}"
+            fate = "accepted" if event["accepted"] else f"rolled back (p = {event['chance']:.3f})"
+            return f"diagnose {event['metric']:.3f}{gate}: {fate}"
+        case "analyst":
+            names = list(event.get("weaknesses", {}).values())
+            return f"{len(names)} weaknesses: {'; '.join(names)}" if names else "no feedback asked for"
+        case "generator":
+            return f"{len(event['written'])} texts written, attempt {event['attempt']}"
+        case "screen" | "keep":
+            counts = {status: len(ids) for status, ids in event["samples"].items()}
+            return ", ".join(f"{count} {status}" for status, count in counts.items()) or "nothing refused"
+        case "labeler":
+            return f"{len(event['labelled'])} labelled{' a second time' if event['again'] else ''}"
+        case "critic":
+            return ", ".join(f"{count} {verdict}" for verdict, count in event["verdicts"].items())
+        case _:
+            return str(event.get("stop", ""))
