@@ -63,7 +63,7 @@ class StudentPart(_Part):
     base: str = EMBEDDED
     epochs: int = Field(default=Recipe.epochs, ge=1)
     batch: int = Field(default=Recipe.batch, ge=1)
-    learning_rate: float = Field(default=Recipe.learning_rate, gt=0)
+    learning_rate: float | None = Field(default=None, gt=0)
     max_tokens: int = Field(default=Recipe.max_tokens, ge=8, le=512)
     device: str = "auto"
 
