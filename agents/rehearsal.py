@@ -78,8 +78,8 @@ class Rehearsal:
             "weaknesses": [
                 {
                     "evidence": [answer["id"] for answer in answers],
-                    "hypothesis": f"{len(answers)} shown texts of {label} were answered {predicted};"
-                    f" they share the words: {_shared_words(answers)}.",
+                    "hypothesis": f"Texts of {label} are answered {predicted} ({len(answers)} of the shown);"
+                    f" frequent words in them: {_shared_words(answers)}.",
                     "name": f"{label} taken for {predicted}",
                     "label": label,
                     "confused_with": predicted,

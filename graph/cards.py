@@ -10,31 +10,63 @@ from tutelage.student.exam import wilson
 
 
 class Card(Weakness):
-    """A weakness with its numbers on the diagnose set.
+    """A weakness with its numbers on the diagnose set; one card for a pair of labels.
 
     The slice is all diagnose texts of `label`; an error is one answered `confused_with`. It is not
-    the shown errors alone: those are wrong by choice, and would look cured by chance. `errors` is the
-    count when found, `history` holds [round, errors] of every exam since; `ordered` and `kept` count
-    samples written for it.
+    the shown errors alone: those are wrong by choice, and would look cured by chance. `found_in` lists
+    the rounds whose analysis named it, `errors` is the count at the first of them, `history` holds
+    [round, errors] of every exam since; `ordered` and `kept` count samples written for it.
     """
 
     support: int
     errors: int
+    found_in: list[int]
     ordered: int
     kept: int
     history: list[list[int]]
     status: Literal["open", "cured", "returned"]
 
 
-def open_cards(weaknesses: Sequence[Weakness], answers: Sequence[Answer]) -> list[Card]:
-    """Cards for new weaknesses, measured on the answers in which they were found."""
-    cards = []
-    for weakness in weaknesses:
-        support, errors = _measure(weakness, answers)
-        cards.append(
-            Card(**weakness, support=support, errors=errors, ordered=0, kept=0, history=[], status="open")
-        )
-    return cards
+def open_cards(
+    cards: Sequence[Card], found: Sequence[Weakness], answers: Sequence[Answer]
+) -> tuple[list[Card], list[str]]:
+    """Cards with the weaknesses of a new analysis, and the ids of those to be served now.
+
+    A pair of labels that has a card keeps it, with the new hypothesis, evidence and examples.
+    """
+    by_pair = {(card["label"], card["confused_with"]): card for card in cards}
+    served = []
+    for weakness in found:
+        pair = weakness["label"], weakness["confused_with"]
+        if old := by_pair.get(pair):
+            told = {key: weakness[key] for key in _RENEWED}  # type: ignore[literal-required]
+            by_pair[pair] = cast(Card, {**old, **told, "found_in": [*old["found_in"], weakness["round"]]})
+        else:
+            support, errors = _measure(weakness, answers)
+            by_pair[pair] = Card(
+                **weakness,
+                support=support,
+                errors=errors,
+                found_in=[weakness["round"]],
+                ordered=0,
+                kept=0,
+                history=[],
+                status="open",
+            )
+        served.append(by_pair[pair]["id"])
+    return list(by_pair.values()), served
+
+
+def before(cards: Sequence[Card], round: int) -> list[Card]:
+    """Cards as they stood before a round's analysis, for when it is done again after a crash."""
+    return [
+        cast(Card, {**card, "found_in": [r for r in card["found_in"] if r < round]})
+        for card in cards
+        if card["round"] < round
+    ]
+
+
+_RENEWED = ("name", "hypothesis", "evidence", "examples", "found_by")
 
 
 def measure_again(cards: Sequence[Card], answers: Sequence[Answer], round: int) -> list[Card]:

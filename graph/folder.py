@@ -13,7 +13,7 @@ from tutelage.student.errors import InputError
 
 
 class RoundLine(TypedDict):
-    """One line of rounds.jsonl. Spending is cumulative; `metric` is on diagnose, `gate` on gate.
+    """One line of rounds.jsonl: what this round cost and brought; `metric` is on diagnose, `gate` on gate.
 
     `chance` is the p-value of "this round did not make the student worse" on the gate set, None for
     the first round or without a gate set; `refused` counts samples by status.

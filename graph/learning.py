@@ -119,7 +119,7 @@ def _line(
         teacher_calls=spent["calls"] - sum(line["teacher_calls"] for line in before),
         prompt_tokens=spent["prompt_tokens"] - sum(line["prompt_tokens"] for line in before),
         completion_tokens=spent["completion_tokens"] - sum(line["completion_tokens"] for line in before),
-        cost=None if spent["cost"] is None else spent["cost"] - sum(line["cost"] or 0 for line in before),
+        cost=None if spent["cost"] is None else max(0, spent["cost"] - sum(x["cost"] or 0 for x in before)),
         samples_kept=kept,
         samples_rejected=sum(fates.values()),
         refused=dict(sorted(fates.items())),

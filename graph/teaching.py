@@ -9,7 +9,7 @@ from tutelage.agents import critic as the_critic
 from tutelage.agents import generator as the_generator
 from tutelage.agents import labeler as the_labeler
 from tutelage.agents.analyst import Answer
-from tutelage.graph.cards import Card, open_cards, read_cards, write_cards
+from tutelage.graph.cards import Card, before, open_cards, read_cards, write_cards
 from tutelage.graph.exams import answers_on_diagnose, graded
 from tutelage.graph.orders import plan
 from tutelage.graph.state import State
@@ -30,7 +30,7 @@ def analyst(shop: Workshop, state: State) -> State:
         return opened
     answers = answers_on_diagnose(shop, state["best"])
     right, wrong = _shown(answers, shop.strategy.shown, random.Random(f"{shop.task.seed} {round}"))
-    cards = [card for card in read_cards(shop.folder) if card["round"] < round]
+    cards = before(read_cards(shop.folder), round)
     found = the_analyst.diagnose(
         shop.teacher,
         shop.task.brief(),
@@ -41,9 +41,10 @@ def analyst(shop: Workshop, state: State) -> State:
         round=round,
         seed=_seed(shop, state, 1),
     )
-    write_cards(shop.folder, [*cards, *open_cards(found, answers)])
-    shop.trace.tell(weaknesses={weakness["id"]: weakness["name"] for weakness in found})
-    return {**opened, "weaknesses": [weakness["id"] for weakness in found]}
+    cards, served = open_cards(cards, found, answers)
+    write_cards(shop.folder, cards)
+    shop.trace.tell(weaknesses={card["id"]: card["name"] for card in cards if card["id"] in served})
+    return {**opened, "weaknesses": served}
 
 
 def generator(shop: Workshop, state: State) -> State:
@@ -80,7 +81,7 @@ def screen(shop: Workshop, state: State) -> State:
     kept_before = len(shop.corpus.drafts(round=state["round"], status="kept"))
     surplus = len(fresh) - (shop.strategy.samples - kept_before)
     if surplus > 0:
-        refused += _surest(shop, state, fresh, surplus)
+        refused += _least_doubted(shop, state, fresh, surplus)
     shop.corpus.put(refused)
     _tell_fates(shop, refused)
     return {}
@@ -113,19 +114,18 @@ def critic(shop: Workshop, state: State) -> State:
 
 
 def keep(shop: Workshop, state: State) -> State:
-    """Add accepted samples to the corpus, refuse the others with the critic's reason, count on the cards."""
+    """Keep what the critic accepts, refuse the rest with its reason, and count both on the cards."""
     batch = _batch(shop, state)
     accepted = [changed(s, status="kept") for s in batch if s.get("verdict") == "accept"]
     refused = [_refuse(s) for s in batch if s.get("verdict") != "accept"]
-    shop.corpus.keep(accepted)
+    shop.corpus.know([*accepted, *refused])  # the refused too: none is paid for twice
     shop.corpus.put([*accepted, *refused])
-    written = shop.corpus.drafts(round=state["round"])
+    written = shop.corpus.drafts()
     ordered = Counter(s["weakness"] for s in written)
     kept = Counter(s["weakness"] for s in written if s["status"] == "kept")
     cards = read_cards(shop.folder)
     for card in cards:
-        if card["round"] == state["round"]:
-            card["ordered"], card["kept"] = ordered[card["id"]], kept[card["id"]]
+        card["ordered"], card["kept"] = ordered[card["id"]], kept[card["id"]]
     write_cards(shop.folder, cards)
     _tell_fates(shop, [*accepted, *refused])
     return {"rejudge": False}
@@ -165,7 +165,10 @@ def _shown(answers: Sequence[Answer], count: int, chance: random.Random) -> tupl
 
 
 def _told(shop: Workshop, state: State, cards: Sequence[Card]) -> dict[str, object]:
-    """The analyst's `report`: diagnose figures and the ledger; nothing of gate or test."""
+    """The analyst's `report`: diagnose figures and the ledger; nothing of gate or test.
+
+    Nothing either that the analyst's own work changes: after a crash the same request must be made.
+    """
     report = graded(shop, state["best"], "diagnose")
     weak = sorted(report["classes"], key=lambda entry: entry["f1"])[:20]
     return {
@@ -176,7 +179,6 @@ def _told(shop: Workshop, state: State, cards: Sequence[Card]) -> dict[str, obje
         "classes": [{"label": e["label"], "f1": round(e["f1"], 3), "support": e["support"]} for e in weak],
         "weaknesses": [
             {
-                "name": c["name"],
                 "label": c["label"],
                 "confused_with": c["confused_with"],
                 "status": c["status"],
@@ -204,15 +206,15 @@ def _oversample(shop: Workshop, state: State) -> int:
     return shop.strategy.oversample if state["round"] > shop.strategy.cold_rounds else 1
 
 
-def _surest(shop: Workshop, state: State, fresh: Sequence[Sample], surplus: int) -> list[Sample]:
-    """The `surplus` samples the best student is surest of, refused (by entropy: ours)."""
+def _least_doubted(shop: Workshop, state: State, fresh: Sequence[Sample], surplus: int) -> list[Sample]:
+    """The `surplus` samples the best student doubts least, by entropy (ours)."""
     if _oversample(shop, state) == 1:
         return [
-            changed(s, status="sure", reason="more texts came than were wanted") for s in fresh[-surplus:]
+            changed(s, status="surplus", reason="more texts came than were wanted") for s in fresh[-surplus:]
         ]
     doubt = entropy(shop.student(state["best"]).probabilities([s["text"] for s in fresh]))
     return [
-        changed(fresh[i], status="sure", reason=f"the student is sure of it (entropy {doubt[i]:.2f})")
+        changed(fresh[i], status="surplus", reason=f"the student doubts others more (entropy {doubt[i]:.2f})")
         for i in doubt.argsort(kind="stable")[:surplus]
     ]
 
@@ -226,7 +228,7 @@ def _tell_fates(shop: Workshop, samples: Sequence[Sample]) -> None:
 
 def _refuse_near(sample: Sample, neighbour: Neighbour) -> Sample:
     leak = neighbour.source == "sealed"
-    place = "gate or test" if leak else {"kept": "the corpus", "batch": "this batch"}[neighbour.source]
+    place = "gate or test" if leak else {"known": "the corpus", "batch": "this batch"}[neighbour.source]
     return changed(
         sample,
         status="leak" if leak else "duplicate",

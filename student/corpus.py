@@ -12,7 +12,7 @@ from tutelage.student.encoder import Encoder
 from tutelage.student.errors import InputError
 from tutelage.student.rows import Row, content_id
 
-Status = Literal["draft", "kept", "duplicate", "leak", "sure", "refused", "unlabelled"]
+Status = Literal["draft", "kept", "duplicate", "leak", "surplus", "refused", "unlabelled"]
 
 
 class Sample(TypedDict):
@@ -54,7 +54,7 @@ class Neighbour(NamedTuple):
     For a sealed neighbour `text` is its id: gate and test texts are not spread by their refusals.
     """
 
-    source: Literal["batch", "kept", "sealed"]
+    source: Literal["batch", "known", "sealed"]
     text: str
     similarity: float
 
@@ -63,8 +63,9 @@ class Corpus:
     """Samples of one run. Sample ids are content hashes, so keeping the same text twice is one row.
 
     Three Chroma collections: `drafts` holds every text ever written, under its place (round, attempt,
-    number), with its fate; `kept` what may be trained on, and the seeds; `sealed` the vectors of gate
-    and test texts, which are compared with and never read back.
+    number), with its fate; `known` what nobody needs to write or judge again: the user's rows and all
+    samples judged; `sealed` the vectors of gate and test texts, which are compared with and never read
+    back.
     """
 
     def __init__(self, folder: Path, encoder: Encoder, *, threshold: float = 0.92):
@@ -76,7 +77,7 @@ class Corpus:
 
     def plant(self, rows: Sequence[Row]) -> None:
         """Add the user's own rows: nothing near them needs to be written again."""
-        self._upsert("kept", [(row["id"], row["text"], {"round": 0}) for row in rows])
+        self._upsert("known", [(row["id"], row["text"], {"round": 0}) for row in rows])
 
     def put(self, samples: Sequence[Sample]) -> None:
         """Write drafts, or write them again with what has become of them."""
@@ -92,9 +93,9 @@ class Corpus:
             ],
         )
 
-    def keep(self, samples: Sequence[Sample]) -> None:
-        """Add samples to what later ones are compared with."""
-        self._upsert("kept", [(s["id"], s["text"], {"round": s["round"]}) for s in samples])
+    def know(self, samples: Sequence[Sample]) -> None:
+        """Add judged samples to what later ones are compared with."""
+        self._upsert("known", [(s["id"], s["text"], {"round": s["round"]}) for s in samples])
 
     def drafts(self, round: int | None = None, status: Status | None = None) -> list[Sample]:
         """Samples in the order in which they were written, of one round or status or of all."""
@@ -108,11 +109,11 @@ class Corpus:
         """For each text its nearest forbidden neighbour at or above the threshold, or None.
 
         Compared with the texts before it in the list (unless those are forbidden themselves), with
-        everything kept, and with gate and test; an exact repetition up to case and punctuation counts
+        everything known, and with gate and test; an exact repetition up to case and punctuation counts
         as similarity 1.
         """
         vectors, ids = self.encoder.encode(texts), [content_id(text) for text in texts]
-        stored = [self._nearest(name, vectors, ids) for name in ("sealed", "kept")]
+        stored = [self._nearest(name, vectors, ids) for name in ("sealed", "known")]
         inner = vectors @ vectors.T
         result: list[Neighbour | None] = []
         free: list[int] = []
@@ -129,7 +130,7 @@ class Corpus:
         return result
 
     def _nearest(
-        self, name: Literal["sealed", "kept"], vectors: NDArray[np.float32], ids: Sequence[str]
+        self, name: Literal["sealed", "known"], vectors: NDArray[np.float32], ids: Sequence[str]
     ) -> list[Neighbour | None]:
         collection = self._collection(name)
         if not len(vectors) or collection.count() == 0:
@@ -176,7 +177,7 @@ class Corpus:
                 metadata={"encoder": self.encoder.fingerprint},
                 configuration={"hnsw": {"space": "cosine", "ef_search": 100}},
             )
-            for name in ("drafts", "kept", "sealed")
+            for name in ("drafts", "known", "sealed")
         }
         for collection in made.values():  # Chroma silently keeps the metadata of an old collection
             if (got := collection.metadata["encoder"]) != self.encoder.fingerprint:

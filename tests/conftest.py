@@ -1,0 +1,190 @@
+"""Shared parts of the tests: a quiet offline environment, the real encoder, and small real servers."""
+
+import json
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # idle threads that spin slow the other tests down
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.pop("LANGSMITH_TRACING", None)
+
+import pytest
+import tutelage
+import yaml
+from tutelage.agents.analyst import Brief
+from tutelage.agents.journal import Journal
+from tutelage.agents.models import ModelSpec, make_model
+from tutelage.agents.rehearsal import Rehearsal, RehearsalModel
+from tutelage.agents.server import serve
+from tutelage.agents.teacher import Teacher
+from tutelage.prompts import ROLES
+from tutelage.student.corpus import Sample
+from tutelage.student.encoder import Encoder
+from tutelage.student.rows import Row, content_id, read_rows
+
+SHOP = Path(tutelage.__file__).parent / "graph" / "sample"
+WORDS = "refund money back want my order where is parcel late a the broken lost it now please"
+
+
+@pytest.fixture(scope="session")
+def encoder() -> Encoder:
+    """The MiniLM that comes as a package."""
+    return Encoder("minilm")
+
+
+@pytest.fixture(scope="session")
+def brief() -> Brief:
+    """The bundled task, as agents are told of it."""
+    task = yaml.safe_load((SHOP / "task.yaml").read_text(encoding="utf-8"))
+    return {"task": task["instruction"], "labels": task["labels"]}
+
+
+@pytest.fixture(scope="session")
+def shop(brief: Brief) -> Callable[[str], list[Row]]:
+    """Rows of a file of the bundled task, by its name without the ending."""
+    return lambda name: read_rows(SHOP / f"{name}.jsonl", list(brief["labels"]))
+
+
+@pytest.fixture(scope="session")
+def easy() -> list[Row]:
+    """Twenty-four texts of two labels that share no words."""
+    refund = [f"i want my money back {word}" for word in WORDS.split()[:12]]
+    status = [f"where is the late parcel {word}" for word in WORDS.split()[:12]]
+    pairs = [(text, "refund") for text in refund] + [(text, "status") for text in status]
+    return [Row(id=content_id(text), text=text, label=label) for text, label in pairs]
+
+
+@pytest.fixture(scope="session")
+def tiny_bert() -> Callable[..., str]:
+    """Makes a folder with a random BERT of 2 layers; with `pooling`, one for sentence-transformers."""
+
+    def make(folder: Path, *, pooling: str | None = None, positions: int = 160) -> str:
+        import torch
+        from transformers import BertConfig, BertModel, BertTokenizerFast
+
+        folder.mkdir(parents=True)
+        vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS.split()]
+        (folder / "vocab.txt").write_text("\n".join(vocabulary))
+        BertTokenizerFast(vocab=str(folder / "vocab.txt")).save_pretrained(folder)
+        torch.manual_seed(0)
+        sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+        config = BertConfig(vocab_size=len(vocabulary), max_position_embeddings=positions, **sizes)
+        BertModel(config).save_pretrained(folder)
+        if pooling:
+            kinds = {"": "sentence_transformers.models.Transformer"}
+            kinds["1_Pooling"] = "sentence_transformers.models.Pooling"
+            modules = [
+                {"idx": i, "name": str(i), "path": path, "type": kind}
+                for i, (path, kind) in enumerate(kinds.items())
+            ]
+            (folder / "modules.json").write_text(json.dumps(modules))
+            modes = {f"pooling_mode_{mode}": mode == pooling for mode in ("cls_token", "mean_tokens")}
+            (folder / "1_Pooling").mkdir()
+            chosen = {"word_embedding_dimension": 32, **modes}
+            (folder / "1_Pooling" / "config.json").write_text(json.dumps(chosen))
+        return str(folder)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def draft() -> Callable[..., Sample]:
+    """Makes a sample of a text, with other fields as given."""
+
+    def make(text: str, **fields: Any) -> Sample:
+        made = Sample(
+            id=content_id(text),
+            text=text,
+            round=1,
+            attempt=0,
+            place=0,
+            kind="any",
+            requested="return_refund",
+            weakness="",
+            written_by="0123456789ab",
+            status="draft",
+        )
+        return Sample({**made, **fields})
+
+    return make
+
+
+@pytest.fixture
+def teacher_at(tmp_path: Path) -> Iterator[Callable[..., Teacher]]:
+    """Makes a teacher that asks a server through the real OpenAI client, and closes it in the end."""
+    with ExitStack() as stack:
+
+        def make(
+            url: str, *, make: Any = make_model, journal: str = "journal.sqlite", **options: Any
+        ) -> Teacher:
+            fields = {name: options.pop(name) for name in list(options) if name in ModelSpec.__annotations__}
+            spec = ModelSpec(model="openai:rehearsal", base_url=url, **fields)
+            teacher = Teacher(dict.fromkeys(ROLES, spec), make, Journal(tmp_path / journal), **options)
+            stack.callback(teacher.close)
+            return teacher
+
+        yield make
+
+
+@pytest.fixture
+def rehearsal(
+    encoder: Encoder, shop: Callable[[str], list[Row]]
+) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """(URL, requests so far) of a server behind which an error-free rehearsal teacher sits."""
+    log: list[dict[str, Any]] = []
+    model = RehearsalModel(rehearsal=Rehearsal(shop("teacher"), encoder.encode, label_noise=0.0))
+    with serve(model, log=log) as url:
+        yield url, log
+
+
+@pytest.fixture
+def scripted() -> Iterator[Callable[..., tuple[str, list[dict[str, Any]]]]]:
+    """Starts a server that gives the listed replies in turn, then status 400; returns its URL and requests.
+
+    The API key a request came with stands in it under `key`.
+    """
+    with ExitStack() as stack:
+        yield lambda *replies: stack.enter_context(_scripted(list(replies)))
+
+
+@contextmanager
+def _scripted(replies: list[str]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    log: list[dict[str, Any]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            log.append({**body, "key": self.headers["Authorization"].removeprefix("Bearer ")})
+            if not replies:
+                self._send({"error": {"message": "no reply is left", "type": "invalid_request_error"}}, 400)
+                return
+            message = {"role": "assistant", "content": replies.pop(0)}
+            usage = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
+            choice = {"index": 0, "message": message, "finish_reason": "stop"}
+            head = {"id": "1", "object": "chat.completion", "created": 0, "model": body["model"]}
+            self._send({**head, "choices": [choice], "usage": usage})
+
+        def _send(self, reply: dict[str, Any], status: int = 200) -> None:
+            data = json.dumps(reply).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/v1", log
+    finally:
+        server.shutdown()
+        server.server_close()

@@ -1,0 +1,157 @@
+"""Forms: what is right in a reply is kept, and what is wrong is told."""
+
+import json
+
+import pytest
+from tutelage.agents.forms import Draft, Form, FoundWeakness, GivenLabel, Verdict, with_labels
+
+LABELS = with_labels("Labels", "labels", GivenLabel, ("refund", "status"), "label")
+VERDICTS = Form("Verdicts", "verdicts", Verdict)
+GOOD = {"id": "1", "reason": "asks where", "label": "status", "confidence": 0.9}
+
+
+def reply(*items: object) -> str:
+    return json.dumps({"labels": items})
+
+
+def test_a_good_reply_is_read_whole() -> None:
+    items, problems = LABELS.read(reply(GOOD, {**GOOD, "id": "2", "label": "refund"}))
+    assert [(item.id, item.label, item.confidence) for item in items] == [
+        ("1", "status", 0.9),
+        ("2", "refund", 0.9),
+    ]
+    assert problems == []
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        ({**GOOD, "label": "weather"}, "labels[1].label: Input should be 'refund' or 'status'"),
+        ({**GOOD, "confidence": 1.5}, "labels[1].confidence: Input should be less than or equal to 1"),
+        ({**GOOD, "confidence": "high"}, "labels[1].confidence: Input should be a valid number"),
+        ({key: GOOD[key] for key in ("id", "reason", "label")}, "labels[1].confidence: Field required"),
+        ("status", "labels[1]"),
+        (None, "labels[1]"),
+    ],
+)
+def test_good_items_are_kept_when_one_is_bad(bad: object, said: str) -> None:
+    items, problems = LABELS.read(reply(GOOD, bad, {**GOOD, "id": "3"}))
+    assert [item.id for item in items] == ["1", "3"]
+    assert len(problems) == 1
+    assert problems[0].startswith(said)
+
+
+@pytest.mark.parametrize(
+    "dressed",
+    [
+        "```json\n{}\n```",
+        "```\n{}\n```",
+        "Here are the labels:\n\n{}\n\nI hope this helps!",
+        "\ufeff {} ",
+        "<think>Easy.</think>\n{}",
+    ],
+)
+def test_fences_and_prose_around_the_json_are_forgiven(dressed: str) -> None:
+    items, problems = LABELS.read(dressed.replace("{}", reply(GOOD)))
+    assert [item.id for item in items] == ["1"]
+    assert problems == []
+
+
+def test_a_field_too_many_is_forgiven() -> None:
+    items, problems = LABELS.read(json.dumps({"note": "hi", "labels": [{**GOOD, "mood": "good"}]}))
+    assert [item.id for item in items] == ["1"]
+    assert problems == []
+
+
+def test_texts_with_braces_and_fences_are_read() -> None:
+    items, _ = LABELS.read("```json\n" + reply({**GOOD, "reason": '} ``` { " \n'}) + "\n```")
+    assert items[0].reason == '} ``` { " \n'
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "",
+        "I cannot help with that.",
+        '{"labels": [{"id": "1", "rea',
+        '{"answers": []}',
+        '{"labels": {"1": "status"}}',
+        '["status"]',
+        "null",
+        '{"labels": ' + "[" * 100_000 + "}",
+    ],
+    ids=["empty", "prose", "cut off", "another field", "an object", "a list", "null", "nested too deep"],
+)
+def test_a_reply_without_the_list_gives_no_items_and_one_problem(raw: str) -> None:
+    items, problems = LABELS.read(raw)
+    assert items == []
+    assert len(problems) == 1
+    assert problems[0].startswith("not a JSON object with the list 'labels'")
+
+
+def test_half_a_surrogate_pair_is_a_problem_and_not_a_reason() -> None:
+    items, problems = LABELS.read(
+        '{"labels": [{"id": "1", "reason": "\\ud83d", "label": "status", "confidence": 1}]}'
+    )
+    assert items == []
+    assert problems[0].startswith("labels[0].reason")
+
+
+def test_an_empty_list_is_no_problem() -> None:
+    assert LABELS.read('{"labels": []}') == ([], [])
+
+
+def test_a_verdict_is_one_of_four() -> None:
+    said = [{"id": str(i), "reason": "", "verdict": v} for i, v in enumerate(["accept", "relabel", "fine"])]
+    items, problems = VERDICTS.read(json.dumps({"verdicts": said}))
+    assert [item.verdict for item in items] == ["accept", "relabel"]
+    assert problems[0].startswith("verdicts[2].verdict")
+
+
+def test_a_closed_label_set_closes_every_field_named() -> None:
+    form = with_labels("Diagnosis", "weaknesses", FoundWeakness, ("a", "b"), "label", "confused_with")
+    item = {"evidence": ["1"], "hypothesis": "h", "name": "n", "label": "a", "confused_with": "b"}
+    found, problems = form.read(
+        json.dumps({"weaknesses": [item, {**item, "label": "c"}, {**item, "confused_with": "c"}]})
+    )
+    assert len(found) == 1
+    assert [problem.partition(":")[0] for problem in problems] == [
+        "weaknesses[1].label",
+        "weaknesses[2].confused_with",
+    ]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        LABELS,
+        VERDICTS,
+        with_labels("Drafts", "drafts", Draft, ("refund", "status"), "label"),
+        with_labels("Diagnosis", "weaknesses", FoundWeakness, ("a", "b"), "label", "confused_with"),
+    ],
+    ids=lambda form: form.title,
+)
+def test_a_schema_is_closed_and_asks_for_every_field(form: Form) -> None:
+    schema = form.schema()
+    items = schema["properties"][form.field]["items"]
+    assert schema["title"] == form.title
+    assert schema["required"] == [form.field] == list(schema["properties"])
+    assert schema["additionalProperties"] is items["additionalProperties"] is False
+    assert items["title"] == form.item.__name__
+    assert items["required"] == list(items["properties"]) == list(form.item.model_fields)
+
+
+def test_in_a_schema_the_reason_stands_before_the_verdict_and_labels_are_listed() -> None:
+    labels, verdicts = (form.schema()["properties"][form.field]["items"] for form in (LABELS, VERDICTS))
+    assert list(labels["properties"]) == ["id", "reason", "label", "confidence"]
+    assert list(verdicts["properties"]) == ["id", "reason", "verdict"]
+    assert labels["properties"]["label"]["enum"] == ["refund", "status"]
+    assert verdicts["properties"]["verdict"]["enum"] == ["accept", "relabel", "rewrite", "refuse"]
+
+
+def test_a_label_may_be_any_text() -> None:
+    names = ('say "hi"', "naïve/été", "1")
+    form = with_labels("Labels", "labels", GivenLabel, names, "label")
+    items, problems = form.read(reply(*({**GOOD, "label": name} for name in names)))
+    assert [item.label for item in items] == list(names)
+    assert problems == []

@@ -1,0 +1,104 @@
+"""The journal: what was paid for is there again."""
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from tutelage.agents.journal import Entry, Journal
+
+ENTRY = Entry("labeler", '{"labels": []} 世界 "', "stop", 100, 10, 0.25, 1.5)
+
+
+@pytest.fixture
+def journal(tmp_path: Path):
+    opened = Journal(tmp_path / "journal.sqlite")
+    yield opened
+    opened.close()
+
+
+def test_a_reply_that_was_never_given_is_not_there(journal: Journal) -> None:
+    assert journal.get("0" * 64) is None
+
+
+def test_a_reply_comes_back_as_it_was_put(journal: Journal) -> None:
+    journal.put("key", {"model": "m"}, ENTRY)
+    assert journal.get("key") == ENTRY
+    assert journal.get("yek") is None
+
+
+def test_replies_are_there_when_the_file_is_opened_again(journal: Journal) -> None:
+    journal.put("key", {"model": "m"}, ENTRY)
+    journal.close()
+    again = Journal(journal.path)
+    assert again.get("key") == ENTRY
+    assert again.spent()["calls"] == 1
+    again.close()
+
+
+def test_replies_are_there_after_the_process_was_killed(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    program = (
+        "import os, signal, pathlib\n"
+        "from tutelage.agents.journal import Entry, Journal\n"
+        f"journal = Journal(pathlib.Path({str(path)!r}))\n"
+        "journal.put('key', {}, Entry('labeler', 'hello', 'stop', 1, 2, None, 0.5))\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -9
+    journal = Journal(path)
+    assert journal.get("key") == Entry("labeler", "hello", "stop", 1, 2, None, 0.5)
+    journal.close()
+
+
+def test_a_reply_put_twice_counts_once(journal: Journal) -> None:
+    journal.put("key", {}, ENTRY)
+    journal.put("key", {}, ENTRY)
+    assert journal.spent() == {"calls": 1, "prompt_tokens": 100, "completion_tokens": 10, "cost": 0.25}
+
+
+def test_nothing_was_spent_at_first(journal: Journal) -> None:
+    assert journal.spent() == {"calls": 0, "prompt_tokens": 0, "completion_tokens": 0, "cost": 0}
+
+
+def test_what_was_spent_is_summed(journal: Journal) -> None:
+    for i in range(3):
+        journal.put(f"key {i}", {}, Entry("critic", "", "stop", 100 * i, i, 0.5, 1.0))
+    assert journal.spent() == {"calls": 3, "prompt_tokens": 300, "completion_tokens": 3, "cost": 1.5}
+
+
+def test_the_cost_is_unknown_as_soon_as_one_is(journal: Journal) -> None:
+    journal.put("known", {}, ENTRY)
+    journal.put("unknown", {}, Entry("critic", "", "stop", 1, 1, None, 1.0))
+    spent = journal.spent()
+    assert spent["cost"] is None
+    assert spent["prompt_tokens"] == 101
+
+
+def test_the_key_is_the_same_in_whatever_order_a_request_is_written() -> None:
+    one = {"model": "m", "seed": 1, "messages": [("system", "é"), ("human", "b")]}
+    other = {"messages": [["system", "é"], ["human", "b"]], "seed": 1, "model": "m"}
+    assert Journal.key(one) == Journal.key(other)
+    assert len(Journal.key(one)) == 64
+
+
+@pytest.mark.parametrize(
+    "change", [{"seed": 2}, {"model": "n"}, {"messages": [("human", "b"), ("system", "é")]}, {"more": None}]
+)
+def test_another_request_has_another_key(change: dict[str, object]) -> None:
+    request = {"model": "m", "seed": 1, "messages": [("system", "é"), ("human", "b")]}
+    assert Journal.key({**request, **change}) != Journal.key(request)
+
+
+def test_threads_may_share_a_journal(journal: Journal) -> None:
+    def put(number: int) -> None:
+        for i in range(10):
+            journal.put(f"{number} {i}", {}, ENTRY)
+
+    threads = [threading.Thread(target=put, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert journal.spent()["calls"] == 80
