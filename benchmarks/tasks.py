@@ -46,6 +46,7 @@ def run_task(task: str, arms: list[str], seeds: list[int], student: str) -> None
         for arm in arms:
             if (task, arm, seed, student) not in done:
                 result = run_cell(task, arm, seed, student, encoder)
+                RESULTS.parent.mkdir(exist_ok=True)
                 with RESULTS.open("a") as file:
                     file.write(json.dumps(result) + "\n")
                 print(json.dumps(result), flush=True)

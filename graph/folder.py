@@ -44,6 +44,8 @@ class RunFolder:
         self.journal = self.path / "journal.sqlite"
         self.checkpoints = self.path / "checkpoints.sqlite"
         self.corpus = self.path / "corpus"
+        self.embeddings = self.path / "embeddings.sqlite"
+        self.student_embeddings = self.path / "student-embeddings.sqlite"
         self.samples = self.path / "samples.jsonl"
         self.rounds = self.path / "rounds.jsonl"
         self.weaknesses = self.path / "weaknesses.json"

@@ -50,7 +50,8 @@ def analyst(shop: Workshop, state: State) -> State:
 def generator(shop: Workshop, state: State) -> State:
     """Have the texts written that the round still lacks."""
     round, attempt = state["round"], state["attempt"] + 1
-    so_far = shop.corpus.drafts(round=round)
+    # Of earlier attempts only: cut off after its work was stored, this one must ask the same again.
+    so_far = [sample for sample in shop.corpus.drafts(round=round) if sample["attempt"] < attempt]
     lacking = shop.strategy.samples - sum(sample["status"] == "kept" for sample in so_far)
     cards = [card for card in read_cards(shop.folder) if card["id"] in state["weaknesses"]]
     f1 = {entry["label"]: entry["f1"] for entry in graded(shop, state["best"], "diagnose")["classes"]}

@@ -84,9 +84,13 @@ def open_workshop(
     """
     splits = splits or load_splits(task)
     device, tokens = task.student.device, task.student.max_tokens
-    encoder = encoder or Encoder(task.encoder, device=device, max_tokens=tokens)
+
+    def make(name: str, cache: Path) -> Encoder:
+        return Encoder(name, device=device, max_tokens=tokens, cache=cache)
+
+    encoder = encoder or make(task.encoder, folder.embeddings)
     same = task.student.base == task.encoder
-    student_encoder = encoder if same else Encoder(task.student.base, device=device, max_tokens=tokens)
+    student_encoder = encoder if same else make(task.student.base, folder.student_embeddings)
     trace = Trace(folder.trace, listener)
     teacher = Teacher(
         task.model_specs(),

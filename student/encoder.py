@@ -1,6 +1,7 @@
 """Sentence embeddings: one encoder, its fingerprint, and a cache of what it has read."""
 
 import os
+import sqlite3
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -62,21 +63,29 @@ def device(wanted: str = "auto") -> str:
 class Encoder:
     """Maps texts to L2-normalised vectors; every text is encoded once and remembered.
 
+    With `cache`, a file of its own for this encoder, it is remembered over restarts too.
+
     Plain mean-pooled models (most sentence-transformers) run through transformers alone: the same
     vectors (cosine > 0.999999, tested) without the 10 seconds that importing sentence-transformers
     takes. Everything else runs through sentence-transformers.
     """
 
-    def __init__(self, name: str = EMBEDDED, *, device: str = "auto", max_tokens: int = 128):
-        self.name, self.max_tokens, self._device = name, max_tokens, device
-        self._cache: dict[str, NDArray[np.float32]] = {}
+    def __init__(
+        self,
+        name: str = EMBEDDED,
+        *,
+        device: str = "auto",
+        max_tokens: int = 128,
+        cache: Path | None = None,
+    ):
+        self.name, self.max_tokens, self._device, self._file = name, max_tokens, device, cache
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Vectors of shape (len(texts), dimensions), float32, each of length 1."""
         new = sorted({text for text in texts if text not in self._cache}, key=lambda t: (len(t), t))
         for start in range(0, len(new), 64):
             batch = new[start : start + 64]
-            self._cache.update(zip(batch, self._forward(batch), strict=True))
+            self._remember(dict(zip(batch, self._forward(batch), strict=True)))
         if not texts:
             return np.zeros((0, self.dimensions), np.float32)
         return np.stack([self._cache[text] for text in texts])
@@ -93,6 +102,29 @@ class Encoder:
 
         probe = np.round(self._forward(["the fingerprint of an encoder"]), 3)
         return f"{Path(self.name).name}-{hashlib.sha256(probe.tobytes()).hexdigest()[:8]}"
+
+    @cached_property
+    def _cache(self) -> dict[str, NDArray[np.float32]]:
+        if not self._db:
+            return {}
+        rows = self._db.execute("SELECT text, vector FROM vectors").fetchall()
+        return {text: np.frombuffer(vector, np.float32) for text, vector in rows}
+
+    def _remember(self, vectors: dict[str, NDArray[np.float32]]) -> None:
+        self._cache.update(vectors)
+        if self._db:
+            with self._db:
+                rows = ((text, vector.tobytes()) for text, vector in vectors.items())
+                self._db.executemany("INSERT OR IGNORE INTO vectors VALUES (?, ?)", rows)
+
+    @cached_property
+    def _db(self) -> sqlite3.Connection | None:
+        if not self._file:
+            return None
+        db = sqlite3.connect(self._file, check_same_thread=False)
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("CREATE TABLE IF NOT EXISTS vectors (text TEXT PRIMARY KEY, vector BLOB)")
+        return db
 
     def _forward(self, texts: list[str]) -> NDArray[np.float32]:
         import torch

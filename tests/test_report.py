@@ -124,6 +124,7 @@ def card(text: str = "plain", status: str = "returned") -> Card:
         evidence=["e1"],
         examples=[f"Kindly pay {text}"],
         found_by="6c2445557e8c",
+        found_in=[1],
         support=20,
         errors=8,
         ordered=9,

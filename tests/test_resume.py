@@ -1,0 +1,145 @@
+"""Real processes, killed for real: what was paid is paid once, and the result is the same."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from tutelage.agents.server import serve
+from tutelage.graph.demo import sample_task
+from tutelage.graph.folder import RunFolder
+from tutelage.graph.run import Drained, resume, run
+from tutelage.graph.workshop import rehearsal_model
+from tutelage.student.encoder import Encoder
+
+# Where each process is killed: at the end of every node, when its work is done and its checkpoint is
+# not written, and between the calls of the nodes that pay.
+DEATHS = [
+    ("leave", "prepare", 0), ("leave", "train", 0), ("leave", "examine", 0),
+    ("call", "analyst", 1), ("leave", "analyst", 1), ("call", "generator", 1), ("leave", "generator", 1),
+    ("leave", "screen", 1), ("call", "labeler", 1), ("leave", "labeler", 1), ("call", "critic", 1),
+    ("leave", "critic", 1), ("leave", "keep", 1), ("leave", "train", 1), ("leave", "examine", 1),
+    ("leave", "analyst", 2), ("leave", "generator", 2), ("leave", "screen", 2), ("leave", "keep", 2),
+    ("enter", "report", 2), ("leave", "report", 2),
+]  # fmt: skip
+
+# One process loads the libraries once and forks a child for every life of the run.
+MOTHER = """
+import json, os, signal, sys
+import chromadb, torch, transformers, langgraph.checkpoint.sqlite, langchain_openai
+from pathlib import Path
+from tutelage.graph.run import run, resume
+
+task, folder, deaths = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3])
+for death in [*deaths, None]:
+    child = os.fork()
+    if not child:
+        def listener(event):
+            if [event["event"], event["node"], event["round"]] == death:
+                os.kill(os.getpid(), signal.SIGKILL)
+        torch.set_num_threads(1)
+        resume(folder, listener=listener) if folder.exists() else run(task, folder, listener=listener)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    print(os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0, flush=True)
+    if not os.WIFSIGNALED(status) and status:
+        sys.exit(1)
+"""
+
+
+@pytest.fixture
+def shop_file(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a small shop task as a file; keyword arguments replace its parts."""
+
+    def write(**parts: Any) -> Path:
+        raw = json.loads(sample_task().model_dump_json(exclude_none=True))
+        raw |= {"student": {"mode": "head"}, "strategy": {"base": "auto", "samples": 16, "oversample": 2}}
+        raw |= {"budget": {"rounds": 2}, **parts}
+        for name in ("diagnose", "gate", "test"):
+            few = Path(raw["data"][name]["path"]).read_text().splitlines()[:48]
+            (tmp_path / f"{name}.jsonl").write_text("\n".join(few))
+            raw["data"][name]["path"] = f"{name}.jsonl"
+        path = tmp_path / "task.yaml"
+        path.write_text(yaml.safe_dump(raw))
+        return path
+
+    return write
+
+
+def test_a_run_killed_in_every_node_ends_as_if_nothing_had_happened(
+    shop_file: Callable[..., Path], encoder: Encoder, tmp_path: Path
+) -> None:
+    log: list[dict[str, Any]] = []
+    with serve(rehearsal_model(sample_task(), encoder=encoder), log=log) as url:
+        task = shop_file(teacher={"model": "openai:rehearsal", "base_url": url, "concurrency": 2})
+        lives = _live(task, tmp_path / "killed", DEATHS)
+        assert lives == [signal.SIGKILL] * len(DEATHS) + [0]
+        killed_requests = Counter(json.dumps(request, sort_keys=True) for request in log)
+        log.clear()
+        assert _live(task, tmp_path / "whole", []) == [0]
+    whole_requests = Counter(json.dumps(request, sort_keys=True) for request in log)
+    killed, whole = RunFolder(tmp_path / "killed"), RunFolder(tmp_path / "whole")
+    assert killed.samples.read_text() == whole.samples.read_text()
+    assert killed.weaknesses.read_text() == whole.weaknesses.read_text()
+    assert _without_seconds(killed) == _without_seconds(whole)
+    for key in ("stop", "best", "spent", "test", "test_by_round", "overlap"):
+        assert killed.about()[key] == whole.about()[key], key
+    weights = [np.load(folder.student / "head.npz")["weight"] for folder in (killed, whole)]
+    assert np.allclose(*weights, atol=1e-4)
+    # Of the calls in flight at a death at most `concurrency` may be made again; no other ever is.
+    assert set(killed_requests) == set(whole_requests)
+    deaths_in_calls = sum(event == "call" for event, _, _ in DEATHS)
+    assert sum(killed_requests.values()) - sum(whole_requests.values()) <= 2 * deaths_in_calls
+
+
+def test_interrupted_from_the_keyboard_it_stops_after_the_step_and_can_go_on(
+    shop_file: Callable[..., Path], tmp_path: Path
+) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tutelage.cli", "run", str(shop_file()), "--out", str(tmp_path / "run")],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr
+    for line in process.stderr:
+        if "generator" in line:
+            process.send_signal(signal.SIGINT)
+            break
+    rest = process.stderr.read()
+    assert process.wait() == 130
+    assert f"error: stopped; continue with `tutelage resume {tmp_path / 'run'}`" in rest
+    folder = resume(tmp_path / "run")
+    assert folder.about()["stop"] == "2 rounds are done"
+
+
+def test_a_finished_run_is_left_as_it_is(
+    shop_file: Callable[..., Path], encoder: Encoder, tmp_path: Path
+) -> None:
+    folder = run(shop_file(budget={"rounds": 1}), tmp_path / "run", encoder=encoder)
+    trace = folder.trace.read_text()
+    resume(folder.path)
+    assert folder.trace.read_text() == trace
+
+
+def test_drained_is_an_error_of_its_own() -> None:
+    assert not issubclass(Drained, OSError | ValueError)
+
+
+def _live(task: Path, folder: Path, deaths: list[tuple[str, str, int]]) -> list[int]:
+    """How each life of a run ended: the number of the signal, or 0."""
+    arguments = [sys.executable, "-c", MOTHER, str(task), str(folder), json.dumps(deaths)]
+    found = subprocess.run(arguments, capture_output=True, text=True, env=os.environ, check=False)
+    assert found.returncode == 0, found.stderr[-3000:]
+    return [int(line) for line in found.stdout.split()]
+
+
+def _without_seconds(folder: RunFolder) -> list[dict[str, Any]]:
+    return [{key: value for key, value in line.items() if key != "seconds"} for line in folder.read_rounds()]
