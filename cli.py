@@ -347,7 +347,7 @@ def _told(error: Exception) -> tuple[int, str]:
         return 130, line
     if isinstance(error, InputError):
         return 2, line
-    if isinstance(error, OSError | sqlite3.Error):
+    if isinstance(error, OSError | sqlite3.Error) or type(error).__module__.startswith("chromadb"):
         return 2, (
             f"{line}; nothing half-written was left: see to the disk or the permissions, then"
             " `tutelage resume` the run"

@@ -3,12 +3,23 @@
 import json
 import re
 from dataclasses import dataclass
-from typing import Generic, Literal, TypeVar
+from typing import Annotated, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
 
 # Unknown fields are refused by the schema and forgiven by the parser: a chatty reply is still a reply.
-_OPEN = ConfigDict(json_schema_extra={"additionalProperties": False})
+# Weak models write numbers for ids.
+_OPEN = ConfigDict(json_schema_extra={"additionalProperties": False}, coerce_numbers_to_str=True)
+
+
+def _said(text: str) -> str:
+    if not text.strip():
+        raise ValueError("is blank")
+    return text
+
+
+# Not min_length: strict structured output refuses schemas with `minLength`.
+Said = Annotated[str, AfterValidator(_said)]
 
 
 class FoundWeakness(BaseModel):
@@ -16,8 +27,8 @@ class FoundWeakness(BaseModel):
 
     model_config = _OPEN
     evidence: list[str] = Field(min_length=1)
-    hypothesis: str = Field(min_length=1)
-    name: str = Field(min_length=1)
+    hypothesis: Said
+    name: Said
     label: str
     confused_with: str
 
@@ -29,7 +40,7 @@ class Draft(BaseModel):
     label: str
     kind: Literal["hard", "easy", "any"]
     weakness: str
-    text: str = Field(min_length=1)
+    text: Said
 
 
 class GivenLabel(BaseModel):
@@ -75,23 +86,40 @@ class Form(Generic[Item]):
 
     def read(self, raw: str) -> tuple[list[Item], list[str]]:
         """The items that are right, and what is wrong with the others or with the whole."""
-        match = re.search(r"\{.*\}", raw, re.DOTALL)
         try:
-            found = json.loads(match.group() if match else raw)
-            entries = found[self.field]
-            if not isinstance(entries, list):
-                raise TypeError(f"{self.field!r} is not a list")
-        except (ValueError, KeyError, TypeError) as error:
-            return [], [f"not a JSON object with the list {self.field!r}: {error}"]
+            entries = self._entries(raw)
+        except ValueError as error:
+            return [], [str(error)]
         good, problems = [], []
         for number, entry in enumerate(entries):
             try:
+                json.dumps(entry, ensure_ascii=False).encode()  # half a surrogate pair fits no file
                 good.append(self.item.model_validate(entry))
             except ValidationError as error:
                 first = error.errors()[0]
                 place = ".".join(map(str, first["loc"]))
                 problems.append(f"{self.field}[{number}].{place}: {first['msg']}")
+            except (UnicodeEncodeError, RecursionError) as error:
+                problems.append(f"{self.field}[{number}]: {type(error).__name__}")
         return good, problems
+
+    def _entries(self, raw: str) -> list[object]:
+        """The list in the first JSON object that has it, or the list that is the whole reply."""
+        problem = "there is none"
+        for place in [match.start() for match in re.finditer(r"[{\[]", raw)][:_STARTS]:
+            try:
+                found, _ = json.JSONDecoder().raw_decode(raw, place)
+            except (ValueError, RecursionError) as error:
+                problem = str(error)
+                continue
+            if isinstance(found, list) and raw.strip(" `json\n").startswith("[{"):
+                return found
+            if isinstance(found, dict) and isinstance(found.get(self.field), list):
+                return list(found[self.field])
+        raise ValueError(f"not a JSON object with the list {self.field!r}: {problem}")
+
+
+_STARTS = 20  # places where the JSON may begin; prose before it may hold a few brackets of its own
 
 
 def with_labels(title: str, field: str, item: type[Item], labels: tuple[str, ...], *names: str) -> Form[Item]:

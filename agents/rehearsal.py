@@ -90,12 +90,12 @@ class Rehearsal:
 
     def _write(self, payload: Payload, chance: random.Random) -> dict[str, object]:
         examples = {weakness["id"]: weakness["examples"] for weakness in payload["weaknesses"]}
-        taken = {entry["text"] for field in ("avoid", "shots") for entry in payload[field]}
+        taken = {content_id(entry["text"]) for field in ("avoid", "shots") for entry in payload[field]}
         drafts = []
         for request in payload["requests"]:
             near = examples.get(request["weakness"], []) if request["kind"] == "hard" else []
             texts = self._pick(request["label"], request["count"], near, taken, chance)
-            taken |= set(texts)
+            taken |= {content_id(text) for text in texts}
             order = {key: request[key] for key in ("label", "kind", "weakness")}
             drafts += [{**order, "text": text} for text in texts]
         return {"drafts": drafts}
@@ -104,7 +104,7 @@ class Rehearsal:
         self, label: str, count: int, near: Sequence[str], taken: set[str], chance: random.Random
     ) -> list[str]:
         """`count` texts of a label near the given ones, or near the label's middle if none are given."""
-        pool = [text for text in self._by_label.get(label, []) if text not in taken]
+        pool = [text for text in self._by_label.get(label, []) if content_id(text) not in taken]
         pool = chance.sample(pool, min(len(pool), _CANDIDATES * count))
         if len(pool) <= count:
             return pool

@@ -7,7 +7,7 @@ the real client.
 import json
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -38,9 +38,11 @@ def serve(model: BaseChatModel, *, port: int = 0, log: list[dict[str, Any]] | No
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             requests.append(body)
             try:
-                self._send(_completion(model, body))
-            except ValueError as error:
-                self._send({"error": {"message": str(error), "type": "invalid_request_error"}}, 400)
+                reply, status = _completion(model, body), 200
+            except (ValueError, KeyError) as error:
+                reply, status = {"error": {"message": str(error), "type": "invalid_request_error"}}, 400
+            with suppress(ConnectionError):  # the client may have gone
+                self._send(reply, status)
 
         def _send(self, reply: dict[str, Any], status: int = 200) -> None:
             data = json.dumps(reply).encode()
@@ -54,7 +56,7 @@ def serve(model: BaseChatModel, *, port: int = 0, log: list[dict[str, Any]] | No
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_address[1]}/v1"
     finally:
@@ -63,7 +65,7 @@ def serve(model: BaseChatModel, *, port: int = 0, log: list[dict[str, Any]] | No
 
 
 def _completion(model: BaseChatModel, body: dict[str, Any]) -> dict[str, Any]:
-    roles = {"assistant": "ai", "user": "human", "system": "system"}
+    roles = {"assistant": "ai", "user": "human", "system": "system", "developer": "system"}
     messages = [(roles[message["role"]], message["content"]) for message in body["messages"]]
     reply = model.invoke(messages, seed=body.get("seed") or 0)
     usage = reply.usage_metadata or {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic
 
@@ -79,8 +79,8 @@ class Reply(Generic[Item]):
 class Teacher:
     """Asks chat models, one per role if wished; every reply goes through the journal.
 
-    All calls run on one event loop in a thread of its own: HTTP clients do not survive a second loop,
-    and callers may themselves be inside one.
+    All calls of a process run on one event loop in a thread of its own: langchain-openai shares HTTP
+    clients between models, they do not survive a second loop, and callers may themselves be inside one.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class Teacher:
         """
         if not asks:
             return []
-        future = asyncio.run_coroutine_threadsafe(self._ask_all(asks), self._loop)
+        future = asyncio.run_coroutine_threadsafe(self._ask_all(asks), _event_loop())
         try:
             return future.result()
         except KeyboardInterrupt:
@@ -120,9 +120,7 @@ class Teacher:
         return self.budget.refusal(self.journal.spent(), minutes, self._flying)
 
     def close(self) -> None:
-        """Stop the loop and close the journal."""
-        if "_loop" in self.__dict__:
-            self._loop.call_soon_threadsafe(self._loop.stop)
+        """Close the journal."""
         self.journal.close()
 
     async def _ask_all(self, asks: Sequence[Ask[Item]]) -> list[Reply[Item]]:
@@ -204,19 +202,20 @@ class Teacher:
         except Exception as error:  # every provider has its own types; all mean "no answer"
             where = f"{spec.model} at {spec.base_url}" if spec.base_url else spec.model
             raise TeacherDownError(
-                f"the teacher {where} gave no answer to the {ask.role}: {type(error).__name__}: {error}."
-                " Check it with `tutelage doctor`, then continue with `tutelage resume`"
+                f"the teacher {where} gave no answer to the {ask.role}: {type(error).__name__}: {error};"
+                " see what `tutelage doctor` finds"
             ) from error
         usage: Any = getattr(message, "usage_metadata", None) or {}
         used = int(usage.get("input_tokens", 0)), int(usage.get("output_tokens", 0))
         finish = str(message.response_metadata.get("finish_reason", ""))
         return Entry(ask.role, message.text, finish, *used, spec.cost(*used), time.monotonic() - start)
 
-    @cached_property
-    def _loop(self) -> asyncio.AbstractEventLoop:
-        loop = asyncio.new_event_loop()
-        threading.Thread(target=loop.run_forever, name="teacher", daemon=True).start()
-        return loop
+
+@cache
+def _event_loop() -> asyncio.AbstractEventLoop:
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, name="teacher", daemon=True).start()
+    return loop
 
 
 def _options(spec: ModelSpec, ask: Ask[Item]) -> dict[str, Any]:

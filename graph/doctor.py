@@ -4,8 +4,10 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from tutelage.agents.forms import Form, GivenLabel, with_labels
 from tutelage.agents.models import ModelSpec, make_model
 from tutelage.graph.config import Task
+from tutelage.prompts import render
 from tutelage.student.errors import InputError
 
 Finding = tuple[str, bool | None, str]  # what, good / bad / for information, the words
@@ -35,7 +37,7 @@ def examine_installation() -> list[Finding]:
 
 
 def examine_teacher(task: Task) -> list[Finding]:
-    """Ask every model of a task a few tiny questions (some hundred tokens in all)."""
+    """Have every model of a task label one text a few times (some thousand tokens in all)."""
     findings: list[Finding] = []
     roles: dict[ModelSpec, list[str]] = {}
     for role, spec in task.model_specs().items():
@@ -45,51 +47,54 @@ def examine_teacher(task: Task) -> list[Finding]:
         if spec.model == "rehearsal":
             findings.append((who, True, "offline look-up, not a language model; nothing to reach"))
             continue
-        findings += [(f"{who} {what}", good, words) for what, good, words in _probe(spec)]
+        findings += [(f"{who} {what}", good, words) for what, good, words in _probe(task, spec)]
     return findings
 
 
-def _probe(spec: ModelSpec) -> list[Finding]:
-    """Reachable? Then JSON schema, JSON mode, log-probabilities, and whether it counts tokens."""
-    schema = {
-        "title": "Probe",
-        "type": "object",
-        "properties": {"ok": {"type": "boolean"}},
-        "required": ["ok"],
-        "additionalProperties": False,
-    }
-    wanted = {"type": "json_schema", "json_schema": {"name": "Probe", "schema": schema, "strict": True}}
-    question = 'Reply with the JSON object {"ok": true}.'
+def _probe(task: Task, spec: ModelSpec) -> list[Finding]:
+    """One true labelling call: reachable? Then JSON schema, JSON mode, log-probabilities, token counts."""
+    brief = task.brief()
+    form = with_labels("Labels", "labels", GivenLabel, tuple(brief["labels"]), "label")
+    payload = {**brief, "texts": [{"id": "1", "text": "Hello, is this thing on?"}]}
+    system, user = render("labeler", payload, task.prompts)
+    question = [("system", system), ("human", user)]
+    schema = {"name": form.title, "schema": form.schema(), "strict": True}
     try:
         model = make_model(spec)
         reply = model.invoke(question)
     except Exception as error:  # providers raise types of their own; the doctor tells, it does not fail
         return [("reachable", False, f"{type(error).__name__}: {str(error).splitlines()[0]}")]
     counted = bool(reply.usage_metadata and reply.usage_metadata["output_tokens"])
+    formats = {"json_schema": {"json_schema": schema}, "json_object": {}}
     return [
         ("reachable", True, f"at {spec.base_url}" if spec.base_url else "yes"),
-        ("json_schema", *_try(model, question, response_format=wanted)),
-        ("json_mode", *_try(model, question, response_format={"type": "json_object"})),
-        ("log-probabilities", *_try(model, question, logprobs=True)),
+        ("text alone", *_fits(form, reply)),
+        *((name, *_try(model, question, form, name, extra)) for name, extra in formats.items()),
+        ("log-probabilities", *_logprobs(model, question)),
         ("token counts", counted or None, "yes" if counted else "no: cost and token budgets see 0"),
     ]
 
 
-def _try(model: Any, question: str, **options: Any) -> tuple[bool | None, str]:
-    import json
+def _fits(form: Form[GivenLabel], reply: Any) -> tuple[bool | None, str]:
+    items, problems = form.read(reply.text)
+    return bool(items) or None, "yes" if items else f"answered, but {problems[0]}"
 
+
+def _try(
+    model: Any, question: Any, form: Form[GivenLabel], name: str, extra: dict[str, Any]
+) -> tuple[bool | None, str]:
     try:
-        reply = model.invoke(question, **options)
+        return _fits(form, model.invoke(question, response_format={"type": name, **extra}))
     except Exception as error:  # as above
         return None, f"no ({type(error).__name__})"
-    if "logprobs" in options:
-        found = bool(reply.response_metadata.get("logprobs"))
-        return found or None, "yes" if found else "no"
+
+
+def _logprobs(model: Any, question: Any) -> tuple[bool | None, str]:
     try:
-        good = json.loads(reply.text) == {"ok": True}
-    except ValueError:
-        good = False
-    return good or None, "yes" if good else "accepted, but the reply was not what was asked"
+        found = bool(model.invoke(question, logprobs=True).response_metadata.get("logprobs"))
+    except Exception as error:  # as above
+        return None, f"no ({type(error).__name__})"
+    return found or None, "yes" if found else "no"
 
 
 def _version(name: str, remedy: str) -> tuple[bool, str]:

@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, cast
 
+from tutelage.agents.teacher import TeacherDownError
 from tutelage.graph.build import claim, wire
 from tutelage.graph.config import Task, load_task, parse_task
 from tutelage.graph.folder import RunFolder
@@ -111,8 +112,8 @@ def _go(shop: Workshop, begin: Any) -> RunFolder:
                 )
     except GraphDrained:
         raise Drained(f"stopped; continue with `tutelage resume {shop.folder.path}`") from None
-    except InputError as error:
-        raise InputError(f"{error} {shop.folder.path}" if "resume" in str(error) else str(error)) from error
+    except TeacherDownError as error:
+        raise InputError(f"{error}, then `tutelage resume {shop.folder.path}`") from error
     finally:
         shop.close()
     return shop.folder

@@ -7,6 +7,7 @@ outside stays data.
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from string import Template
@@ -33,7 +34,8 @@ def render(name: str, payload: Mapping[str, object], overlay: Path | None = None
         raise ValueError(f"prompt {name}.md has no line `---` between its system and its user part")
     for part, allowed in ((system, set[str]()), (user, {"payload"})):
         found = set(Template(part).get_identifiers())
-        if found != allowed:
+        twice = len(re.findall(r"(?<!\$)\$\{?payload", part)) > 1
+        if found != allowed or twice or not Template(part).is_valid():
             raise ValueError(
                 f"prompt {name}.md: placeholders {_names(found)}, expected {_names(allowed)}"
                 " ($payload once, in the part below `---`; write $$ for a dollar sign)"
@@ -48,8 +50,8 @@ def read_payload(user: str) -> dict[str, object]:
     Raises:
         ValueError: there is no fenced `json` block, or it does not hold a JSON object.
     """
-    # The last fence closes the block: inside JSON strings a newline is always escaped.
-    start, end = user.find(f"{_FENCE}json\n"), user.rfind(f"\n{_FENCE}")
+    # The last fences are the payload's: inside its strings a newline is always escaped.
+    start, end = user.rfind(f"{_FENCE}json\n"), user.rfind(f"\n{_FENCE}")
     if start < 0 or end < start:
         raise ValueError("the message holds no fenced json block")
     payload = json.loads(user[start + len(_FENCE) + 5 : end])

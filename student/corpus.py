@@ -135,10 +135,13 @@ class Corpus:
         collection = self._collection(name)
         if not len(vectors) or collection.count() == 0:
             return [None] * len(vectors)
-        exact = set(collection.get(ids=sorted(set(ids)), include=[])["ids"])
+        same = collection.get(ids=sorted(set(ids)), include=["documents"])
+        exact = dict(zip(same["ids"], same["documents"], strict=True))
         found = collection.query(query_embeddings=vectors, n_results=1, include=["documents", "distances"])
         return [
-            Neighbour(name, documents[0] or key[0], 1.0 if own in exact else 1 - float(distances[0]))
+            Neighbour(name, exact[own] or own, 1.0)
+            if own in exact
+            else Neighbour(name, documents[0] or key[0], 1 - float(distances[0]))
             for own, key, documents, distances in zip(
                 ids, found["ids"], found["documents"], found["distances"], strict=True
             )

@@ -60,6 +60,12 @@ def device(wanted: str = "auto") -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
+def longest(tokenizer: Any, config: Any, wanted: int) -> int:
+    """`wanted` tokens, or as many as the model has positions for."""
+    positions = getattr(config, "max_position_embeddings", None) or wanted
+    return int(min(wanted, positions, tokenizer.model_max_length))
+
+
 class Encoder:
     """Maps texts to L2-normalised vectors; every text is encoded once and remembered.
 
@@ -100,7 +106,8 @@ class Encoder:
         """Changes whenever vectors would: kept with every store, so that two never mix."""
         import hashlib
 
-        probe = np.round(self._forward(["the fingerprint of an encoder"]), 3)
+        # Two digits, and no -0.0: another device or version must not look like another encoder.
+        probe = np.round(self._forward(["the fingerprint of an encoder"]), 2) + np.float32(0)
         return f"{Path(self.name).name}-{hashlib.sha256(probe.tobytes()).hexdigest()[:8]}"
 
     @cached_property
@@ -135,18 +142,34 @@ class Encoder:
         tokenizer, model = self._mean_pooled
         with torch.inference_mode():
             batch = tokenizer(
-                texts, padding=True, truncation=True, max_length=self.max_tokens, return_tensors="pt"
+                texts,
+                padding=True,
+                truncation=True,
+                max_length=longest(tokenizer, model.config, self.max_tokens),
+                return_tensors="pt",
             ).to(model.device)
             hidden = model(**batch).last_hidden_state
             mask = batch["attention_mask"].unsqueeze(-1)
             pooled = (hidden * mask).sum(1) / mask.sum(1)
             return torch.nn.functional.normalize(pooled, dim=-1).float().cpu().numpy()
 
+    def require_mean_pooling(self) -> None:
+        """A head student needs it: what is saved pools that way.
+
+        Raises:
+            InputError: the encoder pools otherwise.
+        """
+        if self._mean_pooled is None:
+            raise InputError(
+                "student mode `head` needs a mean-pooled sentence-transformers model as its base,"
+                f" {self.name!r} is not one; take `minilm` or another, or mode `full`"
+            )
+
     @cached_property
     def _mean_pooled(self) -> tuple[Any, Any] | None:
         from transformers import AutoModel, AutoTokenizer
 
-        if not _is_mean_pooled(Path(locate(self.name))):
+        if not _is_mean_pooled(locate(self.name)):
             return None
         model = load_pretrained(AutoModel, self.name).eval().to(device(self._device))
         return load_pretrained(AutoTokenizer, self.name), model
@@ -161,22 +184,31 @@ class Encoder:
         except (OSError, ValueError) as error:
             first = str(error).strip().split("\n")[0]
             raise InputError(f"encoder {self.name!r} cannot be loaded: {first}") from error
-        model.max_seq_length = self.max_tokens
+        model.max_seq_length = longest(model.tokenizer, model[0].auto_model.config, self.max_tokens)
         return model
 
 
-def _is_mean_pooled(folder: Path) -> bool:
-    """Whether a local sentence-transformers folder is Transformer + mean pooling (+ normalisation)."""
+def _is_mean_pooled(name: str) -> bool:
+    """Whether a sentence-transformers model is Transformer + mean pooling (+ normalisation)."""
     import json
 
-    modules, pooling = folder / "modules.json", folder / "1_Pooling" / "config.json"
-    if not (modules.exists() and pooling.exists()):
+    from transformers.utils import cached_file
+
+    def read(file: str) -> Any:
+        quiet = {f"_raise_exceptions_for_{what}": False for what in _ABSENT}
+        try:
+            path = cached_file(name, file, **quiet)
+        except OSError:  # neither a folder nor a name: loading it will say so
+            return None
+        return json.loads(Path(path).read_text()) if path else None
+
+    modules, pooling = read("modules.json"), read("1_Pooling/config.json")
+    if not (modules and pooling):
         return False
-    kinds = [module["type"].rsplit(".", 1)[-1] for module in json.loads(modules.read_text())]
-    chosen = json.loads(pooling.read_text())
-    modes = [key for key, value in chosen.items() if key.startswith("pooling_mode_") and value is True]
-    return (
-        kinds[:2] == ["Transformer", "Pooling"]
-        and set(kinds[2:]) <= {"Normalize"}
-        and (modes == ["pooling_mode_mean_tokens"] or chosen.get("pooling_mode") == "mean")
-    )
+    kinds = [module["type"].rsplit(".", 1)[-1] for module in modules]
+    modes = [key for key, value in pooling.items() if key.startswith("pooling_mode_") and value is True]
+    mean = modes == ["pooling_mode_mean_tokens"] or pooling.get("pooling_mode") == "mean"
+    return mean and kinds[:2] == ["Transformer", "Pooling"] and set(kinds[2:]) <= {"Normalize"}
+
+
+_ABSENT = ("gated_repo", "missing_entries", "connection_errors")

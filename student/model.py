@@ -1,13 +1,14 @@
 """The student: what it answers, and how it is saved and loaded."""
 
 import json
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from tutelage.student.encoder import Encoder, device, load_pretrained
+from tutelage.student.encoder import Encoder, device, load_pretrained, longest
 from tutelage.student.errors import InputError
 
 Probabilities = NDArray[np.float32]
@@ -85,14 +86,11 @@ class HeadStudent:
     def save(self, folder: Path) -> None:
         """The head alone: the encoder is named, not copied."""
         folder.mkdir(parents=True, exist_ok=True)
-        np.savez(
-            folder / _HEAD,
-            weight=self.weight,
-            bias=self.bias,
-            about=json.dumps(
-                {"labels": self.labels, "encoder": self.encoder.name, "max_tokens": self.encoder.max_tokens}
-            ),
-        )
+        about = {"labels": self.labels, "encoder": self.encoder.name, "max_tokens": self.encoder.max_tokens}
+        part = folder / f"{_HEAD}.part"
+        with part.open("wb") as file:
+            np.savez(file, weight=self.weight, bias=self.bias, about=json.dumps(about))
+        part.replace(folder / _HEAD)
 
     def export(self, folder: Path) -> None:
         """The whole model; loads with `pipeline(…, trust_remote_code=True)` (see modeling_head.py)."""
@@ -100,6 +98,7 @@ class HeadStudent:
         from transformers import AutoModel, AutoTokenizer
         from tutelage.student.modeling_head import HeadConfig, HeadModel
 
+        self.encoder.require_mean_pooling()
         inner = load_pretrained(AutoModel, self.encoder.name)
         names = dict(enumerate(self.labels))
         config = HeadConfig(
@@ -143,13 +142,16 @@ def load_student(folder: Path | str, *, encoder: Encoder | None = None, device_n
     model = load_pretrained(AutoModelForSequenceClassification, str(folder)).to(device(device_name))
     tokenizer = load_pretrained(AutoTokenizer, str(folder))
     names = [model.config.id2label[i] for i in range(model.config.num_labels)]
-    return FullStudent(model, tokenizer, names, min(tokenizer.model_max_length, 512))
+    return FullStudent(model, tokenizer, names, longest(tokenizer, model.config, tokenizer.model_max_length))
 
 
 def _load_head(folder: Path, encoder: Encoder | None, device_name: str) -> HeadStudent:
-    with np.load(folder / _HEAD) as stored:
-        about = json.loads(str(stored["about"]))
-        weight, bias = stored["weight"], stored["bias"]
+    try:
+        with np.load(folder / _HEAD) as stored:
+            about = json.loads(str(stored["about"]))
+            weight, bias = stored["weight"], stored["bias"]
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise InputError(f"{folder / _HEAD} cannot be read: {error}") from error
     if encoder is None or (encoder.name, encoder.max_tokens) != (about["encoder"], about["max_tokens"]):
         encoder = Encoder(about["encoder"], max_tokens=about["max_tokens"], device=device_name)
     return HeadStudent(encoder, weight, bias, about["labels"])

@@ -5,7 +5,8 @@ import gzip
 import hashlib
 import io
 import json
-import re
+import unicodedata
+import zlib
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -29,7 +30,19 @@ def normal(text: str) -> str:
 
     Embeddings do not see to this: a capital and a final dot alone can move the cosine to 0.93.
     """
-    return re.sub(r"[\W_]+", " ", text.casefold()).strip() or text.strip()
+    folded = unicodedata.normalize("NFC", text.casefold())
+    return " ".join(folded.translate(_SPACED).split()) or text.strip()
+
+
+class _Spaced(dict[int, int | str]):
+    """Letters, marks (vowel signs are), digits and symbols (emoji are) stay; the rest becomes a space."""
+
+    def __missing__(self, code: int) -> int | str:
+        self[code] = code if unicodedata.category(chr(code))[0] in "LMNS" else " "
+        return self[code]
+
+
+_SPACED = _Spaced()
 
 
 def content_id(text: str) -> str:
@@ -72,9 +85,12 @@ def read_hub(
     names = getattr(feature, "names", None)
     rows = []
     for number, record in enumerate(data, 1):
-        if names and isinstance(record.get(label_field), int):
-            record = {**record, label_field: names[record[label_field]]}
-        rows.append(make_row(record, labels, f"{name}[{split}] row {number}", text_field, label_field))
+        where = f"{name}[{split}] row {number}"
+        if names and isinstance(label := record.get(label_field), int):
+            if not 0 <= label < len(names):
+                raise InputError(f"{where}: label {label} names no class; take a split that is labelled")
+            record = {**record, label_field: names[label]}
+        rows.append(make_row(record, labels, where, text_field, label_field))
     return rows
 
 
@@ -104,6 +120,8 @@ def make_row(
         raise InputError(f"{where}: the text has {len(text):,} characters, at most {LONGEST:,}; shorten it")
     if "\0" in text:
         raise InputError(f"{where}: the text holds a NUL byte; the file is damaged or not text")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise InputError(f"{where}: the text holds half of a surrogate pair; write the file as UTF-8 anew")
     if labels is not None and label not in labels:
         near = get_close_matches(label, labels, 1)
         hint = f"did you mean {near[0]!r}?" if near else "add it to `labels` in task.yaml or mend the row"
@@ -136,8 +154,10 @@ def _records(path: Path) -> Iterator[tuple[str, dict[str, object]]]:
     kind = path.name.removesuffix(".gz").rsplit(".", 1)[-1].lower()
     if kind == "csv":
         try:
-            for number, record in enumerate(csv.DictReader(io.StringIO(text), strict=True), 2):
-                yield f"{path} line {number}", {k: v for k, v in record.items() if k is not None}
+            csv.field_size_limit(len(text) + 1)  # a text that is too long is told as that, below
+            reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+            for record in reader:
+                yield f"{path} line {reader.line_num}", {k: v for k, v in record.items() if k is not None}
         except csv.Error as error:
             raise InputError(f"{path} is not well-formed CSV: {error}") from error
         return
@@ -149,7 +169,7 @@ def _records(path: Path) -> Iterator[tuple[str, dict[str, object]]]:
         where = f"{path} line {number}"
         try:
             record = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{where} is not JSON: {error}; write one JSON object a line") from error
         if not isinstance(record, dict):
             raise InputError(f"{where} is a JSON {type(record).__name__}, expected an object")
@@ -161,12 +181,13 @@ def _read_text(path: Path) -> str:
         raw = path.read_bytes()
         if path.suffix == ".gz":
             raw = gzip.decompress(raw)
-        return raw.decode("utf-8-sig")
+        raw = raw.removeprefix(b"\xef\xbb\xbf")
+        return raw.decode()
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; paths in task.yaml are relative to its folder") from None
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
         got = f"byte 0x{raw[error.start]:02x}"
         raise InputError(f"{path} line {line} is not UTF-8 ({got}); save the file as UTF-8") from error
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path} cannot be read: {error}") from error

@@ -8,7 +8,7 @@ from math import ceil
 from typing import Any, Literal
 
 import numpy as np
-from tutelage.student.encoder import EMBEDDED, Encoder, device, load_pretrained
+from tutelage.student.encoder import EMBEDDED, Encoder, device, load_pretrained, longest
 from tutelage.student.model import FullStudent, HeadStudent, Student
 from tutelage.student.rows import Row
 
@@ -58,6 +58,7 @@ def untouched(labels: Sequence[str], recipe: Recipe, *, seed: int, encoder: Enco
     """The student before any training: a random head. What every gain is measured from."""
     if recipe.mode == "full":
         return _fresh(labels, recipe, seed)
+    encoder.require_mean_pooling()
     weight = np.random.default_rng(seed).normal(0, 0.02, (len(labels), encoder.dimensions))
     return HeadStudent(encoder, weight.astype(np.float32), np.zeros(len(labels), np.float32), labels)
 
@@ -84,10 +85,10 @@ def _train_full(
 
     student = _fresh(labels, recipe, seed)
     model = student.model.train()
-    tokens = student.tokenizer(texts, truncation=True, max_length=recipe.max_tokens)["input_ids"]
+    tokens = student.tokenizer(texts, truncation=True, max_length=student.max_tokens)["input_ids"]
     per_epoch = ceil(len(texts) / recipe.batch)
     epochs = max(recipe.epochs, ceil(recipe.min_steps / per_epoch))
-    rate = recipe.learning_rate or 3e-4 * (384 / model.config.hidden_size) ** 2
+    rate = recipe.learning_rate or 3e-4 * min(1.0, 384 / model.config.hidden_size) ** 2
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, fused=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _warm_and_down(per_epoch * epochs))
     order = random.Random(seed)
@@ -127,7 +128,8 @@ def _fresh(labels: Sequence[str], recipe: Recipe, seed: int) -> FullStudent:
         ignore_mismatched_sizes=True,  # a hub model may bring another classifier than the task's
     )
     tokenizer = load_pretrained(AutoTokenizer, recipe.base)
-    return FullStudent(model.to(device(recipe.device)), tokenizer, labels, recipe.max_tokens)
+    tokens = longest(tokenizer, config, recipe.max_tokens)
+    return FullStudent(model.to(device(recipe.device)), tokenizer, labels, tokens)
 
 
 def _balance(targets: Sequence[int], size: int) -> Any:
@@ -137,8 +139,8 @@ def _balance(targets: Sequence[int], size: int) -> Any:
     """
     import torch
 
-    counts = torch.bincount(torch.tensor(targets), minlength=size).clamp(min=1)
-    return len(targets) / ((counts > 0).sum() * counts).float()
+    counts = torch.bincount(torch.tensor(targets), minlength=size)
+    return len(targets) / ((counts > 0).sum() * counts.clamp(min=1)).float()
 
 
 def _warm_and_down(steps: int) -> Any:

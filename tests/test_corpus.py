@@ -50,11 +50,11 @@ def test_a_forbidden_text_forbids_no_other(corpus: Corpus, encoder) -> None:
     assert [n and n.text for n in corpus.neighbours([b, c])] == [None, b]
 
 
-def test_a_near_text_of_what_is_kept_is_forbidden(corpus: Corpus, draft) -> None:
-    corpus.keep([draft(PARCEL)])
+def test_a_near_text_of_what_was_judged_is_forbidden(corpus: Corpus, draft) -> None:
+    corpus.know([draft(PARCEL)])
     near, other = corpus.neighbours([NEAR, OTHER])
     assert near is not None
-    assert (near.source, near.text, other) == ("kept", PARCEL, None)
+    assert (near.source, near.text, other) == ("known", PARCEL, None)
 
 
 def test_a_near_text_of_a_seed_is_forbidden(corpus: Corpus, shop) -> None:
@@ -62,7 +62,7 @@ def test_a_near_text_of_a_seed_is_forbidden(corpus: Corpus, shop) -> None:
     corpus.plant([seed])
     [found] = corpus.neighbours([seed["text"] + " Thanks"])
     assert found is not None
-    assert (found.source, found.text) == ("kept", seed["text"])
+    assert (found.source, found.text) == ("known", seed["text"])
 
 
 def test_a_near_text_of_the_exam_is_forbidden_and_told_only_by_id(corpus: Corpus) -> None:
@@ -74,36 +74,36 @@ def test_a_near_text_of_the_exam_is_forbidden_and_told_only_by_id(corpus: Corpus
 
 def test_the_nearest_of_several_neighbours_is_told(corpus: Corpus, draft) -> None:
     corpus.seal([NEAR])
-    corpus.keep([draft(PARCEL)])
+    corpus.know([draft(PARCEL)])
     [found] = corpus.neighbours([PARCEL + " Thanks"])
     assert found is not None
-    assert found.source == "kept"
+    assert found.source == "known"
 
 
-@pytest.mark.parametrize("place", ["batch", "kept", "sealed"])
+@pytest.mark.parametrize("place", ["batch", "known", "sealed"])
 def test_the_same_text_up_to_punctuation_counts_one_whatever_its_cosine(
     corpus: Corpus, draft, encoder, place: str
 ) -> None:
     plain, adorned = "where is my order", "- WHERE / is (my) order ???!!! ..."
     vectors = encoder.encode([plain, adorned])
     assert vectors[0] @ vectors[1] < corpus.threshold
-    if place == "kept":
-        corpus.keep([draft(plain)])
+    if place == "known":
+        corpus.know([draft(plain)])
     elif place == "sealed":
         corpus.seal([plain])
     *_, found = corpus.neighbours([plain, adorned] if place == "batch" else [adorned])
     assert found == (place, content_id(plain) if place == "sealed" else plain, 1.0)
 
 
-@pytest.mark.parametrize("place", ["kept", "sealed"])
+@pytest.mark.parametrize("place", ["known", "sealed"])
 def test_the_neighbour_told_is_the_same_text_even_if_another_has_a_higher_cosine(
     corpus: Corpus, draft, encoder, place: str
 ) -> None:
     plain, adorned, longer = "where is my order", "- where / is (my) order ???!!! ...", "where is my order at"
     a, b, c = encoder.encode([plain, adorned, longer])
     assert a @ c > a @ b
-    if place == "kept":
-        corpus.keep([draft(adorned), draft(longer)])
+    if place == "known":
+        corpus.know([draft(adorned), draft(longer)])
     else:
         corpus.seal([adorned, longer])
     [found] = corpus.neighbours([plain])
@@ -126,12 +126,12 @@ def variants(texts: list[str], chance: random.Random) -> list[str]:
     return result
 
 
-def expected(texts, kept, sealed, threshold, encoder) -> list[float | None]:
+def expected(texts, known, sealed, threshold, encoder) -> list[float | None]:
     """The similarity for which each text is forbidden, worked out pair by pair."""
     free: list[str] = []
     result: list[float | None] = []
     for text in texts:
-        others = [*kept, *sealed, *free]
+        others = [*known, *sealed, *free]
         vectors = encoder.encode(others)
         cosines = vectors @ encoder.encode([text])[0]
         same = [content_id(text) == content_id(other) for other in others]
@@ -145,23 +145,23 @@ def expected(texts, kept, sealed, threshold, encoder) -> list[float | None]:
 def test_decisions_are_those_of_an_exact_comparison(corpus: Corpus, encoder, shop, draft) -> None:
     chance = random.Random(0)
     texts = [row["text"] for row in shop("teacher") if len(row["text"]) < 100][:150]
-    kept, sealed, rest = texts[:50], texts[50:90], texts[90:]
+    known, sealed, rest = texts[:50], texts[50:90], texts[90:]
     batch = variants(texts, chance) + rest
     chance.shuffle(batch)
-    corpus.keep([draft(text) for text in kept])
+    corpus.know([draft(text) for text in known])
     corpus.seal(sealed)
     found = corpus.neighbours(batch)
-    right = expected(batch, kept, sealed, corpus.threshold, encoder)
+    right = expected(batch, known, sealed, corpus.threshold, encoder)
     assert len(batch) > 200
     assert 40 < sum(score is None for score in right) < len(batch) - 40
     assert [n is None for n in found] == [score is None for score in right]
     assert [n.similarity for n in found if n] == pytest.approx([s for s in right if s], abs=1e-4)
 
 
-def test_keeping_a_text_twice_keeps_it_once(corpus: Corpus, draft) -> None:
+def test_knowing_a_text_twice_is_knowing_it_once(corpus: Corpus, draft) -> None:
     for _ in range(2):
-        corpus.keep([draft(PARCEL), draft(PARCEL), draft(OTHER)])
-    assert corpus._collection("kept").count() == 2
+        corpus.know([draft(PARCEL), draft(PARCEL), draft(OTHER)])
+    assert corpus._collection("known").count() == 2
 
 
 def test_drafts_come_back_whole_in_the_order_of_round_attempt_and_place(corpus: Corpus, draft) -> None:
@@ -197,7 +197,7 @@ def test_a_draft_put_again_takes_its_new_fate(corpus: Corpus, draft) -> None:
     assert corpus.drafts(status="draft") == []
 
 
-def test_drafts_forbid_nothing_until_they_are_kept(corpus: Corpus, draft) -> None:
+def test_drafts_forbid_nothing_until_they_are_known(corpus: Corpus, draft) -> None:
     corpus.put([draft(PARCEL)])
     assert corpus.neighbours([PARCEL]) == [None]
 
@@ -206,17 +206,17 @@ def test_everything_is_there_when_the_folder_is_opened_again(
     corpus: Corpus, encoder, draft, tmp_path
 ) -> None:
     corpus.put([draft(OTHER)])
-    corpus.keep([draft(PARCEL)])
+    corpus.know([draft(PARCEL)])
     corpus.seal(["Can I pay in three instalments?"])
     shutil.copytree(corpus.folder, tmp_path / "moved")  # elsewhere, or Chroma answers from memory
     again = Corpus(tmp_path / "moved", encoder, threshold=0.9)
     assert again.drafts() == [draft(OTHER)]
     found = again.neighbours([NEAR, "Can I pay in 3 instalments?", OTHER])
-    assert [n and n.source for n in found] == ["kept", "sealed", None]
+    assert [n and n.source for n in found] == ["known", "sealed", None]
 
 
 def test_another_encoder_on_the_same_folder_is_refused(corpus: Corpus, draft, tiny_bert, tmp_path) -> None:
-    corpus.keep([draft(PARCEL)])
+    corpus.know([draft(PARCEL)])
     other = Encoder(tiny_bert(tmp_path / "tiny", pooling="mean_tokens"))
     with pytest.raises(
         InputError, match=r"was written with encoder minilm-\w+, this is tiny-\w+; use the same"
@@ -225,7 +225,7 @@ def test_another_encoder_on_the_same_folder_is_refused(corpus: Corpus, draft, ti
 
 
 def test_sealed_texts_stand_nowhere_in_the_folder(corpus: Corpus, draft) -> None:
-    corpus.keep([draft(PARCEL)])
+    corpus.know([draft(PARCEL)])
     corpus.seal([OTHER])
     stored = b"".join(path.read_bytes() for path in corpus.folder.rglob("*") if path.is_file())
     assert PARCEL.encode() in stored

@@ -1,5 +1,6 @@
 """The encoder: unit vectors, remembered, the same as sentence-transformers' own."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,16 @@ def test_a_text_keeps_its_vector_whatever_it_is_asked_with() -> None:
         ["A much longer text, so that the short one is padded. " * 5, "Where is my parcel?"]
     )
     assert np.array_equal(first[0], again[1])
+
+
+def test_with_a_cache_file_a_text_is_remembered_over_restarts(tiny_bert, tmp_path: Path) -> None:
+    folder, cache = tiny_bert(tmp_path / "tiny", pooling="mean_tokens"), tmp_path / "cache.sqlite"
+    before = Encoder(folder, cache=cache).encode(["where is my parcel", "refund"])
+    shutil.rmtree(folder)  # so that only the file can answer
+    after = Encoder(folder, cache=cache).encode(["refund", "where is my parcel"])
+    assert np.array_equal(after, before[::-1])
+    with pytest.raises(InputError):
+        Encoder(folder, cache=cache).encode(["a text it has not read"])
 
 
 def test_no_texts_give_no_vectors(encoder) -> None:

@@ -234,5 +234,5 @@ def test_weaknesses_are_the_commonest_confusions_with_their_texts_as_evidence(ma
         ("return_refund", "order_status", ["2", "3"]),
         ("order_status", "return_refund", ["1"]),
     ]
-    assert "2 shown texts of return_refund were answered order_status" in found[0]["hypothesis"]
+    assert "return_refund are answered order_status (2 of the shown)" in found[0]["hypothesis"]
     assert "about, parcel" in found[0]["hypothesis"]

@@ -35,6 +35,7 @@ DEATHS = [
 MOTHER = """
 import json, os, signal, sys
 import chromadb, torch, transformers, langgraph.checkpoint.sqlite, langchain_openai
+import matplotlib.figure, transformers.models.bert.modeling_bert
 from pathlib import Path
 from tutelage.graph.run import run, resume
 

@@ -182,7 +182,7 @@ def test_a_server_that_is_down_is_told_with_its_url_and_how_to_go_on(closed_port
     url = f"http://127.0.0.1:{closed_port}/v1"
     with pytest.raises(TeacherDownError, match=f"openai:rehearsal at {url} gave no answer") as caught:
         teacher_at(url, make=without_retries).ask([labeling()])
-    assert "`tutelage resume`" in str(caught.value)
+    assert "`tutelage doctor`" in str(caught.value)
     assert isinstance(caught.value, InputError)
 
 

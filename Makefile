@@ -1,0 +1,33 @@
+# `make demo` and `make test` do all the set-up: Python 3.11 or newer is enough.
+PYTHON ?= python3
+BIN := .venv/bin
+# Idle OpenMP threads that spin make training several times slower beside another busy process.
+export OMP_WAIT_POLICY ?= PASSIVE
+export HF_HUB_OFFLINE ?= 1
+
+.PHONY: demo test lint types check clean
+
+demo: .venv/done
+	$(BIN)/tutelage demo
+
+test: .venv/done
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+lint: .venv/done
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/done
+	$(BIN)/mypy
+
+check: lint types test
+
+# constraints.txt pins what was tested; pip takes a CPU or a CUDA build of torch as the machine offers.
+.venv/done: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "tutelage needs Python 3.11 or newer, this is " + sys.version.split()[0])'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --compile -c constraints.txt -e '.[dev,ascii]'
+	touch $@
+
+clean:
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,73 @@
+"""Who may import whom: prompts, student <- agents <- graph <- cli; and bare names are nobody's."""
+
+import ast
+from pathlib import Path
+
+import pytest
+import tutelage
+
+ROOT = Path(tutelage.__file__).parent
+LAYERS = {"prompts": set(), "student": set(), "agents": {"prompts", "student"}}
+LAYERS["graph"] = {"prompts", "student", "agents"}
+# Each heavy library lives behind few files.
+HOMES = {
+    "chromadb": {"student/corpus.py"},
+    "torch": {
+        "student/training.py", "student/model.py", "student/modeling_head.py", "student/encoder.py",
+        "graph/doctor.py",
+    },
+    "langchain_openai": {"agents/models.py"},
+    "langchain_core": {"agents/models.py", "agents/teacher.py", "agents/rehearsal.py", "agents/server.py",
+                       "graph/workshop.py"},
+    "langgraph": {"graph/build.py", "graph/run.py"},
+    "sentence_transformers": {"student/encoder.py"},
+    "datasets": {"student/rows.py"},
+}  # fmt: skip
+
+
+def modules() -> list[Path]:
+    return [path for layer in LAYERS for path in sorted((ROOT / layer).glob("*.py"))]
+
+
+def imported(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names.add(node.module or "")
+    return names
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_a_module_imports_only_from_layers_below_it(path: Path) -> None:
+    layer = path.parent.name
+    parts = {name.split(".")[1] for name in imported(path) if name.startswith("tutelage.")}
+    assert parts <= LAYERS[layer] | {layer}
+    assert not imported(path) & {"agents", "graph", "student", "prompts", "cli"}
+
+
+def test_no_circle_is_among_the_modules_of_a_layer() -> None:
+    graph = {f"tutelage.{p.parent.name}.{p.stem}": imported(p) for p in modules()}
+    done: set[str] = set()
+
+    def visit(name: str, above: tuple[str, ...]) -> None:
+        assert name not in above, f"circle: {' -> '.join([*above, name])}"
+        if name in graph and name not in done:
+            for following in graph[name]:
+                visit(following, (*above, name))
+            done.add(name)
+
+    for name in graph:
+        visit(name, ())
+
+
+@pytest.mark.parametrize("library", HOMES)
+def test_a_heavy_library_lives_behind_few_files(library: str) -> None:
+    users = {
+        f"{path.parent.name}/{path.name}"
+        for path in modules()
+        if any(name.split(".")[0] == library for name in imported(path))
+    }
+    assert users <= HOMES[library]

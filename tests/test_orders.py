@@ -1,0 +1,114 @@
+"""Orders and cards: what is asked for, and what became of it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tutelage.agents.analyst import Answer, Weakness
+from tutelage.graph.cards import before, measure_again, open_cards, rate, read_cards, write_cards
+from tutelage.graph.folder import RunFolder
+from tutelage.graph.orders import apportion, plan
+from tutelage.graph.strategies import STRATEGIES, Strategy
+
+F1 = {"a": 1.0, "b": 0.5, "c": 0.0}
+
+
+def weakness(label: str = "a", confused_with: str = "b", round: int = 1, **parts: Any) -> Weakness:
+    made = Weakness(
+        id=f"w{round:02d}-{label}{confused_with}", round=round, name="n", hypothesis="h", label=label,
+        confused_with=confused_with, evidence=["e"], examples=["x"], found_by="call",
+    )  # fmt: skip
+    return Weakness(**{**made, **parts})
+
+
+def answers(*pairs: str) -> list[Answer]:
+    return [Answer(id=str(i), text=pair, label=pair[0], predicted=pair[1]) for i, pair in enumerate(pairs)]
+
+
+def test_without_feedback_every_label_gets_the_same() -> None:
+    requests = plan(STRATEGIES["random"], 9, [weakness()], F1)
+    assert [(r["label"], r["kind"], r["count"], r["weakness"]) for r in requests] == [
+        ("a", "any", 3, ""), ("b", "any", 3, ""), ("c", "any", 3, ""),
+    ]  # fmt: skip
+
+
+def test_half_of_an_order_serves_weaknesses_from_both_sides_of_the_border() -> None:
+    requests = plan(STRATEGIES["evokd"], 24, [weakness(), weakness("c", "a")], F1)
+    hard = [r for r in requests if r["kind"] == "hard"]
+    assert sum(r["count"] for r in requests) == 24
+    assert [(r["weakness"], r["label"], r["count"]) for r in hard] == [
+        ("w01-ab", "a", 4), ("w01-ab", "b", 2), ("w01-ca", "c", 4), ("w01-ca", "a", 2),
+    ]  # fmt: skip
+
+
+def test_easy_texts_go_to_weak_classes_less_what_those_get_as_hard() -> None:
+    requests = plan(STRATEGIES["evokd"], 90, [], F1)
+    assert {r["label"]: r["count"] for r in requests} == {"a": 20, "b": 30, "c": 40}
+    assert {r["kind"] for r in requests} == {"easy"}
+    easy = {
+        r["label"]: r["count"]
+        for r in plan(STRATEGIES["evokd"], 90, [weakness("c", "b")], F1)
+        if r["kind"] == "easy"
+    }
+    assert easy["c"] < easy["a"]
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 100])
+def test_shares_add_up_and_follow_the_weights(count: int) -> None:
+    shares = apportion({"a": 1.0, "b": 2.0, "c": 4.0}, count)
+    assert sum(shares.values()) == count
+    assert shares["a"] <= shares["b"] <= shares["c"]
+
+
+def test_the_settings_of_each_strategy() -> None:
+    table = {
+        name: (s.feedback, s.hard_share, s.oversample, s.cold_rounds, s.attempts)
+        for name, s in STRATEGIES.items()
+    }
+    assert table == {
+        "auto": ("analysis", 0.5, 3, 1, 2),
+        "evokd": ("analysis", 0.5, 1, 1, 2),
+        "random": ("none", 0.0, 1, 1, 2),
+    }
+    assert all(strategy.name == name for name, strategy in STRATEGIES.items())
+    assert Strategy("evokd") == STRATEGIES["evokd"]
+
+
+def test_a_card_counts_the_whole_slice_not_the_shown_errors() -> None:
+    [card], served = open_cards([], [weakness()], answers("ab", "ab", "aa", "ac", "bb"))
+    assert (card["support"], card["errors"], served) == (4, 2, ["w01-ab"])
+
+
+def test_a_weakness_is_cured_at_half_its_errors_and_returned_when_they_come_back() -> None:
+    cards, _ = open_cards([], [weakness()], answers("ab", "ab", "aa"))
+    for round, exam, status in (
+        (1, ("ab", "ab", "aa"), "open"),
+        (2, ("ab", "aa", "aa"), "cured"),
+        (3, ("ab", "ab", "ab"), "returned"),
+    ):  # fmt: skip
+        cards = measure_again(cards, answers(*exam), round)
+        assert cards[0]["status"] == status
+    assert cards[0]["history"] == [[1, 2], [2, 1], [3, 3]]
+    assert measure_again(cards, answers("ab", "ab", "ab"), 3) == cards, "the same exam again changes nothing"
+
+
+def test_a_pair_found_again_keeps_its_card_with_the_new_words() -> None:
+    cards, _ = open_cards([], [weakness()], answers("ab", "ab"))
+    again = weakness(round=2, hypothesis="sharper")
+    cards, served = open_cards(cards, [again], answers("ab"))
+    assert served == ["w01-ab"]
+    assert [(c["hypothesis"], c["errors"], c["found_in"]) for c in cards] == [("sharper", 2, [1, 2])]
+    assert before(cards, 2)[0]["found_in"] == [1]
+    assert before(cards, 1) == []
+
+
+def test_cards_survive_the_file(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    assert read_cards(folder) == []
+    cards, _ = open_cards([], [weakness(hypothesis="naïve “quotes”")], answers("ab"))
+    write_cards(folder, cards)
+    assert read_cards(folder) == cards
+
+
+def test_a_rate_is_told_with_its_interval() -> None:
+    assert rate(5, 10) == "5/10 (24%-76%)"

@@ -1,0 +1,48 @@
+"""The package as it is installed and imported."""
+
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+import tutelage
+
+ROOT = Path(tutelage.__file__).parent
+HEAVY = ("torch", "transformers", "langgraph", "langchain_core", "openai", "chromadb", "pandas", "sklearn",
+         "matplotlib", "numpy")  # fmt: skip
+
+
+@pytest.mark.parametrize("what", [["-c", "import tutelage"], ["-m", "tutelage.cli", "--help"]])
+def test_starting_loads_nothing_heavy(what: list[str]) -> None:
+    arguments = [sys.executable, "-X", "importtime", *what]
+    loaded = subprocess.run(arguments, capture_output=True, text=True, check=True).stderr
+    names = {line.rsplit("|", 1)[-1].strip().split(".")[0] for line in loaded.splitlines()}
+    assert "tutelage" in names
+    assert names & set(HEAVY) == set()
+
+
+def test_public_names_load_on_first_use_and_others_are_errors() -> None:
+    assert all(getattr(tutelage, name) for name in tutelage.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        tutelage.nothing  # noqa: B018
+
+
+def test_the_version_is_the_distribution_s() -> None:
+    assert tutelage.__version__ == version("tutelage")
+
+
+def test_every_folder_with_code_is_packaged() -> None:
+    setup = Path(__file__).parent.parent / "pyproject.toml"
+    packages = tomllib.loads(setup.read_text())["tool"]["setuptools"]["packages"]
+    folders = {f"tutelage.{path.parent.name}" for path in ROOT.glob("*/__init__.py")}
+    assert set(packages) == {"tutelage", *folders} - {"tutelage.tests", "tutelage.benchmarks"}
+
+
+def test_data_files_come_with_the_package() -> None:
+    for name in ("analyst", "generator", "labeler", "critic"):
+        assert (ROOT / "prompts" / f"{name}.md").exists()
+    for name in ("task.yaml", "template.yaml", "seed.jsonl", "teacher.jsonl", "test.jsonl"):
+        assert (ROOT / "graph" / "sample" / name).exists()
+    assert (ROOT / "py.typed").exists()
