@@ -111,7 +111,7 @@ def run(
 
 @app.command()
 def resume(folder: RunArgument, as_json: Json = False) -> None:
-    """Go on with a run that was stopped or killed; nothing that was paid for is paid again.
+    """Go on with a run that was stopped or killed; replies on disk are not paid for again.
 
     Example: [bold]tutelage resume runs/first[/bold]
     """
@@ -233,7 +233,6 @@ def predict(
 
 @app.command()
 def graph(
-    task: TaskOption = None,
     form: Annotated[
         Literal["mermaid", "ascii", "svg"], typer.Option("--format", help="What to draw.")
     ] = "mermaid",
@@ -320,7 +319,13 @@ def _print(table: Any) -> None:
 
 def _student_folder(path: Path) -> Path:
     """The student of a run folder, or the folder itself."""
-    return path / "student" if (path / "run.json").exists() else path
+    from tutelage.student.errors import InputError
+
+    if not (path / "run.json").exists():
+        return path
+    if not (path / "student").exists():
+        raise InputError(f"{path} has no student yet; continue it with `tutelage resume {path}`")
+    return path / "student"
 
 
 def main() -> None:
@@ -338,8 +343,6 @@ def main() -> None:
 
 def _told(error: Exception) -> tuple[int, str]:
     """Exit code and one line for an error."""
-    import sqlite3
-
     from tutelage.student.errors import InputError
 
     line = " ".join(str(error).split())
@@ -347,11 +350,8 @@ def _told(error: Exception) -> tuple[int, str]:
         return 130, line
     if isinstance(error, InputError):
         return 2, line
-    if isinstance(error, OSError | sqlite3.Error) or type(error).__module__.startswith("chromadb"):
-        return 2, (
-            f"{line}; nothing half-written was left: see to the disk or the permissions, then"
-            " `tutelage resume` the run"
-        )
+    if isinstance(error, OSError):
+        return 2, line
     return 1, f"{type(error).__name__}: {line} (this is a bug; --debug before the command shows where)"
 
 

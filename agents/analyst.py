@@ -50,8 +50,8 @@ def diagnose(
 ) -> list[Weakness]:
     """Ask for the patterns behind the errors (EvoKD's P1: analysis of right and wrong; figure 2).
 
-    A weakness without a wrong text that was shown as evidence is not evidence-based and is dropped;
-    so is a second one for the same pair of labels.
+    A weakness that cites no wrong text shown with its two labels has no evidence and is dropped; so is
+    a second one for the same pair.
 
     Returns:
         At most `limit` weaknesses, most harmful first; none when nothing was wrong.
@@ -70,9 +70,13 @@ def diagnose(
     shown = {answer["id"]: answer for answer in wrong}
     found: dict[tuple[str, str], Weakness] = {}
     for item in reply.items:
-        cited = [key for key in item.evidence if key in shown]
         pair = item.label, item.confused_with
-        if not cited or item.label == item.confused_with or pair in found:
+        cited = [
+            key
+            for key in item.evidence
+            if key in shown and pair == (shown[key]["label"], shown[key]["predicted"])
+        ]
+        if not cited or pair in found:
             continue
         found[pair] = Weakness(
             id=f"w{round:02d}-{len(found) + 1}",

@@ -12,7 +12,7 @@ from typing import TypedDict
 
 
 class Spent(TypedDict):
-    """Totals of a journal: tokens as the provider counted them, seconds of waiting, cost in its currency.
+    """Totals of a journal: tokens as the provider counted them, cost in the currency of the prices.
 
     `cost` is None as long as any call was made to a model without a price.
     """

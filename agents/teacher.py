@@ -22,7 +22,7 @@ REPAIRS = 2  # times a malformed reply is asked for again
 
 
 class _RefusedError(Exception):
-    """The budget refuses another call; the message says which limit."""
+    """The budget, or the provider's content filter, refuses this call; the message says why."""
 
 
 class TeacherDownError(InputError):
@@ -31,7 +31,9 @@ class TeacherDownError(InputError):
 
 @dataclass(frozen=True)
 class Budget:
-    """Hard limits of a run; None is no limit. `money` is in the currency of the prices."""
+    """Limits of a run; None is none. No call is begun at a limit; what the calls in flight then still
+    bring can go over `tokens` and `money`. `money` is in the currency of the prices.
+    """
 
     calls: int | None = None
     tokens: int | None = None
@@ -114,6 +116,15 @@ class Teacher:
             future.cancel()
             raise
 
+    def prepare(self) -> None:
+        """Make the model of every role now, so that what is missing is told before work begins.
+
+        Raises:
+            InputError: no key, an unknown provider, or a package is missing.
+        """
+        for spec in self.specs.values():
+            self._model(spec)
+
     def refusal(self) -> str | None:
         """Why the budget would refuse the next call, or None."""
         minutes = (time.monotonic() - self._began) / 60
@@ -126,26 +137,34 @@ class Teacher:
     async def _ask_all(self, asks: Sequence[Ask[Item]]) -> list[Reply[Item]]:
         gate = asyncio.Semaphore(self._concurrency)
 
+        failures: list[BaseException] = []
+
         async def one(ask: Ask[Item]) -> Reply[Item]:
             async with gate:
-                return await self._ask(ask)
+                if failures:
+                    return Reply("", [], ["not asked: the teacher is down"])
+                try:
+                    return await self._ask(ask)
+                except BaseException as failure:
+                    failures.append(failure)
+                    return Reply("", [], [str(failure)])
 
         # All are awaited even when one fails: what is in flight is paid for and must reach the journal.
-        done = await asyncio.gather(*(one(ask) for ask in asks), return_exceptions=True)
-        for result in done:
-            if isinstance(result, BaseException):
-                raise result
-        return [result for result in done if not isinstance(result, BaseException)]
+        done = await asyncio.gather(*(one(ask) for ask in asks))
+        if failures:
+            raise failures[0]
+        return done
 
     async def _ask(self, ask: Ask[Item]) -> Reply[Item]:
         system, user = render(ask.role, ask.payload, self._overlay)
         messages = [("system", system), ("human", user)]
         for attempt in range(REPAIRS + 1):
             try:
-                call, raw = await self._call(ask, messages)
+                call, raw, event = await self._call(ask, messages)
             except _RefusedError as refusal:
                 return Reply("", [], [str(refusal)])
             items, problems = ask.form.read(raw)
+            self._on_call({**event, "problems": problems} if problems else event)
             if items or not problems or attempt == REPAIRS:
                 break
             messages += [
@@ -154,8 +173,10 @@ class Teacher:
             ]
         return Reply(call, items, problems)
 
-    async def _call(self, ask: Ask[Item], messages: list[tuple[str, str]]) -> tuple[str, str]:
-        """(id, raw text) of one call, from the journal or from the model."""
+    async def _call(
+        self, ask: Ask[Item], messages: list[tuple[str, str]]
+    ) -> tuple[str, str, dict[str, object]]:
+        """(id, raw text, trace event) of one call, from the journal or from the model."""
         spec = self.specs[ask.role]
         request: dict[str, object] = {
             "model": spec.model,
@@ -177,29 +198,28 @@ class Teacher:
                 self.journal.put(key, request, entry)
             finally:
                 self._flying -= 1
-        self._on_call(
-            {
-                "role": ask.role,
-                "call": key[:12],
-                "model": spec.model,
-                "prompt_tokens": entry.prompt_tokens,
-                "completion_tokens": entry.completion_tokens,
-                "seconds": round(entry.seconds, 3),
-                "finish": entry.finish,
-                "replayed": replayed,
-            }
-        )
-        return key[:12], entry.content
+        event: dict[str, object] = {
+            "role": ask.role,
+            "call": key[:12],
+            "model": spec.model,
+            "prompt_tokens": entry.prompt_tokens,
+            "completion_tokens": entry.completion_tokens,
+            "seconds": round(entry.seconds, 3),
+            "finish": entry.finish,
+            "replayed": replayed,
+        }
+        return key[:12], entry.content, event
 
     async def _pay(self, spec: ModelSpec, ask: Ask[Item], messages: list[tuple[str, str]]) -> Entry:
         start = time.monotonic()
-        if spec not in self._models:
-            self._models[spec] = self._make(spec)
+        model = self._model(spec)
         try:
-            message = await self._models[spec].ainvoke(messages, **_options(spec, ask))
+            message = await model.ainvoke(messages, **_options(spec, ask))
         except InputError:
             raise
         except Exception as error:  # every provider has its own types; all mean "no answer"
+            if getattr(error, "code", None) == "content_filter":
+                raise _RefusedError(f"refused by the provider's content filter: {error}") from error
             where = f"{spec.model} at {spec.base_url}" if spec.base_url else spec.model
             raise TeacherDownError(
                 f"the teacher {where} gave no answer to the {ask.role}: {type(error).__name__}: {error};"
@@ -209,6 +229,11 @@ class Teacher:
         used = int(usage.get("input_tokens", 0)), int(usage.get("output_tokens", 0))
         finish = str(message.response_metadata.get("finish_reason", ""))
         return Entry(ask.role, message.text, finish, *used, spec.cost(*used), time.monotonic() - start)
+
+    def _model(self, spec: ModelSpec) -> "BaseChatModel":
+        if spec not in self._models:
+            self._models[spec] = self._make(spec)
+        return self._models[spec]
 
 
 @cache
@@ -225,7 +250,11 @@ def _options(spec: ModelSpec, ask: Ask[Item]) -> dict[str, Any]:
     options: dict[str, Any] = {"seed": ask.seed}
     if spec.structured == "json_schema":
         form = {"name": ask.form.title, "schema": ask.form.schema(), "strict": True}
-        options["response_format"] = {"type": "json_schema", "json_schema": form}
-    elif spec.structured == "json_mode":
-        options["response_format"] = {"type": "json_object"}
+        wanted: dict[str, Any] | None = {"type": "json_schema", "json_schema": form}
+    else:
+        wanted = {"type": "json_object"} if spec.structured == "json_mode" else None
+    if wanted and spec.model != "rehearsal":
+        # In the body, not as an argument: with the argument the client parses by itself, and raises on
+        # a truncated reply, which then is paid for and in no journal.
+        options["extra_body"] = {"response_format": wanted}
     return options

@@ -1,11 +1,12 @@
 """Fine-tuning speed: our loop against the Hugging Face Trainer, same rows, backbone, batch and epochs.
 
-    python benchmarks/training.py                       # 960 AG News rows, three repetitions
-    python benchmarks/training.py --rows 480 --threads 1
+    python benchmarks/training.py                       # 960 AG News rows, five arms: half an hour
+    python benchmarks/training.py --arms ours grouped   # the two that matter
 
 Timed is rows in, trained model out: model loading and tokenisation are in every arm, imports and one
-small warm-up run of each arm are not. Samples and padding are counted at the model's word embedding.
-Wall time suffers from neighbours on a shared machine; CPU seconds (of all threads) much less.
+small warm-up run of each arm in none. Samples and padding are counted at the model's word embedding.
+CPU seconds (of all threads) are the stable figure where other work shares the machine. Runs with
+other settings stay in results/training.json side by side.
 """
 
 import argparse
@@ -20,20 +21,26 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from unittest.mock import patch
 
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # before torch is imported: waiting threads burn no CPU seconds
-if TYPE_CHECKING:
-    from tutelage.student.model import FullStudent
-    from tutelage.student.rows import Row
-    from tutelage.student.training import Recipe
+
+import accelerate
+import numpy as np
+import torch
+import transformers
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from tutelage.student.encoder import Encoder, device, load_pretrained
+from tutelage.student.model import FullStudent
+from tutelage.student.rows import Row, make_row
+from tutelage.student.training import Recipe, train
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "training.json"
 DATA = HERE.parent.parent / "shared" / "data" / "agnews" / "train.jsonl.gz"
 SPEEDS = ("per_second", "per_cpu_second")
-Arm = Callable[[list["Row"], list[str], "Recipe", int], "FullStudent"]
+Arm = Callable[[list[Row], list[str], Recipe, int], FullStudent]
 
 
 def main() -> None:
@@ -45,47 +52,37 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--student-epochs", type=int, default=1)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps, for every arm")
+    parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=ARMS)
     wanted = parser.parse_args()
-    import torch
-    from tutelage.student.encoder import device
-    from tutelage.student.training import Recipe
-
     torch.set_num_threads(wanted.threads)
-    wanted.device = device(wanted.device)
     rows, labels = read(wanted.data, wanted.rows)
     recipe = Recipe(
         epochs=wanted.student_epochs,
-        min_steps=1,  # else a small --rows would give our loop more epochs than the Trainer
+        min_steps=1,  # else few rows would give our loop more epochs than the Trainer
         batch=wanted.batch,
         learning_rate=3e-4,
-        device=wanted.device,
+        device=device(wanted.device),
     )
-    runs = measure(rows, labels, recipe, wanted.repeats)
-    summary = summarise(runs)
-    result = {"machine": machine(wanted), "settings": settings(wanted), "summary": summary, "runs": runs}
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(result, indent=1) + "\n")
-    print_summary(summary)
+    runs = measure({name: ARMS[name] for name in wanted.arms}, rows, labels, recipe, wanted.repeats)
+    asked = {**vars(wanted), "data": "/".join(wanted.data.resolve().parts[-2:])}
+    result = {"settings": asked, "recipe": vars(recipe), "machine": machine(recipe.device)}
+    keep({**result, "summary": summarise(runs), "runs": runs})
+    print_summary(summarise(runs))
 
 
-def read(path: Path, count: int) -> tuple[list["Row"], list[str]]:
+def read(path: Path, count: int) -> tuple[list[Row], list[str]]:
     """The first rows of the file and their labels in alphabetical order."""
-    from tutelage.student.rows import make_row
-
     with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
         records = [json.loads(line) for line in islice(file, count)]
     labels = sorted({record["label"] for record in records})
     return [make_row(record, labels, path.name, "text", "label") for record in records], labels
 
 
-def ours(rows: list["Row"], labels: list[str], recipe: "Recipe", seed: int) -> "FullStudent":
-    from tutelage.student.encoder import Encoder
-    from tutelage.student.training import train
-
+def ours(rows: list[Row], labels: list[str], recipe: Recipe, seed: int) -> FullStudent:
     return train(rows, labels, recipe, seed=seed, encoder=Encoder(recipe.base))
 
 
-def ours_random(rows: list["Row"], labels: list[str], recipe: "Recipe", seed: int) -> "FullStudent":
+def ours_shuffled(rows: list[Row], labels: list[str], recipe: Recipe, seed: int) -> FullStudent:
     """Our loop to the letter, but for the one function that orders the rows."""
     with patch("tutelage.student.training.bucketed", shuffled):
         return ours(rows, labels, recipe, seed)
@@ -99,40 +96,31 @@ def shuffled(lengths: Sequence[int], size: int, order: random.Random) -> Iterato
 
 
 def trainer(sampling: str, **changes: object) -> Arm:
-    """An arm: the Trainer with this sampling, its own defaults elsewhere, `changes` to the model."""
+    """An arm: the Trainer with this sampling; `changes` go to the model's configuration."""
 
-    def arm(rows: list["Row"], labels: list[str], recipe: "Recipe", seed: int) -> "FullStudent":
-        import torch
-        from transformers import AutoModelForSequenceClassification, AutoTokenizer, Trainer
-        from transformers import DataCollatorWithPadding as Collator
-        from tutelage.student.encoder import load_pretrained
-        from tutelage.student.model import FullStudent
-
+    def arm(rows: list[Row], labels: list[str], recipe: Recipe, seed: int) -> FullStudent:
         torch.manual_seed(seed)
-        model = load_pretrained(
-            AutoModelForSequenceClassification, recipe.base, num_labels=len(labels), **changes
-        )
+        auto = AutoModelForSequenceClassification
+        model = load_pretrained(auto, recipe.base, num_labels=len(labels), **changes)
         tokenizer = load_pretrained(AutoTokenizer, recipe.base)
-        texts = [row["text"] for row in rows]
+        texts, goals = [row["text"] for row in rows], [labels.index(row["label"]) for row in rows]
         tokens = tokenizer(texts, truncation=True, max_length=recipe.max_tokens)["input_ids"]
-        # A list of plain rows: the cheapest data set there is for the Trainer.
-        data = [
-            {"input_ids": ids, "labels": labels.index(row["label"])}
-            for ids, row in zip(tokens, rows, strict=True)
-        ]
+        # A list of plain rows is the cheapest data set there is for the Trainer.
+        data = [{"input_ids": ids, "labels": goal} for ids, goal in zip(tokens, goals, strict=True)]
+        pad = transformers.DataCollatorWithPadding(tokenizer)
         with tempfile.TemporaryDirectory() as folder:
             options = arguments(folder, sampling, recipe, len(rows), seed)
-            Trainer(model, options, data_collator=Collator(tokenizer), train_dataset=data).train()
+            loop = transformers.Trainer(model, options, data_collator=pad, train_dataset=data)
+            loop.remove_callback(transformers.PrinterCallback)
+            loop.train()
         return FullStudent(model, tokenizer, labels, recipe.max_tokens)
 
     return arm
 
 
-def arguments(folder: str, sampling: str, recipe: "Recipe", count: int, seed: int) -> Any:
-    """The Trainer's settings: ours where they change the work, nothing that reports or saves."""
-    from transformers import TrainingArguments
-
-    return TrainingArguments(
+def arguments(folder: str, sampling: str, recipe: Recipe, count: int, seed: int) -> Any:
+    """Ours wherever a setting changes the work; nothing that reports or saves; else the defaults."""
+    return transformers.TrainingArguments(
         folder,
         train_sampling_strategy=sampling,
         per_device_train_batch_size=recipe.batch,
@@ -153,31 +141,31 @@ def arguments(folder: str, sampling: str, recipe: "Recipe", count: int, seed: in
 
 ARMS: dict[str, Arm] = {
     "ours": ours,
-    "ours, random batches": ours_random,
-    "Trainer, group_by_length": trainer("group_by_length"),
-    "Trainer, grouped, no attention dropout": trainer("group_by_length", attention_probs_dropout_prob=0.0),
-    "Trainer, default sampling": trainer("random"),
+    "ours-shuffled": ours_shuffled,
+    "grouped": trainer("group_by_length"),
+    "grouped-no-attention-dropout": trainer("group_by_length", attention_probs_dropout_prob=0.0),
+    "trainer": trainer("random"),
 }
 
 
-def measure(rows: list["Row"], labels: list[str], recipe: "Recipe", repeats: int) -> list[dict[str, object]]:
-    """Every arm once a repetition; the order turns, so that no arm always follows the same one."""
-    for arm in ARMS.values():
-        arm(rows[: 2 * recipe.batch], labels, recipe, 0)
-    names, runs = list(ARMS), []
+def measure(
+    arms: dict[str, Arm], rows: list[Row], labels: list[str], recipe: Recipe, repeats: int
+) -> list[dict[str, Any]]:
+    """Every arm once a repetition; the order turns, so that none always runs first."""
+    for arm in arms.values():
+        arm(rows[: recipe.batch], labels, recipe, 0)
+    names, runs = list(arms), []
     for repeat in range(repeats):
-        turn = repeat * 2 % len(names)
+        turn = repeat % len(names)
         for name in names[turn:] + names[:turn]:
-            run = {"repeat": repeat, "arm": name, **clock(ARMS[name], rows, labels, recipe, repeat)}
+            run = {"repeat": repeat, "arm": name, **clock(arms[name], rows, labels, recipe, repeat)}
             runs.append(run)
             print(json.dumps(run), flush=True)
     return runs
 
 
-def clock(arm: Arm, rows: list["Row"], labels: list[str], recipe: "Recipe", seed: int) -> dict[str, float]:
-    """Speed of one run, the work the model saw, and what the student then knows of its own rows."""
-    import torch
-
+def clock(arm: Arm, rows: list[Row], labels: list[str], recipe: Recipe, seed: int) -> dict[str, float]:
+    """Speed of one run, the work its model saw, and how well it then knows its own rows."""
     shapes: list[tuple[int, int]] = []
 
     def note(module: object, inputs: tuple[Any, ...]) -> None:
@@ -191,84 +179,66 @@ def clock(arm: Arm, rows: list["Row"], labels: list[str], recipe: "Recipe", seed
             torch.cuda.synchronize()
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     samples, padded = sum(n for n, _ in shapes), sum(n * width for n, width in shapes)
-    tokens = student.tokenizer([row["text"] for row in rows], truncation=True, max_length=recipe.max_tokens)
-    loss, accuracy = knows(student, rows[:320])
+    texts = [row["text"] for row in rows]
+    tokens = student.tokenizer(texts, truncation=True, max_length=recipe.max_tokens)["input_ids"]
+    goal = np.array([labels.index(row["label"]) for row in rows[:320]])
+    chances = student.probabilities(texts[:320])
     return {
         "per_second": round(samples / wall, 2),
         "per_cpu_second": round(samples / cpu, 2),
         "samples": samples,
         "steps": len(shapes),
-        "padding": round(padded / (recipe.epochs * sum(map(len, tokens["input_ids"]))), 3),
-        "train_loss": round(loss, 3),
-        "train_accuracy": round(accuracy, 3),
+        "padding": round(padded / recipe.epochs / sum(map(len, tokens)), 3),
+        "train_loss": round(float(-np.log(chances[np.arange(len(goal)), goal]).mean()), 3),
+        "train_accuracy": round(float((chances.argmax(1) == goal).mean()), 3),
     }
 
 
-def knows(student: "FullStudent", rows: list["Row"]) -> tuple[float, float]:
-    """Mean cross-entropy (nats) and accuracy without dropout, after training, outside the clock."""
-    import numpy as np
-
-    chances = student.probabilities([row["text"] for row in rows])
-    goal = np.array([student.labels.index(row["label"]) for row in rows])
-    loss = -np.log(chances[np.arange(len(goal)), goal] + 1e-9).mean()
-    return float(loss), float((chances.argmax(1) == goal).mean())
-
-
 def summarise(runs: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Medians of each arm; `ours` / arm is taken within a repetition: [median, least, greatest]."""
+    """Medians of each arm; ours / arm is taken within a repetition: [median, least, greatest]."""
+    arms = {name: [run for run in runs if run["arm"] == name] for name in ARMS}
     summary: dict[str, dict[str, Any]] = {}
-    first = [run for run in runs if run["arm"] == "ours"]
-    for name in ARMS:
-        arm = [run for run in runs if run["arm"] == name]
-        keys = [key for key in arm[0] if key not in ("repeat", "arm")]
-        summary[name] = {key: median(run[key] for run in arm) for key in keys}
-        for speed in SPEEDS:
-            ratios = [a[speed] / b[speed] for a, b in zip(first, arm, strict=True)]
-            spread = (median(ratios), min(ratios), max(ratios))
-            summary[name][f"ours_over_arm_{speed}"] = [round(ratio, 3) for ratio in spread]
+    for name, mine in arms.items():
+        if mine:
+            summary[name] = {key: median(run[key] for run in mine) for key in list(mine[0])[2:]}
+            for speed in SPEEDS if arms["ours"] else ():
+                ratios = [a[speed] / b[speed] for a, b in zip(arms["ours"], mine, strict=True)]
+                spread = (median(ratios), min(ratios), max(ratios))
+                summary[name][f"ours_over_{speed}"] = [round(ratio, 3) for ratio in spread]
     return summary
 
 
 def print_summary(summary: dict[str, dict[str, Any]]) -> None:
-    print("\n| arm | samples/s | ours ÷ arm | samples/cpu-s | ours ÷ arm | samples | steps | padding", end="")
-    print(" | train loss | train accuracy |\n|---|---|---|---|---|---|---|---|---|---|")
+    print(
+        "\n| arm | samples/s | ours / arm | samples/CPU s | ours / arm | samples | steps | padding |", end=""
+    )
+    print(" train loss | train accuracy |\n" + "|---" * 10 + "|")
     for name, arm in summary.items():
         cells = [name]
         for speed in SPEEDS:
-            middle, least, most = arm[f"ours_over_arm_{speed}"]
-            ratio = "" if name == "ours" else f"{middle:.2f} ({least:.2f}-{most:.2f})"
-            cells += [f"{arm[speed]:.1f}", ratio]
+            ratio = arm.get(f"ours_over_{speed}")
+            cells += [f"{arm[speed]:.1f}", "{:.2f} ({:.2f} to {:.2f})".format(*ratio) if ratio else ""]
         cells += [f"{arm[key]:.0f}" for key in ("samples", "steps")]
         cells += [f"{arm['padding']:.2f}", f"{arm['train_loss']:.3f}", f"{arm['train_accuracy']:.3f}"]
         print(f"| {' | '.join(cells)} |")
 
 
-def machine(wanted: argparse.Namespace) -> dict[str, object]:
-    import accelerate
-    import torch
-    import transformers
+def keep(result: dict[str, Any]) -> None:
+    """Write to the results file in place of an earlier result of the same settings."""
+    earlier = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+    results = [old for old in earlier if old["settings"] != result["settings"]] + [result]
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
 
+
+def machine(name: str) -> dict[str, object]:
     return {
-        "device": torch.cuda.get_device_name() if wanted.device == "cuda" else wanted.device,
+        "device": torch.cuda.get_device_name() if name == "cuda" else name,
         "cpus": os.cpu_count(),
-        "load": round(os.getloadavg()[0], 1),
         "threads": torch.get_num_threads(),
+        "load": round(os.getloadavg()[0], 1),
         "platform": platform.platform(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "accelerate": accelerate.__version__,
-    }
-
-
-def settings(wanted: argparse.Namespace) -> dict[str, object]:
-    path = wanted.data.resolve()
-    return {
-        **{key: vars(wanted)[key] for key in ("rows", "batch", "repeats", "student_epochs")},
-        "data": "/".join(path.parts[-2:]),
-        "max_tokens": 128,
-        "learning_rate": 3e-4,
-        "timed": "model loading, tokenisation and training, in every arm",
+        "versions": {module.__name__: module.__version__ for module in (torch, transformers, accelerate)},
     }
 
 

@@ -43,8 +43,8 @@ def build_graph(
 
     It is a node of any parent graph: call it inside a node function that maps your state to `Input`
     and `Output` to yours; without a checkpointer of its own it uses the parent's. Run the parent with
-    `durability="sync"`, and a killed process goes on where it was. A folder that holds a run of this
-    very task is continued: no teacher call in its journal is made twice.
+    `durability="sync"`, and a killed process goes on where it was. On a folder that holds a run of this
+    very task a new start replays it: no teacher call in its journal is made twice.
 
     Args:
         task: a checked task or the path of a task.yaml.
@@ -58,8 +58,10 @@ def build_graph(
     task = task if isinstance(task, Task) else load_task(task)
     splits = load_splits(task)
     run_folder = RunFolder(folder)
+    shop = open_workshop(task, run_folder, splits=splits, listener=listener)
+    shop.check()
     claim(run_folder, task, splits)
-    return wire(open_workshop(task, run_folder, splits=splits, listener=listener), checkpointer)
+    return wire(shop, checkpointer)
 
 
 def wire(
@@ -100,7 +102,7 @@ def claim(folder: RunFolder, task: Task, splits: Splits) -> None:
         folder.create(about)
         return
     old = folder.about()
-    for what in ("task", "data"):
+    for what in ("task", "data", "prompts"):
         if old.get(what) != about[what]:
             raise InputError(
                 f"{folder.path} was begun with another {what}; put it back, or choose another folder"

@@ -1,16 +1,26 @@
 """task.yaml: what a user writes, checked field by field."""
 
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    create_model,
+    field_validator,
+    model_validator,
+)
 from tutelage.agents.analyst import Brief
 from tutelage.agents.models import ModelSpec, Structured
 from tutelage.agents.teacher import Budget
 from tutelage.graph.strategies import STRATEGIES, Strategy
-from tutelage.prompts import ROLES
+from tutelage.prompts import ROLES, render
 from tutelage.student.encoder import EMBEDDED
 from tutelage.student.errors import InputError
 from tutelage.student.exam import Metric
@@ -84,10 +94,27 @@ class Model(_Part):
     typicality: float = Field(default=1.5, ge=0)
 
 
+# What a role changes of the shared model: every field of Model, none needed.
+RoleModel = create_model(
+    "RoleModel",
+    __base__=_Part,
+    **{name: (field.annotation | None, None) for name, field in Model.model_fields.items()},  # type: ignore[call-overload, operator]
+)
+
+
+class RoleParts(_Part):
+    """One for each role that differs."""
+
+    analyst: RoleModel | None = None  # type: ignore[valid-type]
+    generator: RoleModel | None = None  # type: ignore[valid-type]
+    labeler: RoleModel | None = None  # type: ignore[valid-type]
+    critic: RoleModel | None = None  # type: ignore[valid-type]
+
+
 class TeacherPart(Model):
     """The model of every role, what single roles change of it, and calls in flight at once."""
 
-    roles: dict[Literal["analyst", "generator", "labeler", "critic"], dict[str, Any]] = {}
+    roles: RoleParts = RoleParts()
     concurrency: int = Field(default=8, ge=1)
 
 
@@ -125,6 +152,8 @@ class Task(_Part):
         if isinstance(value, list):
             value = {str(label): "" for label in value}
         if isinstance(value, dict):
+            if any(isinstance(label, bool) for label in value):
+                raise ValueError("YAML reads yes, no, on and off as truth values: put such labels in quotes")
             value = {str(label): str(text or "") for label, text in value.items()}
             if len(value) < 2:
                 raise ValueError(f"{len(value)} label given, a classifier needs at least two")
@@ -152,22 +181,22 @@ class Task(_Part):
         base = str(given.pop("base", "auto"))
         if base not in STRATEGIES:
             raise ValueError(f"strategy {base!r} is none of {', '.join(STRATEGIES)}{_near(base, STRATEGIES)}")
-        known = {name: field.type for name, field in Strategy.__dataclass_fields__.items()}
-        for name, value in given.items():
+        known = list(Strategy.__dataclass_fields__)
+        for name in given:
             if name not in known:
                 raise ValueError(f"strategy has no field {name!r}{_near(name, known)}")
-            default = getattr(STRATEGIES[base], name)
-            if not isinstance(value, (int, float) if isinstance(default, float) else type(default)):
-                raise ValueError(f"strategy.{name}: {value!r} is not of type {type(default).__name__}")
-        return Strategy(**{**vars(STRATEGIES[base]), **given})
+        try:
+            return TypeAdapter(Strategy).validate_python({**vars(STRATEGIES[base]), **given}, strict=True)
+        except ValidationError as error:
+            raise ValueError(f"strategy.{_told(error)}") from None
 
     def model_specs(self) -> dict[str, ModelSpec]:
         """Role -> model."""
         shared = self.teacher.model_dump(exclude={"roles", "concurrency"})
-        return {
-            role: ModelSpec(**Model(**{**shared, **self.teacher.roles.get(role, {})}).model_dump())  # type: ignore[call-overload]
-            for role in ROLES
-        }
+        roles = self.teacher.roles.model_dump(exclude_none=True)
+        specs = {role: ModelSpec(**{**shared, **roles.get(role, {})}) for role in ROLES}
+        # `base_url: ""` sends one role to its provider's own address.
+        return {role: replace(spec, base_url=spec.base_url or None) for role, spec in specs.items()}
 
     def recipe(self) -> Recipe:
         """How the student is trained."""
@@ -212,7 +241,15 @@ def parse_task(raw: dict[str, Any], where: str, folder: Path) -> Task:
         task = Task.model_validate(raw)
     except ValidationError as error:
         raise InputError(f"{where}: {_told(error)}") from None
-    return Task.model_validate(_absolute(task.model_dump(exclude_none=True), folder))
+    made = Task.model_validate(_absolute(task.model_dump(exclude_none=True), folder))
+    if made.prompts and not made.prompts.is_dir():
+        raise InputError(f"{where}: `prompts`: {made.prompts} is no folder")
+    for role in ROLES:
+        try:
+            render(role, {}, made.prompts)
+        except (ValueError, OSError) as error:
+            raise InputError(f"{where}: `prompts`: {error}") from error
+    return made
 
 
 def override(
@@ -238,7 +275,13 @@ def _absolute(value: Any, folder: Path) -> Any:
     if isinstance(value, Path):
         return folder / value.expanduser()
     if isinstance(value, dict):
-        return {key: _absolute(part, folder) for key, part in value.items()}
+        # A model is a name of the hub, unless a folder of that name is there.
+        return {
+            key: str(folder / part)
+            if key in ("base", "encoder") and isinstance(part, str) and (folder / part).is_dir()
+            else _absolute(part, folder)
+            for key, part in value.items()
+        }
     return value
 
 

@@ -59,10 +59,12 @@ def result_table(loop: RunFolder, control: RunFolder | None = None) -> Table:
         table.add_column("random selection", justify="right")
     for heading in ("teacher calls", "tokens", "kept", "refused"):
         table.add_column(heading, justify="left" if heading == "refused" else "right")
+    if control and "stop" not in other:
+        raise InputError(f"the control {control.path} is unfinished; resume it, or leave it out")
     tests, rivals = about.get("test_by_round") or [], other.get("test_by_round") or []
     untouched = about.get("test_untouched")
     table.add_row(
-        "untouched", "0", _score(untouched), *([_score(other["test_untouched"])] if control else [])
+        "untouched", "0", _score(untouched), *([_score(other.get("test_untouched"))] if control else [])
     )
     for i, line in enumerate(rounds):
         name = f"round {line['round']}" if line["round"] else "seeds only"

@@ -42,6 +42,7 @@ class RunFolder:
         self.path = Path(path)
         self.run_json = self.path / "run.json"
         self.journal = self.path / "journal.sqlite"
+        self.lock = self.path / "lock.sqlite"
         self.checkpoints = self.path / "checkpoints.sqlite"
         self.corpus = self.path / "corpus"
         self.embeddings = self.path / "embeddings.sqlite"
@@ -59,18 +60,24 @@ class RunFolder:
         Raises:
             InputError: something is already there, or the place cannot be written.
         """
+        self.refuse_existing()
+        part = self.path.with_name(self.path.name + ".part")
         try:
-            self.path.mkdir(parents=True)
-        except FileExistsError:
-            raise InputError(
-                f"{self.path} exists already; continue it with `tutelage resume {self.path}`,"
-                " or choose another folder with --out"
-            ) from None
+            part.mkdir(parents=True, exist_ok=True)
+            self.write_json(part / self.run_json.name, about)
+            part.rename(self.path)
         except OSError as error:
             raise InputError(
                 f"{self.path} cannot be made: {error}; choose another folder with --out"
             ) from error
-        self.write_json(self.run_json, about)
+
+    def refuse_existing(self) -> None:
+        """Raise InputError if something is there."""
+        if self.path.exists():
+            raise InputError(
+                f"{self.path} exists already; continue it with `tutelage resume {self.path}`,"
+                " or choose another folder with --out"
+            )
 
     def about(self) -> dict[str, Any]:
         """run.json.

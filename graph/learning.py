@@ -14,11 +14,13 @@ from tutelage.student.rows import Row
 from tutelage.student.training import train as train_student
 from tutelage.student.training import untouched
 
-BEYOND_NOISE = 0.05  # a round is rolled back when its chance of not being worse is below this
+BEYOND_NOISE = 0.05  # the usual level (ours): below it a round is rolled back
 
 
 def prepare(shop: Workshop, state: State) -> State:
     """Plant the seeds, seal gate and test, and let the untouched student sit every exam."""
+    shop.corpus.forget()
+    write_cards(shop.folder, [])
     shop.corpus.plant(shop.splits.seed + shop.splits.diagnose)
     shop.corpus.seal([row["text"] for name in ("gate", "test") for row in getattr(shop.splits, name)])
     recipe, seed = shop.task.recipe(), shop.task.seed
@@ -41,6 +43,7 @@ def prepare(shop: Workshop, state: State) -> State:
 def train(shop: Workshop, state: State) -> State:
     """Train a fresh student on the seeds, the samples of promoted rounds and those of this one."""
     rows = training_rows(shop, [*state["promoted"], state["round"]])
+    shop.let_go()
     shop.folder.drop_students([state["best"]])
     encoder = shop.student_encoder
     student = train_student(rows, shop.labels, shop.task.recipe(), seed=shop.task.seed, encoder=encoder)
@@ -53,12 +56,13 @@ def train(shop: Workshop, state: State) -> State:
 def examine(shop: Workshop, state: State) -> State:
     """Let the new student sit its exams; promote it, or roll the round back; write the round's line.
 
-    It is promoted unless the gate metric fell beyond noise (`chance_not_worse` below 0.05). Samples of
-    a round that is rolled back are not trained on again. Its answers on test are put away ungraded.
+    It is promoted unless its gate metric is beyond noise below that of the best promoted so far
+    (`chance_not_worse` below 0.05): small losses cannot add up. Samples of a round that is rolled back
+    are not trained on again. Its answers on test are put away ungraded.
     """
     round = state["round"]
     sit(shop, f"round-{round:02d}", shop.student(round))
-    chance = _chance(shop, state["best"], round) if round else None
+    chance = _chance(shop, round)
     accepted = chance is None or chance >= BEYOND_NOISE
     best = round if accepted else state["best"]
     answers = answers_on_diagnose(shop, best)
@@ -95,12 +99,15 @@ def training_rows(shop: Workshop, rounds: Sequence[int]) -> list[Row]:
     return shop.splits.seed + [Row(id=s["id"], text=s["text"], label=s["label"]) for s in kept]
 
 
-def _chance(shop: Workshop, best: int, round: int) -> float | None:
-    if not shop.splits.gate:
+def _chance(shop: Workshop, round: int) -> float | None:
+    """The p-value of "not worse than the promoted student with the highest gate metric"."""
+    before = [line for line in shop.folder.read_rounds() if line["accepted"] and line["round"] < round]
+    if not (before and shop.splits.gate):
         return None
-    before, after = (shop.folder.unseal(f"round-{r:02d}", "gate") for r in (best, round))
+    best = max(before, key=lambda line: line["gate"] or 0.0)["round"]
+    old, new = (shop.folder.unseal(f"round-{r:02d}", "gate") for r in (best, round))
     truth = gold(shop, shop.splits.gate)
-    return chance_not_worse(truth, before, after, len(shop.labels), shop.task.metric)
+    return chance_not_worse(truth, old, new, len(shop.labels), shop.task.metric)
 
 
 def _line(

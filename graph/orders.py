@@ -39,7 +39,7 @@ def plan(
 
 
 def apportion(weights: Mapping[str, float], count: int) -> dict[str, int]:
-    """Split `count` in proportion to the weights, by largest remainder; the sum is `count`."""
+    """Split `count` in proportion to the weights, by largest remainder; none where all weights are 0."""
     total = sum(weights.values()) or 1.0
     exact = {key: count * weight / total for key, weight in weights.items()}
     result = {key: int(value) for key, value in exact.items()}

@@ -68,7 +68,9 @@ def _summary(node: str, event: Event) -> str:
             return f"diagnose {event['metric']:.3f}{gate}: {fate}"
         case "analyst":
             names = list(event.get("weaknesses", {}).values())
-            return f"{len(names)} weaknesses: {'; '.join(names)}" if names else "no feedback asked for"
+            if "weaknesses" not in event:
+                return "no feedback asked for"
+            return f"{len(names)} weaknesses: {'; '.join(names)}" if names else "no weakness found"
         case "generator":
             return f"{len(event['written'])} texts written, attempt {event['attempt']}"
         case "screen" | "keep":

@@ -49,10 +49,10 @@ def run(
     splits = load_splits(task)
     default = Path("runs") / f"{task.name}-{time.strftime('%Y%m%d-%H%M%S')}"
     run_folder = RunFolder(folder or default)
-    if run_folder.path.exists():
-        run_folder.create({})  # refuses
-    claim(run_folder, task, splits)
+    run_folder.refuse_existing()
     shop = open_workshop(task, run_folder, splits=splits, encoder=encoder, listener=listener)
+    shop.check()
+    claim(run_folder, task, splits)
     return _go(shop, {"rounds": task.budget.rounds})
 
 
@@ -73,7 +73,7 @@ def resume(folder: Path | str, *, listener: Listener | None = None) -> RunFolder
 def list_runs(root: Path | str = "runs") -> list[dict[str, Any]]:
     """One entry a run folder under `root`, oldest first: name, path, rounds done, scores, state."""
     entries = []
-    for path in sorted(Path(root).glob("*/run.json"), key=lambda path: path.stat().st_mtime):
+    for path in sorted(Path(root).glob("**/run.json"), key=lambda path: path.stat().st_mtime):
         folder = RunFolder(path.parent)
         about, rounds = folder.about(), folder.read_rounds()
         test = about.get("test")
@@ -97,8 +97,12 @@ def _go(shop: Workshop, begin: Any) -> RunFolder:
 
     rounds = shop.task.budget.rounds
     limit = 10 + rounds * _STEPS * (shop.strategy.attempts + 1)
+    place = shop.folder.path
     try:
-        with closing(sqlite3.connect(shop.folder.checkpoints, check_same_thread=False)) as connection:
+        with (
+            _alone(shop.folder),
+            closing(sqlite3.connect(shop.folder.checkpoints, check_same_thread=False)) as connection,
+        ):
             graph = wire(shop, SqliteSaver(connection))
             started = graph.get_state(_THREAD).created_at is not None
             if not started:  # killed before its first checkpoint
@@ -111,12 +115,46 @@ def _go(shop: Workshop, begin: Any) -> RunFolder:
                     control=control,
                 )
     except GraphDrained:
-        raise Drained(f"stopped; continue with `tutelage resume {shop.folder.path}`") from None
+        raise Drained(f"stopped; continue with `tutelage resume {place}`") from None
     except TeacherDownError as error:
-        raise InputError(f"{error}, then `tutelage resume {shop.folder.path}`") from error
+        raise InputError(f"{error}, then `tutelage resume {place}`") from error
+    except Exception as error:
+        if not _is_of_the_disk(error):
+            raise
+        raise InputError(
+            f"{place} cannot be written: {error}; see to the disk or its permissions, then"
+            f" `tutelage resume {place}`: nothing that was done is lost"
+        ) from error
     finally:
         shop.close()
     return shop.folder
+
+
+def _is_of_the_disk(error: Exception) -> bool:
+    """Chroma and safetensors have types of their own for a disk that is full or cannot be written."""
+    return isinstance(error, OSError | sqlite3.Error) or type(error).__module__.split(".")[0] in (
+        "chromadb",
+        "safetensors_rust",
+    )
+
+
+@contextmanager
+def _alone(folder: RunFolder) -> Iterator[None]:
+    """Hold a run folder: two processes would pay twice and mix their samples. Death lets go of it.
+
+    Raises:
+        InputError: another process is at work there.
+    """
+    with closing(sqlite3.connect(folder.lock, timeout=0)) as lock:
+        try:
+            lock.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error):
+                raise
+            raise InputError(
+                f"another process is at work in {folder.path}; wait, or stop it"
+            ) from None
+        yield
 
 
 @contextmanager

@@ -5,6 +5,7 @@ import random
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from tutelage.graph.config import Source, Task
 from tutelage.student.errors import InputError
@@ -70,19 +71,18 @@ def load_splits(task: Task) -> Splits:
     return Splits(**made, notes=notes)
 
 
-def load_corpus(task: Task, splits: Splits) -> list[Row]:
-    """The rehearsal teacher's texts, less every row of every set: it can give none of them away.
+def load_corpus(task: Task, splits: Splits, path: Path) -> list[Row]:
+    """A rehearsal teacher's texts, less every row of every set: it can give none of them away.
 
     Raises:
         InputError: nothing is left.
     """
-    paths = {spec.corpus for spec in task.model_specs().values() if spec.corpus}
     reserved = splits.ids()
-    rows = [row for path in sorted(paths) for row in read_rows(path, list(task.labels))]
+    rows = read_rows(path, list(task.labels))
     left = [row for row in rows if row["id"] not in reserved]
     if not left:
         raise InputError(
-            f"teacher.corpus has {len(rows)} rows, all in the task's own sets too; give it texts of its own"
+            f"{path} has {len(rows)} rows, all in the task's own sets too; give it texts of its own"
         )
     return left
 

@@ -22,7 +22,7 @@ class Output(TypedDict, total=False):
 class State(TypedDict, total=False):
     """One run. Samples live in the corpus under their round; students and reports in the run folder.
 
-    `best` and `candidate` are rounds: the student promoted last, and the one just trained. `promoted`
+    `best` is the round of the student promoted last. `promoted`
     lists the rounds whose samples are trained on. `rejudge` is set while samples are labelled a second
     time. `weaknesses` are ids in weaknesses.json.
     """

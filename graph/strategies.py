@@ -1,7 +1,12 @@
 """Strategies: a method is a value, and an ablation is a one-field change of it."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
 
 
 @dataclass(frozen=True)
@@ -26,14 +31,14 @@ class Strategy:
 
     name: str
     feedback: Literal["analysis", "none"] = "analysis"
-    samples: int = 48
-    hard_share: float = 0.5
-    shown: int = 12
-    weaknesses: int = 5
-    oversample: int = 1
-    cold_rounds: int = 1
-    attempts: int = 2
-    enough: float = 0.9
+    samples: Count = 48
+    hard_share: Share = 0.5
+    shown: Count = 12
+    weaknesses: Count = 5
+    oversample: Count = 1
+    cold_rounds: Annotated[int, Field(ge=0)] = 1
+    attempts: Annotated[int, Field(ge=0)] = 2
+    enough: Share = 0.9
 
 
 # EvoKD: Liu et al., LREC-COLING 2024, arXiv 2403.06414. Analysis, hard and easy, labelling apart are

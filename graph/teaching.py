@@ -61,9 +61,7 @@ def generator(shop: Workshop, state: State) -> State:
         plan(shop.strategy, lacking * _oversample(shop, state), cards, f1),
         cards,
         _shots(shop, state),
-        [{"text": s["text"], "reason": s.get("reason", "")} for s in so_far if s["status"] != "kept"][
-            -AVOIDED:
-        ],
+        _avoid(so_far),
         round=round,
         attempt=attempt,
         seed=_seed(shop, state, 2),
@@ -119,7 +117,8 @@ def keep(shop: Workshop, state: State) -> State:
     batch = _batch(shop, state)
     accepted = [changed(s, status="kept") for s in batch if s.get("verdict") == "accept"]
     refused = [_refuse(s) for s in batch if s.get("verdict") != "accept"]
-    shop.corpus.know([*accepted, *refused])  # the refused too: none is paid for twice
+    # The refused too, if they were judged: none is paid for twice.
+    shop.corpus.know([sample for sample in [*accepted, *refused] if sample.get("judged_by")])
     shop.corpus.put([*accepted, *refused])
     written = shop.corpus.drafts()
     ordered = Counter(s["weakness"] for s in written)
@@ -189,6 +188,12 @@ def _told(shop: Workshop, state: State, cards: Sequence[Card]) -> dict[str, obje
     }
 
 
+def _avoid(samples: Sequence[Sample]) -> list[dict[str, str]]:
+    """Refused texts with the reason, judgements before duplicates; nothing of a leak is ever told."""
+    told = [s for status in ("refused", "duplicate") for s in samples if s["status"] == status]
+    return [{"text": s["text"], "reason": s.get("reason", "")} for s in told[:AVOIDED]]
+
+
 def _shots(shop: Workshop, state: State) -> list[Row]:
     """A few seeds of every label, others each round."""
     chance = random.Random(f"{shop.task.seed} {state['round']} shots")
@@ -240,11 +245,12 @@ def _refuse_near(sample: Sample, neighbour: Neighbour) -> Sample:
 
 
 def _refuse(sample: Sample) -> Sample:
-    prefix = "labeler and critic disagree twice: " if sample.get("verdict") == "relabel" else ""
+    prefixes = {"relabel": "labeler and critic disagree twice: ", "rewrite": "to be written better: "}
+    prefix = prefixes.get(sample.get("verdict", ""), "")
     return changed(sample, status="refused", reason=prefix + sample.get("reason", "not judged"))
 
 
 def _seed(shop: Workshop, state: State, step: int) -> int:
     """A seed for the calls of one step: apart for every run seed, round, attempt and step."""
-    place = (state["round"] * 10 + state["attempt"]) * 10 + step
-    return (shop.task.seed * 1_000_000 + place * 100) % 2**31
+    place = f"{shop.task.seed} {state['round']} {state['attempt']} {step}"
+    return random.Random(place).randrange(2**31 - 1000)  # agents count on from it

@@ -23,8 +23,11 @@ class Trace:
         """Write one event and pass it on."""
         place = {"at": float(f"{time.time():.3f}"), "node": self._node, "round": self._round}
         line = {"event": event, **place, **fields}
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        whole = (json.dumps(line, ensure_ascii=False) + "\n").encode()
+        with self.path.open("ab", buffering=0) as file:
+            if file.tell() and not self._ends_well():
+                whole = b"\n" + whole
+            file.write(whole)
         if self._listener:
             self._listener(line)
 
@@ -47,5 +50,19 @@ class Trace:
 
     def seconds(self, number: int) -> float:
         """Seconds that finished nodes of a round took, over all resumes."""
-        lines = map(json.loads, self.path.read_text(encoding="utf-8").splitlines())
-        return float(sum(e["seconds"] for e in lines if e["event"] == "leave" and e["round"] == number))
+        events = map(_read, self.path.read_text(encoding="utf-8").split("\n"))
+        return float(sum(e["seconds"] for e in events if e.get("event") == "leave" and e["round"] == number))
+
+    def _ends_well(self) -> bool:
+        with self.path.open("rb") as file:
+            file.seek(-1, 2)
+            return file.read() == b"\n"
+
+
+def _read(line: str) -> Event:
+    """An event; {} for a line that a crash or a full disk cut off."""
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}

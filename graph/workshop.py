@@ -1,7 +1,7 @@
 """The workshop: one run's task, files and collaborators, as every node gets them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,8 @@ from tutelage.graph.splits import Splits, load_corpus, load_splits
 from tutelage.graph.strategies import Strategy
 from tutelage.graph.trace import Listener, Trace
 from tutelage.student.corpus import Corpus
-from tutelage.student.encoder import Encoder
+from tutelage.student.encoder import Encoder, load_pretrained
+from tutelage.student.errors import InputError
 from tutelage.student.model import Student, load_student
 
 if TYPE_CHECKING:
@@ -54,11 +55,31 @@ class Workshop:
 
     def remember(self, round: int, student: Student) -> None:
         """Keep the last student in memory, and no other: a GPU holds one at a time."""
-        self._loaded.clear()
+        self.let_go()
         self._loaded[round] = student
 
+    def let_go(self) -> None:
+        """Forget the student in memory."""
+        self._loaded.clear()
+
+    def check(self) -> None:
+        """Set up every model before anything is written or asked.
+
+        Raises:
+            InputError: a key, a package, a model or the rehearsal teacher's texts are missing.
+        """
+        self.teacher.prepare()
+        for encoder in {self.encoder, self.student_encoder}:
+            encoder.dimensions  # noqa: B018
+        if self.task.student.mode == "head":
+            self.student_encoder.require_mean_pooling()
+        else:
+            from transformers import AutoConfig
+
+            load_pretrained(AutoConfig, self.task.student.base)
+
     def close(self) -> None:
-        """Stop the teacher."""
+        """Close the journal."""
         self.teacher.close()
 
 
@@ -112,7 +133,8 @@ def _maker(task: Task, splits: Splits, encoder: Encoder) -> Callable[[ModelSpec]
             return make_model(spec)
         from tutelage.agents.rehearsal import Rehearsal, RehearsalModel
 
-        rows = load_corpus(task, splits)
+        assert spec.corpus, "config.py saw to it"
+        rows = load_corpus(task, splits, spec.corpus)
         settings = {"label_noise": spec.label_noise, "typicality": spec.typicality}
         return RehearsalModel(rehearsal=Rehearsal(rows, encoder.encode, **settings))
 
@@ -125,11 +147,8 @@ def rehearsal_model(task: Task, *, encoder: Encoder | None = None) -> "BaseChatM
     Raises:
         InputError: the task names no corpus, or nothing in it is left to answer from.
     """
-    spec = next((s for s in task.model_specs().values() if s.corpus), task.model_specs()["labeler"])
+    spec = next((spec for spec in task.model_specs().values() if spec.corpus), None)
+    if spec is None:
+        raise InputError(f"task {task.name!r} names no `teacher.corpus` to rehearse from")
     made = _maker(task, load_splits(task), encoder or Encoder(task.encoder))
-    return made(ModelSpec(**{**vars(spec), "model": "rehearsal"}))
-
-
-def folder_of(path: Path | str | RunFolder) -> RunFolder:
-    """A run folder from its path."""
-    return path if isinstance(path, RunFolder) else RunFolder(path)
+    return made(replace(spec, model="rehearsal"))

@@ -71,6 +71,14 @@ class Corpus:
     def __init__(self, folder: Path, encoder: Encoder, *, threshold: float = 0.92):
         self.folder, self.encoder, self.threshold = folder, encoder, threshold
 
+    def forget(self) -> None:
+        """Remove every sample: a run that begins again replays its teacher's replies from the journal."""
+        for name in ("drafts", "known"):
+            collection = self._collection(name)
+            ids = collection.get(include=[])["ids"]
+            for start in range(0, len(ids), self._client.get_max_batch_size()):
+                collection.delete(ids=ids[start : start + self._client.get_max_batch_size()])
+
     def seal(self, texts: Sequence[str]) -> None:
         """Add gate or test texts: nothing near them will be kept."""
         self._upsert("sealed", [(content_id(text), text, {"n": 0}) for text in texts])
@@ -124,7 +132,9 @@ class Corpus:
                 j = same[0] if same else max(free, key=lambda j: inner[i, j])
                 found.append(Neighbour("batch", texts[j], 1.0 if same else float(inner[i, j])))
             close = [n for n in found if n and n.similarity >= self.threshold]
-            result.append(max(close, key=lambda n: n.similarity) if close else None)
+            # A sealed neighbour counts before a nearer one of another kind: it must be told as a leak.
+            nearest = max(close, key=lambda n: (n.source == "sealed", n.similarity), default=None)
+            result.append(nearest)
             if not close:
                 free.append(i)
         return result

@@ -106,9 +106,13 @@ class Encoder:
         """Changes whenever vectors would: kept with every store, so that two never mix."""
         import hashlib
 
-        # Two digits, and no -0.0: another device or version must not look like another encoder.
-        probe = np.round(self._forward(["the fingerprint of an encoder"]), 2) + np.float32(0)
-        return f"{Path(self.name).name}-{hashlib.sha256(probe.tobytes()).hexdigest()[:8]}"
+        # Of the weights, not of a vector: another device must not look like another encoder.
+        model = self._mean_pooled[1] if self._mean_pooled else self._sentence_transformer
+        digest = hashlib.sha256(f"{self._mean_pooled is None} {self.max_tokens}".encode())
+        for name, weight in sorted(model.state_dict().items()):
+            digest.update(f"{name} {tuple(weight.shape)}".encode())
+            digest.update(weight.flatten()[:64].float().cpu().numpy().tobytes())
+        return f"{Path(self.name).name}-{digest.hexdigest()[:8]}"
 
     @cached_property
     def _cache(self) -> dict[str, NDArray[np.float32]]:
@@ -200,7 +204,7 @@ def _is_mean_pooled(name: str) -> bool:
             path = cached_file(name, file, **quiet)
         except OSError:  # neither a folder nor a name: loading it will say so
             return None
-        return json.loads(Path(path).read_text()) if path else None
+        return json.loads(Path(path).read_text(encoding="utf-8")) if path else None
 
     modules, pooling = read("modules.json"), read("1_Pooling/config.json")
     if not (modules and pooling):

@@ -118,7 +118,6 @@ class HeadStudent:
         tokenizer = load_pretrained(AutoTokenizer, self.encoder.name)
         tokenizer.model_max_length = self.encoder.max_tokens
         tokenizer.save_pretrained(folder)
-        self.save(folder)
 
 
 def load_student(folder: Path | str, *, encoder: Encoder | None = None, device_name: str = "auto") -> Student:
@@ -139,7 +138,13 @@ def load_student(folder: Path | str, *, encoder: Encoder | None = None, device_n
         raise InputError(f"{folder} holds no student (no config.json); give a run folder or a saved model")
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    model = load_pretrained(AutoModelForSequenceClassification, str(folder)).to(device(device_name))
+    kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+    auto: Any = AutoModelForSequenceClassification
+    if kind == "tutelage-head":
+        from tutelage.student.modeling_head import HeadModel
+
+        auto = HeadModel
+    model = load_pretrained(auto, str(folder)).to(device(device_name))
     tokenizer = load_pretrained(AutoTokenizer, str(folder))
     names = [model.config.id2label[i] for i in range(model.config.num_labels)]
     return FullStudent(model, tokenizer, names, longest(tokenizer, model.config, tokenizer.model_max_length))

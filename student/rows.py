@@ -157,7 +157,12 @@ def _records(path: Path) -> Iterator[tuple[str, dict[str, object]]]:
             csv.field_size_limit(len(text) + 1)  # a text that is too long is told as that, below
             reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
             for record in reader:
-                yield f"{path} line {reader.line_num}", {k: v for k, v in record.items() if k is not None}
+                where = f"{path} line {reader.line_num}"
+                if surplus := record.pop(None, None):
+                    raise InputError(
+                        f"{where}: more fields than columns, e.g. {surplus[0]!r}; quote the text"
+                    )
+                yield where, dict(record)
         except csv.Error as error:
             raise InputError(f"{path} is not well-formed CSV: {error}") from error
         return

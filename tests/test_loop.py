@@ -190,6 +190,9 @@ def test_a_text_near_the_test_set_is_refused_as_a_leak_and_its_neighbour_not_spr
     sealed = {row["id"] for row in shop("test")}
     assert all(sample["neighbour"] in sealed for sample in leaks)
     assert folder.about()["overlap"]["test"]["near"] == 0
+    prompts = "".join(text for request in _requests(folder) for _, text in json.loads(request)["messages"])
+    generated = [json.dumps(sample["text"], ensure_ascii=False)[1:-1] for sample in leaks]
+    assert not any(text in prompts for text in generated), "what leaked is not told to any agent again"
 
 
 def test_the_budget_stops_a_run_in_order(quick: Make, encoder: Encoder, tmp_path: Path) -> None:

@@ -14,11 +14,14 @@ import numpy as np
 import pytest
 import yaml
 from tutelage.agents.server import serve
+from tutelage.graph.build import build_graph
 from tutelage.graph.demo import sample_task
 from tutelage.graph.folder import RunFolder
-from tutelage.graph.run import Drained, resume, run
+from tutelage.graph.run import resume, run
 from tutelage.graph.workshop import rehearsal_model
 from tutelage.student.encoder import Encoder
+from tutelage.student.errors import InputError
+from tutelage.student.model import load_student
 
 # Where each process is killed: at the end of every node, when its work is done and its checkpoint is
 # not written, and between the calls of the nodes that pay.
@@ -93,8 +96,9 @@ def test_a_run_killed_in_every_node_ends_as_if_nothing_had_happened(
     assert _without_seconds(killed) == _without_seconds(whole)
     for key in ("stop", "best", "spent", "test", "test_by_round", "overlap"):
         assert killed.about()[key] == whole.about()[key], key
-    weights = [np.load(folder.student / "head.npz")["weight"] for folder in (killed, whole)]
-    assert np.allclose(*weights, atol=1e-4)
+    texts = ["where is my parcel?", "the lid is cracked"]
+    answers = [load_student(folder.student).probabilities(texts) for folder in (killed, whole)]
+    assert np.allclose(*answers, atol=1e-4)
     # Of the calls in flight at a death at most `concurrency` may be made again; no other ever is.
     assert set(killed_requests) == set(whole_requests)
     deaths_in_calls = sum(event == "call" for event, _, _ in DEATHS)
@@ -130,8 +134,42 @@ def test_a_finished_run_is_left_as_it_is(
     assert folder.trace.read_text() == trace
 
 
-def test_drained_is_an_error_of_its_own() -> None:
-    assert not issubclass(Drained, OSError | ValueError)
+def test_a_full_student_killed_around_its_training_is_the_same_in_the_end(
+    shop_file: Callable[..., Path], tiny_bert: Callable[..., str], tmp_path: Path
+) -> None:
+    student = {"mode": "full", "base": tiny_bert(tmp_path / "tiny"), "epochs": 1}
+    task = shop_file(student=student, budget={"rounds": 1})
+    deaths = [("leave", "train", 0), ("leave", "examine", 0), ("leave", "train", 1), ("leave", "report", 1)]
+    assert _live(task, tmp_path / "killed", deaths) == [signal.SIGKILL] * 4 + [0]
+    assert _live(task, tmp_path / "whole", []) == [0]
+    killed, whole = RunFolder(tmp_path / "killed"), RunFolder(tmp_path / "whole")
+    assert killed.about()["test_by_round"] == whole.about()["test_by_round"]
+    assert killed.samples.read_text() == whole.samples.read_text()
+
+
+def test_a_new_start_on_the_folder_of_a_run_replays_it_and_pays_nothing(
+    shop_file: Callable[..., Path], tmp_path: Path
+) -> None:
+    first = build_graph(shop_file(), tmp_path / "run").invoke({"rounds": 2})
+    folder = RunFolder(tmp_path / "run")
+    samples, spent = folder.samples.read_text(), folder.about()["spent"]
+    second = build_graph(shop_file(), tmp_path / "run").invoke({"rounds": 2})
+    assert folder.samples.read_text() == samples
+    assert folder.about()["spent"] == spent
+    assert second["test"] == first["test"]
+
+
+def test_a_folder_is_held_by_one_process(shop_file: Callable[..., Path], tmp_path: Path) -> None:
+    refusals = []
+
+    def listener(event: dict[str, Any]) -> None:
+        if event["event"] == "enter" and event["node"] == "analyst" and not refusals:
+            with pytest.raises(InputError, match="another process is at work") as caught:
+                resume(tmp_path / "run")
+            refusals.append(caught)
+
+    run(shop_file(budget={"rounds": 1}), tmp_path / "run", listener=listener)
+    assert refusals
 
 
 def _live(task: Path, folder: Path, deaths: list[tuple[str, str, int]]) -> list[int]:

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from pathlib import Path
 
 from tutelage.graph.demo import sample_task
 from tutelage.graph.splits import load_corpus, load_splits
@@ -11,7 +12,8 @@ from tutelage.student.encoder import Encoder
 def test_it_has_enough_texts_of_every_label_and_a_tail() -> None:
     task = sample_task()
     splits = load_splits(task)
-    corpus = load_corpus(task, splits)
+    assert task.teacher.corpus
+    corpus = load_corpus(task, splits, task.teacher.corpus)
     assert len(task.labels) == 6
     assert set(Counter(row["label"] for row in splits.seed).values()) == {5}
     assert min(Counter(row["label"] for row in corpus).values()) >= 60
@@ -24,6 +26,7 @@ def test_it_has_enough_texts_of_every_label_and_a_tail() -> None:
 def test_no_two_of_its_texts_are_near_duplicates_across_sets(encoder: Encoder) -> None:
     task = sample_task()
     splits = load_splits(task)
-    taught = [row["text"] for row in [*load_corpus(task, splits), *splits.seed, *splits.diagnose]]
+    corpus = task.teacher.corpus or Path()
+    taught = [row["text"] for row in [*load_corpus(task, splits, corpus), *splits.seed, *splits.diagnose]]
     sealed = [row["text"] for row in [*splits.gate, *splits.test]]
     assert (encoder.encode(taught) @ encoder.encode(sealed).T).max() < 0.9
