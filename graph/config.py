@@ -186,7 +186,7 @@ class Task(_Part):
             if name not in known:
                 raise ValueError(f"strategy has no field {name!r}{_near(name, known)}")
         try:
-            return TypeAdapter(Strategy).validate_python({**vars(STRATEGIES[base]), **given}, strict=True)
+            return TypeAdapter(Strategy).validate_python({**vars(STRATEGIES[base]), **given})
         except ValidationError as error:
             raise ValueError(f"strategy.{_told(error)}") from None
 

@@ -148,7 +148,8 @@ def _warnings(run: _Run) -> list[Html]:
 
 def _teachers(task: dict[str, Any]) -> dict[str, str]:
     teacher = task["teacher"]
-    return {role: teacher["roles"].get(role, {}).get("model", teacher["model"]) for role in ROLES}
+    roles = {role: teacher["roles"].get(role) or {} for role in ROLES}
+    return {role: own.get("model") or teacher["model"] for role, own in roles.items()}
 
 
 def _tiles(run: _Run) -> list[Html]:

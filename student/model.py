@@ -136,14 +136,19 @@ def load_student(folder: Path | str, *, encoder: Encoder | None = None, device_n
         return _load_head(folder, encoder, device_name)
     if not (folder / "config.json").exists():
         raise InputError(f"{folder} holds no student (no config.json); give a run folder or a saved model")
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
-    kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+    try:
+        kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder / 'config.json'} cannot be read: {error}") from error
     auto: Any = AutoModelForSequenceClassification
     if kind == "tutelage-head":
-        from tutelage.student.modeling_head import HeadModel
+        from tutelage.student.modeling_head import HeadConfig, HeadModel
 
         auto = HeadModel
+        # Known here, its code need not be run from the folder, nor anyone be asked whether it may.
+        AutoConfig.register(HeadConfig.model_type, HeadConfig, exist_ok=True)
     model = load_pretrained(auto, str(folder)).to(device(device_name))
     tokenizer = load_pretrained(AutoTokenizer, str(folder))
     names = [model.config.id2label[i] for i in range(model.config.num_labels)]

@@ -72,12 +72,12 @@ def test_a_near_text_of_the_exam_is_forbidden_and_told_only_by_id(corpus: Corpus
     assert (near.source, near.text, other) == ("sealed", content_id(PARCEL), None)
 
 
-def test_the_nearest_of_several_neighbours_is_told(corpus: Corpus, draft) -> None:
+def test_a_sealed_neighbour_is_told_before_a_nearer_one_that_is_known(corpus: Corpus, draft) -> None:
     corpus.seal([NEAR])
     corpus.know([draft(PARCEL)])
     [found] = corpus.neighbours([PARCEL + " Thanks"])
     assert found is not None
-    assert found.source == "known"
+    assert found.source == "sealed"
 
 
 @pytest.mark.parametrize("place", ["batch", "known", "sealed"])
