@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TypedDict
 
 from tutelage.agents.forms import FoundWeakness, with_labels
-from tutelage.agents.teacher import Ask, Teacher
+from tutelage.agents.teacher import Ask, Reply, Teacher
 
 
 class Brief(TypedDict):
@@ -67,15 +67,17 @@ def diagnose(
         "report": report,
     }
     [reply] = teacher.ask([Ask("analyst", payload, form, seed)])
+    return _with_evidence(reply, wrong, round)[:limit]
+
+
+def _with_evidence(reply: Reply[FoundWeakness], wrong: Sequence[Answer], round: int) -> list[Weakness]:
+    """The reply's weaknesses that cite a wrong text of their pair, one for each pair."""
     shown = {answer["id"]: answer for answer in wrong}
     found: dict[tuple[str, str], Weakness] = {}
     for item in reply.items:
         pair = item.label, item.confused_with
-        cited = [
-            key
-            for key in item.evidence
-            if key in shown and pair == (shown[key]["label"], shown[key]["predicted"])
-        ]
+        fitting = {key for key, a in shown.items() if pair == (a["label"], a["predicted"])}
+        cited = [key for key in item.evidence if key in fitting]
         if not cited or pair in found:
             continue
         found[pair] = Weakness(
@@ -89,4 +91,4 @@ def diagnose(
             examples=[shown[key]["text"] for key in cited[:4]],
             found_by=reply.call,
         )
-    return list(found.values())[:limit]
+    return list(found.values())

@@ -26,8 +26,17 @@ def serve(model: BaseChatModel, *, port: int = 0, log: list[dict[str, Any]] | No
     Yields:
         The base URL, e.g. `http://127.0.0.1:49152/v1`.
     """
-    requests = [] if log is None else log
+    handler = _handler(model, [] if log is None else log)
+    server = ThreadingHTTPServer(("127.0.0.1", port), handler)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/v1"
+    finally:
+        server.shutdown()
+        server.server_close()
 
+
+def _handler(model: BaseChatModel, requests: list[dict[str, Any]]) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -55,13 +64,7 @@ def serve(model: BaseChatModel, *, port: int = 0, log: list[dict[str, Any]] | No
         def log_message(self, format: str, *args: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}/v1"
-    finally:
-        server.shutdown()
-        server.server_close()
+    return Handler
 
 
 def _completion(model: BaseChatModel, body: dict[str, Any]) -> dict[str, Any]:

@@ -28,10 +28,7 @@ def draw(graph: Any, form: Format) -> str:
 def _svg(drawable: Any) -> str:
     """Nodes in the order of a walk from the start, one below the other; edges forward on the left, back
     on the right, those to the next node straight."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    matplotlib.rcParams["svg.hashsalt"] = "tutelage"  # the same graph, the same file
+    from matplotlib import rc_context
     from matplotlib.figure import Figure
     from matplotlib.patches import FancyArrowPatch
 
@@ -65,7 +62,8 @@ def _svg(drawable: Any) -> str:
             bbox={"boxstyle": "round,pad=0.45", "facecolor": face, "edgecolor": "#3b5b92"},
         )  # fmt: skip
     page = io.StringIO()
-    figure.savefig(page, format="svg", metadata={"Date": None})
+    with rc_context({"svg.hashsalt": "tutelage", "svg.fonttype": "none"}):  # the same graph, the same file
+        figure.savefig(page, format="svg", metadata={"Date": None})
     return page.getvalue()
 
 

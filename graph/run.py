@@ -151,9 +151,7 @@ def _alone(folder: RunFolder) -> Iterator[None]:
         except sqlite3.OperationalError as error:
             if "locked" not in str(error):
                 raise
-            raise InputError(
-                f"another process is at work in {folder.path}; wait, or stop it"
-            ) from None
+            raise InputError(f"another process is at work in {folder.path}; wait, or stop it") from None
         yield
 
 
