@@ -70,7 +70,8 @@ def demo(
     _print(result_table(loop, control))
     typer.echo(
         "The teacher was the rehearsal teacher: a look-up in labelled texts, not a language model.\n"
-        f"report: {loop.report}"
+        f"report: {loop.report}\n"
+        f'next:   tutelage predict {loop.path} "where is my parcel?"'
     )
 
 
@@ -106,7 +107,8 @@ def run(
 
     loaded = override(load_task(task), strategy=strategy, seed=seed, rounds=rounds)
     with Progress() as progress:
-        _finish(start(loaded, out, listener=progress), as_json)
+        folder = start(loaded, out, listener=progress)
+    _finish(folder, as_json)
 
 
 @app.command()
@@ -119,7 +121,8 @@ def resume(folder: RunArgument, as_json: Json = False) -> None:
     from tutelage.graph.run import resume as go_on
 
     with Progress() as progress:
-        _finish(go_on(folder, listener=progress), as_json)
+        finished = go_on(folder, listener=progress)
+    _finish(finished, as_json)
 
 
 @app.command()
@@ -181,12 +184,16 @@ def evaluate(
     Example: [bold]tutelage evaluate runs/first more.jsonl[/bold]
     """
     from rich.table import Table
+    from tutelage.student.errors import InputError
     from tutelage.student.exam import evaluate as grade_student
     from tutelage.student.model import load_student
     from tutelage.student.rows import read_rows
 
     loaded = load_student(_student_folder(student))
-    found = grade_student(loaded, read_rows(data, loaded.labels, text_field=text, label_field=label))
+    rows = read_rows(data, loaded.labels, text_field=text, label_field=label)
+    if not rows:
+        raise InputError(f"{data} holds no rows; there is nothing to grade")
+    found = grade_student(loaded, rows)
     if as_json:
         typer.echo(json.dumps(found))
         return
@@ -215,13 +222,18 @@ def predict(
 
     Example: [bold]tutelage predict runs/first "where is my parcel?"[/bold]
     """
+    from tutelage.student.errors import InputError
     from tutelage.student.model import load_student
     from tutelage.student.rows import read_rows
 
+    if file and texts:
+        raise InputError("texts are given both as arguments and by --file; give one of them")
     if file:
         given = [row["text"] for row in read_rows(file, None, text_field=text)]
     else:
         given = texts or [line.rstrip("\n") for line in sys.stdin if line.strip()]
+        if not all(text.strip() for text in given):
+            raise InputError("an empty text is given; there is nothing to label in it")
     loaded = load_student(_student_folder(student))
     scores = loaded.probabilities(given)
     for one, row in zip(given, scores, strict=True):
@@ -337,7 +349,7 @@ def main() -> None:
         if debug:
             raise
         code, line = _told(error)
-        print(f"error: {line}", file=sys.stderr)
+        print(line if code == 130 else f"error: {line}", file=sys.stderr)
         sys.exit(code)
 
 

@@ -222,8 +222,8 @@ class Teacher:
                 raise _RefusedError(f"refused by the provider's content filter: {error}") from error
             where = f"{spec.model} at {spec.base_url}" if spec.base_url else spec.model
             raise TeacherDownError(
-                f"the teacher {where} gave no answer to the {ask.role}: {type(error).__name__}: {error};"
-                " see what `tutelage doctor` finds"
+                f"the teacher {where} gave no answer to the {ask.role}: {type(error).__name__}:"
+                f" {str(error).rstrip('.')}; see what `tutelage doctor` finds"
             ) from error
         usage: Any = getattr(message, "usage_metadata", None) or {}
         used = int(usage.get("input_tokens", 0)), int(usage.get("output_tokens", 0))

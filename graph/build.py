@@ -105,7 +105,7 @@ def claim(folder: RunFolder, task: Task, splits: Splits) -> None:
     for what in ("task", "data", "prompts"):
         if old.get(what) != about[what]:
             raise InputError(
-                f"{folder.path} was begun with another {what}; put it back, or choose another folder"
+                f"{folder.path} was begun with different {what}; put it back, or choose another folder"
             )
 
 

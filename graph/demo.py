@@ -2,6 +2,7 @@
 
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from rich.table import Table
 from tutelage.graph.config import Task, load_task
@@ -56,7 +57,7 @@ def result_table(loop: RunFolder, control: RunFolder | None = None) -> Table:
     for heading in ("student", "trained on", "test"):
         table.add_column(heading, justify="left" if heading == "student" else "right")
     if control:
-        table.add_column("random selection", justify="right")
+        table.add_column(_named(other), justify="right")
     for heading in ("teacher calls", "tokens", "kept", "refused"):
         table.add_column(heading, justify="left" if heading == "refused" else "right")
     if control and "stop" not in other:
@@ -84,7 +85,9 @@ def result_table(loop: RunFolder, control: RunFolder | None = None) -> Table:
     table.add_section()
     table.add_row(*_totals("the loop, best student", about, bool(control)))
     if control:
-        table.add_row(*_totals("random, best student", other, True, sum(r["samples_kept"] for r in others)))
+        table.add_row(
+            *_totals(f"{_named(other)}, best student", other, True, sum(r["samples_kept"] for r in others))
+        )
     return table
 
 
@@ -97,6 +100,12 @@ def _totals(name: str, about: dict[str, object], rival: bool, kept: int | None =
     refused = sum(count for status, count in samples.items() if status != "kept")
     tokens = spent["prompt_tokens"] + spent["completion_tokens"]
     return [name, "", *scores, str(spent["calls"]), f"{tokens:,}", str(samples.get("kept", 0)), str(refused)]
+
+
+def _named(about: dict[str, Any]) -> str:
+    """What a control is called."""
+    strategy = about["strategy"]["name"]
+    return "random selection" if strategy == "random" else f"control ({strategy})"
 
 
 def _score(value: float | None) -> str:

@@ -2,6 +2,7 @@
 
 import signal
 import sqlite3
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -166,6 +167,7 @@ def _drain_on_interrupt() -> Iterator[Any]:
 
     def drain(number: int, frame: object) -> None:
         control.request_drain("interrupt")
+        print("stopping after this step; Ctrl-C again stops at once", file=sys.stderr)
         signal.signal(signal.SIGINT, before)
 
     if threading.current_thread() is not threading.main_thread():

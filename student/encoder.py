@@ -50,10 +50,18 @@ def load_pretrained(auto: Any, name: str, **options: object) -> Any:
 
 
 def device(wanted: str = "auto") -> str:
-    """`wanted`, or for `auto` the best of cuda, mps, cpu."""
+    """`wanted`, or for `auto` the best of cuda, mps, cpu.
+
+    Raises:
+        InputError: torch has no such device here.
+    """
     import torch
 
     if wanted != "auto":
+        there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+        if not there.get(wanted.split(":")[0], False):
+            have = ", ".join(name for name, good in there.items() if good)
+            raise InputError(f"device {wanted!r} is not there; this machine has: {have}")
         return wanted
     if torch.cuda.is_available():
         return "cuda"

@@ -108,7 +108,7 @@ def make_row(
         if field not in record:
             raise InputError(
                 f"{where}: no field {field!r}, got {', '.join(map(repr, record)) or 'nothing'};"
-                " rename the column, or set `text`/`label` of this source in task.yaml"
+                " rename the column, or name it: `text`, `label` of the source in task.yaml, --text, --label"
             )
         if not isinstance(record[field], str):
             got = type(record[field]).__name__

@@ -120,7 +120,8 @@ def test_interrupted_from_the_keyboard_it_stops_after_the_step_and_can_go_on(
             break
     rest = process.stderr.read()
     assert process.wait() == 130
-    assert f"error: stopped; continue with `tutelage resume {tmp_path / 'run'}`" in rest
+    assert "stopping after this step" in rest
+    assert f"stopped; continue with `tutelage resume {tmp_path / 'run'}`" in rest
     folder = resume(tmp_path / "run")
     assert folder.about()["stop"] == "2 rounds are done"
 
