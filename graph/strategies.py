@@ -46,8 +46,8 @@ class Strategy:
 _EVOKD = Strategy("evokd")
 
 STRATEGIES: dict[str, Strategy] = {
-    # Writing more than is kept and letting the student's doubt choose repaired most of a generator's
-    # bias to the typical in our first look, but hurt in the first round: hence cold_rounds.
+    # Writing more than is kept and letting the student's doubt choose helped in a first look of three
+    # seeds, but not in the first round: hence cold_rounds. What it is worth: benchmarks/README.md.
     "auto": replace(_EVOKD, name="auto", oversample=3),
     "evokd": _EVOKD,
     # The control: the same teacher, order sizes and checks, and no feedback from the student.
