@@ -266,8 +266,14 @@ def graph(
 
 
 @app.command()
-def doctor(task: TaskOption = None, as_json: Json = False) -> None:
-    """Say what is installed and on which device; with a task, ask its teacher a few tiny questions.
+def doctor(
+    task: TaskOption = None,
+    again: Annotated[bool, typer.Option("--again", help="Forget what is remembered of endpoints.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Say what is installed and on which device; with a task, find out what its teacher supports.
+
+    What is found out is remembered, and runs go by it.
 
     Example: [bold]tutelage doctor task.yaml[/bold]
     """
@@ -276,7 +282,7 @@ def doctor(task: TaskOption = None, as_json: Json = False) -> None:
 
     findings = examine_installation()
     if task:
-        findings += examine_teacher(load_task(task))
+        findings += examine_teacher(load_task(task), again=again)
     if as_json:
         typer.echo(
             json.dumps([dict(zip(("what", "good", "words"), finding, strict=True)) for finding in findings])

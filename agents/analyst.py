@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TypedDict
 
-from tutelage.agents.forms import FoundWeakness, with_labels
+from tutelage.agents.forms import FoundWeakness, diagnosis_form
 from tutelage.agents.teacher import Ask, Reply, Teacher
 
 
@@ -58,23 +58,29 @@ def diagnose(
     """
     if not wrong:
         return []
-    labels = tuple(brief["labels"])
-    form = with_labels("Diagnosis", "weaknesses", FoundWeakness, labels, "label", "confused_with")
+    [reply] = teacher.ask([ask(brief, right, wrong, report, seed)])
+    return _with_evidence(reply, wrong, round)[:limit]
+
+
+def ask(
+    brief: Brief, right: Sequence[Answer], wrong: Sequence[Answer], report: dict[str, object], seed: int
+) -> Ask[FoundWeakness]:
+    """The request for a diagnosis."""
     payload = {
         **brief,
         "right": [{"id": a["id"], "text": a["text"], "label": a["label"]} for a in right],
         "wrong": list(wrong),
         "report": report,
     }
-    [reply] = teacher.ask([Ask("analyst", payload, form, seed)])
-    return _with_evidence(reply, wrong, round)[:limit]
+    return Ask("analyst", payload, diagnosis_form(tuple(brief["labels"])), seed)
 
 
 def _with_evidence(reply: Reply[FoundWeakness], wrong: Sequence[Answer], round: int) -> list[Weakness]:
     """The reply's weaknesses that cite a wrong text of their pair, one for each pair."""
     shown = {answer["id"]: answer for answer in wrong}
     found: dict[tuple[str, str], Weakness] = {}
-    for item in reply.items:
+    for told in reply.told:
+        item = told.item
         pair = item.label, item.confused_with
         fitting = {key for key, a in shown.items() if pair == (a["label"], a["predicted"])}
         cited = [key for key in item.evidence if key in fitting]
@@ -89,6 +95,6 @@ def _with_evidence(reply: Reply[FoundWeakness], wrong: Sequence[Answer], round: 
             confused_with=item.confused_with,
             evidence=cited,
             examples=[shown[key]["text"] for key in cited[:4]],
-            found_by=reply.call,
+            found_by=told.call,
         )
     return list(found.values())

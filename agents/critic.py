@@ -1,14 +1,14 @@
 """The critic: accepts a labelled sample, refuses it with a reason, or sends it back."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from tutelage.agents.analyst import Brief
-from tutelage.agents.forms import Form, Verdict
-from tutelage.agents.teacher import Ask, Teacher
+from tutelage.agents.forms import Verdict, verdicts_form
+from tutelage.agents.hostile import apart
+from tutelage.agents.teacher import Ask, Reply, Teacher
 from tutelage.student.corpus import Sample, changed
 
 TEXTS_A_CALL = 12
-FORM = Form("Verdicts", "verdicts", Verdict)
 
 
 def judge(teacher: Teacher, brief: Brief, samples: Sequence[Sample], *, seed: int) -> list[Sample]:
@@ -16,17 +16,31 @@ def judge(teacher: Teacher, brief: Brief, samples: Sequence[Sample], *, seed: in
 
     A sample the critic leaves out is refused: what nobody vouched for is not trained on.
     """
-    batches = [samples[i : i + TEXTS_A_CALL] for i in range(0, len(samples), TEXTS_A_CALL)]
-    asks = []
-    for number, batch in enumerate(batches):
+    planned = list(asks(brief, samples, seed))
+    judged: dict[str, Sample] = {}
+    for (batch, _), reply in zip(planned, teacher.ask([ask for _, ask in planned]), strict=True):
+        judged |= {sample["id"]: sample for sample in _judged(batch, reply)}
+    return [judged[sample["id"]] for sample in samples]
+
+
+def asks(
+    brief: Brief, samples: Sequence[Sample], seed: int
+) -> Iterator[tuple[Sequence[Sample], Ask[Verdict]]]:
+    """The requests for these samples, each with those it is about."""
+    for number, batch in enumerate(apart(samples, TEXTS_A_CALL)):
         shown = [{"id": str(i), "text": s["text"], "label": s["label"]} for i, s in enumerate(batch, 1)]
-        asks.append(Ask("critic", {**brief, "samples": shown}, FORM, seed + number))
+        wanted = [str(entry["id"]) for entry in shown]
+        yield batch, Ask("critic", {**brief, "samples": shown}, verdicts_form(), seed + number, wanted)
+
+
+def _judged(batch: Sequence[Sample], reply: Reply[Verdict]) -> list[Sample]:
+    said = {told.item.id: told for told in reversed(reply.told)}  # the first of two of one id
     result = []
-    for batch, reply in zip(batches, teacher.ask(asks), strict=True):
-        said = {item.id: item for item in reply.items}
-        for i, sample in enumerate(batch, 1):
-            item = said.get(str(i))
-            left_out = reply.problems[-1] if reply.problems else "the critic left it out"
-            verdict, reason = (item.verdict, item.reason) if item else ("refuse", f"not judged: {left_out}")
-            result.append(changed(sample, verdict=verdict, reason=reason, judged_by=reply.call))
+    for i, sample in enumerate(batch, 1):
+        if told := said.get(str(i)):
+            about = {"verdict": told.item.verdict, "reason": told.item.reason, "judged_by": told.call}
+        else:
+            left_out = reply.problems[0] if reply.problems else "the critic left it out"
+            about = {"verdict": "refuse", "reason": f"not judged: {left_out}"}
+        result.append(changed(sample, **about))
     return result

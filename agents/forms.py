@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Generic, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
@@ -63,16 +64,34 @@ class Verdict(BaseModel):
 
 
 Item = TypeVar("Item", bound=BaseModel)
+_JSON = json.JSONDecoder()
+_BETWEEN = re.compile(r"[\s,]*")
+
+
+@dataclass(frozen=True)
+class Found(Generic[Item]):
+    """A right item of a reply, and where it stands there: characters from `start` to before `end`."""
+
+    item: Item
+    start: int
+    end: int
 
 
 @dataclass(frozen=True)
 class Form(Generic[Item]):
-    """A reply is an object with one list, `field`, of items."""
+    """A reply is an object with one list, `field`, of items.
+
+    Two items with the same value of the field `key` are one. `measured` names the field whose tokens'
+    probability is the model's confidence in an item; "" where there is none.
+    """
 
     title: str
     field: str
     item: type[Item]
+    key: str
+    measured: str = ""
 
+    @cached_property
     def schema(self) -> dict[str, object]:
         """JSON schema of the whole reply, fit for strict structured output."""
         items = self.item.model_json_schema()
@@ -84,45 +103,86 @@ class Form(Generic[Item]):
             "additionalProperties": False,
         }
 
-    def read(self, raw: str) -> tuple[list[Item], list[str]]:
-        """The items that are right, and what is wrong with the others or with the whole."""
-        try:
-            entries = self._entries(raw)
-        except ValueError as error:
-            return [], [str(error)]
-        good, problems = [], []
-        for number, entry in enumerate(entries):
+    def read(self, raw: str) -> tuple[list[Found[Item]], list[str]]:
+        """The items that are right, and what is wrong with the others or with the whole.
+
+        Of a reply that breaks off, the items before the break are kept.
+        """
+        entries, broken = self._entries(raw)
+        good: list[Found[Item]] = []
+        problems: list[str] = []
+        for number, (entry, start, end) in enumerate(entries):
             try:
                 json.dumps(entry, ensure_ascii=False).encode()  # half a surrogate pair fits no file
-                good.append(self.item.model_validate(entry))
+                good.append(Found(self.item.model_validate(entry), start, end))
             except ValidationError as error:
                 first = error.errors()[0]
                 place = ".".join(map(str, first["loc"]))
                 problems.append(f"{self.field}[{number}].{place}: {first['msg']}")
             except (UnicodeEncodeError, RecursionError) as error:
                 problems.append(f"{self.field}[{number}]: {type(error).__name__}")
+        if broken:
+            problems.append(f"not a JSON object with the list {self.field!r}: {broken}")
         return good, problems
 
-    def _entries(self, raw: str) -> list[object]:
-        """The list in the first JSON object that has it, or the list that is the whole reply."""
-        problem = "there is none"
-        for place in [match.start() for match in re.finditer(r"[{\[]", raw)][:_STARTS]:
-            try:
-                found, _ = json.JSONDecoder().raw_decode(raw, place)
-            except (ValueError, RecursionError) as error:
-                problem = str(error)
-                continue
-            if isinstance(found, list) and raw.strip(" `json\n").startswith("[{"):
-                return found
-            if isinstance(found, dict) and isinstance(found.get(self.field), list):
-                return list(found[self.field])
-        raise ValueError(f"not a JSON object with the list {self.field!r}: {problem}")
+    def _entries(self, raw: str) -> tuple[list["_Entry"], str]:
+        """The entries of the last whole list of that name, or of one that breaks off, and why it does.
+
+        The last: models that think aloud write drafts of their answer first.
+        """
+        opening = re.compile(rf'"{re.escape(self.field)}"\s*:\s*\[')
+        if raw.strip(" `json\n").startswith("[{"):
+            entries, broken, _ = _read_list(raw, raw.index("[") + 1)
+            return entries, broken
+        best: tuple[list[_Entry], str] = [], "there is none"
+        place = 0
+        while found := opening.search(raw, place):
+            entries, broken, place = _read_list(raw, found.end())
+            if not broken or best[1]:
+                best = entries, broken
+        return best
 
 
-_STARTS = 20  # places where the JSON may begin; prose before it may hold a few brackets of its own
+_Entry = tuple[object, int, int]  # what stands there, from which character, to before which
 
 
-def with_labels(title: str, field: str, item: type[Item], labels: tuple[str, ...], *names: str) -> Form[Item]:
-    """A form whose fields `names` take one of the task's labels and nothing else."""
+def _read_list(raw: str, place: int) -> tuple[list[_Entry], str, int]:
+    """The entries of a list from its first on, why it breaks off or "", and where reading ended."""
+    entries: list[_Entry] = []
+    while True:
+        place = _BETWEEN.match(raw, place).end()  # type: ignore[union-attr]
+        if raw.startswith("]", place):
+            return entries, "", place
+        try:
+            entry, end = _JSON.raw_decode(raw, place)
+        except (ValueError, RecursionError) as error:
+            return entries, f"it breaks off ({error})", place
+        entries.append((entry, place, end))
+        place = end
+
+
+def labels_form(labels: tuple[str, ...]) -> Form[GivenLabel]:
+    """What the labeler replies with: one of the task's labels for every id."""
+    return Form("Labels", "labels", _closed(GivenLabel, labels, "label"), key="id", measured="label")
+
+
+def drafts_form(labels: tuple[str, ...]) -> Form[Draft]:
+    """What the generator replies with."""
+    return Form("Drafts", "drafts", _closed(Draft, labels, "label"), key="text")
+
+
+def diagnosis_form(labels: tuple[str, ...]) -> Form[FoundWeakness]:
+    """What the analyst replies with."""
+    item = _closed(FoundWeakness, labels, "label", "confused_with")
+    return Form("Diagnosis", "weaknesses", item, key="hypothesis")
+
+
+def verdicts_form() -> Form[Verdict]:
+    """What the critic replies with."""
+    return Form("Verdicts", "verdicts", Verdict, key="id")
+
+
+def _closed(item: type[Item], labels: tuple[str, ...], *names: str) -> type[Item]:
+    """The item whose fields `names` take one of the task's labels and nothing else."""
     closed = dict.fromkeys(names, (Literal[labels], ...))
-    return Form(title, field, create_model(item.__name__, __base__=item, **closed))  # type: ignore[call-overload]
+    return create_model(item.__name__, __base__=item, **closed)  # type: ignore[call-overload, no-any-return]

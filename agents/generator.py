@@ -1,10 +1,10 @@
 """The generator: writes texts for named weaknesses and labels."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal, TypedDict
 
 from tutelage.agents.analyst import Brief, Weakness
-from tutelage.agents.forms import Draft, with_labels
+from tutelage.agents.forms import Draft, drafts_form
 from tutelage.agents.teacher import Ask, Reply, Teacher
 from tutelage.student.corpus import Sample
 from tutelage.student.rows import LONGEST, Row, content_id
@@ -41,8 +41,21 @@ def write(
     Returns:
         Draft samples in order, their `weakness` one of those asked for or "".
     """
-    form = with_labels("Drafts", "drafts", Draft, tuple(brief["labels"]), "label")
-    asks = []
+    known = {weakness["id"] for weakness in weaknesses}
+    planned = list(asks(brief, requests, weaknesses, shots, avoid, seed))
+    return _samples(teacher.ask(planned), known, round, attempt)
+
+
+def asks(
+    brief: Brief,
+    requests: Sequence[Request],
+    weaknesses: Sequence[Weakness],
+    shots: Sequence[Row],
+    avoid: Sequence[dict[str, str]],
+    seed: int,
+) -> Iterator[Ask[Draft]]:
+    """The requests for these orders."""
+    form = drafts_form(tuple(brief["labels"]))
     for number, part in enumerate(_portions(requests)):
         served = {request["weakness"] for request in part}
         labels = {request["label"] for request in part}
@@ -53,17 +66,19 @@ def write(
             "shots": [{"text": s["text"], "label": s["label"]} for s in shots if s["label"] in labels],
             "avoid": list(avoid),
         }
-        asks.append(Ask("generator", payload, form, seed + number))
-    known = {weakness["id"] for weakness in weaknesses}
-    return _samples(teacher.ask(asks), known, round, attempt)
+        wanted = sum(request["count"] for request in part)
+        yield Ask("generator", payload, form, seed + number, wanted)
 
 
 def _samples(replies: Sequence[Reply[Draft]], known: set[str], round: int, attempt: int) -> list[Sample]:
+    """Drafts of one reply in the order of their ids, which is no order: what a model happens to write
+    first, or again after a repair, decides nothing.
+    """
     samples: list[Sample] = []
     for reply in replies:
-        for item in reply.items:
-            text = item.text.strip()
-            if not text or "\0" in text or len(text) > LONGEST:
+        for told in sorted(reply.told, key=lambda told: content_id(told.item.text)):
+            item, text = told.item, told.item.text.strip()
+            if "\0" in text or len(text) > LONGEST:
                 continue
             samples.append(
                 Sample(
@@ -75,7 +90,7 @@ def _samples(replies: Sequence[Reply[Draft]], known: set[str], round: int, attem
                     kind=item.kind,
                     requested=item.label,
                     weakness=item.weakness if item.weakness in known else "",
-                    written_by=reply.call,
+                    written_by=told.call,
                     status="draft",
                 )
             )

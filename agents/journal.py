@@ -5,14 +5,18 @@ import json
 import sqlite3
 import threading
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TypedDict
 
+from tutelage.student.errors import InputError
+
 
 class Spent(TypedDict):
-    """Totals of a journal: tokens as the provider counted them, cost in the currency of the prices.
+    """Totals of a journal: tokens as the provider counted them (estimated where it does not), cost in
+    the currency of the prices.
 
     `cost` is None as long as any call was made to a model without a price.
     """
@@ -25,7 +29,11 @@ class Spent(TypedDict):
 
 @dataclass(frozen=True)
 class Entry:
-    """One reply: its raw text, why it ended, and what it took."""
+    """One reply: its raw text, why it ended, and what it took.
+
+    `cached_tokens` are those of `prompt_tokens` that the provider took from its cache. `tokens` holds
+    the length in UTF-8 bytes and the natural log-probability of each token of `content`, where offered.
+    """
 
     role: str
     content: str
@@ -34,17 +42,20 @@ class Entry:
     completion_tokens: int
     cost: float | None
     seconds: float
+    cached_tokens: int = 0
+    tokens: Sequence[tuple[int, float]] | None = None
 
 
 class Journal:
     """Replies by canonical request, in one SQLite file; safe to share between threads.
 
     The same request is paid once: a resumed run finds the reply here. After `kill -9` what was put is
-    there (synchronous=FULL).
+    there (synchronous=FULL). A reply found in one of `others`, journals of earlier runs that are only
+    read, is taken over as one that cost nothing and is no call.
     """
 
-    def __init__(self, path: Path):
-        self.path = path
+    def __init__(self, path: Path, others: Sequence[Path] = ()):
+        self.path, self.others = path, others
         self._lock = threading.Lock()
 
     @staticmethod
@@ -54,42 +65,45 @@ class Journal:
 
     def get(self, key: str) -> Entry | None:
         """The reply to a request, or None if it was never answered."""
-        return self._entries.get(key)
+        with self._lock:
+            if found := _find(self._db, key):
+                return found[1]
+            found = next((found for other in self._others if (found := _find(other, key))), None)
+        if not found:
+            return None
+        request, entry = found
+        entry = replace(entry, prompt_tokens=0, completion_tokens=0, cached_tokens=0, cost=0.0)
+        self.put(key, request, entry, paid=False)
+        return entry
 
-    def put(self, key: str, request: dict[str, object], entry: Entry) -> None:
+    def put(self, key: str, request: dict[str, object], entry: Entry, *, paid: bool = True) -> None:
         """Write a reply; returns once it is on disk."""
-        row = (
-            key,
-            time.time(),
-            entry.role,
-            json.dumps(request, ensure_ascii=False),
-            json.dumps(asdict(entry)),
-        )
-        with self._lock, self._db:
-            self._db.execute("INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?)", row)
-        self._entries[key] = entry
+        told = json.dumps(request, ensure_ascii=False), json.dumps(asdict(entry))
+        row = (key, time.time(), entry.role, *told, paid)
+        with self._lock:
+            spent = self._spent
+            with self._db:
+                put = self._db.execute("INSERT OR IGNORE INTO replies VALUES (?, ?, ?, ?, ?, ?)", row)
+            if put.rowcount and paid:
+                _add(spent, entry)
 
     def spent(self) -> Spent:
         """Everything paid for since the run began."""
-        entries = list(self._entries.values())
-        costs = [entry.cost for entry in entries]
-        return Spent(
-            calls=len(entries),
-            prompt_tokens=sum(entry.prompt_tokens for entry in entries),
-            completion_tokens=sum(entry.completion_tokens for entry in entries),
-            cost=None if None in costs else sum(cost for cost in costs if cost is not None),
-        )
+        with self._lock:
+            return self._spent.copy()
 
     def close(self) -> None:
-        """Close the file."""
-        if "_db" in self.__dict__:
-            self._db.close()
+        """Close the files."""
+        opened = [self._db] if "_db" in self.__dict__ else []
+        for db in [*opened, *self.__dict__.get("_others", ())]:
+            db.close()
 
     @cached_property
-    def _entries(self) -> dict[str, Entry]:
-        with self._lock:
-            rows = self._db.execute("SELECT key, entry FROM replies ORDER BY at").fetchall()
-        return {key: Entry(**json.loads(entry)) for key, entry in rows}
+    def _spent(self) -> Spent:
+        total = Spent(calls=0, prompt_tokens=0, completion_tokens=0, cost=0.0)
+        for (entry,) in self._db.execute("SELECT entry FROM replies WHERE paid"):
+            _add(total, Entry(**json.loads(entry)))
+        return total
 
     @cached_property
     def _db(self) -> sqlite3.Connection:
@@ -98,6 +112,32 @@ class Journal:
         db.execute("PRAGMA synchronous=FULL")
         db.execute(
             "CREATE TABLE IF NOT EXISTS replies"
-            " (key TEXT PRIMARY KEY, at REAL, role TEXT, request TEXT, entry TEXT)"
+            " (key TEXT PRIMARY KEY, at REAL, role TEXT, request TEXT, entry TEXT, paid INTEGER)"
         )
         return db
+
+    @cached_property
+    def _others(self) -> list[sqlite3.Connection]:
+        return [_read_only(path) for path in self.others]
+
+
+def _find(db: sqlite3.Connection, key: str) -> tuple[dict[str, object], Entry] | None:
+    row = db.execute("SELECT request, entry FROM replies WHERE key = ?", (key,)).fetchone()
+    return (json.loads(row[0]), Entry(**json.loads(row[1]))) if row else None
+
+
+def _read_only(path: Path) -> sqlite3.Connection:
+    try:
+        db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, check_same_thread=False)
+        db.execute("SELECT key FROM replies LIMIT 1")
+    except sqlite3.Error as error:
+        raise InputError(f"{path} is no journal of a run: {error}; name the folder of a run") from error
+    return db
+
+
+def _add(spent: Spent, entry: Entry) -> None:
+    spent["calls"] += 1
+    spent["prompt_tokens"] += entry.prompt_tokens
+    spent["completion_tokens"] += entry.completion_tokens
+    known = spent["cost"] is not None and entry.cost is not None
+    spent["cost"] = spent["cost"] + entry.cost if known else None  # type: ignore[operator]

@@ -5,47 +5,78 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from tutelage.agents.capabilities import Structured
+from tutelage.agents.prices import Price, listed_price
+from tutelage.agents.redact import redact
 from tutelage.student.errors import InputError
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
-
-Structured = Literal["json_schema", "json_mode", "text"]
 
 
 @dataclass(frozen=True)
 class ModelSpec:
     """Which model a role asks, and how.
 
-    `model` is `openai:<name>`, `rehearsal`, or any `provider:name` of LangChain's `init_chat_model`
-    (extra `providers`). `base_url` points `openai:` at any server that speaks its protocol.
-    `temperature` None sends none (some models refuse it). `price_prompt` and `price_completion` are
-    per million tokens; without them the cost is unknown.
+    `model` is `openai:<name>`, `hf:<hub name or folder>` (a causal model in this process), `rehearsal`,
+    or any `provider:name` of LangChain's `init_chat_model` (extra `providers`). `base_url` points
+    `openai:` at any server that speaks its protocol. `api_key_env` names the variable that holds the key:
+    OPENAI_API_KEY for OpenAI's own address, none elsewhere. `temperature` and `max_tokens` None send
+    none (some models refuse them). `timeout` is the seconds one call may take in all. `structured`
+    `auto` is the strictest way of structured replies that the endpoint supports. `logprobs` asks for the
+    log-probabilities of a label's tokens where they are offered. Prices are per million tokens; without
+    them those of agents/prices.yaml hold, and a model that is not there either has an unknown cost.
     """
 
     model: str = "rehearsal"
     base_url: str | None = None
-    api_key_env: str = "OPENAI_API_KEY"
+    api_key_env: str | None = None
     temperature: float | None = None
+    max_tokens: int | None = None
     timeout: float = 120.0
-    structured: Structured = "json_schema"
+    structured: Structured | Literal["auto"] = "auto"
+    logprobs: bool = True
     price_prompt: float | None = None
     price_completion: float | None = None
+    prices: Path | None = None
     corpus: Path | None = None
     label_noise: float = 0.1
     typicality: float = 1.5
 
-    def cost(self, prompt_tokens: int, completion_tokens: int) -> float | None:
+    @property
+    def place(self) -> str:
+        """The model and its address, for messages."""
+        return f"{self.model} at {self.base_url}" if self.base_url else self.model
+
+    @property
+    def in_process(self) -> bool:
+        """Whether no server is asked."""
+        return self.model == "rehearsal" or self.model.startswith("hf:")
+
+    @property
+    def speaks_openai(self) -> bool:
+        """Whether it is asked in the OpenAI chat protocol."""
+        return self.model.startswith("openai:")
+
+    def price(self) -> Price | None:
+        """Per million tokens; None when it is unknown."""
+        if self.in_process:
+            return Price(0.0, 0.0)
+        if self.price_prompt is not None and self.price_completion is not None:
+            return Price(self.price_prompt, self.price_completion)
+        # A server of one's own may serve any model under any name.
+        return None if self.base_url else listed_price(self.model, self.prices)
+
+    def cost(self, prompt_tokens: float, completion_tokens: float, cached_tokens: float = 0) -> float | None:
         """Cost of a call in the currency of the prices; None when a price is unknown."""
-        if self.model == "rehearsal":
-            return 0.0
-        if self.price_prompt is None or self.price_completion is None:
-            return None
-        return (prompt_tokens * self.price_prompt + completion_tokens * self.price_completion) / 1e6
+        price = self.price()
+        return None if price is None else price.cost(prompt_tokens, completion_tokens, cached_tokens)
 
 
 def make_model(spec: ModelSpec) -> "BaseChatModel":
     """The LangChain chat model of a spec (not for `rehearsal`: see agents/rehearsal.py).
+
+    It tries once: agents/endpoint.py tries again, since only there the other calls are known.
 
     Raises:
         InputError: no key in the environment, an unknown provider, or its package is missing.
@@ -55,32 +86,51 @@ def make_model(spec: ModelSpec) -> "BaseChatModel":
         raise InputError(
             f"teacher model {spec.model!r}: expected provider:name, e.g. openai:gpt-5-mini, or 'rehearsal'"
         )
-    options: dict[str, Any] = {"timeout": spec.timeout, "max_retries": 4}
-    if spec.temperature is not None:
-        options["temperature"] = spec.temperature
+    options: dict[str, Any] = {"temperature": spec.temperature, "max_tokens": spec.max_tokens}
+    options = {name: value for name, value in options.items() if value is not None}
+    if provider == "hf":
+        from tutelage.agents.local import LocalModel
+
+        return LocalModel(name=name, **options)
+    options |= {"timeout": spec.timeout, "max_retries": 0}
     if provider != "openai":
-        return _any_provider(spec.model, options)
+        return _any_provider(spec, options)
     from langchain_openai import ChatOpenAI
+    from openai import DefaultAioHttpClient
     from pydantic import SecretStr
 
-    key = os.environ.get(spec.api_key_env)
-    if not key:
-        if spec.base_url is None:
-            raise InputError(
-                f"no API key: the environment variable {spec.api_key_env} is not set;"
-                " set it, or name another with `api_key_env` under `teacher`"
-            )
-        key = "none"  # local servers take any key
-    return ChatOpenAI(model=name, base_url=spec.base_url, api_key=SecretStr(key), **options)
+    # aiohttp under the OpenAI client takes about half the CPU of its default transport.
+    client = DefaultAioHttpClient(timeout=spec.timeout)
+    key = SecretStr(_key(spec))
+    return ChatOpenAI(model=name, base_url=spec.base_url, api_key=key, http_async_client=client, **options)
 
 
-def _any_provider(name: str, options: dict[str, Any]) -> "BaseChatModel":
+def _key(spec: ModelSpec) -> str:
+    """The API key; the OpenAI key goes to OpenAI alone, unless its variable is named for another server."""
+    variable = spec.api_key_env or ("" if spec.base_url else "OPENAI_API_KEY")
+    if not variable:
+        return "none"  # servers of one's own take any key
+    if key := os.environ.get(variable):
+        return key
+    raise InputError(
+        f"no API key: the environment variable {variable} is not set;"
+        " set it, or name another with `api_key_env` under `teacher`"
+    )
+
+
+def _any_provider(spec: ModelSpec, options: dict[str, Any]) -> "BaseChatModel":
     try:
         from langchain.chat_models import init_chat_model
     except ImportError:
-        raise InputError(f"teacher {name!r} needs an extra; run: pip install 'tutelage[providers]'") from None
+        raise InputError(
+            f"teacher {spec.model!r} needs an extra; run: pip install 'tutelage[providers]'"
+        ) from None
+    if spec.base_url:
+        options["base_url"] = spec.base_url
+    if spec.api_key_env:
+        options["api_key"] = _key(spec)
     try:
-        model: BaseChatModel = init_chat_model(name, **options)
+        model: BaseChatModel = init_chat_model(spec.model, **options)
     except (ImportError, ValueError) as error:
-        raise InputError(f"teacher {name!r} cannot be set up: {error}") from error
+        raise InputError(f"teacher {spec.model!r} cannot be set up: {redact(str(error))}") from error
     return model

@@ -1,89 +1,84 @@
-"""The teacher: the one door to a language model, with journal, budget and repair behind it."""
+"""The teacher: the one door to a language model, with journal, budget, limits and repair behind it."""
 
 import asyncio
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Generic
 
-from tutelage.agents.forms import Form, Item
-from tutelage.agents.journal import Entry, Journal, Spent
+from tutelage.agents.budget import Budget, BudgetError, Cost, Till
+from tutelage.agents.confidence import field_probability
+from tutelage.agents.endpoint import Endpoint, RefusedError, TeacherDownError
+from tutelage.agents.exchange import Call, Messages
+from tutelage.agents.forms import Form, Found, Item
+from tutelage.agents.journal import Entry, Journal
+from tutelage.agents.limits import Limits
+from tutelage.agents.loop import submit
 from tutelage.agents.models import ModelSpec
 from tutelage.prompts import render
-from tutelage.student.errors import InputError
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
-REPAIRS = 2  # times a malformed reply is asked for again
+REPAIRS = 2  # times a reply that lacks something is asked for again
+_SHOWN = 8_000  # characters of a reply that are sent back with what was wrong with it
+_ITEM_TOKENS = 60  # completion tokens of an item, before any reply of its role has been seen
 
-
-class _RefusedError(Exception):
-    """The budget, or the provider's content filter, refuses this call; the message says why."""
-
-
-class TeacherDownError(InputError):
-    """The teacher cannot be asked now; what was paid is in the journal, and the run can be resumed."""
-
-
-@dataclass(frozen=True)
-class Budget:
-    """Limits of a run; None is none. No call is begun at a limit; what the calls in flight then still
-    bring can go over `tokens` and `money`. `money` is in the currency of the prices.
-    """
-
-    calls: int | None = None
-    tokens: int | None = None
-    money: float | None = None
-    minutes: float | None = None
-
-    def refusal(self, spent: Spent, minutes: float, flying: int = 0) -> str | None:
-        """Which limit is reached by what was spent and the calls in flight, or None."""
-        tokens = spent["prompt_tokens"] + spent["completion_tokens"]
-        used = {
-            "calls": spent["calls"] + flying,
-            "tokens": tokens,
-            "money": spent["cost"] or 0.0,
-            "minutes": minutes,
-        }
-        for name, value in used.items():
-            limit = getattr(self, name)
-            if limit is not None and value >= limit:
-                return f"budget of {limit:g} {name} is spent"
-        return None
+Event = dict[str, object]
 
 
 @dataclass(frozen=True)
 class Ask(Generic[Item]):
-    """One request: who asks, the data, the form of the reply, and a seed that makes it this one."""
+    """One request: who asks, the data, the form of the reply, and a seed that makes it this one.
+
+    `wanted` is what must come back: the keys of the items, or how many distinct ones.
+    """
 
     role: str
     payload: Mapping[str, object]
     form: Form[Item]
     seed: int
+    wanted: Sequence[str] | int = 1
+
+    def lacks(self, keys: Sequence[str]) -> str:
+        """What is missing among items of these keys, in words for the model; "" if nothing is."""
+        if isinstance(self.wanted, int):
+            short = self.wanted - len(set(keys))
+            return f"{short} of {self.wanted} {self.form.field} are missing or repeated" if short > 0 else ""
+        missing = ", ".join(key for key in self.wanted if key not in keys)
+        return f"{self.form.field} are missing for the {self.form.key}s {missing}" if missing else ""
+
+
+@dataclass(frozen=True)
+class Told(Generic[Item]):
+    """An item, the id of the call that brought it, and the probability of the tokens of its measured
+    field (None where the endpoint offers no log-probabilities).
+    """
+
+    item: Item
+    call: str
+    probability: float | None
 
 
 @dataclass(frozen=True)
 class Reply(Generic[Item]):
-    """The right items of a reply, what was wrong with the others, and the id of the call in the trace.
+    """The right items of a request's replies, and what was wrong with the others.
 
-    A request that the budget refused has no call (""), no items, and the refusal among its problems.
+    A request that the budget refused has no items, and the refusal among its problems.
     """
 
-    call: str
-    items: list[Item]
-    problems: list[str]
+    told: list[Told[Item]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def items(self) -> list[Item]:
+        """The items alone."""
+        return [told.item for told in self.told]
 
 
 class Teacher:
-    """Asks chat models, one per role if wished; every reply goes through the journal.
-
-    All calls of a process run on one event loop in a thread of its own: langchain-openai shares HTTP
-    clients between models, they do not survive a second loop, and callers may themselves be inside one.
-    """
+    """Asks chat models, one per role if wished; every reply goes through the journal."""
 
     def __init__(
         self,
@@ -92,24 +87,27 @@ class Teacher:
         journal: Journal,
         *,
         budget: Budget | None = None,
+        limits: Limits | None = None,
         overlay: Path | None = None,
-        concurrency: int = 8,
-        on_call: Callable[[dict[str, object]], None] = lambda event: None,
+        minutes_before: float = 0.0,
+        on_call: Callable[[Event], None] = lambda event: None,
     ):
-        self.specs, self.journal, self.budget = specs, journal, budget or Budget()
-        self._make, self._overlay, self._concurrency, self._on_call = make, overlay, concurrency, on_call
-        self._models: dict[ModelSpec, BaseChatModel] = {}
-        self._began, self._flying = time.monotonic(), 0
+        self.specs, self.journal, self.limits = specs, journal, limits or Limits()
+        self._till = Till(budget or Budget(), journal)
+        self._make, self._overlay, self._on_call = make, overlay, on_call
+        self._endpoints: dict[ModelSpec, Endpoint] = {}
+        self._largest: dict[str, int] = {}  # completion tokens of a role's largest reply an item
+        self._began = time.monotonic() - 60 * minutes_before
 
     def ask(self, asks: Sequence[Ask[Item]]) -> list[Reply[Item]]:
-        """Ask all at once, at most `concurrency` in flight; replies in the order asked.
+        """Ask all, at most `limits.concurrency` at once; replies in the order asked.
 
         Raises:
-            TeacherDownError: the provider failed after its retries.
+            TeacherDownError: an endpoint refuses every call, or has not answered for too long.
         """
         if not asks:
             return []
-        future = asyncio.run_coroutine_threadsafe(self._ask_all(asks), _event_loop())
+        future = submit(self._ask_all(asks))
         try:
             return future.result()
         except KeyboardInterrupt:
@@ -123,31 +121,36 @@ class Teacher:
             InputError: no key, an unknown provider, or a package is missing.
         """
         for spec in self.specs.values():
-            self._model(spec)
+            self._endpoint(spec)
 
     def refusal(self) -> str | None:
-        """Why the budget would refuse the next call, or None."""
-        minutes = (time.monotonic() - self._began) / 60
-        return self.budget.refusal(self.journal.spent(), minutes, self._flying)
+        """Why the budget would refuse the next call, or refused the last; None while there is room."""
+        return self._till.refusal(self._minutes)
 
     def close(self) -> None:
-        """Close the journal."""
+        """Close connections and journal."""
+        for endpoint in self._endpoints.values():
+            submit(endpoint.close()).result()
+        self._endpoints.clear()
         self.journal.close()
 
-    async def _ask_all(self, asks: Sequence[Ask[Item]]) -> list[Reply[Item]]:
-        gate = asyncio.Semaphore(self._concurrency)
+    @property
+    def _minutes(self) -> float:
+        return (time.monotonic() - self._began) / 60
 
+    async def _ask_all(self, asks: Sequence[Ask[Item]]) -> list[Reply[Item]]:
+        gate = asyncio.Semaphore(self.limits.concurrency)
         failures: list[BaseException] = []
 
         async def one(ask: Ask[Item]) -> Reply[Item]:
             async with gate:
                 if failures:
-                    return Reply("", [], ["not asked: the teacher is down"])
+                    return Reply(problems=["not asked: the teacher is down"])
                 try:
                     return await self._ask(ask)
                 except BaseException as failure:
                     failures.append(failure)
-                    return Reply("", [], [str(failure)])
+                    return Reply(problems=[str(failure)])
 
         # All are awaited even when one fails: what is in flight is paid for and must reach the journal.
         done = await asyncio.gather(*(one(ask) for ask in asks))
@@ -156,49 +159,56 @@ class Teacher:
         return done
 
     async def _ask(self, ask: Ask[Item]) -> Reply[Item]:
-        system, user = render(ask.role, ask.payload, self._overlay)
-        messages = [("system", system), ("human", user)]
+        """The reply; what it lacks is asked for again, with the reason, a bounded number of times."""
+        messages: Messages = list(zip(("system", "human"), self._rendered(ask), strict=True))
+        told: list[Told[Item]] = []
+        problems: list[str] = []
         for attempt in range(REPAIRS + 1):
             try:
-                call, raw, event = await self._call(ask, messages)
-            except _RefusedError as refusal:
-                return Reply("", [], [str(refusal)])
-            items, problems = ask.form.read(raw)
-            self._on_call({**event, "problems": problems} if problems else event)
-            if items or not problems or attempt == REPAIRS:
-                break
-            messages += [
-                ("ai", raw),
-                ("human", f"That reply cannot be used: {problems[0]}. Reply again, with JSON only."),
-            ]
-        return Reply(call, items, problems)
+                call, entry, event = await self._call(ask, messages)
+            except (BudgetError, RefusedError) as refusal:
+                self._on_call({"role": ask.role, "refused": str(refusal)})
+                return Reply(told, [*problems, str(refusal)])
+            found, problems = ask.form.read(entry.content)
+            told = _merged(ask, told, [_told(ask.form, one, call, entry) for one in found])
+            lacking = ask.lacks(_keys(ask.form, told))
+            if lacking:
+                problems = [*problems, f"{lacking} (it ended with {entry.finish!r})"]
+            last = attempt == REPAIRS
+            self._on_call({**event, "problems": problems, "set_aside": bool(lacking) and last})
+            if not lacking:
+                return Reply(told, problems)
+            messages = [*messages, ("ai", entry.content[:_SHOWN] or "(nothing)"), ("human", _again(problems))]
+        return Reply(told, problems)
 
-    async def _call(
-        self, ask: Ask[Item], messages: list[tuple[str, str]]
-    ) -> tuple[str, str, dict[str, object]]:
-        """(id, raw text, trace event) of one call, from the journal or from the model."""
+    def _rendered(self, ask: Ask[Item]) -> tuple[str, str]:
+        return render(ask.role, ask.payload, self._overlay)
+
+    async def _call(self, ask: Ask[Item], messages: Messages) -> tuple[str, Entry, Event]:
+        """(id, reply, trace event) of one call, from the journal or from the model."""
         spec = self.specs[ask.role]
+        logprobs = bool(ask.form.measured) and spec.logprobs
         request: dict[str, object] = {
             "model": spec.model,
             "base_url": spec.base_url,
             "temperature": spec.temperature,
+            "max_tokens": spec.max_tokens,
+            "logprobs": logprobs,
             "seed": ask.seed,
-            "form": ask.form.schema(),
+            "form": ask.form.schema,
             "messages": messages,
         }
         key = Journal.key(request)
-        entry = self.journal.get(key)
-        replayed = entry is not None
+        entry, tries = self.journal.get(key), 0
         if entry is None:
-            if refusal := self.refusal():
-                raise _RefusedError(refusal)
-            self._flying += 1
-            try:
-                entry = await self._pay(spec, ask, messages)
+            call = Call(ask.role, messages, ask.form, ask.seed, logprobs, self._foreseen(ask))
+            tokens = call.prompt_tokens + call.reply_tokens
+            cost = Cost(tokens, spec.cost(call.prompt_tokens, call.reply_tokens))
+            with self._till.reserve(cost, self._minutes):
+                entry, tries = await self._endpoint(spec).complete(call)
                 self.journal.put(key, request, entry)
-            finally:
-                self._flying -= 1
-        event: dict[str, object] = {
+        self._learn(ask, entry)
+        event: Event = {
             "role": ask.role,
             "call": key[:12],
             "model": spec.model,
@@ -206,55 +216,47 @@ class Teacher:
             "completion_tokens": entry.completion_tokens,
             "seconds": round(entry.seconds, 3),
             "finish": entry.finish,
-            "replayed": replayed,
+            "tries": tries,
+            "replayed": tries == 0,
         }
-        return key[:12], entry.content, event
+        return key[:12], entry, event
 
-    async def _pay(self, spec: ModelSpec, ask: Ask[Item], messages: list[tuple[str, str]]) -> Entry:
-        start = time.monotonic()
-        model = self._model(spec)
-        try:
-            message = await model.ainvoke(messages, **_options(spec, ask))
-        except InputError:
-            raise
-        except Exception as error:  # every provider has its own types; all mean "no answer"
-            if getattr(error, "code", None) == "content_filter":
-                raise _RefusedError(f"refused by the provider's content filter: {error}") from error
-            where = f"{spec.model} at {spec.base_url}" if spec.base_url else spec.model
-            raise TeacherDownError(
-                f"the teacher {where} gave no answer to the {ask.role}: {type(error).__name__}:"
-                f" {str(error).rstrip('.')}; see what `tutelage doctor` finds"
-            ) from error
-        usage: Any = getattr(message, "usage_metadata", None) or {}
-        used = int(usage.get("input_tokens", 0)), int(usage.get("output_tokens", 0))
-        finish = str(message.response_metadata.get("finish_reason", ""))
-        return Entry(ask.role, message.text, finish, *used, spec.cost(*used), time.monotonic() - start)
+    def _foreseen(self, ask: Ask[Item]) -> float:
+        """Completion tokens to be expected, by the role's largest reply so far."""
+        return self._largest.get(ask.role, _ITEM_TOKENS) * _count(ask)
 
-    def _model(self, spec: ModelSpec) -> "BaseChatModel":
-        if spec not in self._models:
-            self._models[spec] = self._make(spec)
-        return self._models[spec]
+    def _learn(self, ask: Ask[Item], entry: Entry) -> None:
+        an_item = -(-entry.completion_tokens // _count(ask))
+        self._largest[ask.role] = max(self._largest.get(ask.role, 0), an_item)
+
+    def _endpoint(self, spec: ModelSpec) -> Endpoint:
+        if spec not in self._endpoints:
+            self._endpoints[spec] = Endpoint(spec, self._make(spec), self.limits)
+        return self._endpoints[spec]
 
 
-@cache
-def _event_loop() -> asyncio.AbstractEventLoop:
-    loop = asyncio.new_event_loop()
-    threading.Thread(target=loop.run_forever, name="teacher", daemon=True).start()
-    return loop
+def _count(ask: Ask[Item]) -> int:
+    return max(1, ask.wanted if isinstance(ask.wanted, int) else len(ask.wanted))
 
 
-def _options(spec: ModelSpec, ask: Ask[Item]) -> dict[str, Any]:
-    """What a call carries beside its messages."""
-    if not spec.model.startswith(("openai:", "rehearsal")):
-        return {}
-    options: dict[str, Any] = {"seed": ask.seed}
-    if spec.structured == "json_schema":
-        form = {"name": ask.form.title, "schema": ask.form.schema(), "strict": True}
-        wanted: dict[str, Any] | None = {"type": "json_schema", "json_schema": form}
-    else:
-        wanted = {"type": "json_object"} if spec.structured == "json_mode" else None
-    if wanted and spec.model != "rehearsal":
-        # In the body, not as an argument: with the argument the client parses by itself, and raises on
-        # a truncated reply, which then is paid for and in no journal.
-        options["extra_body"] = {"response_format": wanted}
-    return options
+def _told(form: Form[Item], found: Found[Item], call: str, entry: Entry) -> Told[Item]:
+    return Told(found.item, call, field_probability(form, found, entry))
+
+
+def _merged(ask: Ask[Item], before: list[Told[Item]], now: list[Told[Item]]) -> list[Told[Item]]:
+    """What two replies to one request bring together. One that lacks nothing is taken as it is."""
+    if not ask.lacks(_keys(ask.form, now)):
+        return now
+    known = set(_keys(ask.form, before))
+    return before + [told for told in now if getattr(told.item, ask.form.key) not in known]
+
+
+def _keys(form: Form[Item], told: Sequence[Told[Item]]) -> list[str]:
+    return [getattr(one.item, form.key) for one in told]
+
+
+def _again(problems: Sequence[str]) -> str:
+    return f"That reply cannot be used as it is: {'; '.join(problems[-3:])}. Reply again, with JSON only."
+
+
+__all__ = ["Ask", "Budget", "Reply", "Teacher", "TeacherDownError", "Told"]

@@ -1,9 +1,11 @@
 """task.yaml: what a user writes, checked field by field."""
 
+import re
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import (
@@ -17,8 +19,10 @@ from pydantic import (
     model_validator,
 )
 from tutelage.agents.analyst import Brief
-from tutelage.agents.models import ModelSpec, Structured
-from tutelage.agents.teacher import Budget
+from tutelage.agents.budget import Budget
+from tutelage.agents.capabilities import Structured
+from tutelage.agents.limits import Limits
+from tutelage.agents.models import ModelSpec
 from tutelage.graph.strategies import STRATEGIES, Strategy
 from tutelage.prompts import ROLES, render
 from tutelage.student.encoder import EMBEDDED
@@ -83,15 +87,39 @@ class Model(_Part):
 
     model: str = "rehearsal"
     base_url: str | None = None
-    api_key_env: str = "OPENAI_API_KEY"
+    api_key_env: str | None = None
     temperature: float | None = Field(default=None, ge=0, le=2)
+    max_tokens: int | None = Field(default=None, ge=1)
     timeout: float = Field(default=120.0, gt=0)
-    structured: Structured = "json_schema"
+    structured: Structured | Literal["auto"] = "auto"
+    logprobs: bool = True
     price_prompt: float | None = Field(default=None, ge=0)
     price_completion: float | None = Field(default=None, ge=0)
+    prices: Path | None = None
     corpus: Path | None = None
     label_noise: float = Field(default=0.1, ge=0, le=1)
     typicality: float = Field(default=1.5, ge=0)
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _a_name(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
+            raise ValueError(  # and never shown: it may be the key itself
+                "expected the name of an environment variable, such as OPENAI_API_KEY; put the key there,"
+                " not here"
+            )
+        return value
+
+    @field_validator("base_url")
+    @classmethod
+    def _no_secret(cls, value: str | None) -> str | None:
+        parts = urlsplit(value or "")
+        if parts.username or parts.password or parts.query:
+            raise ValueError(
+                "an address with a user, a password or a query would be written into every run; name the"
+                " variable that holds the key with `api_key_env`"
+            )
+        return value
 
 
 # What a role changes of the shared model: every field of Model, none needed.
@@ -112,14 +140,25 @@ class RoleParts(_Part):
 
 
 class TeacherPart(Model):
-    """The model of every role, what single roles change of it, and calls in flight at once."""
+    """The model of every role, what single roles change of it, and how it may be asked.
+
+    See agents/limits.py for `concurrency` to `patience`. `votes`: times a text is labelled where there
+    are no log-probabilities. `calibrate`: diagnose texts the labeler labels first, to learn how far its
+    confidence can be trusted; 0 is none. `batch`: through the provider's batch API, at half the price.
+    """
 
     roles: RoleParts = RoleParts()
     concurrency: int = Field(default=8, ge=1)
+    requests_per_minute: int | None = Field(default=None, ge=1)
+    tokens_per_minute: int | None = Field(default=None, ge=1)
+    patience: float = Field(default=120.0, gt=0)
+    votes: int = Field(default=1, ge=1)
+    calibrate: int = Field(default=100, ge=0)
+    batch: bool = False
 
 
 class BudgetPart(_Part):
-    """Where a run stops. `minutes` counts one `run` or `resume`; the rest counts the whole run."""
+    """Where a run stops; everything counts the whole run, over all its resumes."""
 
     rounds: int = Field(default=3, ge=0)
     calls: int | None = Field(default=None, ge=0)
@@ -168,10 +207,11 @@ class Task(_Part):
                 "the rehearsal teacher answers from labelled texts: set `teacher.corpus` to a file of them,"
                 " or `teacher.model` to a language model such as openai:gpt-5-mini"
             )
-        if self.budget.money is not None and any(spec.cost(1, 1) is None for spec in specs):
+        unpriced = [spec.place for spec in specs if spec.price() is None]
+        if self.budget.money is not None and unpriced:
             raise ValueError(
-                "`budget.money` needs prices: set `price_prompt` and `price_completion` (per million"
-                " tokens) under `teacher`"
+                f"`budget.money` needs prices, and that of {unpriced[0]} is unknown: set `price_prompt` and"
+                " `price_completion` (per million tokens), or `prices`, under `teacher`"
             )
         return self
 
@@ -192,7 +232,7 @@ class Task(_Part):
 
     def model_specs(self) -> dict[str, ModelSpec]:
         """Role -> model."""
-        shared = self.teacher.model_dump(exclude={"roles", "concurrency"})
+        shared = {name: getattr(self.teacher, name) for name in Model.model_fields}
         roles = self.teacher.roles.model_dump(exclude_none=True)
         specs = {role: ModelSpec(**{**shared, **roles.get(role, {})}) for role in ROLES}
         # `base_url: ""` sends one role to its provider's own address.
@@ -202,9 +242,13 @@ class Task(_Part):
         """How the student is trained."""
         return Recipe(**self.student.model_dump())
 
-    def limits(self) -> Budget:
+    def spending(self) -> Budget:
         """What the teacher's door refuses beyond."""
         return Budget(**self.budget.model_dump(exclude={"rounds"}))
+
+    def limits(self) -> Limits:
+        """How the teacher's endpoints may be asked."""
+        return Limits(**{name: getattr(self.teacher, name) for name in Limits.__dataclass_fields__})
 
     def brief(self) -> Brief:
         """What agents are told of the task."""

@@ -2,10 +2,11 @@
 
 import platform
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
 
-from tutelage.agents.forms import Form, GivenLabel, with_labels
-from tutelage.agents.models import ModelSpec, make_model
+from tutelage.agents import probe
+from tutelage.agents.exchange import Call
+from tutelage.agents.forms import labels_form
+from tutelage.agents.models import ModelSpec
 from tutelage.graph.config import Task
 from tutelage.prompts import render
 from tutelage.student.errors import InputError
@@ -36,65 +37,34 @@ def examine_installation() -> list[Finding]:
     return findings
 
 
-def examine_teacher(task: Task) -> list[Finding]:
-    """Have every model of a task label one text a few times (some thousand tokens in all)."""
+def examine_teacher(task: Task, *, again: bool = False) -> list[Finding]:
+    """Have every model of a task label one text in every way it may know; what works is remembered."""
     findings: list[Finding] = []
     roles: dict[ModelSpec, list[str]] = {}
     for role, spec in task.model_specs().items():
         roles.setdefault(spec, []).append(role)
     for spec, names in roles.items():
         who = f"{spec.model} ({', '.join(names)})"
-        if spec.model == "rehearsal":
-            findings.append((who, True, "offline look-up, not a language model; nothing to reach"))
+        if spec.in_process:
+            what = "offline look-up" if spec.model == "rehearsal" else "a model in this process"
+            findings.append((who, True, f"{what}; nothing to reach"))
             continue
-        findings += [(f"{who} {what}", good, words) for what, good, words in _probe(task, spec)]
+        findings += [(f"{who} {one.what}", one.good, one.words) for one in _probed(task, spec, again)]
+        price = spec.price()
+        told = f"{price.prompt:g} and {price.completion:g} a million" if price else "unknown: see `prices`"
+        findings.append((f"{who} price", bool(price) or None, told))
     return findings
 
 
-def _probe(task: Task, spec: ModelSpec) -> list[Finding]:
-    """One true labelling call: reachable? Then JSON schema, JSON mode, log-probabilities, token counts."""
+def _probed(task: Task, spec: ModelSpec, again: bool) -> list[probe.Finding]:
     brief = task.brief()
-    form = with_labels("Labels", "labels", GivenLabel, tuple(brief["labels"]), "label")
+    form = labels_form(tuple(brief["labels"]))
     payload = {**brief, "texts": [{"id": "1", "text": "Hello, is this thing on?"}]}
     system, user = render("labeler", payload, task.prompts)
-    question = [("system", system), ("human", user)]
-    schema = {"name": form.title, "schema": form.schema(), "strict": True}
-    try:
-        model = make_model(spec)
-        reply = model.invoke(question)
-    except Exception as error:  # providers raise types of their own; the doctor tells, it does not fail
-        return [("reachable", False, f"{type(error).__name__}: {str(error).splitlines()[0]}")]
-    counted = bool(reply.usage_metadata and reply.usage_metadata["output_tokens"])
-    formats = {"json_schema": {"json_schema": schema}, "json_object": {}}
-    return [
-        ("reachable", True, f"at {spec.base_url}" if spec.base_url else "yes"),
-        ("text alone", *_fits(form, reply)),
-        *((name, *_try(model, question, form, name, extra)) for name, extra in formats.items()),
-        ("log-probabilities", *_logprobs(model, question)),
-        ("token counts", counted or None, "yes" if counted else "no: cost and token budgets see 0"),
-    ]
-
-
-def _fits(form: Form[GivenLabel], reply: Any) -> tuple[bool | None, str]:
-    items, problems = form.read(reply.text)
-    return bool(items) or None, "yes" if items else f"answered, but {problems[0]}"
-
-
-def _try(
-    model: Any, question: Any, form: Form[GivenLabel], name: str, extra: dict[str, Any]
-) -> tuple[bool | None, str]:
-    try:
-        return _fits(form, model.invoke(question, response_format={"type": name, **extra}))
-    except Exception as error:  # as above
-        return None, f"no ({type(error).__name__})"
-
-
-def _logprobs(model: Any, question: Any) -> tuple[bool | None, str]:
-    try:
-        found = bool(model.invoke(question, logprobs=True).response_metadata.get("logprobs"))
-    except Exception as error:  # as above
-        return None, f"no ({type(error).__name__})"
-    return found or None, "yes" if found else "no"
+    call = Call(
+        "labeler", [("system", system), ("human", user)], form, seed=0, logprobs=True, reply_tokens=60
+    )
+    return probe.probe(spec, call, again=again)
 
 
 def _version(name: str, remedy: str) -> tuple[bool, str]:

@@ -32,8 +32,8 @@ class Trace:
             self._listener(line)
 
     def call(self, event: Event) -> None:
-        """A teacher call, as agents/teacher.py tells it."""
-        self.write("call", **event)
+        """A teacher call, or one that was refused, as agents/teacher.py tells it."""
+        self.write("call" if "call" in event else "refused", **event)
 
     def tell(self, **fields: object) -> None:
         """Put something into the closing line of the node at work."""
@@ -48,10 +48,20 @@ class Trace:
         yield
         self.write("leave", seconds=float(f"{time.monotonic() - start:.3f}"), **self._told)
 
+    def events(self) -> list[Event]:
+        """Everything written so far, over all resumes."""
+        if not self.path.exists():
+            return []
+        return [event for line in self.path.read_text(encoding="utf-8").split("\n") if (event := _read(line))]
+
     def seconds(self, number: int) -> float:
         """Seconds that finished nodes of a round took, over all resumes."""
-        events = map(_read, self.path.read_text(encoding="utf-8").split("\n"))
-        return float(sum(e["seconds"] for e in events if e.get("event") == "leave" and e["round"] == number))
+        events = self.events()
+        return float(sum(e["seconds"] for e in events if e["event"] == "leave" and e["round"] == number))
+
+    def minutes(self) -> float:
+        """Minutes that all finished nodes took, over all resumes."""
+        return float(sum(e["seconds"] for e in self.events() if e["event"] == "leave")) / 60
 
     def _ends_well(self) -> bool:
         with self.path.open("rb") as file:

@@ -117,9 +117,10 @@ def open_workshop(
         task.model_specs(),
         _maker(task, splits, encoder),
         Journal(folder.journal),
-        budget=task.limits(),
+        budget=task.spending(),
+        limits=task.limits(),
         overlay=task.prompts,
-        concurrency=task.teacher.concurrency,
+        minutes_before=trace.minutes(),
         on_call=trace.call,
     )
     corpus = Corpus(folder.corpus, encoder, threshold=task.duplicate_above)

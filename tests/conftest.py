@@ -1,7 +1,10 @@
 """Shared parts of the tests: a quiet offline environment, the real encoder, and small real servers."""
 
+import atexit
 import json
 import os
+import shutil
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,6 +16,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # idle threads that spin sl
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.pop("LANGSMITH_TRACING", None)
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp()  # what endpoints are found to support is remembered there
+atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 
 import pytest
 import tutelage

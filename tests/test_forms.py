@@ -3,10 +3,10 @@
 import json
 
 import pytest
-from tutelage.agents.forms import Draft, Form, FoundWeakness, GivenLabel, Verdict, with_labels
+from tutelage.agents.forms import Form, diagnosis_form, drafts_form, labels_form, verdicts_form
 
-LABELS = with_labels("Labels", "labels", GivenLabel, ("refund", "status"), "label")
-VERDICTS = Form("Verdicts", "verdicts", Verdict)
+LABELS = labels_form(("refund", "status"))
+VERDICTS = verdicts_form()
 GOOD = {"id": "1", "reason": "asks where", "label": "status", "confidence": 0.9}
 
 
@@ -14,8 +14,14 @@ def reply(*items: object) -> str:
     return json.dumps({"labels": items})
 
 
+def read(form: Form, raw: str) -> tuple[list, list[str]]:
+    """Items and problems of a reply."""
+    found, problems = form.read(raw)
+    return [one.item for one in found], problems
+
+
 def test_a_good_reply_is_read_whole() -> None:
-    items, problems = LABELS.read(reply(GOOD, {**GOOD, "id": "2", "label": "refund"}))
+    items, problems = read(LABELS, reply(GOOD, {**GOOD, "id": "2", "label": "refund"}))
     assert [(item.id, item.label, item.confidence) for item in items] == [
         ("1", "status", 0.9),
         ("2", "refund", 0.9),
@@ -35,7 +41,7 @@ def test_a_good_reply_is_read_whole() -> None:
     ],
 )
 def test_good_items_are_kept_when_one_is_bad(bad: object, said: str) -> None:
-    items, problems = LABELS.read(reply(GOOD, bad, {**GOOD, "id": "3"}))
+    items, problems = read(LABELS, reply(GOOD, bad, {**GOOD, "id": "3"}))
     assert [item.id for item in items] == ["1", "3"]
     assert len(problems) == 1
     assert problems[0].startswith(said)
@@ -52,19 +58,19 @@ def test_good_items_are_kept_when_one_is_bad(bad: object, said: str) -> None:
     ],
 )
 def test_fences_and_prose_around_the_json_are_forgiven(dressed: str) -> None:
-    items, problems = LABELS.read(dressed.replace("{}", reply(GOOD)))
+    items, problems = read(LABELS, dressed.replace("{}", reply(GOOD)))
     assert [item.id for item in items] == ["1"]
     assert problems == []
 
 
 def test_a_field_too_many_is_forgiven() -> None:
-    items, problems = LABELS.read(json.dumps({"note": "hi", "labels": [{**GOOD, "mood": "good"}]}))
+    items, problems = read(LABELS, json.dumps({"note": "hi", "labels": [{**GOOD, "mood": "good"}]}))
     assert [item.id for item in items] == ["1"]
     assert problems == []
 
 
 def test_texts_with_braces_and_fences_are_read() -> None:
-    items, _ = LABELS.read("```json\n" + reply({**GOOD, "reason": '} ``` { " \n'}) + "\n```")
+    items, _ = read(LABELS, "```json\n" + reply({**GOOD, "reason": '} ``` { " \n'}) + "\n```")
     assert items[0].reason == '} ``` { " \n'
 
 
@@ -73,46 +79,45 @@ def test_texts_with_braces_and_fences_are_read() -> None:
     [
         "",
         "I cannot help with that.",
-        '{"labels": [{"id": "1", "rea',
         '{"answers": []}',
         '{"labels": {"1": "status"}}',
         '["status"]',
         "null",
         '{"labels": ' + "[" * 100_000 + "}",
     ],
-    ids=["empty", "prose", "cut off", "another field", "an object", "a list", "null", "nested too deep"],
+    ids=["empty", "prose", "another field", "an object", "a list", "null", "nested too deep"],
 )
 def test_a_reply_without_the_list_gives_no_items_and_one_problem(raw: str) -> None:
-    items, problems = LABELS.read(raw)
+    items, problems = read(LABELS, raw)
     assert items == []
     assert len(problems) == 1
     assert problems[0].startswith("not a JSON object with the list 'labels'")
 
 
 def test_half_a_surrogate_pair_is_a_problem_and_not_a_reason() -> None:
-    items, problems = LABELS.read(
-        '{"labels": [{"id": "1", "reason": "\\ud83d", "label": "status", "confidence": 1}]}'
+    items, problems = read(
+        LABELS, '{"labels": [{"id": "1", "reason": "\\ud83d", "label": "status", "confidence": 1}]}'
     )
     assert items == []
     assert problems[0].startswith("labels[0]")
 
 
 def test_an_empty_list_is_no_problem() -> None:
-    assert LABELS.read('{"labels": []}') == ([], [])
+    assert read(LABELS, '{"labels": []}') == ([], [])
 
 
 def test_a_verdict_is_one_of_four() -> None:
     said = [{"id": str(i), "reason": "", "verdict": v} for i, v in enumerate(["accept", "relabel", "fine"])]
-    items, problems = VERDICTS.read(json.dumps({"verdicts": said}))
+    items, problems = read(VERDICTS, json.dumps({"verdicts": said}))
     assert [item.verdict for item in items] == ["accept", "relabel"]
     assert problems[0].startswith("verdicts[2].verdict")
 
 
 def test_a_closed_label_set_closes_every_field_named() -> None:
-    form = with_labels("Diagnosis", "weaknesses", FoundWeakness, ("a", "b"), "label", "confused_with")
+    form = diagnosis_form(("a", "b"))
     item = {"evidence": ["1"], "hypothesis": "h", "name": "n", "label": "a", "confused_with": "b"}
-    found, problems = form.read(
-        json.dumps({"weaknesses": [item, {**item, "label": "c"}, {**item, "confused_with": "c"}]})
+    found, problems = read(
+        form, json.dumps({"weaknesses": [item, {**item, "label": "c"}, {**item, "confused_with": "c"}]})
     )
     assert len(found) == 1
     assert [problem.partition(":")[0] for problem in problems] == [
@@ -126,13 +131,13 @@ def test_a_closed_label_set_closes_every_field_named() -> None:
     [
         LABELS,
         VERDICTS,
-        with_labels("Drafts", "drafts", Draft, ("refund", "status"), "label"),
-        with_labels("Diagnosis", "weaknesses", FoundWeakness, ("a", "b"), "label", "confused_with"),
+        drafts_form(("refund", "status")),
+        diagnosis_form(("a", "b")),
     ],
     ids=lambda form: form.title,
 )
 def test_a_schema_is_closed_and_asks_for_every_field(form: Form) -> None:
-    schema = form.schema()
+    schema = form.schema
     items = schema["properties"][form.field]["items"]
     assert schema["title"] == form.title
     assert schema["required"] == [form.field] == list(schema["properties"])
@@ -142,7 +147,7 @@ def test_a_schema_is_closed_and_asks_for_every_field(form: Form) -> None:
 
 
 def test_in_a_schema_the_reason_stands_before_the_verdict_and_labels_are_listed() -> None:
-    labels, verdicts = (form.schema()["properties"][form.field]["items"] for form in (LABELS, VERDICTS))
+    labels, verdicts = (form.schema["properties"][form.field]["items"] for form in (LABELS, VERDICTS))
     assert list(labels["properties"]) == ["id", "reason", "label", "confidence"]
     assert list(verdicts["properties"]) == ["id", "reason", "verdict"]
     assert labels["properties"]["label"]["enum"] == ["refund", "status"]
@@ -151,7 +156,39 @@ def test_in_a_schema_the_reason_stands_before_the_verdict_and_labels_are_listed(
 
 def test_a_label_may_be_any_text() -> None:
     names = ('say "hi"', "naïve/été", "1")
-    form = with_labels("Labels", "labels", GivenLabel, names, "label")
-    items, problems = form.read(reply(*({**GOOD, "label": name} for name in names)))
+    form = labels_form(names)
+    items, problems = read(form, reply(*({**GOOD, "label": name} for name in names)))
     assert [item.label for item in items] == list(names)
     assert problems == []
+
+
+WHOLE = reply(GOOD, {**GOOD, "id": "2"}, {**GOOD, "id": "3"})
+
+
+@pytest.mark.parametrize("cut", [len(WHOLE) - 1, len(WHOLE) - 2, len(WHOLE) - 3, 160, 100, 20])
+def test_of_a_reply_that_breaks_off_the_whole_items_are_kept(cut: int) -> None:
+    items, problems = read(LABELS, WHOLE[:cut])
+    whole = WHOLE[:cut].count("}")
+    assert [item.id for item in items] == ["1", "2", "3"][:whole]
+    broken = cut < len(WHOLE) - 1  # without the last brace the list itself is whole
+    assert [problem.partition(":")[0] for problem in problems] == [
+        "not a JSON object with the list 'labels'"
+    ] * broken
+
+
+def test_every_item_knows_its_place_in_the_reply() -> None:
+    raw = f"<think>hm</think> {WHOLE} ok?"
+    found, _ = LABELS.read(raw)
+    assert [json.loads(raw[one.start : one.end])["id"] for one in found] == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize("draft", [reply({**GOOD, "label": "refund"}), '{"labels": [...]}', '{"labels": ['])
+def test_an_answer_thought_aloud_before_the_real_one_does_not_count(draft: str) -> None:
+    items, problems = read(LABELS, f"<think>Perhaps {draft}?</think> {reply(GOOD)}")
+    assert [item.label for item in items] == ["status"]
+    assert problems == []
+
+
+def test_a_list_quoted_inside_a_reason_is_no_answer() -> None:
+    inner = reply({**GOOD, "id": "9"})
+    assert [item.id for item in read(LABELS, reply({**GOOD, "reason": inner}))[0]] == ["1"]

@@ -6,15 +6,15 @@ import socket
 from pathlib import Path
 
 import pytest
-from langchain_openai import ChatOpenAI
-from tutelage.agents.forms import GivenLabel, with_labels
+from tutelage.agents.forms import labels_form
+from tutelage.agents.limits import Limits
 from tutelage.agents.models import ModelSpec, make_model
 from tutelage.agents.server import serve
 from tutelage.agents.teacher import Ask, Budget, Reply, TeacherDownError
 from tutelage.prompts import ROLES, read_payload
 from tutelage.student.errors import InputError
 
-FORM = with_labels("Labels", "labels", GivenLabel, ("order_status", "return_refund"), "label")
+FORM = labels_form(("order_status", "return_refund"))
 GOOD = '{"labels": [{"id": "1", "reason": "r", "label": "order_status", "confidence": 0.5}]}'
 
 
@@ -33,11 +33,6 @@ def closed_port() -> int:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         return taken.getsockname()[1]
-
-
-def without_retries(spec: ModelSpec) -> ChatOpenAI:
-    """A client that gives up at once, where that of `make_model` tries again for some seconds."""
-    return ChatOpenAI(model="rehearsal", base_url=spec.base_url, api_key="none", max_retries=0)
 
 
 def test_a_call_goes_through_http_and_comes_back_as_items(rehearsal, teacher_at) -> None:
@@ -68,7 +63,7 @@ def test_a_call_carries_the_schema_the_seed_and_two_messages(rehearsal, teacher_
     assert (body["model"], body["seed"]) == ("rehearsal", 41)
     assert body["response_format"] == {
         "type": "json_schema",
-        "json_schema": {"name": "Labels", "schema": FORM.schema(), "strict": True},
+        "json_schema": {"name": "Labels", "schema": FORM.schema, "strict": True},
     }
     assert [message["role"] for message in body["messages"]] == ["system", "user"]
     assert read_payload(body["messages"][1]["content"]) == labeling().payload
@@ -94,7 +89,7 @@ def test_the_same_call_is_paid_once_though_a_second_teacher_makes_it(rehearsal, 
     assert after == before
     assert len(log) == 1
     assert [event["replayed"] for event in events] == [False, True]
-    assert events[0]["call"] == events[1]["call"] == before.call
+    assert events[0]["call"] == events[1]["call"] == before.told[0].call
     assert (events[0]["role"], events[0]["model"], events[0]["finish"]) == (
         "labeler",
         "openai:rehearsal",
@@ -105,7 +100,7 @@ def test_the_same_call_is_paid_once_though_a_second_teacher_makes_it(rehearsal, 
 def test_another_seed_is_another_call(rehearsal, teacher_at) -> None:
     url, log = rehearsal
     first, second = teacher_at(url).ask([labeling(seed=1), labeling(seed=2)])
-    assert first.call != second.call
+    assert first.told[0].call != second.told[0].call
     assert len(log) == 2
 
 
@@ -124,22 +119,28 @@ def test_tokens_are_counted_and_priced(scripted, teacher_at) -> None:
     assert unpriced.journal.spent()["cost"] is None
 
 
-@pytest.mark.parametrize(
-    ("budget", "said"),
-    [
-        (Budget(calls=1), "budget of 1 calls is spent"),
-        (Budget(tokens=110), "budget of 110 tokens is spent"),
-        (Budget(money=0.0002), "budget of 0.0002 money is spent"),
-    ],
-)
-def test_a_spent_budget_refuses_the_next_call(scripted, teacher_at, budget: Budget, said: str) -> None:
+def test_a_spent_budget_refuses_the_next_call(scripted, teacher_at) -> None:
     url, log = scripted(GOOD, GOOD)
-    teacher = teacher_at(url, budget=budget, price_prompt=2.0, price_completion=10.0)
+    teacher = teacher_at(url, budget=Budget(calls=1))
     assert teacher.refusal() is None
     teacher.ask([labeling(seed=1)])
-    assert teacher.refusal() == said
-    assert teacher.ask([labeling(seed=2)]) == [Reply("", [], [said])]
+    assert teacher.refusal() == "budget of 1 calls is spent"
+    assert teacher.ask([labeling(seed=2)]) == [Reply(problems=["budget of 1 calls is spent"])]
     assert len(log) == 1
+
+
+@pytest.mark.parametrize("budget", [Budget(tokens=1000), Budget(money=0.0025)])
+def test_no_call_is_begun_that_the_budget_would_not_cover(scripted, teacher_at, budget: Budget) -> None:
+    url, log = scripted(*[GOOD] * 30)
+    teacher = teacher_at(url, budget=budget, price_prompt=2.0, price_completion=10.0)
+    replies = [teacher.ask([labeling(seed=seed)])[0] for seed in range(5)]
+    replies += teacher.ask([labeling(seed=seed) for seed in range(5, 30)])
+    spent = teacher.journal.spent()
+    assert 5 <= spent["calls"] == len(log) < 30
+    assert spent["prompt_tokens"] + spent["completion_tokens"] <= (budget.tokens or 10**9)
+    assert spent["cost"] <= (budget.money or 10**9)
+    assert "does not cover the next call" in replies[-1].problems[0]
+    assert teacher.refusal() == replies[-1].problems[0]
 
 
 def test_a_spent_budget_still_gives_what_was_paid_for(scripted, teacher_at) -> None:
@@ -150,7 +151,7 @@ def test_a_spent_budget_still_gives_what_was_paid_for(scripted, teacher_at) -> N
 def test_a_budget_of_no_minutes_refuses_the_first_call(scripted, teacher_at) -> None:
     url, log = scripted(GOOD)
     [reply] = teacher_at(url, budget=Budget(minutes=0)).ask([labeling()])
-    assert reply == Reply("", [], ["budget of 0 minutes is spent"])
+    assert reply == Reply(problems=["budget of 0 minutes is spent"])
     assert log == []
 
 
@@ -166,7 +167,8 @@ def test_calls_side_by_side_do_not_overrun_the_budget(scripted, teacher_at) -> N
 def test_a_repair_counts_as_a_call_and_is_refused_like_one(scripted, teacher_at) -> None:
     url, log = scripted("I am sorry.", GOOD)
     [reply] = teacher_at(url, budget=Budget(calls=1)).ask([labeling()])
-    assert reply == Reply("", [], ["budget of 1 calls is spent"])
+    assert reply.items == []
+    assert reply.problems[-1] == "budget of 1 calls is spent"
     assert len(log) == 1
 
 
@@ -181,24 +183,42 @@ def test_a_call_that_failed_leaves_its_place_in_the_budget(rehearsal, teacher_at
 def test_a_server_that_is_down_is_told_with_its_url_and_how_to_go_on(closed_port: int, teacher_at) -> None:
     url = f"http://127.0.0.1:{closed_port}/v1"
     with pytest.raises(TeacherDownError, match=f"openai:rehearsal at {url} gave no answer") as caught:
-        teacher_at(url, make=without_retries).ask([labeling()])
+        teacher_at(url, limits=Limits(patience=0.2)).ask([labeling()])
+    assert "failures in a row" in str(caught.value)
+    assert "Connect call failed" in str(caught.value)
     assert "`tutelage doctor`" in str(caught.value)
     assert isinstance(caught.value, InputError)
 
 
-def test_a_request_that_the_server_refuses_is_told_with_its_reason(rehearsal, teacher_at) -> None:
+def test_a_server_that_refuses_every_call_is_told_with_its_reason(rehearsal, teacher_at) -> None:
     with pytest.raises(TeacherDownError, match="no role has a payload of"):
         teacher_at(rehearsal[0]).ask([unknown()])
 
 
-def test_what_came_before_a_failure_is_in_the_journal(rehearsal, teacher_at) -> None:
+def test_a_call_that_is_refused_while_others_are_answered_is_set_aside_alone(rehearsal, teacher_at) -> None:
     url, log = rehearsal
-    teacher = teacher_at(url)
+    events: list[dict[str, object]] = []
+    teacher = teacher_at(url, on_call=events.append)
+    first, second, third = teacher.ask([labeling(seed=1), unknown(), labeling(seed=2)])
+    assert first.items == third.items != []
+    assert second.items == []
+    assert second.problems[0].startswith("refused, while others were answered: OpenAIInvalidRequestError")
+    assert len(log) == 3, "what was answered before in this form is not asked in another"
+    assert [event for event in events if "refused" in event] == [
+        {"role": "labeler", "refused": second.problems[0]}
+    ]
+
+
+def test_what_came_before_a_failure_is_in_the_journal(rehearsal, closed_port: int, teacher_at) -> None:
+    url, log = rehearsal
+    teacher = teacher_at(url, limits=Limits(patience=0.2))
+    nowhere = ModelSpec(model="openai:other", base_url=f"http://127.0.0.1:{closed_port}/v1")
+    teacher.specs = {**teacher.specs, "critic": nowhere}
     with pytest.raises(TeacherDownError):
-        teacher.ask([labeling(seed=1), unknown(), labeling(seed=2)])
+        teacher.ask([labeling(seed=1), Ask("critic", {}, FORM, 0), labeling(seed=2)])
     assert teacher.journal.spent()["calls"] == 2
     teacher.ask([labeling(seed=1), labeling(seed=2)])
-    assert len(log) == 3
+    assert len(log) == 2
 
 
 def test_a_malformed_reply_is_repaired(scripted, teacher_at) -> None:
@@ -210,13 +230,16 @@ def test_a_malformed_reply_is_repaired(scripted, teacher_at) -> None:
     assert teacher.journal.spent()["calls"] == 3
     assert [len(body["messages"]) for body in log] == [2, 4, 6]
     assert log[1]["messages"][2] == {"role": "assistant", "content": "I am sorry."}
-    assert log[1]["messages"][3]["content"].startswith("That reply cannot be used: not a JSON object")
+    assert log[1]["messages"][3]["content"].startswith(
+        "That reply cannot be used as it is: not a JSON object with the list 'labels': there is none;"
+        " 1 of 1 labels are missing"
+    )
 
 
 def test_the_id_of_a_repaired_reply_is_that_of_the_call_that_gave_it(scripted, teacher_at) -> None:
     events: list[dict[str, object]] = []
     [reply] = teacher_at(scripted("I am sorry.", GOOD)[0], on_call=events.append).ask([labeling()])
-    assert reply.call == events[1]["call"] != events[0]["call"]
+    assert reply.told[0].call == events[1]["call"] != events[0]["call"]
 
 
 def test_a_reply_that_stays_malformed_comes_back_empty_with_the_problem(scripted, teacher_at) -> None:
@@ -284,13 +307,13 @@ def test_the_api_key_is_sent_and_written_nowhere(scripted, teacher_at, tmp_path:
     url, log = scripted(GOOD)
     teacher = teacher_at(url, api_key_env="SHOP_KEY")
     teacher.ask([labeling(seed=1)])
-    with pytest.raises(TeacherDownError) as caught:
-        teacher.ask([labeling(seed=2)])
+    [refused] = teacher.ask([labeling(seed=2)])
     assert [body["key"] for body in log] == ["sk-very-secret-1234567890"] * 2
     written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     assert b"Where is my parcel?" in written
     assert b"very-secret" not in written
-    assert "very-secret" not in str(caught.value)
+    assert "400" in refused.problems[0]
+    assert "very-secret" not in refused.problems[0]
 
 
 def test_a_missing_api_key_is_told_with_the_name_of_its_variable(monkeypatch) -> None:

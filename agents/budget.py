@@ -1,0 +1,91 @@
+"""The budget: what a run may spend, and what its calls in flight may still come to."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from tutelage.agents.journal import Journal, Spent
+
+
+class BudgetError(Exception):
+    """The budget refuses a call; the message says which limit is reached."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Limits of a run; None is none. `money` is in the currency of the prices."""
+
+    calls: int | None = None
+    tokens: int | None = None
+    money: float | None = None
+    minutes: float | None = None
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a call is expected to take, prompt and completion together; money is None without a price."""
+
+    tokens: float = 0.0
+    money: float | None = 0.0
+
+
+class Till:
+    """Lets a call begin only while the budget covers it beside all that are in flight.
+
+    What a call will take is an estimate, so the last call can go over `tokens` and `money` by as much
+    as its reply is longer than any of its role before; `calls` is exact.
+    """
+
+    def __init__(self, budget: Budget, journal: Journal):
+        self.budget, self._journal = budget, journal
+        self._flying: list[Cost] = []
+        self._refused: str | None = None
+
+    @contextmanager
+    def reserve(self, cost: Cost, minutes: float) -> Iterator[None]:
+        """Hold what a call may cost while it is in flight.
+
+        Args:
+            cost: the estimate.
+            minutes: how long the run has taken.
+
+        Raises:
+            BudgetError: the budget does not cover it.
+        """
+        if refusal := self._refusal(cost, minutes):
+            self._refused = refusal
+            raise BudgetError(refusal)
+        self._flying.append(cost)
+        try:
+            yield
+        finally:
+            self._flying.remove(cost)
+
+    def refusal(self, minutes: float) -> str | None:
+        """Why the next call would be refused, or the last one was; None while there is room."""
+        return self._refused or self._refusal(Cost(), minutes)
+
+    def _refusal(self, cost: Cost, minutes: float) -> str | None:
+        spent = self._journal.spent()
+        used = _used(spent, minutes)
+        held = {
+            "calls": len(self._flying) + 1.0,
+            "tokens": sum(flying.tokens for flying in self._flying) + cost.tokens,
+            "money": sum(flying.money or 0.0 for flying in self._flying) + (cost.money or 0.0),
+            "minutes": 0.0,
+        }
+        for name, value in used.items():
+            limit = getattr(self.budget, name)
+            if limit is None:
+                continue
+            if value >= limit or (name == "calls" and value + held[name] > limit):
+                return f"budget of {limit:g} {name} is spent"
+            if value + held[name] > limit:
+                needed = f"{value:,.6g} used, about {held[name]:,.3g} needed"
+                return f"budget of {limit:g} {name} does not cover the next call ({needed})"
+        return None
+
+
+def _used(spent: Spent, minutes: float) -> dict[str, float]:
+    tokens = spent["prompt_tokens"] + spent["completion_tokens"]
+    return {"calls": spent["calls"], "tokens": tokens, "money": spent["cost"] or 0.0, "minutes": minutes}

@@ -1,0 +1,38 @@
+"""Confidence read from a reply: the probability of the tokens of one field."""
+
+import json
+import math
+import re
+
+from tutelage.agents.forms import Form, Found, Item
+from tutelage.agents.journal import Entry
+
+
+def field_probability(form: Form[Item], found: Found[Item], entry: Entry) -> float | None:
+    """The product of the probabilities of all tokens that reach into the measured field's value (ours).
+
+    Returns:
+        From 0 to 1, or None where the form measures no field or the reply has no log-probabilities.
+    """
+    if not form.measured or not entry.tokens:
+        return None
+    span = _value(entry.content, found.start, found.end, form.measured, getattr(found.item, form.measured))
+    if span is None:
+        return None
+    # Tokens are counted in bytes: a character may be split over two of them.
+    start, end = (len(entry.content[:place].encode()) for place in span)
+    total, place = 0.0, 0
+    for length, logprob in entry.tokens:
+        if place < end and place + length > start:
+            total += logprob
+        place += length
+    return min(1.0, math.exp(total))
+
+
+def _value(content: str, start: int, end: int, name: str, value: str) -> tuple[int, int] | None:
+    """Where the string value of a field stands between two places, without its quotes."""
+    written = re.compile(rf'"{re.escape(name)}"\s*:\s*("(?:[^"\\]|\\.)*")')
+    for match in reversed(list(written.finditer(content, start, end))):
+        if json.loads(match.group(1)) == value:
+            return match.start(1) + 1, match.end(1) - 1
+    return None

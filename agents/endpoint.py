@@ -1,0 +1,118 @@
+"""An endpoint: one model at one address, asked within its limits, as far as its capabilities go."""
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from tutelage.agents.capabilities import Capabilities, remembered
+from tutelage.agents.exchange import Call, exchange
+from tutelage.agents.failures import Failure, read_failure
+from tutelage.agents.journal import Entry
+from tutelage.agents.limits import Limits, Throttle, backoff
+from tutelage.agents.models import ModelSpec
+from tutelage.student.errors import InputError
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+
+TRIES = 8  # of one call, while others are answered
+
+
+class RefusedError(Exception):
+    """This one call brings no reply, others may; the message says why."""
+
+
+class TeacherDownError(InputError):
+    """The teacher cannot be asked now; what was paid is in the journal, and the run can be resumed."""
+
+
+class Endpoint:
+    """Asks one model; retries what may pass, and gives up saying why."""
+
+    def __init__(self, spec: ModelSpec, model: "BaseChatModel", limits: Limits):
+        self.spec, self.model = spec, model
+        self.can = remembered(spec.model, spec.base_url) or Capabilities()
+        if spec.structured != "auto":
+            self.can = replace(self.can, modes=(spec.structured,))
+        self.throttle = Throttle(limits)
+        self._settled = bool(self.can.probed)
+        self._first = asyncio.Lock()
+
+    async def complete(self, call: Call) -> tuple[Entry, int]:
+        """(the reply, the tries it took).
+
+        Raises:
+            RefusedError: this call is refused, or fails again and again while others are answered.
+            TeacherDownError: the endpoint refuses every call, or has not answered for too long.
+        """
+        answers, tries = self.throttle.answers, 0
+        while True:
+            tries += 1
+            async with self.throttle.turn(call.prompt_tokens + call.reply_tokens) as began:
+                try:
+                    entry = await self._once(call)
+                except InputError:
+                    raise
+                except Exception as error:  # every provider has its own types
+                    failure = read_failure(error)
+                else:
+                    used = entry.prompt_tokens + entry.completion_tokens
+                    self.throttle.answered(used - call.prompt_tokens - call.reply_tokens)
+                    return entry, tries
+                self.throttle.failed(began, busy=failure.kind == "busy", retry_after=failure.retry_after)
+            self._give_up(call, failure, tries, answered=self.throttle.answers > answers)
+            if not failure.retry_after:
+                await asyncio.sleep(backoff(tries))
+
+    def _give_up(self, call: Call, failure: Failure, tries: int, *, answered: bool) -> None:
+        """Raise where another try is of no use."""
+        if failure.kind == "filtered":
+            raise RefusedError(f"refused by the provider's content filter: {failure.words}")
+        if failure.kind == "malformed" and self.throttle.answers:
+            raise RefusedError(f"refused, while others were answered: {failure.words}")
+        if failure.kind in ("malformed", "fatal"):
+            raise self._down(call, failure.words)
+        if why := self.throttle.hopeless(silent=failure.silent, retry_after=failure.retry_after):
+            raise self._down(call, f"{why}; the last: {failure.words}")
+        if tries >= TRIES and answered:
+            raise RefusedError(f"no answer in {tries} tries, while others were answered: {failure.words}")
+
+    def _down(self, call: Call, why: str) -> TeacherDownError:
+        return TeacherDownError(
+            f"the teacher {self.spec.place} gave no answer to the {call.role}: {why};"
+            " see what `tutelage doctor` finds"
+        )
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if client := getattr(self.model, "http_async_client", None):
+            await client.aclose()
+
+    async def _once(self, call: Call) -> Entry:
+        """One try. The first call goes alone, so that what must be conceded is conceded once."""
+        if self._settled:
+            return await self._negotiated(call)
+        async with self._first:
+            entry = await self._negotiated(call)
+            self._settled = True
+            return entry
+
+    async def _negotiated(self, call: Call) -> Entry:
+        """The reply; while the server refuses the form of the request, something of it is given up."""
+        can = self.can
+        refusal: Exception | None = None
+        while True:
+            try:
+                entry = await exchange(self.spec, self.model, can, call)
+                break
+            except Exception as error:
+                if read_failure(error).kind != "malformed":
+                    raise
+                refusal = refusal or error
+                less = can.conceded(str(error), logprobs=call.logprobs, named_only=self._settled)
+                if less is None:
+                    raise refusal from None
+                can = less
+        if refusal:
+            self.can = can
+        return entry

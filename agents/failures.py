@@ -1,0 +1,60 @@
+"""Failures of a call, read from whatever a provider's client raises: whose fault, and what to do."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from tutelage.agents.redact import redact
+
+# busy: told to slow down. down: no answer, or one that says the server failed. malformed: the request
+# was refused for its form, others may not be. filtered: for its content. fatal: no use in asking again.
+Kind = Literal["busy", "down", "malformed", "filtered", "fatal"]
+_OWN_BUGS = (TypeError, AttributeError, LookupError, ImportError, NotImplementedError)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a call brought no reply. `silent`: nothing answered at all; `retry_after` in seconds."""
+
+    kind: Kind
+    words: str
+    silent: bool = False
+    retry_after: float | None = None
+
+
+def read_failure(error: Exception) -> Failure:
+    """What an exception of any provider's client means."""
+    words = _words(error)
+    response = getattr(error, "response", None)
+    status = getattr(error, "status_code", None) or getattr(response, "status_code", None)
+    code = str(getattr(error, "code", None) or "")
+    if status is None:
+        own = isinstance(error, _OWN_BUGS)
+        return Failure("fatal" if own else "down", words, silent=not own)
+    if "content_filter" in code or "content_policy" in code:
+        return Failure("filtered", words)
+    if status == 429:
+        spent = code in ("insufficient_quota", "billing_hard_limit_reached")
+        return Failure("fatal" if spent else "busy", words, retry_after=_retry_after(response))
+    if status in (400, 404, 413, 422, 501):
+        return Failure("malformed", words)
+    if status in (408, 409, 425) or status >= 500:
+        return Failure("down", words, retry_after=_retry_after(response))
+    return Failure("down" if status < 400 else "fatal", words)
+
+
+def _words(error: Exception) -> str:
+    """The error, and what is at its root: clients call a refused connection a time-out."""
+    told, root = error, error
+    while root.__cause__ or root.__context__:
+        root = root.__cause__ or root.__context__  # type: ignore[assignment]
+    chain = [told] if root is told or getattr(told, "status_code", None) else [told, root]
+    words = " <- ".join(f"{type(one).__name__}: {' '.join(str(one).split()).rstrip('.')}" for one in chain)
+    return redact(words)
+
+
+def _retry_after(response: Any) -> float | None:
+    """The header in seconds; a date, which hardly any model server sends, is left to the backoff."""
+    try:
+        return float(response.headers["retry-after"])
+    except (AttributeError, KeyError, ValueError, TypeError):
+        return None
