@@ -95,6 +95,13 @@ def run(
     strategy: Annotated[str | None, typer.Option(help="In place of the task's: auto, evokd, random.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="In place of the task's.")] = None,
     rounds: Annotated[int | None, typer.Option(min=0, help="In place of the task's.")] = None,
+    batch: Annotated[
+        bool, typer.Option("--batch", help="Ask by the provider's batch API: half the price, hours.")
+    ] = False,
+    reuse: Annotated[
+        list[Path] | None,
+        typer.Option(help="A run whose replies to the same requests are taken over.", metavar="RUN"),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Distil a task's teacher into a student.
@@ -105,23 +112,34 @@ def run(
     from tutelage.graph.progress import Progress
     from tutelage.graph.run import run as start
 
-    loaded = override(load_task(task), strategy=strategy, seed=seed, rounds=rounds)
+    loaded = override(load_task(task), strategy=strategy, seed=seed, rounds=rounds, batch=batch or None)
     with Progress() as progress:
-        folder = start(loaded, out, listener=progress)
+        folder = start(loaded, out, reuse=reuse or (), listener=progress)
     _finish(folder, as_json)
 
 
 @app.command()
-def resume(folder: RunArgument, as_json: Json = False) -> None:
-    """Go on with a run that was stopped or killed; replies on disk are not paid for again.
+def resume(
+    folder: RunArgument,
+    rounds: Annotated[int | None, typer.Option(min=0, help="So many in all, in place of the run's.")] = None,
+    calls: Annotated[int | None, typer.Option(min=0, help="A new limit, for the whole run.")] = None,
+    tokens: Annotated[int | None, typer.Option(min=0, help="A new limit, for the whole run.")] = None,
+    money: Annotated[float | None, typer.Option(min=0, help="A new limit, for the whole run.")] = None,
+    minutes: Annotated[float | None, typer.Option(min=0, help="A new limit, for the whole run.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Go on with a run that was stopped or killed, or that ended at a limit, with a higher one.
 
-    Example: [bold]tutelage resume runs/first[/bold]
+    Replies on disk are not paid for again.
+
+    Example: [bold]tutelage resume runs/first --calls 1000[/bold]
     """
     from tutelage.graph.progress import Progress
     from tutelage.graph.run import resume as go_on
 
+    budget = {"rounds": rounds, "calls": calls, "tokens": tokens, "money": money, "minutes": minutes}
     with Progress() as progress:
-        finished = go_on(folder, listener=progress)
+        finished = go_on(folder, budget=budget, listener=progress)
     _finish(finished, as_json)
 
 

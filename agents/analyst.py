@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import TypedDict
 
+from tutelage.agents.ask import Ask, Reply
 from tutelage.agents.forms import FoundWeakness, diagnosis_form
-from tutelage.agents.teacher import Ask, Reply, Teacher
+from tutelage.agents.teacher import Teacher
 
 
 class Brief(TypedDict):

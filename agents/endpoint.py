@@ -35,7 +35,7 @@ class Endpoint:
         if spec.structured != "auto":
             self.can = replace(self.can, modes=(spec.structured,))
         self.throttle = Throttle(limits)
-        self._settled = bool(self.can.probed)
+        self.settled = bool(self.can.probed)
         self._first = asyncio.Lock()
 
     async def complete(self, call: Call) -> tuple[Entry, int]:
@@ -90,11 +90,11 @@ class Endpoint:
 
     async def _once(self, call: Call) -> Entry:
         """One try. The first call goes alone, so that what must be conceded is conceded once."""
-        if self._settled:
+        if self.settled:
             return await self._negotiated(call)
         async with self._first:
             entry = await self._negotiated(call)
-            self._settled = True
+            self.settled = True
             return entry
 
     async def _negotiated(self, call: Call) -> Entry:
@@ -109,7 +109,7 @@ class Endpoint:
                 if read_failure(error).kind != "malformed":
                     raise
                 refusal = refusal or error
-                less = can.conceded(str(error), logprobs=call.logprobs, named_only=self._settled)
+                less = can.conceded(str(error), logprobs=call.logprobs, named_only=self.settled)
                 if less is None:
                     raise refusal from None
                 can = less

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +23,11 @@ Messages = list[tuple[str, str]]
 
 @dataclass(frozen=True)
 class Call:
-    """One call: who asks, what, in which form, with which seed, and whether with log-probabilities."""
+    """One call: its key in the journal, who asks, what, in which form, with which seed, whether with
+    log-probabilities, and about how many tokens long the reply will be.
+    """
 
+    key: str
     role: str
     messages: Messages
     form: Form[Any]
@@ -38,6 +41,18 @@ class Call:
         return sum(len(text.encode()) for _, text in self.messages) / _BYTES_A_TOKEN
 
 
+@dataclass(frozen=True)
+class Said:
+    """What a model said, in whichever protocol; None where its server counts no tokens."""
+
+    content: str
+    finish: str
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    cached_tokens: int
+    logprobs: Sequence[Mapping[str, Any]] | None
+
+
 async def exchange(spec: ModelSpec, model: "BaseChatModel", can: Capabilities, call: Call) -> Entry:
     """One call of a chat model in the way its endpoint supports; takes at most `spec.timeout` seconds.
 
@@ -48,24 +63,32 @@ async def exchange(spec: ModelSpec, model: "BaseChatModel", can: Capabilities, c
     async with asyncio.timeout(spec.timeout):  # a client's own time-out starts anew with every byte
         ask = _ask_openai if spec.speaks_openai else _ask_in_process if spec.in_process else _ask_other
         message = await ask(model, can, call)
-    return _entry(spec, call, message, time.monotonic() - start)
+    return entry_of(spec, call, _said(message), time.monotonic() - start)
 
 
-async def _ask_openai(model: "BaseChatModel", can: Capabilities, call: Call) -> "AIMessage":
-    form = {"name": call.form.title, "schema": call.form.schema, "strict": True}
+def openai_options(can: Capabilities, call: Call) -> dict[str, Any]:
+    """What a request in the OpenAI protocol carries beside model and messages."""
     options: dict[str, Any] = {"seed": call.seed} if can.seed else {}
     if call.logprobs and can.logprobs:
         options["logprobs"] = True
-    # In the body, not as an argument: with the argument the client parses by itself, and raises on a
-    # truncated reply, which then is paid for and in no journal.
+    form = {"name": call.form.title, "strict": True}
     if can.structured == "json_schema":
-        options["extra_body"] = {"response_format": {"type": "json_schema", "json_schema": form}}
+        schema = {**form, "schema": call.form.schema}
+        options["response_format"] = {"type": "json_schema", "json_schema": schema}
     elif can.structured == "json_mode":
-        options["extra_body"] = {"response_format": {"type": "json_object"}}
+        options["response_format"] = {"type": "json_object"}
     elif can.structured == "function_calling":
-        tool = {"name": call.form.title, "parameters": call.form.schema, "strict": True}
-        options["tools"] = [{"type": "function", "function": tool}]
+        options["tools"] = [{"type": "function", "function": {**form, "parameters": call.form.schema}}]
         options["tool_choice"] = {"type": "function", "function": {"name": call.form.title}}
+    return options
+
+
+async def _ask_openai(model: "BaseChatModel", can: Capabilities, call: Call) -> "AIMessage":
+    options = openai_options(can, call)
+    if form := options.pop("response_format", None):
+        # In the body, not as an argument: with the argument the client parses by itself, and raises on a
+        # truncated reply, which then is paid for and in no journal.
+        options["extra_body"] = {"response_format": form}
     return await model.ainvoke(call.messages, **options)
 
 
@@ -83,39 +106,48 @@ async def _ask_other(model: "BaseChatModel", can: Capabilities, call: Call) -> "
     return found["raw"]  # type: ignore[no-any-return]
 
 
-def _entry(spec: ModelSpec, call: Call, message: "AIMessage", seconds: float) -> Entry:
-    """What the journal keeps of a message; its text may stand in a tool call or be a refusal."""
-    content = str(message.text)
-    if calls := message.additional_kwargs.get("tool_calls"):
-        content = calls[0]["function"]["arguments"]
-    elif message.tool_calls:
+def _said(message: "AIMessage") -> Said:
+    """What a LangChain message holds; its text may stand in a tool call or be a refusal."""
+    content, about = str(message.text), message.response_metadata
+    if message.tool_calls:
         content = json.dumps(message.tool_calls[0]["args"], ensure_ascii=False)
     elif message.invalid_tool_calls:
         content = message.invalid_tool_calls[0]["args"] or ""
-    about = message.response_metadata
     finish = str(about.get("finish_reason") or about.get("stop_reason") or "")
-    refusal = message.additional_kwargs.get("refusal")
-    if not content and refusal:
+    if not content and (refusal := message.additional_kwargs.get("refusal")):
         content, finish = str(refusal), "refusal"
     usage: Any = message.usage_metadata or {}
-    # A server that does not count must not run past a budget of tokens: what it took is estimated.
-    prompt = int(usage.get("input_tokens") or call.prompt_tokens)
-    completion = int(usage.get("output_tokens") or len(content.encode()) / _BYTES_A_TOKEN)
-    cached = int((usage.get("input_token_details") or {}).get("cache_read") or 0)
-    return Entry(
-        role=call.role,
-        content=redact(content),
-        finish=finish,
-        prompt_tokens=prompt,
-        completion_tokens=completion,
-        cost=spec.cost(prompt, completion, cached),
-        seconds=seconds,
-        cached_tokens=cached,
-        tokens=_tokens((about.get("logprobs") or {}).get("content"), content),
+    return Said(
+        content,
+        finish,
+        usage.get("input_tokens"),
+        usage.get("output_tokens"),
+        (usage.get("input_token_details") or {}).get("cache_read") or 0,
+        (about.get("logprobs") or {}).get("content"),
     )
 
 
-def _tokens(found: Sequence[dict[str, Any]] | None, content: str) -> list[tuple[int, float]] | None:
+def entry_of(spec: ModelSpec, call: Call, said: Said, seconds: float, discount: float = 1.0) -> Entry:
+    """What the journal keeps. Where a server does not count, tokens are estimated: a budget must hold."""
+    content = redact(said.content)
+    prompt, completion = said.prompt_tokens, said.completion_tokens
+    prompt = round(call.prompt_tokens) if prompt is None else prompt
+    completion = round(len(content.encode()) / _BYTES_A_TOKEN) if completion is None else completion
+    cost = spec.cost(prompt, completion, said.cached_tokens)
+    return Entry(
+        role=call.role,
+        content=content,
+        finish=said.finish,
+        prompt_tokens=prompt,
+        completion_tokens=completion,
+        cost=None if cost is None else cost * discount,
+        seconds=seconds,
+        cached_tokens=said.cached_tokens,
+        tokens=_tokens(said.logprobs, content),
+    )
+
+
+def _tokens(found: Sequence[Mapping[str, Any]] | None, content: str) -> list[tuple[int, float]] | None:
     """Length in bytes and log-probability of each token; None unless together they are the content."""
     if not found:
         return None

@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 from typing import Literal, TypedDict
 
 from tutelage.agents.analyst import Brief, Weakness
+from tutelage.agents.ask import Ask, Reply
 from tutelage.agents.forms import Draft, drafts_form
-from tutelage.agents.teacher import Ask, Reply, Teacher
+from tutelage.agents.teacher import Teacher
 from tutelage.student.corpus import Sample
 from tutelage.student.rows import LONGEST, Row, content_id
 

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from statistics import mean
 
 from tutelage.agents.analyst import Brief
+from tutelage.agents.ask import Ask, Told
 from tutelage.agents.calibration import Calibration, calibrated
 from tutelage.agents.forms import Form, GivenLabel, labels_form
 from tutelage.agents.hostile import apart
-from tutelage.agents.teacher import Ask, Teacher, Told
+from tutelage.agents.teacher import Teacher
 from tutelage.student.corpus import Sample, changed
 
 TEXTS_A_CALL = 12

@@ -3,19 +3,21 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic
+from typing import TYPE_CHECKING
 
+from tutelage.agents.ask import Ask, Reply, Told, merged
+from tutelage.agents.batch import Batches
 from tutelage.agents.budget import Budget, BudgetError, Cost, Till
 from tutelage.agents.confidence import field_probability
-from tutelage.agents.endpoint import Endpoint, RefusedError, TeacherDownError
+from tutelage.agents.endpoint import Endpoint, RefusedError
 from tutelage.agents.exchange import Call, Messages
 from tutelage.agents.forms import Form, Found, Item
 from tutelage.agents.journal import Entry, Journal
 from tutelage.agents.limits import Limits
 from tutelage.agents.loop import submit
 from tutelage.agents.models import ModelSpec
+from tutelage.agents.submitted import Submitted
 from tutelage.prompts import render
 
 if TYPE_CHECKING:
@@ -26,55 +28,6 @@ _SHOWN = 8_000  # characters of a reply that are sent back with what was wrong w
 _ITEM_TOKENS = 60  # completion tokens of an item, before any reply of its role has been seen
 
 Event = dict[str, object]
-
-
-@dataclass(frozen=True)
-class Ask(Generic[Item]):
-    """One request: who asks, the data, the form of the reply, and a seed that makes it this one.
-
-    `wanted` is what must come back: the keys of the items, or how many distinct ones.
-    """
-
-    role: str
-    payload: Mapping[str, object]
-    form: Form[Item]
-    seed: int
-    wanted: Sequence[str] | int = 1
-
-    def lacks(self, keys: Sequence[str]) -> str:
-        """What is missing among items of these keys, in words for the model; "" if nothing is."""
-        if isinstance(self.wanted, int):
-            short = self.wanted - len(set(keys))
-            return f"{short} of {self.wanted} {self.form.field} are missing or repeated" if short > 0 else ""
-        missing = ", ".join(key for key in self.wanted if key not in keys)
-        return f"{self.form.field} are missing for the {self.form.key}s {missing}" if missing else ""
-
-
-@dataclass(frozen=True)
-class Told(Generic[Item]):
-    """An item, the id of the call that brought it, and the probability of the tokens of its measured
-    field (None where the endpoint offers no log-probabilities).
-    """
-
-    item: Item
-    call: str
-    probability: float | None
-
-
-@dataclass(frozen=True)
-class Reply(Generic[Item]):
-    """The right items of a request's replies, and what was wrong with the others.
-
-    A request that the budget refused has no items, and the refusal among its problems.
-    """
-
-    told: list[Told[Item]] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-
-    @property
-    def items(self) -> list[Item]:
-        """The items alone."""
-        return [told.item for told in self.told]
 
 
 class Teacher:
@@ -89,13 +42,15 @@ class Teacher:
         budget: Budget | None = None,
         limits: Limits | None = None,
         overlay: Path | None = None,
+        batches: Submitted | None = None,
         minutes_before: float = 0.0,
         on_call: Callable[[Event], None] = lambda event: None,
     ):
         self.specs, self.journal, self.limits = specs, journal, limits or Limits()
         self._till = Till(budget or Budget(), journal)
         self._make, self._overlay, self._on_call = make, overlay, on_call
-        self._endpoints: dict[ModelSpec, Endpoint] = {}
+        self._batches = batches
+        self._endpoints: dict[ModelSpec, Endpoint | Batches] = {}
         self._largest: dict[str, int] = {}  # completion tokens of a role's largest reply an item
         self._began = time.monotonic() - 60 * minutes_before
 
@@ -139,7 +94,7 @@ class Teacher:
         return (time.monotonic() - self._began) / 60
 
     async def _ask_all(self, asks: Sequence[Ask[Item]]) -> list[Reply[Item]]:
-        gate = asyncio.Semaphore(self.limits.concurrency)
+        gate = asyncio.Semaphore(len(asks) if self._batches else self.limits.concurrency)
         failures: list[BaseException] = []
 
         async def one(ask: Ask[Item]) -> Reply[Item]:
@@ -167,11 +122,12 @@ class Teacher:
             try:
                 call, entry, event = await self._call(ask, messages)
             except (BudgetError, RefusedError) as refusal:
-                self._on_call({"role": ask.role, "refused": str(refusal)})
+                over = isinstance(refusal, BudgetError)
+                self._on_call({"role": ask.role, "refused": str(refusal), "over_budget": over})
                 return Reply(told, [*problems, str(refusal)])
             found, problems = ask.form.read(entry.content)
-            told = _merged(ask, told, [_told(ask.form, one, call, entry) for one in found])
-            lacking = ask.lacks(_keys(ask.form, told))
+            told = merged(ask, told, [_told(ask.form, one, call, entry) for one in found])
+            lacking = ask.lacks(told)
             if lacking:
                 problems = [*problems, f"{lacking} (it ended with {entry.finish!r})"]
             last = attempt == REPAIRS
@@ -201,7 +157,7 @@ class Teacher:
         key = Journal.key(request)
         entry, tries = self.journal.get(key), 0
         if entry is None:
-            call = Call(ask.role, messages, ask.form, ask.seed, logprobs, self._foreseen(ask))
+            call = Call(key, ask.role, messages, ask.form, ask.seed, logprobs, self._foreseen(ask))
             tokens = call.prompt_tokens + call.reply_tokens
             cost = Cost(tokens, spec.cost(call.prompt_tokens, call.reply_tokens))
             with self._till.reserve(cost, self._minutes):
@@ -223,40 +179,25 @@ class Teacher:
 
     def _foreseen(self, ask: Ask[Item]) -> float:
         """Completion tokens to be expected, by the role's largest reply so far."""
-        return self._largest.get(ask.role, _ITEM_TOKENS) * _count(ask)
+        return self._largest.get(ask.role, _ITEM_TOKENS) * ask.size
 
     def _learn(self, ask: Ask[Item], entry: Entry) -> None:
-        an_item = -(-entry.completion_tokens // _count(ask))
+        an_item = -(-entry.completion_tokens // ask.size)
         self._largest[ask.role] = max(self._largest.get(ask.role, 0), an_item)
 
-    def _endpoint(self, spec: ModelSpec) -> Endpoint:
+    def _endpoint(self, spec: ModelSpec) -> Endpoint | Batches:
         if spec not in self._endpoints:
-            self._endpoints[spec] = Endpoint(spec, self._make(spec), self.limits)
+            endpoint = Endpoint(spec, self._make(spec), self.limits)
+            self._endpoints[spec] = endpoint
+            if self._batches and spec.speaks_openai:
+                poll, tell = self.limits.poll, self._on_call
+                self._endpoints[spec] = Batches(endpoint, self._batches, poll=poll, on_change=tell)
         return self._endpoints[spec]
-
-
-def _count(ask: Ask[Item]) -> int:
-    return max(1, ask.wanted if isinstance(ask.wanted, int) else len(ask.wanted))
 
 
 def _told(form: Form[Item], found: Found[Item], call: str, entry: Entry) -> Told[Item]:
     return Told(found.item, call, field_probability(form, found, entry))
 
 
-def _merged(ask: Ask[Item], before: list[Told[Item]], now: list[Told[Item]]) -> list[Told[Item]]:
-    """What two replies to one request bring together. One that lacks nothing is taken as it is."""
-    if not ask.lacks(_keys(ask.form, now)):
-        return now
-    known = set(_keys(ask.form, before))
-    return before + [told for told in now if getattr(told.item, ask.form.key) not in known]
-
-
-def _keys(form: Form[Item], told: Sequence[Told[Item]]) -> list[str]:
-    return [getattr(one.item, form.key) for one in told]
-
-
 def _again(problems: Sequence[str]) -> str:
     return f"That reply cannot be used as it is: {'; '.join(problems[-3:])}. Reply again, with JSON only."
-
-
-__all__ = ["Ask", "Budget", "Reply", "Teacher", "TeacherDownError", "Told"]

@@ -142,7 +142,7 @@ class RoleParts(_Part):
 class TeacherPart(Model):
     """The model of every role, what single roles change of it, and how it may be asked.
 
-    See agents/limits.py for `concurrency` to `patience`. `votes`: times a text is labelled where there
+    See agents/limits.py for `concurrency` to `poll`. `votes`: times a text is labelled where there
     are no log-probabilities. `calibrate`: diagnose texts the labeler labels first, to learn how far its
     confidence can be trusted; 0 is none. `batch`: through the provider's batch API, at half the price.
     """
@@ -152,6 +152,7 @@ class TeacherPart(Model):
     requests_per_minute: int | None = Field(default=None, ge=1)
     tokens_per_minute: int | None = Field(default=None, ge=1)
     patience: float = Field(default=120.0, gt=0)
+    poll: float = Field(default=30.0, gt=0)
     votes: int = Field(default=1, ge=1)
     calibrate: int = Field(default=100, ge=0)
     batch: bool = False
@@ -297,7 +298,12 @@ def parse_task(raw: dict[str, Any], where: str, folder: Path) -> Task:
 
 
 def override(
-    task: Task, *, strategy: str | None = None, seed: int | None = None, rounds: int | None = None
+    task: Task,
+    *,
+    strategy: str | None = None,
+    seed: int | None = None,
+    rounds: int | None = None,
+    batch: bool | None = None,
 ) -> Task:
     """The task with what the command line says instead; a strategy keeps the task's own overrides.
 
@@ -312,6 +318,8 @@ def override(
         raw["seed"] = seed
     if rounds is not None:
         raw["budget"]["rounds"] = rounds
+    if batch is not None:
+        raw["teacher"]["batch"] = batch
     return parse_task(raw, "command line", Path())
 
 

@@ -62,7 +62,7 @@ def _probed(task: Task, spec: ModelSpec, again: bool) -> list[probe.Finding]:
     payload = {**brief, "texts": [{"id": "1", "text": "Hello, is this thing on?"}]}
     system, user = render("labeler", payload, task.prompts)
     call = Call(
-        "labeler", [("system", system), ("human", user)], form, seed=0, logprobs=True, reply_tokens=60
+        "", "labeler", [("system", system), ("human", user)], form, seed=0, logprobs=True, reply_tokens=60
     )
     return probe.probe(spec, call, again=again)
 

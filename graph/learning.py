@@ -76,7 +76,7 @@ def examine(shop: Workshop, state: State) -> State:
         "promoted": [*state["promoted"], round] if accepted and round else state["promoted"],
         "note": told,
         "metric": graded(shop, best, "diagnose")["metric"],
-        "stop": _why_stop(shop, state),
+        "stop": why_stop(shop, state),
     }
 
 
@@ -140,11 +140,13 @@ def round_seconds(shop: Workshop, number: int) -> float:
     return round(shop.trace.seconds(number), 1)
 
 
-def _why_stop(shop: Workshop, state: State) -> str:
-    if state["round"] >= state["rounds"]:
-        return f"{state['rounds']} rounds are done"
+def why_stop(shop: Workshop, state: State, *, cut_short: bool = False) -> str:
+    """Why no further round follows, "" if one does; a round that was cut short may bring nothing."""
+    rounds = state["rounds"]
+    if state["round"] >= rounds and not cut_short:
+        return f"{rounds} {'round is' if rounds == 1 else 'rounds are'} done"
     if refusal := shop.teacher.refusal():
         return refusal
-    if state["round"] and not shop.corpus.drafts(round=state["round"], status="kept"):
+    if state["round"] and not cut_short and not shop.corpus.drafts(round=state["round"], status="kept"):
         return f"round {state['round']} brought no new sample"
     return ""

@@ -4,14 +4,15 @@ import signal
 import sqlite3
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, cast
 
-from tutelage.agents.teacher import TeacherDownError
+from tutelage.agents.endpoint import TeacherDownError
 from tutelage.graph.build import claim, wire
-from tutelage.graph.config import Task, load_task, parse_task
+from tutelage.graph.config import Task, load_task
+from tutelage.graph.extend import extend, raise_budget
 from tutelage.graph.folder import RunFolder
 from tutelage.graph.splits import load_splits
 from tutelage.graph.trace import Listener
@@ -32,6 +33,7 @@ def run(
     folder: Path | str | None = None,
     *,
     encoder: Encoder | None = None,
+    reuse: Sequence[Path | str] = (),
     listener: Listener | None = None,
 ) -> RunFolder:
     """Run a task from the beginning to its report.
@@ -40,6 +42,8 @@ def run(
         task: a checked task or the path of a task.yaml.
         folder: the run folder, which must not exist; default `runs/<task>-<date>-<time>`.
         encoder: shared between runs to share its cache.
+        reuse: folders of other runs; what their teachers replied to the very same requests is taken
+            over and costs nothing.
         listener: gets every trace event as it happens.
 
     Raises:
@@ -51,24 +55,31 @@ def run(
     default = Path("runs") / f"{task.name}-{time.strftime('%Y%m%d-%H%M%S')}"
     run_folder = RunFolder(folder or default)
     run_folder.refuse_existing()
-    shop = open_workshop(task, run_folder, splits=splits, encoder=encoder, listener=listener)
+    journals = [RunFolder(other).journal for other in reuse]
+    shop = open_workshop(task, run_folder, splits=splits, encoder=encoder, reuse=journals, listener=listener)
     shop.check()
     claim(run_folder, task, splits)
-    return _go(shop, {"rounds": task.budget.rounds})
+    return _go(shop)
 
 
-def resume(folder: Path | str, *, listener: Listener | None = None) -> RunFolder:
-    """Go on with a run that was stopped or killed; a finished one is left as it is.
+def resume(
+    folder: Path | str, *, budget: Mapping[str, float | None] | None = None, listener: Listener | None = None
+) -> RunFolder:
+    """Go on with a run that was stopped or killed, or that ended for a reason which `budget` removes.
+
+    Args:
+        folder: the run folder.
+        budget: limits in place of the run's own, by their names in `task.yaml`: rounds, calls, …
+        listener: gets every trace event as it happens.
 
     Raises:
-        InputError: not a run folder, or its data have changed.
+        InputError: not a run folder, its data have changed, or a limit is none.
     """
     run_folder = RunFolder(folder)
-    about = run_folder.about()
-    task = parse_task(about["task"], str(run_folder.run_json), run_folder.path)
+    task = raise_budget(run_folder, budget or {})
     splits = load_splits(task)
     claim(run_folder, task, splits)
-    return _go(open_workshop(task, run_folder, splits=splits, listener=listener), None)
+    return _go(open_workshop(task, run_folder, splits=splits, listener=listener))
 
 
 def list_runs(root: Path | str = "runs") -> list[dict[str, Any]]:
@@ -92,7 +103,7 @@ def list_runs(root: Path | str = "runs") -> list[dict[str, Any]]:
     return entries
 
 
-def _go(shop: Workshop, begin: Any) -> RunFolder:
+def _go(shop: Workshop) -> RunFolder:
     from langgraph.checkpoint.sqlite import SqliteSaver
     from langgraph.errors import GraphDrained
 
@@ -105,12 +116,13 @@ def _go(shop: Workshop, begin: Any) -> RunFolder:
             closing(sqlite3.connect(shop.folder.checkpoints, check_same_thread=False)) as connection,
         ):
             graph = wire(shop, SqliteSaver(connection))
-            started = graph.get_state(_THREAD).created_at is not None
-            if not started:  # killed before its first checkpoint
-                begin = {"rounds": rounds}
+            before = graph.get_state(_THREAD)
+            begun = before.created_at is not None  # it may have been killed before its first checkpoint
+            if begun and not before.next and not extend(shop, graph, _THREAD):
+                return shop.folder
             with _drain_on_interrupt() as control:
                 graph.invoke(
-                    begin,
+                    None if begun else {"rounds": rounds},
                     cast(Any, {**_THREAD, "recursion_limit": limit}),
                     durability="sync",
                     control=control,

@@ -95,7 +95,14 @@ def labeler(shop: Workshop, state: State) -> State:
     for sample in batch:
         sample.pop("verdict", None)
     seed = _seed(shop, state, 4 if again else 3)
-    labelled = the_labeler.label(shop.teacher, shop.task.brief(), batch, seed=seed)
+    labelled = the_labeler.label(
+        shop.teacher,
+        shop.task.brief(),
+        batch,
+        seed=seed,
+        votes=shop.task.teacher.votes,
+        calibration=shop.folder.read_calibration(),
+    )
     shop.corpus.put(labelled)
     shop.trace.tell(labelled=[s["id"] for s in labelled if "label" in s], again=again)
     return {}
@@ -253,4 +260,4 @@ def _refuse(sample: Sample) -> Sample:
 def _seed(shop: Workshop, state: State, step: int) -> int:
     """A seed for the calls of one step: apart for every run seed, round, attempt and step."""
     place = f"{shop.task.seed} {state['round']} {state['attempt']} {step}"
-    return random.Random(place).randrange(2**31 - 1000)  # agents count on from it
+    return random.Random(place).randrange(2**30)  # agents count on from it

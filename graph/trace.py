@@ -32,8 +32,8 @@ class Trace:
             self._listener(line)
 
     def call(self, event: Event) -> None:
-        """A teacher call, or one that was refused, as agents/teacher.py tells it."""
-        self.write("call" if "call" in event else "refused", **event)
+        """A teacher's call, one that was refused, or news of a batch, as agents/teacher.py tells it."""
+        self.write(next(kind for kind in ("call", "refused", "batch") if kind in event), **event)
 
     def tell(self, **fields: object) -> None:
         """Put something into the closing line of the node at work."""

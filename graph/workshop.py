@@ -1,12 +1,13 @@
 """The workshop: one run's task, files and collaborators, as every node gets them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tutelage.agents.journal import Journal
 from tutelage.agents.models import ModelSpec, make_model
+from tutelage.agents.submitted import Submitted
 from tutelage.agents.teacher import Teacher
 from tutelage.graph.config import Task
 from tutelage.graph.folder import RunFolder
@@ -89,6 +90,7 @@ def open_workshop(
     *,
     splits: Splits | None = None,
     encoder: Encoder | None = None,
+    reuse: Sequence[Path] = (),
     listener: Listener | None = None,
 ) -> Workshop:
     """Set up a run's collaborators.
@@ -98,6 +100,7 @@ def open_workshop(
         folder: its run folder.
         splits: if they are loaded already.
         encoder: shared between runs to share its cache; must be the task's.
+        reuse: journals of other runs, read for replies to the same requests.
         listener: gets every trace event.
 
     Raises:
@@ -116,10 +119,11 @@ def open_workshop(
     teacher = Teacher(
         task.model_specs(),
         _maker(task, splits, encoder),
-        Journal(folder.journal),
+        Journal(folder.journal, reuse),
         budget=task.spending(),
         limits=task.limits(),
         overlay=task.prompts,
+        batches=Submitted(folder.batches) if task.teacher.batch else None,
         minutes_before=trace.minutes(),
         on_call=trace.call,
     )

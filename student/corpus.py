@@ -18,7 +18,8 @@ Status = Literal["draft", "kept", "duplicate", "leak", "surplus", "refused", "un
 class Sample(TypedDict):
     """One generated text from its order to its end; what is not known yet is absent.
 
-    `requested` is the label it was written for, `label` the one it was given blind. `written_by`,
+    `requested` is the label it was written for, `label` the one it was given blind, with `confidence`
+    calibrated on the user's labels and `confidence_raw` as it was measured. `written_by`,
     `labelled_by` and `judged_by` are ids of teacher calls in trace.jsonl.
     """
 
@@ -34,6 +35,7 @@ class Sample(TypedDict):
     status: Status
     label: NotRequired[str]
     confidence: NotRequired[float]
+    confidence_raw: NotRequired[float]
     confidence_source: NotRequired[str]
     labelled_by: NotRequired[str]
     verdict: NotRequired[str]
@@ -71,11 +73,13 @@ class Corpus:
     def __init__(self, folder: Path, encoder: Encoder, *, threshold: float = 0.92):
         self.folder, self.encoder, self.threshold = folder, encoder, threshold
 
-    def forget(self) -> None:
-        """Remove every sample: a run that begins again replays its teacher's replies from the journal."""
+    def forget(self, since: int = 0) -> None:
+        """Remove the samples of a round and of all later ones, by default everything but sealed texts: a
+        run that begins again replays its teacher's replies from the journal.
+        """
         for name in ("drafts", "known"):
             collection = self._collection(name)
-            ids = collection.get(include=[])["ids"]
+            ids = collection.get(where={"round": {"$gte": since}}, include=[])["ids"]
             for start in range(0, len(ids), self._client.get_max_batch_size()):
                 collection.delete(ids=ids[start : start + self._client.get_max_batch_size()])
 

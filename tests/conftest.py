@@ -1,10 +1,7 @@
 """Shared parts of the tests: a quiet offline environment, the real encoder, and small real servers."""
 
-import atexit
 import json
 import os
-import shutil
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,8 +13,6 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # idle threads that spin sl
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.pop("LANGSMITH_TRACING", None)
-os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp()  # what endpoints are found to support is remembered there
-atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 
 import pytest
 import tutelage
@@ -35,6 +30,12 @@ from tutelage.student.rows import Row, content_id, read_rows
 
 SHOP = Path(tutelage.__file__).parent / "graph" / "sample"
 WORDS = "refund money back want my order where is parcel late a the broken lost it now please"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What endpoints are found to support is remembered here, not in the user's own cache."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="session")

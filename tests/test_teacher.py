@@ -6,11 +6,13 @@ import socket
 from pathlib import Path
 
 import pytest
+from tutelage.agents.ask import Ask, Reply
+from tutelage.agents.budget import Budget
+from tutelage.agents.endpoint import TeacherDownError
 from tutelage.agents.forms import labels_form
 from tutelage.agents.limits import Limits
 from tutelage.agents.models import ModelSpec, make_model
 from tutelage.agents.server import serve
-from tutelage.agents.teacher import Ask, Budget, Reply, TeacherDownError
 from tutelage.prompts import ROLES, read_payload
 from tutelage.student.errors import InputError
 
@@ -205,7 +207,7 @@ def test_a_call_that_is_refused_while_others_are_answered_is_set_aside_alone(reh
     assert second.problems[0].startswith("refused, while others were answered: OpenAIInvalidRequestError")
     assert len(log) == 3, "what was answered before in this form is not asked in another"
     assert [event for event in events if "refused" in event] == [
-        {"role": "labeler", "refused": second.problems[0]}
+        {"role": "labeler", "refused": second.problems[0], "over_budget": False}
     ]
 
 

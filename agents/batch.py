@@ -1,0 +1,200 @@
+"""Batches: the same calls through the OpenAI Batch API, at half the price and within a day.
+
+Calls that are asked together make one batch. Which call went into which batch is on disk before the
+first answer is waited for, and a batch names the run it is of: a run that was killed finds all its
+batches again and submits nothing twice.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from tutelage.agents.endpoint import Endpoint, RefusedError, TeacherDownError
+from tutelage.agents.exchange import Call, Said, entry_of, openai_options
+from tutelage.agents.failures import read_failure
+from tutelage.agents.journal import Entry
+from tutelage.agents.redact import redact
+from tutelage.agents.submitted import Submitted
+
+if TYPE_CHECKING:
+    from langchain_openai import ChatOpenAI
+    from openai import AsyncOpenAI
+
+DISCOUNT = 0.5
+_GATHER = 0.05  # seconds without a new call after which those that wait are submitted
+_TURNS = 3  # times a call is submitted whose line the provider failed to answer
+_KEPT = 30 * 86_400  # seconds for which providers keep the files of a batch
+_ENDED = ("completed", "expired", "cancelled", "failed")
+Line = dict[str, Any]  # of a result file
+
+
+class Batches:
+    """Answers calls in batches, on the connection and with the capabilities of an endpoint.
+
+    Args:
+        endpoint: the model; the first call of a process goes through it at once and at full price, unless
+            what it supports is known: a batch asked in the wrong form would be found out hours later.
+        record: what the run has submitted.
+        poll: seconds between two looks at a batch.
+        on_change: is told a batch's id, status, and calls answered and in all.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        record: Submitted,
+        *,
+        poll: float = 30.0,
+        on_change: Callable[[dict[str, object]], None] = lambda event: None,
+    ):
+        self.endpoint, self.record, self._poll, self._on_change = endpoint, record, poll, on_change
+        self._first = asyncio.Lock()
+        self._waiting: list[tuple[Call, asyncio.Future[Line]]] = []
+        self._sender: asyncio.Task[None] | None = None
+        self._adopted = False
+
+    async def complete(self, call: Call) -> tuple[Entry, int]:
+        """As `Endpoint.complete`; returns when the call's batch has ended.
+
+        Raises:
+            RefusedError: the provider refused or failed to answer this line.
+            TeacherDownError: the batch failed, or the provider cannot be reached.
+        """
+        async with self._first:
+            if not self.endpoint.settled and call.key not in self.record.batches():
+                return await self.endpoint.complete(call)
+        start = time.monotonic()
+        for turn in range(1, _TURNS + 1):
+            line = await self._enqueue(call)
+            response = line.get("response") or {}
+            if response.get("status_code") == 200:
+                said = _said(response["body"])
+                return entry_of(self.endpoint.spec, call, said, time.monotonic() - start, DISCOUNT), turn
+            self.record.forget(call.key)
+            if 400 <= response.get("status_code", 500) < 500 and response["status_code"] != 429:
+                break
+        raise RefusedError(f"refused in its batch: {redact(json.dumps(line, ensure_ascii=False))[:300]}")
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self.endpoint.close()
+
+    async def _enqueue(self, call: Call) -> Line:
+        """The result line of a call, once its batch has ended."""
+        future: asyncio.Future[Line] = asyncio.get_running_loop().create_future()
+        self._waiting.append((call, future))
+        if self._sender is None or self._sender.done():
+            self._sender = asyncio.create_task(self._serve())
+        return await future
+
+    async def _serve(self) -> None:
+        while self._waiting:
+            before = -1
+            while before != len(self._waiting):
+                before = len(self._waiting)
+                await asyncio.sleep(_GATHER)
+            together, self._waiting = self._waiting, []
+            try:
+                lines = await self._answers([call for call, _ in together])
+            except Exception as error:  # whoever waits must be told, whatever it is
+                down = error if isinstance(error, TeacherDownError) else self._down(read_failure(error).words)
+                for _, future in together:
+                    future.set_exception(down)
+                continue
+            for call, future in together:
+                future.set_result(lines.get(call.key, {"error": "the batch ended without it"}))
+
+    async def _answers(self, calls: Sequence[Call]) -> dict[str, Line]:
+        client = cast("ChatOpenAI", self.endpoint.model).root_async_client.with_options(max_retries=6)
+        await self._adopt(client)
+        known = self.record.batches()
+        if fresh := [call for call in calls if call.key not in known]:
+            await self._submit(client, fresh)
+            known = self.record.batches()
+        lines: dict[str, Line] = {}
+        for name in dict.fromkeys(known[call.key] for call in calls):
+            lines |= await self._collect(client, name)
+        return lines
+
+    async def _submit(self, client: "AsyncOpenAI", calls: Sequence[Call]) -> None:
+        content = "".join(json.dumps(self._line(call), ensure_ascii=False) + "\n" for call in calls)
+        file = await client.files.create(file=("calls.jsonl", content.encode()), purpose="batch")
+        batch = await client.batches.create(
+            input_file_id=file.id,
+            endpoint="/v1/chat/completions",
+            completion_window="24h",
+            metadata={"tutelage": self.record.run},
+        )
+        self.record.note(batch.id, [call.key for call in calls])
+
+    def _line(self, call: Call) -> Line:
+        spec = self.endpoint.spec
+        roles = {"human": "user", "ai": "assistant"}
+        messages = [{"role": roles.get(role, role), "content": text} for role, text in call.messages]
+        sizes: Line = {"temperature": spec.temperature, "max_completion_tokens": spec.max_tokens}
+        body: Line = {"model": spec.model.partition(":")[2], "messages": messages}
+        body |= openai_options(self.endpoint.can, call)
+        body |= {name: value for name, value in sizes.items() if value is not None}
+        return {"custom_id": call.key, "method": "POST", "url": "/v1/chat/completions", "body": body}
+
+    async def _collect(self, client: "AsyncOpenAI", name: str) -> dict[str, Line]:
+        """Wait for a batch to end; its lines by key."""
+        seen = ""
+        while (batch := await client.batches.retrieve(name)).status not in _ENDED:
+            counts = batch.request_counts
+            done, total = (counts.completed, counts.total) if counts else (0, 0)
+            if (told := f"{batch.status} {done}") != seen:
+                self._on_change({"batch": name, "status": batch.status, "done": done, "of": total})
+                seen = told
+            await asyncio.sleep(self._poll)
+        if batch.status in ("failed", "cancelled"):
+            self.record.forget_batch(name)
+            problems = [problem.message for problem in (batch.errors and batch.errors.data) or []]
+            why = "; ".join(map(str, problems)) or "no reason was given"
+            raise self._down(f"batch {name} was {batch.status}: {why}")
+        lines: dict[str, Line] = {}
+        for file in (batch.output_file_id, batch.error_file_id):
+            if file:
+                text = (await client.files.content(file)).text
+                lines |= {line["custom_id"]: line for line in _lines(text)}
+        return lines
+
+    async def _adopt(self, client: "AsyncOpenAI") -> None:
+        """Note the batches of this run that were submitted by a process killed before it noted them."""
+        if self._adopted:
+            return
+        async for batch in client.batches.list(limit=100):
+            if time.time() - batch.created_at > _KEPT:
+                break
+            if (batch.metadata or {}).get("tutelage") == self.record.run and not self.record.knows(batch.id):
+                text = (await client.files.content(batch.input_file_id)).text
+                self.record.note(batch.id, [line["custom_id"] for line in _lines(text)])
+        self._adopted = True
+
+    def _down(self, why: str) -> TeacherDownError:
+        return TeacherDownError(f"the teacher {self.endpoint.spec.place} gave no answer in a batch: {why}")
+
+
+def _lines(text: str) -> list[Line]:
+    return [json.loads(line) for line in text.split("\n") if line.strip()]
+
+
+def _said(completion: dict[str, Any]) -> Said:
+    """What an OpenAI chat completion holds; see exchange.py for the same of a LangChain message."""
+    choice, usage = completion["choices"][0], completion.get("usage") or {}
+    message, finish = choice["message"], str(choice.get("finish_reason") or "")
+    content = message.get("content") or ""
+    if message.get("tool_calls"):
+        content = message["tool_calls"][0]["function"]["arguments"]
+    if not content and message.get("refusal"):
+        content, finish = message["refusal"], "refusal"
+    return Said(
+        content,
+        finish,
+        usage.get("prompt_tokens"),
+        usage.get("completion_tokens"),
+        (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0,
+        (choice.get("logprobs") or {}).get("content"),
+    )

@@ -1,0 +1,100 @@
+"""Going on with a run that has ended: with more rounds, calls, tokens, money or minutes than it had."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+from tutelage.graph.config import Task, parse_task
+from tutelage.graph.folder import RunFolder
+from tutelage.graph.learning import training_rows, why_stop
+from tutelage.graph.state import State
+from tutelage.graph.workshop import Workshop
+from tutelage.student.training import train
+
+if TYPE_CHECKING:
+    from langgraph.graph.state import CompiledStateGraph
+
+RESULTS = (
+    "stop",
+    "best",
+    "spent",
+    "samples",
+    "teacher",
+    "test",
+    "test_untouched",
+    "test_by_round",
+    "overlap",
+)
+
+
+def raise_budget(folder: RunFolder, budget: Mapping[str, float | None]) -> Task:
+    """The run's task with those limits that are given in place of its own; written into run.json.
+
+    Raises:
+        InputError: not a run folder, or a limit is none.
+    """
+    about = folder.about()
+    changed = {name: value for name, value in budget.items() if value is not None}
+    raw = {**about["task"], "budget": {**about["task"]["budget"], **changed}}
+    task = parse_task(raw, str(folder.run_json), folder.path)
+    if changed:
+        folder.write_json(folder.run_json, {**about, "task": task.model_dump(mode="json")})
+    return task
+
+
+def extend(shop: Workshop, graph: "CompiledStateGraph[Any, Any, Any, Any]", thread: Any) -> bool:
+    """Put a run that has ended back to where it can go on, if the reason for its end is gone.
+
+    A round that the budget cut short is begun again: its replies are in the journal, so nothing is paid
+    twice, and it ends as if there had been enough at once. A whole one is followed by the next.
+
+    Returns:
+        Whether there is anything to do.
+    """
+    state = cast(State, {**graph.get_state(thread).values, "rounds": shop.task.budget.rounds})
+    cut = _cut_short(shop, state["round"])
+    if why_stop(shop, state, cut_short=cut):
+        return False
+    about = shop.folder.about()
+    if about.get("test"):
+        note = f"the test set was opened after round {state['round']} already, and the run then went on"
+        about["notes"] = [*about["notes"], note]
+    shop.folder.write_json(shop.folder.run_json, {k: v for k, v in about.items() if k not in RESULTS})
+    if not cut:
+        _bring_back(shop, state["best"])
+        graph.update_state(thread, {"rounds": state["rounds"], "stop": ""}, as_node="examine")
+        return True
+    opens, before = ("analyst", "examine") if state["round"] else ("calibrate", "prepare")
+    start = next(
+        old
+        for old in graph.get_state_history(thread)
+        if old.next == (opens,) and old.values["round"] == max(state["round"] - 1, 0)
+    )
+    shop.corpus.forget(since=max(state["round"], 1))
+    if state["round"]:
+        _bring_back(shop, start.values["best"])
+    graph.update_state(start.config, {"rounds": state["rounds"]}, as_node=before)
+    return True
+
+
+def _cut_short(shop: Workshop, round: int) -> bool:
+    """Whether the budget refused a call since the round was last begun."""
+    opens = "analyst" if round else "calibrate"
+    for event in reversed(shop.trace.events()):
+        if event["event"] == "refused" and event.get("over_budget"):
+            return True
+        if event["event"] == "enter" and event["node"] == opens and event["round"] == round:
+            return False
+    return False
+
+
+def _bring_back(shop: Workshop, round: int) -> None:
+    """Train the student of a round again, if its weights were dropped when the run ended."""
+    if shop.folder.student_of(round).exists():
+        return
+    lines = shop.folder.read_rounds()
+    promoted = [line["round"] for line in lines if line["accepted"] and 0 < line["round"] < round]
+    recipe, seed = shop.task.recipe(), shop.task.seed
+    rows = training_rows(shop, [*promoted, round])
+    student = train(rows, shop.labels, recipe, seed=seed, encoder=shop.student_encoder)
+    student.save(shop.folder.student_of(round))
+    shop.remember(round, student)

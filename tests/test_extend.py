@@ -1,0 +1,92 @@
+"""Runs that ended at a limit go on with a higher one, and pay for nothing twice."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tutelage.graph.config import Task, parse_task
+from tutelage.graph.demo import sample_task
+from tutelage.graph.folder import RunFolder
+from tutelage.graph.run import resume, run
+from tutelage.student.encoder import Encoder
+from tutelage.student.errors import InputError
+
+Make = Callable[..., Task]
+
+
+@pytest.fixture(scope="module")
+def brief_task(tmp_path_factory: pytest.TempPathFactory) -> Make:
+    """The shop task with a head student, small sets and rounds of 16; arguments are its budget."""
+    folder = tmp_path_factory.mktemp("sets")
+
+    def make(**budget: Any) -> Task:
+        raw = sample_task().model_dump(exclude_none=True)
+        raw |= {"student": {"mode": "head"}, "strategy": {"base": "auto", "samples": 16}, "budget": budget}
+        raw["teacher"] |= {"calibrate": 12}
+        for name in ("diagnose", "gate", "test"):
+            few = Path(raw["data"][name]["path"]).read_text().splitlines()[:48]
+            (folder / f"{name}.jsonl").write_text("\n".join(few))
+            raw["data"][name]["path"] = folder / f"{name}.jsonl"
+        return parse_task(raw, "test", Path())
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def whole(brief_task: Make, encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    return run(brief_task(rounds=2), tmp_path_factory.mktemp("whole") / "run", encoder=encoder)
+
+
+def outcome(folder: RunFolder) -> dict[str, Any]:
+    about = folder.about()
+    rounds = [{k: v for k, v in line.items() if k != "seconds"} for line in folder.read_rounds()]
+    keys = ("stop", "best", "spent", "test", "test_by_round", "overlap")
+    samples = [json.loads(line) for line in folder.samples.read_text().splitlines()]
+    return {"rounds": rounds, "samples": samples, **{key: about[key] for key in keys}}
+
+
+@pytest.mark.parametrize("calls", [0, 1, 4, 9], ids="calls={}".format)
+def test_a_run_that_the_budget_stopped_anywhere_goes_on_as_if_there_had_been_enough(
+    calls: int, whole: RunFolder, brief_task: Make, encoder: Encoder, tmp_path: Path
+) -> None:
+    stopped = run(brief_task(rounds=2, calls=calls), tmp_path / "run", encoder=encoder)
+    assert stopped.about()["stop"] == f"budget of {calls} calls is spent"
+    assert stopped.about()["spent"]["calls"] == calls
+    assert stopped.report.exists()
+    went_on = resume(stopped.path, budget={"calls": 1000})
+    assert outcome(went_on) == outcome(whole)
+    assert "the test set was opened after round" in went_on.about()["notes"][-1]
+
+
+def test_a_run_whose_rounds_are_done_goes_on_with_more(
+    whole: RunFolder, brief_task: Make, encoder: Encoder, tmp_path: Path
+) -> None:
+    first = run(brief_task(rounds=1), tmp_path / "run", encoder=encoder)
+    assert first.about()["stop"] == "1 round is done"
+    assert outcome(resume(first.path, budget={"rounds": 2})) == outcome(whole)
+
+
+def test_nothing_happens_while_the_reason_of_the_end_stands(
+    brief_task: Make, encoder: Encoder, tmp_path: Path
+) -> None:
+    stopped = run(brief_task(rounds=2, calls=5), tmp_path / "run", encoder=encoder)
+    trace, about = stopped.trace.read_text(), stopped.about()
+    resume(stopped.path)
+    resume(stopped.path, budget={"tokens": 10**9})
+    assert stopped.trace.read_text() == trace
+    assert {**stopped.about(), "task": {}} == {**about, "task": {}}
+    with pytest.raises(InputError, match=r"budget.calls.*greater than or equal to 0"):
+        resume(stopped.path, budget={"calls": -1})
+
+
+def test_a_rerun_takes_over_what_the_first_run_paid_for(
+    whole: RunFolder, brief_task: Make, encoder: Encoder, tmp_path: Path
+) -> None:
+    again = run(brief_task(rounds=2), tmp_path / "again", encoder=encoder, reuse=[whole.path])
+    assert again.about()["spent"] == {"calls": 0, "prompt_tokens": 0, "completion_tokens": 0, "cost": 0}
+    assert again.samples.read_text() == whole.samples.read_text()
+    assert again.about()["test"] == whole.about()["test"]
+    with pytest.raises(InputError, match="is no journal of a run"):
+        run(brief_task(rounds=1), tmp_path / "other", encoder=encoder, reuse=[tmp_path])
