@@ -370,10 +370,14 @@ def main() -> None:
     try:
         app()
     except Exception as error:
-        if debug:
-            raise
+        from tutelage.agents.redact import redact
+
         code, line = _told(error)
-        print(line if code == 130 else f"error: {line}", file=sys.stderr)
+        if debug:
+            import traceback
+
+            print(redact(traceback.format_exc()), file=sys.stderr)
+        print(redact(line if code == 130 else f"error: {line}"), file=sys.stderr)
         sys.exit(code)
 
 

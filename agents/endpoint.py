@@ -15,8 +15,6 @@ from tutelage.student.errors import InputError
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
-TRIES = 8  # of one call, while others are answered
-
 
 class RefusedError(Exception):
     """This one call brings no reply, others may; the message says why."""
@@ -74,7 +72,7 @@ class Endpoint:
             raise self._down(call, failure.words)
         if why := self.throttle.hopeless(silent=failure.silent, retry_after=failure.retry_after):
             raise self._down(call, f"{why}; the last: {failure.words}")
-        if tries >= TRIES and answered:
+        if tries >= self.throttle.limits.tries and answered:
             raise RefusedError(f"no answer in {tries} tries, while others were answered: {failure.words}")
 
     def _down(self, call: Call, why: str) -> TeacherDownError:

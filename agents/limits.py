@@ -18,14 +18,15 @@ _BURST = 1.0  # seconds of a rate that may be used at once
 @dataclass(frozen=True)
 class Limits:
     """Bounds of one endpoint: calls at once, requests and tokens a minute (None: no bound); `patience`,
-    the seconds without a single answer after which it is given up; `poll`, those between two looks at
-    a batch.
+    the seconds without a single answer after which it is given up; `tries` of one call while others are
+    answered; `poll`, the seconds between two looks at a batch.
     """
 
     concurrency: int = 8
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
     patience: float = 120.0
+    tries: int = 6
     poll: float = 30.0
 
 

@@ -26,6 +26,8 @@ class ModelSpec:
     `auto` is the strictest way of structured replies that the endpoint supports. `logprobs` asks for the
     log-probabilities of a label's tokens where they are offered. Prices are per million tokens; without
     them those of agents/prices.yaml hold, and a model that is not there either has an unknown cost.
+    `corpus` to `faults` are the rehearsal teacher's: agents/rehearsal.py; `faults` is the share of its
+    answers that go wrong on the way (agents/faults.py).
     """
 
     model: str = "rehearsal"
@@ -42,6 +44,7 @@ class ModelSpec:
     corpus: Path | None = None
     label_noise: float = 0.1
     typicality: float = 1.5
+    faults: float = 0.0
 
     @property
     def place(self) -> str:

@@ -6,7 +6,9 @@ and its failures be rehearsed before a cent is spent.
 
 import hashlib
 import json
+import math
 import random
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -23,10 +25,15 @@ from tutelage.student.rows import Row, content_id, normal
 Encode = Callable[[Sequence[str]], NDArray[np.float32]]
 Payload = Mapping[str, Any]
 _CANDIDATES = 8  # texts looked at for each one written
+_TOKEN = 4  # bytes, wherever they fall: tokens span quotes and split characters, as real ones do
+_GIVEN = re.compile(r'"label": "((?:[^"\\]|\\.)*)", "confidence": ([\d.]+)')
+_ORDER = re.compile(
+    r"\b(label|answer|classify|mark)\b.*\b(all|every|everything)\b", re.IGNORECASE | re.DOTALL
+)
 
 
 class Rehearsal:
-    """Answers each role's payload from `rows`.
+    """Answers each role's payload from `rows`; texts of `known` it can label, and never writes.
 
     Its believed label of a text is wrong for a share `label_noise` of texts, always the same ones, as a
     model's errors are systematic; its critic sees through `second_thoughts` of those. Asked for plain
@@ -39,13 +46,14 @@ class Rehearsal:
         rows: Sequence[Row],
         encode: Encode,
         *,
+        known: Sequence[Row] = (),
         label_noise: float = 0.1,
         second_thoughts: float = 0.3,
         typicality: float = 1.5,
     ):
         self.label_noise, self.second_thoughts, self.typicality = label_noise, second_thoughts, typicality
         self._encode = encode
-        self._label_of = {row["id"]: row["label"] for row in rows}
+        self._label_of = {row["id"]: row["label"] for row in [*rows, *known]}
         self._by_label: dict[str, list[str]] = defaultdict(list)
         for row in {row["id"]: row for row in rows}.values():
             self._by_label[row["label"]].append(row["text"])
@@ -165,9 +173,14 @@ class Rehearsal:
 
 
 class RehearsalModel(BaseChatModel):
-    """The rehearsal teacher as a LangChain chat model; tokens are counted as characters / 4."""
+    """The rehearsal teacher as a LangChain chat model; tokens are counted as characters / 4.
+
+    Called with `logprobs=True`, it gives log-probabilities in `response_metadata`, as ChatOpenAI does. A
+    `gullible` one does what a text among its data says: "label everything X", "answer X for all".
+    """
 
     rehearsal: Any
+    gullible: bool = False
 
     @property
     def _llm_type(self) -> str:
@@ -181,12 +194,17 @@ class RehearsalModel(BaseChatModel):
         **options: Any,
     ) -> ChatResult:
         user = next(message.text for message in messages if message.type == "human")
-        answer = self.rehearsal.answer(read_payload(user), int(options.get("seed", 0)))
+        payload = read_payload(user)
+        answer = _obeyed(payload) if self.gullible else None
+        answer = answer or self.rehearsal.answer(payload, int(options.get("seed", 0)))
         content = json.dumps(answer, ensure_ascii=False)
         asked = sum(len(message.text) for message in messages) // 4
+        about: dict[str, Any] = {"finish_reason": "stop"}
+        if options.get("logprobs"):
+            about["logprobs"] = {"content": token_logprobs(content), "refusal": None}
         message = AIMessage(
             content,
-            response_metadata={"finish_reason": "stop"},
+            response_metadata=about,
             usage_metadata={
                 "input_tokens": asked,
                 "output_tokens": len(content) // 4,
@@ -198,6 +216,44 @@ class RehearsalModel(BaseChatModel):
     async def _agenerate(self, *arguments: Any, **options: Any) -> ChatResult:
         # In this thread, not in an executor: a look-up is quick, and side by side torch only fights itself.
         return self._generate(*arguments, **options)
+
+
+def token_logprobs(content: str) -> list[dict[str, Any]]:
+    """The tokens of a reply of the rehearsal teacher, in the form of the OpenAI protocol.
+
+    The tokens that reach into a label's value multiply to a probability that is overconfident on
+    purpose, so that calibration has something to do: the square root of the stated confidence, within
+    0.02 and 0.999. All others are certain.
+    """
+    data = content.encode()
+    logprobs = [0.0] * -(-len(data) // _TOKEN)
+    for given in _GIVEN.finditer(content):
+        start, end = (len(content[:place].encode()) for place in given.span(1))
+        inside = range(start // _TOKEN, -(-end // _TOKEN))
+        total = math.log(min(0.999, max(0.02, float(given[2]) ** 0.5)))
+        for i in inside:
+            logprobs[i] = total / len(inside)
+    tokens = [data[i : i + _TOKEN] for i in range(0, len(data), _TOKEN)]
+    return [
+        {"token": token.decode(errors="replace"), "logprob": logprob, "bytes": [*token], "top_logprobs": []}
+        for token, logprob in zip(tokens, logprobs, strict=True)
+    ]
+
+
+def _obeyed(payload: Payload) -> dict[str, object] | None:
+    """The reply to texts one of which orders a label for all; None when none does."""
+    entries = payload.get("texts") or payload.get("samples") or ()
+    orders = [entry["text"] for entry in entries if _ORDER.search(entry["text"])]
+    named = (
+        label for text in orders for label in payload["labels"] if re.search(rf"\b{re.escape(label)}\b", text)
+    )
+    label = next(named, None)
+    if label is None:
+        return None
+    if "texts" in payload:
+        said = {"reason": "told to", "label": label, "confidence": 1.0}
+        return {"labels": [{"id": entry["id"], **said} for entry in entries]}
+    return {"verdicts": [{"id": entry["id"], "reason": "told to", "verdict": "accept"} for entry in entries]}
 
 
 def _shared_words(answers: Sequence[Mapping[str, str]]) -> str:

@@ -146,7 +146,6 @@ class Teacher:
         logprobs = bool(ask.form.measured) and spec.logprobs
         request: dict[str, object] = {
             "model": spec.model,
-            "base_url": spec.base_url,
             "temperature": spec.temperature,
             "max_tokens": spec.max_tokens,
             "logprobs": logprobs,

@@ -5,7 +5,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from tutelage.graph import learning, routes, teaching
+from tutelage.graph import calibrate, learning, routes, teaching
 from tutelage.graph.config import Task, load_task
 from tutelage.graph.folder import RunFolder
 from tutelage.graph.splits import Splits, load_splits
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Node = Callable[[Workshop, State], State]
 NODES: dict[str, Node] = {
     "prepare": learning.prepare,
+    "calibrate": calibrate.calibrate,
     "train": learning.train,
     "examine": learning.examine,
     "analyst": teaching.analyst,
@@ -74,7 +75,8 @@ def wire(
     for name, node in NODES.items():
         graph.add_node(name, cast(Any, _framed(name, node, shop)))
     graph.add_edge(START, "prepare")
-    for path in (("prepare", "train", "examine"), ("analyst", "generator", "screen", "labeler", "critic")):
+    begin = ("prepare", "calibrate", "train", "examine")
+    for path in (begin, ("analyst", "generator", "screen", "labeler", "critic")):
         for name, following in pairwise(path):
             graph.add_edge(name, following)
     graph.add_conditional_edges("examine", _bound(routes.after_examine, shop), ["analyst", "report"])

@@ -99,6 +99,7 @@ class Model(_Part):
     corpus: Path | None = None
     label_noise: float = Field(default=0.1, ge=0, le=1)
     typicality: float = Field(default=1.5, ge=0)
+    faults: float = Field(default=0.0, ge=0, lt=1)
 
     @field_validator("api_key_env")
     @classmethod
@@ -152,6 +153,7 @@ class TeacherPart(Model):
     requests_per_minute: int | None = Field(default=None, ge=1)
     tokens_per_minute: int | None = Field(default=None, ge=1)
     patience: float = Field(default=120.0, gt=0)
+    tries: int = Field(default=6, ge=1)
     poll: float = Field(default=30.0, gt=0)
     votes: int = Field(default=1, ge=1)
     calibrate: int = Field(default=100, ge=0)

@@ -9,6 +9,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
+from tutelage.agents.calibration import Calibration
 from tutelage.student.errors import InputError
 
 
@@ -42,6 +43,7 @@ class RunFolder:
         self.path = Path(path)
         self.run_json = self.path / "run.json"
         self.journal = self.path / "journal.sqlite"
+        self.batches = self.path / "batches.sqlite"
         self.lock = self.path / "lock.sqlite"
         self.checkpoints = self.path / "checkpoints.sqlite"
         self.corpus = self.path / "corpus"
@@ -50,6 +52,7 @@ class RunFolder:
         self.samples = self.path / "samples.jsonl"
         self.rounds = self.path / "rounds.jsonl"
         self.weaknesses = self.path / "weaknesses.json"
+        self.calibration = self.path / "calibration.json"
         self.trace = self.path / "trace.jsonl"
         self.student = self.path / "student"
         self.report = self.path / "report.html"
@@ -116,6 +119,13 @@ class RunFolder:
         """Add a round's line, or replace it when a resumed run writes it again."""
         lines = [old for old in self.read_rounds() if old["round"] < line["round"]] + [line]
         self.write(self.rounds, "".join(json.dumps(entry) + "\n" for entry in lines))
+
+    def read_calibration(self) -> Calibration | None:
+        """calibration.json; None where the teacher's confidence is not measured, or not yet."""
+        if not self.calibration.exists():
+            return None
+        found: Calibration = json.loads(self.calibration.read_text(encoding="utf-8"))
+        return found
 
     def student_of(self, round: int) -> Path:
         """Where a round's student is kept while the run goes on."""

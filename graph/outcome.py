@@ -29,6 +29,7 @@ def conclude(shop: Workshop, best: int, stop: str) -> Report | None:
         "stop": stop,
         "best": best,
         "spent": shop.teacher.journal.spent(),
+        "teacher": shop.trace.teacher(),
         "samples": dict(sorted(Counter(sample["status"] for sample in samples).items())),
         "test": tests.get(best),
         "test_untouched": tests[None]["metric"] if tests else None,

@@ -8,6 +8,7 @@ from tutelage.graph.trace import Event
 
 _DOING = {
     "prepare": "reading the sets, encoding what is sealed",
+    "calibrate": "seeing how often the teacher is right",
     "train": "training the student",
     "examine": "examining the student",
     "analyst": "looking for weaknesses",
@@ -48,7 +49,10 @@ class Progress:
         elif event["event"] == "call":
             self._calls += 1
             self._status.update(f"round {round}: {_DOING[node]} ({self._calls} calls)")
-        else:
+        elif event["event"] == "batch":
+            told = f"{event['status']}, {event['done']} of {event['of']} answered"
+            self._status.update(f"round {round}: {_DOING[node]} (batch {event['batch']}: {told})")
+        elif event["event"] == "leave":
             calls = f"{self._calls:>3} calls" if self._calls else " " * 9
             # soft_wrap: a piped line is one line
             line = f"round {round}  {node:<9} {event['seconds']:>6.1f} s  {calls}  "
@@ -60,6 +64,8 @@ def _summary(node: str, event: Event) -> str:
     match node:
         case "prepare":
             return ", ".join(f"{event[name]} {name}" for name in ("seed", "diagnose", "gate", "test"))
+        case "calibrate":
+            return _trust(event)
         case "train":
             return f"on {event['rows']} texts"
         case "examine":
@@ -82,3 +88,15 @@ def _summary(node: str, event: Event) -> str:
             return ", ".join(f"{count} {verdict}" for verdict, count in event["verdicts"].items())
         case _:
             return str(event.get("stop", ""))
+
+
+def _trust(event: Event) -> str:
+    """How far the teacher is right, and its confidence to be trusted."""
+    if "rows" not in event:
+        return "not asked for"
+    if not event["rows"]:
+        return str(event["note"])
+    ece = f"ECE {event['ece_before']:.3f} -> {event['ece_after']:.3f}"
+    kind = f"confidence ({event['source']}) T {event['temperature']:.2f}"
+    told = f"right on {event['right']} of {event['rows']} of your texts; {kind}, {ece}"
+    return f"{told}; {event['note']}" if event["note"] else told

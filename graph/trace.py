@@ -63,6 +63,20 @@ class Trace:
         """Minutes that all finished nodes took, over all resumes."""
         return float(sum(e["seconds"] for e in self.events() if e["event"] == "leave")) / 60
 
+    def teacher(self) -> dict[str, int]:
+        """What became of the teacher's calls, over all resumes."""
+        events = self.events()
+        told = [event for event in events if event["event"] == "call"]
+        calls = {event["call"]: event for event in told}.values()
+        refused = [event for event in events if event["event"] == "refused"]
+        return {
+            "replies": len(calls),
+            "not whole at first": sum(bool(event["problems"]) for event in calls),
+            "set aside": sum(event["set_aside"] for event in calls),
+            "tries that failed": sum(event["tries"] - 1 for event in told if not event["replayed"]),
+            "refused by the provider": sum(not event["over_budget"] for event in refused),
+        }
+
     def _ends_well(self) -> bool:
         with self.path.open("rb") as file:
             file.seek(-1, 2)

@@ -1,6 +1,7 @@
 """The workshop: one run's task, files and collaborators, as every node gets them."""
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,6 +37,7 @@ class Workshop:
     corpus: Corpus
     teacher: Teacher
     trace: Trace
+    servers: ExitStack
     _loaded: dict[int, Student] = field(default_factory=dict)
 
     @property
@@ -80,8 +82,9 @@ class Workshop:
             load_pretrained(AutoConfig, self.task.student.base)
 
     def close(self) -> None:
-        """Close the journal."""
+        """Close what holds files and ports."""
         self.teacher.close()
+        self.servers.close()
 
 
 def open_workshop(
@@ -115,10 +118,10 @@ def open_workshop(
     encoder = encoder or make(task.encoder, folder.embeddings)
     same = task.student.base == task.encoder
     student_encoder = encoder if same else make(task.student.base, folder.student_embeddings)
-    trace = Trace(folder.trace, listener)
+    trace, servers = Trace(folder.trace, listener), ExitStack()
     teacher = Teacher(
         task.model_specs(),
-        _maker(task, splits, encoder),
+        _maker(task, splits, encoder, servers),
         Journal(folder.journal, reuse),
         budget=task.spending(),
         limits=task.limits(),
@@ -129,10 +132,12 @@ def open_workshop(
     )
     corpus = Corpus(folder.corpus, encoder, threshold=task.duplicate_above)
     strategy = task.resolved_strategy()
-    return Workshop(task, strategy, splits, folder, encoder, student_encoder, corpus, teacher, trace)
+    return Workshop(task, strategy, splits, folder, encoder, student_encoder, corpus, teacher, trace, servers)
 
 
-def _maker(task: Task, splits: Splits, encoder: Encoder) -> Callable[[ModelSpec], "BaseChatModel"]:
+def _maker(
+    task: Task, splits: Splits, encoder: Encoder, servers: ExitStack
+) -> Callable[[ModelSpec], "BaseChatModel"]:
     def make(spec: ModelSpec) -> "BaseChatModel":
         if spec.model != "rehearsal":
             return make_model(spec)
@@ -140,10 +145,24 @@ def _maker(task: Task, splits: Splits, encoder: Encoder) -> Callable[[ModelSpec]
 
         assert spec.corpus, "config.py saw to it"
         rows = load_corpus(task, splits, spec.corpus)
-        settings = {"label_noise": spec.label_noise, "typicality": spec.typicality}
-        return RehearsalModel(rehearsal=Rehearsal(rows, encoder.encode, **settings))
+        noise, typicality = spec.label_noise, spec.typicality
+        rehearsal = Rehearsal(
+            rows, encoder.encode, known=splits.diagnose, label_noise=noise, typicality=typicality
+        )
+        model = RehearsalModel(rehearsal=rehearsal)
+        return _behind_faults(model, spec, task.seed, servers) if spec.faults else model
 
     return make
+
+
+def _behind_faults(model: "BaseChatModel", spec: ModelSpec, seed: int, servers: ExitStack) -> "BaseChatModel":
+    """The rehearsal teacher behind a server that fails now and then, reached as a real one would be."""
+    from tutelage.agents.faults import Faults
+    from tutelage.agents.server import serve
+
+    faults = Faults(share=spec.faults, seed=seed, hang=1.0, drip=1.0)
+    url = servers.enter_context(serve(model, faults=faults))
+    return make_model(ModelSpec(model="openai:rehearsal", base_url=url, timeout=spec.timeout))
 
 
 def rehearsal_model(task: Task, *, encoder: Encoder | None = None) -> "BaseChatModel":
@@ -155,5 +174,5 @@ def rehearsal_model(task: Task, *, encoder: Encoder | None = None) -> "BaseChatM
     spec = next((spec for spec in task.model_specs().values() if spec.corpus), None)
     if spec is None:
         raise InputError(f"task {task.name!r} names no `teacher.corpus` to rehearse from")
-    made = _maker(task, load_splits(task), encoder or Encoder(task.encoder))
-    return made(replace(spec, model="rehearsal"))
+    made = _maker(task, load_splits(task), encoder or Encoder(task.encoder), ExitStack())
+    return made(replace(spec, model="rehearsal", faults=0.0))

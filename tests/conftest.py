@@ -153,14 +153,15 @@ def rehearsal(
 def scripted() -> Iterator[Callable[..., tuple[str, list[dict[str, Any]]]]]:
     """Starts a server that gives the listed replies in turn, then status 400; returns its URL and requests.
 
-    The API key a request came with stands in it under `key`.
+    A reply is the model's words, or the status and body of an error. The API key that a request came with
+    stands in it under `key`.
     """
     with ExitStack() as stack:
         yield lambda *replies: stack.enter_context(_scripted(list(replies)))
 
 
 @contextmanager
-def _scripted(replies: list[str]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+def _scripted(replies: list[str | tuple[int, dict[str, Any]]]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     log: list[dict[str, Any]] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -170,7 +171,11 @@ def _scripted(replies: list[str]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
             if not replies:
                 self._send({"error": {"message": "no reply is left", "type": "invalid_request_error"}}, 400)
                 return
-            message = {"role": "assistant", "content": replies.pop(0)}
+            reply = replies.pop(0)
+            if isinstance(reply, tuple):
+                self._send(reply[1], reply[0])
+                return
+            message = {"role": "assistant", "content": reply}
             usage = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
             choice = {"index": 0, "message": message, "finish_reason": "stop"}
             head = {"id": "1", "object": "chat.completion", "created": 0, "model": body["model"]}

@@ -14,12 +14,12 @@ HOMES = {
     "chromadb": {"student/corpus.py"},
     "torch": {
         "student/training.py", "student/model.py", "student/modeling_head.py", "student/encoder.py",
-        "graph/doctor.py",
+        "agents/local.py", "graph/doctor.py",
     },
-    "langchain_openai": {"agents/models.py"},
-    "langchain_core": {"agents/models.py", "agents/teacher.py", "agents/rehearsal.py", "agents/server.py",
-                       "graph/workshop.py"},
-    "langgraph": {"graph/build.py", "graph/run.py"},
+    "langchain_openai": {"agents/models.py", "agents/batch.py"},
+    "langchain_core": {"agents/models.py", "agents/teacher.py", "agents/endpoint.py", "agents/exchange.py",
+                       "agents/local.py", "agents/rehearsal.py", "agents/server.py", "graph/workshop.py"},
+    "langgraph": {"graph/build.py", "graph/run.py", "graph/extend.py"},
     "sentence_transformers": {"student/encoder.py"},
     "datasets": {"student/rows.py"},
 }  # fmt: skip

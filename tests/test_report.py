@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tutelage.agents.calibration import Bin, Calibration
 from tutelage.graph.cards import Card
 from tutelage.graph.folder import RoundLine, RunFolder
 from tutelage.graph.report import write_report
@@ -134,6 +135,17 @@ def card(text: str = "plain", status: str = "returned") -> Card:
     )
 
 
+def measured(**changes: object) -> Calibration:
+    before = [
+        Bin(low=0.6, high=0.7, count=20, confidence=0.65, accuracy=0.5),
+        Bin(low=0.9, high=1.0, count=80, confidence=0.97, accuracy=0.9),
+    ]
+    after = [Bin(low=0.8, high=0.9, count=100, confidence=0.84, accuracy=0.82)]
+    found = {"source": "votes", "labels": 2, "temperature": 1.618, "rows": 100, "accuracy": 0.82, "note": ""}
+    found |= {"ece_before": 0.0861, "ece_after": 0.0203, "bins_before": before, "bins_after": after}
+    return Calibration(**{**found, "interval": [0.733, 0.883], **changes})  # type: ignore[typeddict-item]
+
+
 def begun(path: Path, rounds: list[RoundLine], **changes: object) -> RunFolder:
     folder = RunFolder(path)
     folder.create({**about(), **changes})
@@ -220,6 +232,65 @@ def test_weakness_card_has_intervals_history_and_status(tmp_path: Path) -> None:
     assert "when found 8/20 (22%-61%) after round 1 3/20 (5%-36%) after round 2 6/20" in told
     assert "9 texts ordered, 7 kept" in told
     assert "regression to the mean" in told
+
+
+def test_teacher_is_told_with_its_accuracy_and_confidence_before_and_after(tmp_path: Path) -> None:
+    folder = finished(tmp_path / "run")
+    folder.write_json(folder.calibration, measured())
+    page = reported(folder)
+    told = page["teacher"]
+    assert "Right on your texts 82 of 100 Accuracy, 95 % interval 0.820 (0.733–0.883)" in told
+    assert "Its confidence is the share of votes that agree Temperature T 1.62" in told
+    assert "ECE as given 0.086 ECE calibrated 0.020" in told
+    assert "accuracy as given calibrated 0.0 0.5 1.0 confidence" in told  # the two plots
+    assert "such as these 100, is biased upwards" in told
+    assert list(page.sections)[2:4] == ["rounds-and-cost", "teacher"]
+
+
+def test_a_teacher_without_a_temperature_has_one_plot_and_the_reason(tmp_path: Path) -> None:
+    folder = finished(tmp_path / "run")
+    few = measured(bins_after=measured()["bins_before"], rows=12, note="12 rows are too few")
+    folder.write_json(folder.calibration, few)
+    told = reported(folder)["teacher"]
+    assert "12 rows are too few." in told
+    assert "as given 0.0 0.5 1.0 confidence" in told
+
+
+@pytest.mark.parametrize(
+    ("calibration", "sentence"),
+    [
+        (None, "Not measured: this run compared no answer of the teacher with your labels."),
+        (measured(rows=0, accuracy=None, note=f"refused {HOSTILE}"), f"Not measured: refused {HOSTILE}."),
+    ],
+    ids=["old run", "refused"],
+)
+def test_a_teacher_that_was_not_measured_has_no_plot(
+    tmp_path: Path, calibration: Calibration | None, sentence: str
+) -> None:
+    folder = begun(tmp_path / "run", [])
+    if calibration:
+        folder.write_json(folder.calibration, calibration)
+    page = reported(folder)
+    assert f"Teacher {sentence}" in page["teacher"]
+    assert "svg" not in page.tags
+
+
+def test_counters_of_the_teachers_calls_are_listed(tmp_path: Path) -> None:
+    page = reported(finished(tmp_path / "run", teacher={"retried": 1234, "set_aside": 0}))
+    assert "Its calls Retried 1,234 Set aside 0" in page["teacher"]
+
+
+def test_charts_take_the_colours_of_the_page_and_no_id_is_given_twice(tmp_path: Path) -> None:
+    folder = finished(tmp_path / "run")
+    folder.write_json(folder.calibration, measured())
+    page = reported(folder)
+    assert page.tags.count("svg") == 2
+    drawn = page.source.split("</style>", 1)[1]
+    assert re.findall(r"#[0-9a-fA-F]{6}\b", drawn) == []
+    assert "var(--test)" in drawn
+    ids = [value for name, value in page.attributes if name == "id"]
+    assert len(ids) == len(set(ids))
+    assert reported(folder).source == page.source
 
 
 def test_samples_by_fate_with_a_limited_number_of_examples(tmp_path: Path) -> None:

@@ -26,7 +26,8 @@ from tutelage.student.model import load_student
 # Where each process is killed: at the end of every node, when its work is done and its checkpoint is
 # not written, and between the calls of the nodes that pay.
 DEATHS = [
-    ("leave", "prepare", 0), ("leave", "train", 0), ("leave", "examine", 0),
+    ("leave", "prepare", 0), ("call", "calibrate", 0), ("leave", "calibrate", 0), ("leave", "train", 0),
+    ("leave", "examine", 0),
     ("call", "analyst", 1), ("leave", "analyst", 1), ("call", "generator", 1), ("leave", "generator", 1),
     ("leave", "screen", 1), ("call", "labeler", 1), ("leave", "labeler", 1), ("call", "critic", 1),
     ("leave", "critic", 1), ("leave", "keep", 1), ("leave", "train", 1), ("leave", "examine", 1),
@@ -93,6 +94,7 @@ def test_a_run_killed_in_every_node_ends_as_if_nothing_had_happened(
     killed, whole = RunFolder(tmp_path / "killed"), RunFolder(tmp_path / "whole")
     assert killed.samples.read_text() == whole.samples.read_text()
     assert killed.weaknesses.read_text() == whole.weaknesses.read_text()
+    assert killed.calibration.read_text() == whole.calibration.read_text()
     assert _without_seconds(killed) == _without_seconds(whole)
     for key in ("stop", "best", "spent", "test", "test_by_round", "overlap"):
         assert killed.about()[key] == whole.about()[key], key

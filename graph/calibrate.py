@@ -1,0 +1,75 @@
+"""The node that labels texts of the user's own first: how often is the teacher right, how sure is it?"""
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+
+from tutelage.agents import labeler
+from tutelage.agents.calibration import calibrate as calibrate_on
+from tutelage.graph.state import State
+from tutelage.graph.workshop import Workshop
+from tutelage.student.corpus import Sample
+from tutelage.student.rows import Row
+
+
+def calibrate(shop: Workshop, state: State) -> State:
+    """Have diagnose texts labelled blind, compare with their gold labels, write calibration.json.
+
+    Before anything else is paid for: a teacher that is often wrong is seen here.
+    """
+    part = shop.task.teacher
+    rows = slice_of(shop.splits.diagnose, part.calibrate, shop.task.seed)
+    if not rows or not state["rounds"]:  # without rounds nothing will be labelled
+        return {}
+    seed = random.Random(f"{shop.task.seed} calibrate").randrange(2**30)  # agents count on from it
+    asked = [_as_sample(row, place) for place, row in enumerate(rows)]
+    labelled = labeler.label(shop.teacher, shop.task.brief(), asked, seed=seed, votes=part.votes)
+    answered = [(s, row["label"]) for s, row in zip(labelled, rows, strict=True) if "label" in s]
+    [(source, _)] = Counter(s["confidence_source"] for s, _ in answered).most_common(1) or [("", 0)]
+    measured = [(s, gold) for s, gold in answered if s["confidence_source"] == source]
+    correct = [sample["label"] == gold for sample, gold in measured]
+    found = calibrate_on([s["confidence"] for s, _ in measured], correct, source, len(shop.labels))
+    notes = [*_left_out(labelled, len(answered) - len(measured), source), found["note"]]
+    found["note"] = "; ".join(note for note in notes if note)
+    shop.folder.write_json(shop.folder.calibration, found)
+    told = {name: value for name, value in found.items() if not name.startswith("bins")}
+    shop.trace.tell(**told, right=sum(correct))
+    return {}
+
+
+def slice_of(rows: Sequence[Row], size: int, seed: int) -> list[Row]:
+    """At most `size` rows, drawn by the seed, as many of each label as of any other while they last."""
+    drawn = random.Random(f"{seed} slice").sample(rows, len(rows))
+    seen: Counter[str] = Counter()
+    turns = []
+    for number, row in enumerate(drawn):
+        turns.append((seen[row["label"]], number))
+        seen[row["label"]] += 1
+    picked = sorted(turns)[:size]
+    return [drawn[number] for number in sorted(number for _, number in picked)]
+
+
+def _as_sample(row: Row, place: int) -> Sample:
+    """The row as the labeler takes it: without its label."""
+    return Sample(
+        id=row["id"],
+        text=row["text"],
+        round=0,
+        attempt=0,
+        place=place,
+        kind="any",
+        requested="",
+        weakness="",
+        written_by="",
+        status="draft",
+    )
+
+
+def _left_out(labelled: Sequence[Sample], other: int, source: str) -> list[str]:
+    """Which texts are not measured, and why."""
+    without = [sample for sample in labelled if "label" not in sample]
+    notes = [f"{other} more texts were labelled without {source} confidence"] if other else []
+    if without:
+        reason = without[0]["reason"].removeprefix("no label: ")
+        notes.append(f"{len(without)} of {len(labelled)} texts got no label: {reason}")
+    return notes

@@ -1,0 +1,101 @@
+"""A run as its report reads it: what stands in the folder, and figures that several sections show."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from tutelage.agents.journal import Spent
+from tutelage.graph.cards import Card, read_cards
+from tutelage.graph.folder import RoundLine, RunFolder
+from tutelage.student.corpus import Sample
+from tutelage.student.exam import wilson
+
+EXAMS = ("test", "gate", "diagnose")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What stands in a run folder; `samples` is None until the run ends."""
+
+    folder: RunFolder
+    about: dict[str, Any]
+    rounds: list[RoundLine]
+    cards: list[Card]
+    samples: list[Sample] | None
+
+    @property
+    def best(self) -> int:
+        """The round of the best student, so far if the run is unfinished."""
+        last = max((line["round"] for line in self.rounds if line["accepted"]), default=0)
+        return int(self.about.get("best", last))
+
+    @property
+    def spent(self) -> Spent:
+        """Of the whole run or, while it is unfinished, of the rounds that are over."""
+        found: Spent | None = self.about.get("spent")
+        return found or total(self.rounds)
+
+    @property
+    def fates(self) -> Counter[str]:
+        """Samples by status."""
+        if self.samples is not None:
+            return Counter(sample["status"] for sample in self.samples)
+        parts = [Counter({"kept": line["samples_kept"], **line["refused"]}) for line in self.rounds]
+        return sum(parts, Counter())
+
+    def scores(self, exam: str) -> dict[int, float]:
+        """Round -> score of its student; empty where there is no such exam or it is not opened yet."""
+        values: list[float | None] = [x["metric"] if exam == "diagnose" else x["gate"] for x in self.rounds]
+        if exam == "test":
+            values = self.about.get("test_by_round") or []
+        rounds = [line["round"] for line in self.rounds]
+        return {round: score for round, score in zip(rounds, values, strict=False) if score is not None}
+
+
+def read_run(folder: RunFolder) -> Run:
+    """The run in a folder, finished or not.
+
+    Raises:
+        InputError: this is not a run folder.
+    """
+    samples = None
+    if folder.samples.exists():
+        with folder.samples.open(encoding="utf-8") as file:  # splitlines would cut a text at U+2028
+            samples = [json.loads(line) for line in file]
+    return Run(folder, folder.about(), folder.read_rounds(), read_cards(folder), samples)
+
+
+def total(rounds: Sequence[RoundLine]) -> Spent:
+    """What these rounds took together; one of unknown cost makes the sum unknown."""
+    costs = [line["cost"] for line in rounds]
+    return Spent(
+        calls=sum(line["teacher_calls"] for line in rounds),
+        prompt_tokens=sum(line["prompt_tokens"] for line in rounds),
+        completion_tokens=sum(line["completion_tokens"] for line in rounds),
+        cost=None if None in costs else sum(cost for cost in costs if cost is not None),
+    )
+
+
+def paid(spent: Spent) -> tuple[object, ...]:
+    """Three cells: calls, tokens, cost."""
+    tokens = f"{spent['prompt_tokens']:,} + {spent['completion_tokens']:,}"
+    return spent["calls"], tokens, _money(spent["cost"])
+
+
+def _money(cost: float | None) -> str:
+    # A round's cost is a difference of sums: 1e-17 where nothing was paid.
+    return "unknown" if cost is None else f"{Decimal(f'{abs(round(cost, 9)):.4g}'):,f}"
+
+
+def metric_name(run: Run) -> str:
+    """The task's metric, as people write it."""
+    return str(run.about["task"]["metric"]).replace("macro_f1", "macro-F1")
+
+
+def accuracy(share: float, size: int) -> str:
+    """An accuracy with its 95 % interval."""
+    low, high = wilson(round(share * size), size)
+    return f"{share:.3f} ({low:.3f}–{high:.3f})"

@@ -1,0 +1,132 @@
+"""The report's sections about texts: classes, weaknesses, samples."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from tutelage.graph.cards import Card, rate
+from tutelage.graph.page import Html, bar, table, tag
+from tutelage.graph.report_run import Run
+from tutelage.student.corpus import Sample
+from tutelage.student.exam import Report, wilson
+
+FATES = {
+    "kept": "accepted by the critic; trained on, unless its round was rolled back",
+    "duplicate": "too near to a text of its batch, to one kept before, or to a seed or diagnose text",
+    "leak": "too near to a gate or test text, of which only the id is given here",
+    "surplus": "more than was wanted: the student doubted these least, so no label was paid for",
+    "refused": "labelled, but the critic did not accept it",
+    "unlabelled": "the labeler gave it no label",
+    "draft": "unfinished when the run stopped",
+}
+MARKS = {"open": "○ open", "cured": "✓ cured", "returned": "↩ returned"}
+LARGE = 20  # with more labels nobody reads a confusion matrix
+CARE = """A weakness is measured on all diagnose texts of its label; an error is one answered with the other
+label. It is cured while its errors are at most half of those it was found with, and returned when they no
+longer are. Read the bars with care: small counts have wide 95 % intervals, and errors that were chosen
+because they are high tend to fall by themselves (regression to the mean)."""
+
+
+def classes_section(test: Report | None) -> list[Html]:
+    """Each label on test, and what is taken for what."""
+    if test is None:
+        return [tag("p", "None: the test set has not been opened, or there is none.")]
+    rows = [
+        (c["label"], c["precision"], c["recall"], c["f1"], bar(0, c["f1"]), c["support"])
+        for c in sorted(test["classes"], key=lambda c: c["f1"])
+    ]
+    told = tag("p", "The best student on test, weakest label first.", class_="soft")
+    listed = table(["Label", ">Precision", ">Recall", ">F1", "", ">Texts"], rows)
+    small = len(rows) <= LARGE
+    labels = [c["label"] for c in test["classes"]]
+    return [told, listed, *(_matrix if small else _pairs_confused)(labels, test["confusion"])]
+
+
+def _matrix(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> list[Html]:
+    top = [tag("th", label, scope="col") for label in labels]
+    lines = [tag("tr", tag("td", "gold ↓ answered →", class_="soft"), *top)]
+    for i, row in enumerate(counts):
+        cells = []
+        for j, count in enumerate(row):
+            kind = "none" if not count else "hit" if i == j else "miss"
+            cells.append(tag("td", count, class_=kind, style=f"--part: {count / max(sum(row), 1):.2f}"))
+        lines.append(tag("tr", tag("th", labels[i], scope="row"), *cells))
+    return [tag("h3", "Confusion"), tag("div", tag("table", *lines, class_="heat"), class_="wide")]
+
+
+def _pairs_confused(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> list[Html]:
+    wrong = [
+        (gold, answer, counts[i][j], f"{counts[i][j] / sum(counts[i]):.0%}")
+        for i, gold in enumerate(labels)
+        for j, answer in enumerate(labels)
+        if i != j and counts[i][j]
+    ]
+    worst = sorted(wrong, key=lambda row: -row[2])[:LARGE]
+    head = ["Gold label", "Answered", ">Texts", ">Of the gold label"]
+    return [tag("h3", f"The {len(worst)} most confused pairs"), table(head, worst)]
+
+
+def weaknesses_section(cards: Sequence[Card]) -> list[Html]:
+    """The cards, each with its errors before and after."""
+    if not cards:
+        return [tag("p", "None: no round looked for weaknesses, or none was found.")]
+    counts = Counter[str](card["status"] for card in cards)
+    total = ", ".join(f"{counts[status]} {status}" for status in MARKS if counts[status])
+    grid = tag("div", *(_card(card) for card in cards), class_="cards")
+    return [tag("p", tag("b", f"{total}."), f" {CARE}", class_="soft"), grid]
+
+
+def _card(card: Card) -> Html:
+    exams = [("when found", card["errors"]), *((f"after round {r}", errors) for r, errors in card["history"])]
+    size = card["support"]
+    rows = [(when, rate(errors, size), bar(*wilson(errors, size))) for when, errors in exams]
+    origin = f"{card['id']} of round {card['round']}; {card['ordered']} texts ordered, {card['kept']} kept"
+    return tag(
+        "article",
+        tag("span", MARKS[card["status"]], class_="mark"),
+        tag("h3", card["name"]),
+        tag("p", tag("b", card["label"]), " answered as ", tag("b", card["confused_with"])),
+        tag("p", card["hypothesis"]),
+        tag("ul", *(tag("li", text) for text in card["examples"])),
+        table(["Exam", "Errors", "0 – 100 %"], rows),
+        tag("p", origin, class_="soft"),
+        class_=card["status"],
+        id=card["id"],
+    )
+
+
+def samples_section(run: Run) -> list[Html]:
+    """Samples by fate, with examples of each."""
+    rows = [(fate, run.fates[fate], why) for fate, why in FATES.items() if run.fates[fate]]
+    parts = [table(["Fate", ">Samples", "<What it means"], rows) if rows else tag("p", "None yet.")]
+    if run.samples is None:
+        return [*parts, tag("p", "The texts are written out when the run ends.", class_="soft")]
+    for fate in FATES:
+        found = [sample for sample in run.samples if sample["status"] == fate]
+        if found:
+            parts.append(_examples(fate, found, 20 if fate == "kept" else 10))
+    return parts
+
+
+def _examples(fate: str, found: Sequence[Sample], limit: int) -> Html:
+    """Samples spread evenly over the run, without the columns that none of them fills."""
+    size = min(limit, len(found))
+    rows = [_sample(found[i * len(found) // size]) for i in range(size)]
+    filled = [name for name in rows[0] if any(row[name] not in (None, "") for row in rows)]
+    listed = table(filled, [[row[name] for name in filled] for row in rows])
+    return tag("details", tag("summary", f"{fate}: {size} of {len(found):,}"), listed)
+
+
+def _sample(s: Sample) -> dict[str, object]:
+    given, confidence, near = s.get("label"), s.get("confidence"), s.get("neighbour")
+    stated = None if confidence is None else f"{confidence:.2f} {s.get('confidence_source', '')}"
+    return {
+        ">Round": s["round"],
+        "<Text": s["text"],
+        "Requested": s["requested"],
+        "Given": given if given in (None, s["requested"]) else tag("span", given, class_="mark warn"),
+        "Confidence": stated,
+        "Weakness": tag("a", s["weakness"], href=f"#{s['weakness']}") if s["weakness"] else "",
+        "<Reason": s.get("reason"),
+        "<Neighbour": f"sealed text {near}" if near and s["status"] == "leak" else near,
+        ">Similarity": s.get("similarity"),
+    }

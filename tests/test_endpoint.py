@@ -1,0 +1,213 @@
+"""Endpoints through HTTP: what they support is found out, what passes is tried again, the rest is told."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tutelage.agents.ask import Ask
+from tutelage.agents.capabilities import Capabilities, remember, remembered
+from tutelage.agents.endpoint import TeacherDownError
+from tutelage.agents.faults import STATUS_KINDS, WIRE_KINDS, Faults, Kind
+from tutelage.agents.forms import labels_form
+from tutelage.agents.limits import Limits
+from tutelage.agents.rehearsal import Rehearsal, RehearsalModel
+from tutelage.agents.server import Offers, serve
+from tutelage.agents.teacher import Teacher
+
+FORM = labels_form(("order_status", "return_refund"))
+
+
+def labeling(seed: int = 0) -> Ask:
+    labels = {"order_status": "", "return_refund": ""}
+    texts = [{"id": "1", "text": "Where is my parcel?"}]
+    return Ask("labeler", {"task": "", "labels": labels, "texts": texts}, FORM, seed, ["1"])
+
+
+@pytest.fixture(scope="module")
+def model(encoder, shop) -> RehearsalModel:
+    return RehearsalModel(rehearsal=Rehearsal(shop("teacher"), encoder.encode, label_noise=0.0))
+
+
+def way(body: dict[str, Any]) -> tuple[str, bool, bool]:
+    """How a request asks for its form, whether for log-probabilities, and whether with a seed."""
+    form = (body.get("response_format") or {"type": "tools" if "tools" in body else "text"})["type"]
+    return form, bool(body.get("logprobs")), "seed" in body
+
+
+@pytest.mark.parametrize(
+    ("offers", "settled"),
+    [
+        (Offers(), ("json_schema", True, True)),
+        (Offers(json_schema=False), ("tools", True, True)),
+        (Offers(json_schema=False, tools=False), ("json_object", True, True)),
+        (Offers(json_schema=False, tools=False, json_object=False), ("text", True, True)),
+        (Offers(logprobs=False), ("json_schema", False, True)),
+        (Offers(seed=False, logprobs=False), ("json_schema", False, False)),
+        (Offers(False, False, False, False, False, False), ("text", False, False)),
+    ],
+    ids=lambda value: (
+        "-".join(name for name, there in vars(value).items() if not there)
+        if isinstance(value, Offers)
+        else ""
+    ),
+)
+def test_what_a_server_does_not_support_is_given_up_once_and_the_rest_used(
+    model: RehearsalModel, teacher_at: Callable[..., Teacher], offers: Offers, settled: tuple[str, bool, bool]
+) -> None:
+    log: list[dict[str, Any]] = []
+    with serve(model, log=log, offers=offers) as url:
+        replies = teacher_at(url).ask([labeling(seed) for seed in range(12)])
+    assert [reply.items[0].label for reply in replies] == ["order_status"] * 12
+    missing = sum(not there for name, there in vars(offers).items() if name != "usage")
+    assert [way(body) for body in log[missing:]] == [settled] * 12
+    assert (replies[0].told[0].probability is not None) == (settled[1] and settled[0] != "tools")
+
+
+def test_a_server_that_does_not_count_tokens_has_them_estimated(model: RehearsalModel, teacher_at) -> None:
+    spent = []
+    for usage in (True, False):
+        with serve(model, offers=Offers(usage=usage)) as url:
+            teacher = teacher_at(url, journal=f"{usage}.sqlite")
+            teacher.ask([labeling()])
+            spent.append(teacher.journal.spent())
+    for name in ("prompt_tokens", "completion_tokens"):
+        assert spent[0][name] < spent[1][name] < 2 * spent[0][name]  # characters / 4 and bytes / 3
+
+
+def test_what_was_found_out_before_is_gone_by(model: RehearsalModel, teacher_at) -> None:
+    log: list[dict[str, Any]] = []
+    with serve(model, log=log) as url:
+        remember("openai:rehearsal", url, Capabilities(("json_mode",), logprobs=False, seed=False))
+        teacher_at(url).ask([labeling()])
+        teacher_at(url, structured="function_calling", journal="other.sqlite").ask([labeling()])
+    assert [way(body) for body in log] == [("json_object", False, False), ("tools", False, False)]
+
+
+def test_a_memory_that_cannot_be_read_is_none(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert remembered("openai:m", None) is None
+    remember("openai:m", None, Capabilities(("text",)))
+    found = remembered("openai:m", None)
+    assert found
+    assert (found.modes, found.logprobs, len(found.probed)) == (("text",), True, 10)
+    [path] = tmp_path.rglob("endpoints.json")
+    for broken in ("", "[]", '{"openai:m": {"modes": ["shouting"]}}', '{"openai:m": 3}'):
+        path.write_text(broken)
+        assert remembered("openai:m", None) is None
+    remember("openai:n", None, Capabilities())
+    assert remembered("openai:n", None)
+
+
+@pytest.mark.parametrize("kind", [*STATUS_KINDS, *WIRE_KINDS])
+def test_a_fault_that_passes_is_waited_out(model: RehearsalModel, teacher_at, kind: Kind) -> None:
+    faults = Faults(share=1, kinds=(kind,), stubborn=1, hang=3, drip=3, retry_after=0.1)
+    events: list[dict[str, Any]] = []
+    with serve(model, faults=faults) as url:
+        replies = teacher_at(url, timeout=0.5, on_call=events.append).ask([labeling(seed) for seed in (1, 2)])
+    assert [reply.items[0].label for reply in replies] == ["order_status"] * 2
+    assert faults.injected[kind] == 2
+    assert [event["tries"] for event in events] == [2, 2]
+
+
+@pytest.mark.parametrize("kind", ["429", "500", "connection reset"])
+def test_a_server_that_fails_on_and_on_is_given_up_saying_why(
+    model: RehearsalModel, teacher_at, kind: Kind
+) -> None:
+    with serve(model, faults=Faults(share=1, kinds=(kind,), stubborn=99)) as url:
+        teacher = teacher_at(url, limits=Limits(patience=0.5))
+        with pytest.raises(TeacherDownError, match=r"\d failures in a row over 1 s .*; the last: ") as caught:
+            teacher.ask([labeling(seed) for seed in range(3)])
+    assert {"429": "429", "500": "500", "connection reset": "reset"}[kind] in str(caught.value)
+    assert teacher.journal.spent()["calls"] == 0
+
+
+def test_a_wait_longer_than_the_patience_is_told_at_once(model: RehearsalModel, teacher_at) -> None:
+    faults = Faults(share=1, kinds=("429 retry-after",), retry_after=900)
+    with serve(model, faults=faults) as url, pytest.raises(TeacherDownError, match="asks to wait 900 s"):
+        teacher_at(url).ask([labeling()])
+
+
+@pytest.mark.parametrize("kind", ["truncated json", "extra prose", "refusal", "content filter", "empty list"])
+def test_a_reply_that_is_no_good_is_asked_for_again(model: RehearsalModel, teacher_at, kind: Kind) -> None:
+    faults = Faults(share=1, kinds=(kind,), stubborn=2)
+    with serve(model, faults=faults) as url:
+        teacher = teacher_at(url)
+        [reply] = teacher.ask([labeling()])
+    assert [item.label for item in reply.items] == ["order_status"]
+    assert faults.injected[kind] == (1 if kind == "extra prose" else 2)
+    assert teacher.journal.spent()["calls"] == (1 if kind == "extra prose" else 3)
+
+
+def test_a_reply_that_stays_no_good_is_set_aside_with_its_text_in_the_journal(
+    model: RehearsalModel, teacher_at, tmp_path: Path
+) -> None:
+    events: list[dict[str, Any]] = []
+    with serve(model, faults=Faults(share=1, kinds=("refusal",), stubborn=9)) as url:
+        [reply] = teacher_at(url, on_call=events.append).ask([labeling()])
+    assert reply.items == []
+    assert reply.problems == [
+        "not a JSON object with the list 'labels': there is none",
+        f"labels are missing for the ids 1 (it ended with {events[-1]['finish']!r})",
+    ]
+    assert [event["set_aside"] for event in events] == [False, False, True]
+    assert b"I'm sorry, I can't help with that." in (tmp_path / "journal.sqlite").read_bytes() + b"".join(
+        path.read_bytes() for path in tmp_path.glob("journal.sqlite-wal")
+    )
+
+
+GOOD = json.dumps({"labels": [{"id": "1", "reason": "", "label": "order_status", "confidence": 1}]})
+
+
+def refusal(status: int, message: str, code: str | None = None) -> tuple[int, dict[str, Any]]:
+    return status, {"error": {"message": message, "type": "error", "param": None, "code": code}}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        refusal(401, "Incorrect API key provided", "invalid_api_key"),
+        refusal(403, "Country not supported"),
+        refusal(429, "You exceeded your current quota", "insufficient_quota"),
+    ],
+    ids=["wrong key", "forbidden", "no money left"],
+)
+def test_what_no_waiting_mends_stops_at_once(
+    scripted, teacher_at, answer: tuple[int, dict[str, Any]]
+) -> None:
+    url, log = scripted(answer, GOOD)
+    with pytest.raises(TeacherDownError, match=answer[1]["error"]["message"]):
+        teacher_at(url).ask([labeling()])
+    assert len(log) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (refusal(400, "filtered", "content_filter"), "refused by the provider's content filter"),
+        (refusal(400, "too long", "context_length_exceeded"), "refused, while others were answered"),
+    ],
+    ids=["filtered", "too long"],
+)
+def test_a_call_that_is_refused_alone_is_set_aside(scripted, teacher_at, answer, said: str) -> None:
+    url, log = scripted(GOOD, answer, GOOD)
+    teacher = teacher_at(url, limits=Limits(concurrency=1))
+    replies = teacher.ask([labeling(seed) for seed in range(3)])
+    assert [len(reply.items) for reply in replies] == [1, 0, 1]
+    assert replies[1].problems[0].startswith(said)
+    assert len(log) == 3
+
+
+def test_a_call_that_alone_fails_on_and_on_is_set_aside(model: RehearsalModel, teacher_at) -> None:
+    class Unlucky(Faults):
+        """Fails one request for good."""
+
+        def strike(self, body, choice, among=()):  # type: ignore[no-untyped-def]
+            return "500" if body.get("seed") == 13 else None
+
+    with serve(model, faults=Unlucky()) as url:
+        teacher = teacher_at(url, limits=Limits(tries=3))
+        begun = teacher.ask([labeling(13), *[labeling(seed) for seed in range(20, 23)]])
+    assert [len(reply.items) for reply in begun] == [0, 1, 1, 1]
+    assert "no answer in 3 tries, while others were answered" in begun[0].problems[0]
