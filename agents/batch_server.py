@@ -166,7 +166,7 @@ class Batches:
         if not entries:
             return None
         # Backwards: OpenAI promises no order, and nobody shall come to lean on one.
-        text = "".join(f"{json.dumps(entry)}\n" for entry in entries)
+        text = "".join(f"{json.dumps(entry)}\n" for entry in reversed(entries))
         return str(self._store(text.encode(), "batch_output")["id"])
 
 

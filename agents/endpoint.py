@@ -35,6 +35,7 @@ class Endpoint:
         self.throttle = Throttle(limits)
         self.settled = bool(self.can.probed)
         self._first = asyncio.Lock()
+        self._exhausted = False  # a call was refused in every form there is: the form was not the reason
 
     async def complete(self, call: Call) -> tuple[Entry, int]:
         """(the reply, the tries it took).
@@ -107,8 +108,11 @@ class Endpoint:
                 if read_failure(error).kind != "malformed":
                     raise
                 refusal = refusal or error
-                less = can.conceded(str(error), logprobs=call.logprobs, named_only=self.settled)
+                less = can.conceded(
+                    str(error), logprobs=call.logprobs, named_only=self.settled or self._exhausted
+                )
                 if less is None:
+                    self._exhausted = True
                     raise refusal from None
                 can = less
         if refusal:

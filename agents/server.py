@@ -179,10 +179,8 @@ def _completion(model: BaseChatModel, body: dict[str, Any]) -> dict[str, Any]:
     if (tools := body.get("tools")) and (choice := body.get("tool_choice", "auto")) != "none":
         named = choice if isinstance(choice, dict) else tools[0]
         call = {"name": named["function"]["name"], "arguments": reply.text}
-        message |= {
-            "content": None,
-            "tool_calls": [{"id": "call_rehearsal", "type": "function", "function": call}],
-        }
+        calls = [{"id": "call_rehearsal", "type": "function", "function": call}]
+        message |= {"content": None, "tool_calls": calls}
         # As OpenAI: a call that was forced by name is an ordinary stop.
         about = {"logprobs": None, "finish_reason": "stop" if named is choice else "tool_calls"}
     usage = reply.usage_metadata or {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}

@@ -210,6 +210,8 @@ class Task(_Part):
                 "the rehearsal teacher answers from labelled texts: set `teacher.corpus` to a file of them,"
                 " or `teacher.model` to a language model such as openai:gpt-5-mini"
             )
+        if self.teacher.batch and not any(spec.speaks_openai for spec in specs):
+            raise ValueError("`teacher.batch` is the OpenAI Batch API, and no role asks an `openai:` model")
         unpriced = [spec.place for spec in specs if spec.price() is None]
         if self.budget.money is not None and unpriced:
             raise ValueError(

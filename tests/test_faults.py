@@ -111,8 +111,9 @@ def test_a_slow_drip_never_pauses_for_long_and_takes_its_time(model, easy) -> No
 
 
 def test_a_connection_is_reset(model, easy) -> None:
-    with serve(model, faults=only("connection reset")) as url, pytest.raises(ConnectionResetError):
+    with serve(model, faults=only("connection reset")) as url, pytest.raises(ConnectionResetError) as caught:
         post(url, body(easy))
+    assert caught.type is ConnectionResetError, "a connection that was closed in good order is a subclass"
 
 
 def test_a_torn_body_ends_before_its_length(model, easy) -> None:

@@ -1,0 +1,132 @@
+"""Batches through the real SDK: half the price, submitted once, found again after a death."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import pytest
+from tutelage.agents.ask import Ask
+from tutelage.agents.faults import Faults
+from tutelage.agents.forms import labels_form
+from tutelage.agents.limits import Limits
+from tutelage.agents.rehearsal import Rehearsal, RehearsalModel
+from tutelage.agents.server import serve
+from tutelage.agents.submitted import Submitted
+from tutelage.agents.teacher import Teacher
+
+FORM = labels_form(("order_status", "return_refund"))
+QUICK = Limits(poll=0.02)
+
+
+def labeling(seed: int) -> Ask:
+    labels = {"order_status": "", "return_refund": ""}
+    texts = [{"id": "1", "text": "Where is my parcel?"}]
+    return Ask("labeler", {"task": "", "labels": labels, "texts": texts}, FORM, seed, ["1"])
+
+
+def batches(url: str) -> list[dict[str, Any]]:
+    """Those a server has been given, newest first."""
+    with urlopen(f"{url}/batches") as answer:
+        return json.load(answer)["data"]
+
+
+@pytest.fixture(scope="module")
+def model(encoder, shop) -> RehearsalModel:
+    return RehearsalModel(rehearsal=Rehearsal(shop("teacher"), encoder.encode, label_noise=0.0))
+
+
+@pytest.fixture
+def batched(teacher_at, tmp_path: Path) -> Callable[..., Teacher]:
+    """Makes a teacher that asks in batches."""
+
+    def make(url: str, **options: Any) -> Teacher:
+        record = Submitted(tmp_path / "batches.sqlite")
+        return teacher_at(url, batches=record, limits=QUICK, price_prompt=2, price_completion=10, **options)
+
+    return make
+
+
+def test_calls_asked_together_are_one_batch_at_half_the_price(model, batched, teacher_at) -> None:
+    events: list[dict[str, Any]] = []
+    with serve(model, batch_polls=3) as url:
+        teacher = batched(url, on_call=events.append)
+        replies = teacher.ask([labeling(seed) for seed in range(20)])
+        [batch] = batches(url)
+        online = teacher_at(url, journal="online.sqlite", price_prompt=2, price_completion=10)
+        assert [reply.items for reply in online.ask([labeling(seed) for seed in range(20)])] == [
+            reply.items for reply in replies
+        ]
+    assert batch["request_counts"]["total"] == 19, "the first shows what the endpoint supports"
+    assert all(reply.told[0].probability for reply in replies)
+    costs = [teacher.journal.spent()["cost"], online.journal.spent()["cost"]]
+    assert costs[0] == pytest.approx(costs[1] * (1 + 19 / 2) / 20)
+    assert teacher.journal.spent()["calls"] == 20
+    assert [event["status"] for event in events if "batch" in event][-1] in ("in_progress", "finalizing")
+
+
+def test_what_is_no_good_in_a_batch_is_asked_for_in_another(model, batched) -> None:
+    faults = Faults(share=0.5, kinds=("refusal", "500", "429", "missing ids", "truncated json"), seed=3)
+    with serve(model, faults=faults) as url:
+        replies = batched(url).ask([labeling(seed) for seed in range(30)])
+        assert [reply.items[0].label for reply in replies] == ["order_status"] * 30
+        assert 2 <= len(batches(url)) <= 12
+    assert {"refusal", "500", "429", "truncated json"} <= set(faults.injected)
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from test_batch import QUICK, labeling
+from tutelage.agents.journal import Journal
+from tutelage.agents.models import ModelSpec, make_model
+from tutelage.agents.submitted import Submitted
+from tutelage.agents.teacher import Teacher
+from tutelage.prompts import ROLES
+
+folder = Path({folder!r})
+spec = ModelSpec(model="openai:rehearsal", base_url={url!r})
+teacher = Teacher(
+    dict.fromkeys(ROLES, spec), make_model, Journal(folder / "journal.sqlite"),
+    batches=Submitted(folder / "batches.sqlite"), limits=QUICK,
+    on_call=lambda event: print(event.get("status") or "call", flush=True),
+)
+print(sum(len(reply.items) for reply in teacher.ask([labeling(seed) for seed in range(12)])))
+"""
+
+
+@contextmanager
+def life(folder: Path, url: str) -> Iterator["subprocess.Popen[str]"]:
+    """A process that asks twelve questions in a batch."""
+    program = PROGRAM.format(tests=str(Path(__file__).parent), folder=str(folder), url=url)
+    arguments = [sys.executable, "-c", program]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, env=os.environ) as process:
+        yield process
+
+
+@pytest.mark.parametrize("noted", [True, False], ids=["noted", "killed before it was noted"])
+def test_a_process_that_dies_while_it_waits_finds_its_batch_again(
+    model: RehearsalModel, tmp_path: Path, noted: bool
+) -> None:
+    with serve(model, batch_polls=40) as url:
+        with life(tmp_path, url) as first:
+            assert first.stdout
+            for line in first.stdout:
+                if "progress" in line:
+                    first.send_signal(signal.SIGKILL)
+                    break
+        assert first.returncode == -signal.SIGKILL
+        if not noted:  # what a death between the answer of the server and the note leaves behind
+            (tmp_path / "batches.sqlite").unlink()
+        with life(tmp_path, url) as second:
+            assert second.stdout
+            assert second.stdout.read().split()[-1] == "12"
+        [batch] = batches(url)
+    assert batch["request_counts"] == {"total": 11, "completed": 11, "failed": 0}
