@@ -6,28 +6,38 @@ from typing import Generic
 
 from tutelage.agents.forms import Form, Item
 
+_CUT = ("length", "max_tokens", "content_filter")  # how providers say that a reply is not whole
+
 
 @dataclass(frozen=True)
 class Ask(Generic[Item]):
     """One request: who asks, the data, the form of the reply, and a seed that makes it this one.
 
-    `wanted` is what must come back: the keys of the items, or how many distinct ones.
+    `wanted` is what must come back: the keys of the items, how many distinct ones, or, with None, one or
+    more in a reply that was not cut off.
     """
 
     role: str
     payload: Mapping[str, object]
     form: Form[Item]
     seed: int
-    wanted: Sequence[str] | int = 1
+    wanted: Sequence[str] | int | None = None
 
     @property
     def size(self) -> int:
         """How many items are wanted, at least one."""
-        return max(1, self.wanted if isinstance(self.wanted, int) else len(self.wanted))
+        return max(1, self.wanted if isinstance(self.wanted, int) else len(self.wanted or ()))
 
-    def lacks(self, told: "Sequence[Told[Item]]") -> str:
-        """What is missing beside these items, in words for the model; "" if nothing is."""
+    def lacks(self, told: "Sequence[Told[Item]]", finish: str) -> str:
+        """What is missing beside these items, in words for the model; "" if nothing is.
+
+        Args:
+            told: the items there are.
+            finish: why the last reply ended, as its provider says.
+        """
         keys = {self.key(one) for one in told}
+        if self.wanted is None:
+            return f"{self.form.field} are missing" if finish in _CUT or not keys else ""
         if isinstance(self.wanted, int):
             short = self.wanted - len(keys)
             return f"{short} of {self.wanted} {self.form.field} are missing or repeated" if short > 0 else ""
@@ -66,9 +76,9 @@ class Reply(Generic[Item]):
         return [told.item for told in self.told]
 
 
-def merged(ask: Ask[Item], before: list[Told[Item]], now: list[Told[Item]]) -> list[Told[Item]]:
+def merged(ask: Ask[Item], before: list[Told[Item]], now: list[Told[Item]], finish: str) -> list[Told[Item]]:
     """What two replies to one request bring together. One that lacks nothing is taken as it is."""
-    if not ask.lacks(now):
+    if not ask.lacks(now, finish):
         return now
     known = {ask.key(told) for told in before}
     return before + [told for told in now if ask.key(told) not in known]

@@ -115,7 +115,8 @@ class Teacher:
 
     async def _ask(self, ask: Ask[Item]) -> Reply[Item]:
         """The reply; what it lacks is asked for again, with the reason, a bounded number of times."""
-        messages: Messages = list(zip(("system", "human"), self._rendered(ask), strict=True))
+        system, user = render(ask.role, ask.payload, self._overlay)
+        messages: Messages = [("system", system), ("human", user)]
         told: list[Told[Item]] = []
         problems: list[str] = []
         for attempt in range(REPAIRS + 1):
@@ -126,8 +127,9 @@ class Teacher:
                 self._on_call({"role": ask.role, "refused": str(refusal), "over_budget": over})
                 return Reply(told, [*problems, str(refusal)])
             found, problems = ask.form.read(entry.content)
-            told = merged(ask, told, [_told(ask.form, one, call, entry) for one in found])
-            lacking = ask.lacks(told)
+            now = [_told(ask.form, one, call, entry) for one in found]
+            told = merged(ask, told, now, entry.finish)
+            lacking = ask.lacks(told, entry.finish)
             if lacking:
                 problems = [*problems, f"{lacking} (it ended with {entry.finish!r})"]
             last = attempt == REPAIRS
@@ -136,9 +138,6 @@ class Teacher:
                 return Reply(told, problems)
             messages = [*messages, ("ai", entry.content[:_SHOWN] or "(nothing)"), ("human", _again(problems))]
         return Reply(told, problems)
-
-    def _rendered(self, ask: Ask[Item]) -> tuple[str, str]:
-        return render(ask.role, ask.payload, self._overlay)
 
     async def _call(self, ask: Ask[Item], messages: Messages) -> tuple[str, Entry, Event]:
         """(id, reply, trace event) of one call, from the journal or from the model."""

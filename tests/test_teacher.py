@@ -234,7 +234,7 @@ def test_a_malformed_reply_is_repaired(scripted, teacher_at) -> None:
     assert log[1]["messages"][2] == {"role": "assistant", "content": "I am sorry."}
     assert log[1]["messages"][3]["content"].startswith(
         "That reply cannot be used as it is: not a JSON object with the list 'labels': there is none;"
-        " 1 of 1 labels are missing"
+        " labels are missing"
     )
 
 
