@@ -130,7 +130,7 @@ def teacher_at(tmp_path: Path) -> Iterator[Callable[..., Teacher]]:
             url: str, *, make: Any = make_model, journal: str = "journal.sqlite", **options: Any
         ) -> Teacher:
             fields = {name: options.pop(name) for name in list(options) if name in ModelSpec.__annotations__}
-            spec = ModelSpec(model="openai:rehearsal", base_url=url, **fields)
+            spec = ModelSpec(**{"model": "openai:rehearsal", "base_url": url or None, **fields})
             teacher = Teacher(dict.fromkeys(ROLES, spec), make, Journal(tmp_path / journal), **options)
             stack.callback(teacher.close)
             return teacher

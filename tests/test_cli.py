@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import tutelage
 import yaml
-from tutelage.agents.server import serve
+from tutelage.agents.server import Offers, serve
 from tutelage.graph.demo import sample_task
 from tutelage.graph.workshop import rehearsal_model
 from tutelage.student.encoder import Encoder
@@ -78,6 +78,14 @@ BAD_TASKS = {
     "money without prices": (
         {"budget": {"money": 5}, "teacher": {"model": "openai:x"}},
         ["budget.money", "price_prompt"],
+    ),
+    "a batch of what has no batches": (
+        {"teacher": {"model": "anthropic:x", "batch": True}},
+        ["teacher.batch"],
+    ),
+    "prices that are none": (
+        {"teacher": {"model": "openai:x", "prices": "task.yaml"}, "budget": {"money": 1}},
+        ["prices", "task.yaml", "expected numbers"],
     ),
     "rehearsal without corpus": ({"teacher": {"model": "rehearsal"}}, ["teacher.corpus"]),
     "wrong type": ({"seed": "many"}, ["`seed`", "'many'"]),
@@ -186,7 +194,7 @@ def test_a_teacher_that_is_down_stops_the_run_which_goes_on_when_it_is_back(
 ) -> None:
     with serve(rehearsal_model(sample_task(), encoder=encoder)) as url:
         port = int(url.split(":")[2].split("/")[0])
-    task = write_task(tmp_path, teacher={"model": "openai:rehearsal", "base_url": url})
+    task = write_task(tmp_path, teacher={"model": "openai:rehearsal", "base_url": url, "patience": 1.0})
     done = cli("run", task, "--out", "out")
     assert done.returncode == 2
     line = next(line for line in done.stderr.splitlines() if line.startswith("error: "))
@@ -215,7 +223,7 @@ def test_a_full_disk_is_one_clear_line_and_the_run_goes_on_when_there_is_room(
 
 def test_runs_report_evaluate_and_predict_read_what_run_wrote(cli: Cli, a_run: Path) -> None:
     [entry] = json.loads(cli("runs", a_run.parent, "--json").stdout)
-    assert (entry["task"], entry["rounds"], entry["state"]) == ("shop", 2, "1 rounds are done")
+    assert (entry["task"], entry["rounds"], entry["state"]) == ("shop", 2, "1 round is done")
     assert "shop" in cli("runs", a_run.parent).stdout
     told = cli("report", a_run)
     assert "seeds only" in told.stdout
@@ -276,18 +284,28 @@ def test_the_drawing_in_the_readme_is_the_graph(cli: Cli) -> None:
     assert drawn <= {line.strip() for line in readme.read_text().splitlines()}
 
 
-def test_doctor_says_what_is_there_and_what_a_teacher_can_do(
+def test_doctor_finds_out_what_a_teacher_can_do_and_remembers_it(
     cli: Cli, encoder: Encoder, tmp_path: Path
 ) -> None:
-    with serve(rehearsal_model(sample_task(), encoder=encoder)) as url:
+    log: list[dict[str, Any]] = []
+    offers = Offers(tools=False, seed=False)
+    with serve(rehearsal_model(sample_task(), encoder=encoder), log=log, offers=offers) as url:
         task = write_task(tmp_path, teacher={"model": "openai:rehearsal", "base_url": url})
         findings = {f["what"]: f for f in json.loads(cli("doctor", task, "--json").stdout)}
+        asked = [len(log)]
+        again = cli("doctor", task).stdout
+        asked.append(len(log) - asked[0])
     who = "openai:rehearsal (analyst, generator, labeler, critic)"
     assert findings["torch"]["good"]
     assert findings["encoder"]["words"].startswith("minilm-")
-    for what in ("reachable", "json_schema", "json_object", "token counts"):
+    for what in ("reachable", "JSON schema", "JSON mode", "plain text", "log-probabilities", "token counts"):
         assert findings[f"{who} {what}"]["good"], what
-    assert findings[f"{who} log-probabilities"]["words"] == "no"
+    for what in ("function calling", "seed"):
+        assert (findings[f"{who} {what}"]["good"], findings[f"{who} {what}"]["words"]) == (None, "no")
+    assert findings[f"{who} price"]["words"] == "unknown: see `prices`"
+    assert asked == [7, 1]
+    assert f"{who} remembered: found out on 20" in again
+    assert f"    {who} function calling: no" in again
     down = cli("doctor", task)
     assert down.returncode == 2
     assert f"BAD {who} reachable" in down.stdout

@@ -82,7 +82,7 @@ def test_a_parent_streams_the_child_is_killed_inside_it_and_goes_on_without_payi
     assert "generator" not in told["inner"], "the child went on inside its round"
     assert told["inner"][:2] == ["labeler", "critic"]
     assert told["inner"][-1] == "report"
-    assert told["state"]["answer"] == f"{tmp_path / 'run' / 'student'} 1 rounds are done"
+    assert told["state"]["answer"] == f"{tmp_path / 'run' / 'student'} 1 round is done"
     assert told["state"]["notes"] == ["asked"], "the parent's own channels are not doubled"
     repeated = [n for n in Counter(json.dumps(r, sort_keys=True) for r in log).values() if n > 1]
     assert repeated == []
