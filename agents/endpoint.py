@@ -33,7 +33,8 @@ class Endpoint:
         if spec.structured != "auto":
             self.can = replace(self.can, modes=(spec.structured,))
         self.throttle = Throttle(limits)
-        self.settled = bool(self.can.probed)
+        # Nothing is to be found out where it is known, or all is said.
+        self.settled = bool(self.can.probed) or (spec.structured != "auto" and not spec.logprobs)
         self._first = asyncio.Lock()
         self._exhausted = False  # a call was refused in every form there is: the form was not the reason
 
@@ -89,12 +90,13 @@ class Endpoint:
 
     async def _once(self, call: Call) -> Entry:
         """One try. The first call goes alone, so that what must be conceded is conceded once."""
-        if self.settled:
-            return await self._negotiated(call)
-        async with self._first:
-            entry = await self._negotiated(call)
-            self.settled = True
-            return entry
+        if not self.settled:
+            async with self._first:
+                if not self.settled:
+                    entry = await self._negotiated(call)
+                    self.settled = True
+                    return entry
+        return await self._negotiated(call)
 
     async def _negotiated(self, call: Call) -> Entry:
         """The reply; while the server refuses the form of the request, something of it is given up."""

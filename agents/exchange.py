@@ -84,12 +84,7 @@ def openai_options(can: Capabilities, call: Call) -> dict[str, Any]:
 
 
 async def _ask_openai(model: "BaseChatModel", can: Capabilities, call: Call) -> "AIMessage":
-    options = openai_options(can, call)
-    if form := options.pop("response_format", None):
-        # In the body, not as an argument: with the argument the client parses by itself, and raises on a
-        # truncated reply, which then is paid for and in no journal.
-        options["extra_body"] = {"response_format": form}
-    return await model.ainvoke(call.messages, **options)
+    return await model.ainvoke(call.messages, **openai_options(can, call))
 
 
 async def _ask_in_process(model: "BaseChatModel", can: Capabilities, call: Call) -> "AIMessage":

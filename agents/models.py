@@ -98,14 +98,16 @@ def make_model(spec: ModelSpec) -> "BaseChatModel":
     options |= {"timeout": spec.timeout, "max_retries": 0}
     if provider != "openai":
         return _any_provider(spec, options)
-    from langchain_openai import ChatOpenAI
     from openai import DefaultAioHttpClient
     from pydantic import SecretStr
+    from tutelage.agents.chat import DirectChatOpenAI
 
     # aiohttp under the OpenAI client takes about half the CPU of its default transport.
     client = DefaultAioHttpClient(timeout=spec.timeout)
     key = SecretStr(_key(spec))
-    return ChatOpenAI(model=name, base_url=spec.base_url, api_key=key, http_async_client=client, **options)
+    return DirectChatOpenAI(
+        model=name, base_url=spec.base_url, api_key=key, http_async_client=client, **options
+    )
 
 
 def _key(spec: ModelSpec) -> str:

@@ -9,6 +9,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from string import Template
 
@@ -28,7 +29,14 @@ def render(name: str, payload: Mapping[str, object], overlay: Path | None = None
     Raises:
         ValueError: the file lacks its `---` line, or its placeholders are not exactly `$payload`.
     """
-    template = _read(name, overlay)
+    system, user = _parts(name, _read(name, overlay))
+    block = f"{_FENCE}json\n{json.dumps(payload, ensure_ascii=False, indent=1)}\n{_FENCE}"
+    return system, user.substitute(payload=block).strip()
+
+
+@cache
+def _parts(name: str, template: str) -> tuple[str, Template]:
+    """The system part and the user part of a prompt file, checked."""
     system, line, user = template.partition("\n---\n")
     if not line:
         raise ValueError(f"prompt {name}.md has no line `---` between its system and its user part")
@@ -40,8 +48,7 @@ def render(name: str, payload: Mapping[str, object], overlay: Path | None = None
                 f"prompt {name}.md: placeholders {_names(found)}, expected {_names(allowed)}"
                 " ($payload once, in the part below `---`; write $$ for a dollar sign)"
             )
-    block = f"{_FENCE}json\n{json.dumps(payload, ensure_ascii=False, indent=1)}\n{_FENCE}"
-    return Template(system).substitute().strip(), Template(user).substitute(payload=block).strip()
+    return Template(system).substitute().strip(), Template(user)
 
 
 def read_payload(user: str) -> dict[str, object]:

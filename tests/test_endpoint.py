@@ -1,6 +1,7 @@
 """Endpoints through HTTP: what they support is found out, what passes is tried again, the rest is told."""
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,27 @@ def test_what_a_server_does_not_support_is_given_up_once_and_the_rest_used(
     missing = sum(not there for name, there in vars(offers).items() if name != "usage")
     assert [way(body) for body in log[missing:]] == [settled] * 12
     assert (replies[0].told[0].probability is not None) == (settled[1] and settled[0] != "tools")
+
+
+def test_the_first_call_goes_alone_and_the_others_together(model: RehearsalModel, teacher_at) -> None:
+    flying: list[int] = []
+    together: list[int] = []
+
+    class Watched(RehearsalModel):
+        """Notes how many questions it is asked at once."""
+
+        def _generate(self, *arguments: Any, **options: Any) -> Any:
+            flying.append(1)
+            together.append(len(flying))
+            time.sleep(0.05)
+            flying.pop()
+            return super()._generate(*arguments, **options)
+
+    with serve(Watched(rehearsal=model.rehearsal)) as url:
+        teacher_at(url, limits=Limits(concurrency=8)).ask([labeling(seed) for seed in range(25)])
+    assert together[0] == together[1] == 1
+    assert max(together) == 8
+    assert sorted(together)[12] >= 6, "most were asked while others were"
 
 
 def test_a_server_that_does_not_count_tokens_has_them_estimated(model: RehearsalModel, teacher_at) -> None:

@@ -1,8 +1,6 @@
 """A Hugging Face causal model in this process, as a teacher: a tiny one that knows one reply by heart."""
 
 import asyncio
-import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -166,7 +164,9 @@ def test_a_spec_makes_it_with_the_specs_temperature_and_length() -> None:
     assert (model.name, model.temperature, model.max_tokens) == ("some/model", 0.7, 99)
 
 
-def test_at_a_temperature_a_seed_gives_its_own_reply_and_leaves_the_processs_generator_alone(untaught) -> None:
+def test_at_a_temperature_a_seed_gives_its_own_reply_and_leaves_the_processs_generator_alone(
+    untaught,
+) -> None:
     import torch
 
     model = LocalModel(name=untaught(), temperature=1.0, max_tokens=20)
@@ -221,7 +221,9 @@ def test_a_text_that_holds_the_end_of_a_turn_does_not_end_the_turn(taught) -> No
 
 
 def test_a_template_without_a_system_role_gets_the_system_part_with_the_first_question(untaught) -> None:
-    refusing = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}" + TEMPLATE
+    refusing = (
+        "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}" + TEMPLATE
+    )
     with_system = LocalModel(name=untaught(refusing), max_tokens=5)
     merged = said(with_system, [("system", "Be brief."), ("human", "Hello.")])
     assert merged.usage_metadata == said(with_system, "Be brief.\n\nHello.").usage_metadata
@@ -254,7 +256,10 @@ def test_models_of_one_name_share_their_weights_which_go_with_the_last(untaught)
     import weakref
 
     folder = untaught()
-    writer, labeler = LocalModel(name=folder, temperature=1.0, max_tokens=1), LocalModel(name=folder, max_tokens=1)
+    writer, labeler = (
+        LocalModel(name=folder, temperature=1.0, max_tokens=1),
+        LocalModel(name=folder, max_tokens=1),
+    )
     said(writer), said(labeler)
     assert writer._causal is labeler._causal
     weights = weakref.ref(writer._causal.model)

@@ -204,7 +204,7 @@ def test_a_call_that_is_refused_while_others_are_answered_is_set_aside_alone(reh
     first, second, third = teacher.ask([labeling(seed=1), unknown(), labeling(seed=2)])
     assert first.items == third.items != []
     assert second.items == []
-    assert second.problems[0].startswith("refused, while others were answered: OpenAIInvalidRequestError")
+    assert second.problems[0].startswith("refused, while others were answered: BadRequestError")
     assert len(log) == 3, "what was answered before in this form is not asked in another"
     assert [event for event in events if "refused" in event] == [
         {"role": "labeler", "refused": second.problems[0], "over_budget": False}
