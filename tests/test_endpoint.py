@@ -84,7 +84,7 @@ def test_the_first_call_goes_alone_and_the_others_together(model: RehearsalModel
         teacher_at(url, limits=Limits(concurrency=8)).ask([labeling(seed) for seed in range(25)])
     assert together[0] == together[1] == 1
     assert max(together) == 8
-    assert sorted(together)[12] >= 6, "most were asked while others were"
+    assert sorted(together)[12] >= 4, "most were asked while others were"
 
 
 def test_a_server_that_does_not_count_tokens_has_them_estimated(model: RehearsalModel, teacher_at) -> None:
