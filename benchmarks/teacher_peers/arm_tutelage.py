@@ -1,0 +1,35 @@
+"""Our door with everything on: journal on disk, validation, budget, limits, and the real ChatOpenAI."""
+
+import tutelage.agents.chat  # noqa: F401  (imports are outside the measured time in every arm)
+from measured import LABELS, Job, report
+from tutelage.agents.ask import Ask
+from tutelage.agents.budget import Budget
+from tutelage.agents.forms import labels_form
+from tutelage.agents.journal import Journal
+from tutelage.agents.limits import Limits
+from tutelage.agents.models import ModelSpec, make_model
+from tutelage.agents.teacher import Teacher
+
+FORM = labels_form(LABELS)
+
+
+def ask_all(job: Job) -> list[str | None]:
+    spec = ModelSpec("openai:bench", base_url=job.url, price_prompt=1.0, price_completion=1.0)
+    budget = Budget(calls=10**6, tokens=10**10, money=10.0**6, minutes=60)
+    limits = Limits(job.at_once, requests_per_minute=10**6, tokens_per_minute=10**9)
+    journal = Journal(job.folder / "journal.sqlite")
+    teacher = Teacher({"labeler": spec}, make_model, journal, budget=budget, limits=limits)
+    asks = [ask(texts) for texts in job.questions()]
+    replies = teacher.ask(asks)
+    teacher.close()
+    return [reply.items[0].label if len(reply.items) == job.items else None for reply in replies]
+
+
+def ask(texts: list[str]) -> Ask:
+    asked = [{"id": str(i), "text": text} for i, text in enumerate(texts, 1)]
+    payload = {"task": "Sort mail.", "labels": dict.fromkeys(LABELS, ""), "texts": asked}
+    return Ask("labeler", payload, FORM, 0, wanted=[text["id"] for text in asked])
+
+
+if __name__ == "__main__":
+    report("tutelage", ask_all)
