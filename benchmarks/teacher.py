@@ -161,9 +161,8 @@ def print_table() -> None:
     found = [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
     speed = [line for line in found if line["kind"] == "speed"]
     rows = [line for line in speed if "seconds" in line]
-    print(
-        "\n| arm | calls a second | of the raw loop | CPU ms a call | peak MB | right |\n|---|---|---|---|---|---|"
-    )
+    print("\n| arm | calls a second | of the raw loop | CPU ms a call | peak MB | right |")
+    print("|---|---|---|---|---|---|")
     for arm in [*OWN, *PEERS]:
         mine = [line for line in rows if line["arm"] == arm]
         if not mine:
