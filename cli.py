@@ -89,6 +89,33 @@ def init(folder: Annotated[Path, typer.Argument(help="Where to write.")] = Path(
 
 
 @app.command()
+def plan(
+    task: Annotated[Path, typer.Argument(help="A task.yaml.")],
+    strategy: Annotated[str | None, typer.Option(help="In place of the task's: auto, evokd, random.")] = None,
+    rounds: Annotated[int | None, typer.Option(min=0, help="In place of the task's.")] = None,
+    batch: Annotated[bool, typer.Option("--batch", help="As if asked by the provider's batch API.")] = False,
+    prompts: Annotated[bool, typer.Option(help="Show a complete prompt of each role.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Say what a run would ask and cost, and show a prompt of each role, before anything is spent.
+
+    Example: [bold]tutelage plan task.yaml --no-prompts[/bold]
+    """
+    from tutelage.graph.config import load_task, override
+    from tutelage.graph.plan import plan as make_plan
+    from tutelage.graph.plan_words import plan_table, plan_words, prompt_words
+
+    found = make_plan(override(load_task(task), strategy=strategy, rounds=rounds, batch=batch or None))
+    if not prompts:
+        found["prompts"] = {}
+    if as_json:
+        typer.echo(json.dumps(found, indent=1))
+        return
+    _print(plan_table(found))
+    typer.echo("\n".join([*plan_words(found), *prompt_words(found)]))
+
+
+@app.command()
 def run(
     task: Annotated[Path, typer.Argument(help="A task.yaml.")],
     out: Out = None,

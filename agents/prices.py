@@ -1,21 +1,28 @@
 """Prices: a dated file of what models cost, which a user's own file overlays."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
+from math import inf
 from pathlib import Path
 
 import yaml
 from tutelage.student.errors import InputError
 
+_SHIPPED = Path(str(files("tutelage.agents") / "prices.yaml"))
+
 
 @dataclass(frozen=True)
 class Price:
-    """Per million tokens, in one currency; `cached` for prompt tokens read from the provider's cache."""
+    """Per million tokens, in one currency; `cached` for prompt tokens read from the provider's cache.
+
+    `source` says where it stands, "" if in no file of prices.
+    """
 
     prompt: float
     completion: float
     cached: float | None = None
+    source: str = field(default="", compare=False)
 
     def cost(self, prompt_tokens: float, completion_tokens: float, cached_tokens: float = 0) -> float:
         """Cost of a call; `cached_tokens` are among `prompt_tokens`."""
@@ -31,7 +38,7 @@ def listed_price(model: str, overlay: Path | None = None) -> Price | None:
     Raises:
         InputError: a file is not of the form of agents/prices.yaml.
     """
-    for path in (overlay, Path(str(files("tutelage.agents") / "prices.yaml"))):
+    for path in (overlay, _SHIPPED):
         if path and model in (prices := read_prices(path)):
             return prices[model]
     return None
@@ -50,14 +57,15 @@ def read_prices(path: Path) -> dict[str, Price]:
         raise InputError(f"prices {path} cannot be read: {' '.join(str(error).split())}") from error
     if not isinstance(found, dict):
         raise InputError(f"prices {path}: got {type(found).__name__}, expected models with their prices")
+    source = "shipped prices, US dollars" if path == _SHIPPED else path.name
     prices = {}
     for model, entry in found.items():
         fields = set(entry) if isinstance(entry, dict) else set()
-        numbers = fields and all(isinstance(v, int | float) and v >= 0 for v in entry.values())
+        numbers = fields and all(type(v) in (int, float) and 0 <= v < inf for v in entry.values())
         if not numbers or not {"prompt", "completion"} <= fields <= {"prompt", "completion", "cached"}:
             raise InputError(
                 f"prices {path}: {model}: got {entry!r}, expected numbers `prompt`, `completion` and,"
                 " if wished, `cached`, per million tokens"
             )
-        prices[str(model)] = Price(**entry)
+        prices[str(model)] = Price(**entry, source=source)
     return prices

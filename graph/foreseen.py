@@ -1,0 +1,145 @@
+"""Foreseen: what a run's agents would ask, built by the agents themselves on the task's own texts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import cycle, islice
+from math import ceil
+from typing import Any, Literal, cast
+
+from tutelage.agents import analyst, critic, generator, labeler
+from tutelage.agents.analyst import Answer, Weakness
+from tutelage.agents.ask import Ask
+from tutelage.agents.forms import labels_form
+from tutelage.graph.calibrate import slice_of
+from tutelage.graph.config import Task
+from tutelage.graph.orders import plan as order
+from tutelage.graph.splits import Splits
+from tutelage.graph.strategies import Strategy
+from tutelage.graph.teaching import AVOIDED, SHOTS_A_LABEL
+from tutelage.student.corpus import Sample
+from tutelage.student.rows import Row
+
+MADE_UP = "made up for this plan: no student is trained yet"
+_TOLD = 20  # the most classes, and the most weaknesses, in a report to the analyst
+_EXAMPLES = 4  # of a weakness
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """One course that a run may take: `low`, `high`, or an `example` to show prompts of.
+
+    `low`: a round's first attempt brings enough, for one weakness, nothing is labelled twice, and texts are
+    as long as the shorter half of the seeds. `high`: every attempt is used up, for as many weaknesses as
+    may be served, all is labelled and judged twice, and texts are as long as the longer half.
+    """
+
+    task: Task
+    splits: Splits
+    end: Literal["low", "high", "example"]
+
+    @property
+    def strategy(self) -> Strategy:
+        """The task's."""
+        return self.task.resolved_strategy()
+
+    def calibration(self) -> list[Ask[Any]]:
+        """The requests that try the labeler on diagnose texts: the very texts that will be sent."""
+        rows = slice_of(self.splits.diagnose, self.task.teacher.calibrate, self.task.seed)
+        return self._labelling(rows)
+
+    def round(self, *, cold: bool) -> list[Ask[Any]]:
+        """The requests of a round; in a cold one no more texts are written than are wanted."""
+        strategy, high = self.strategy, self.end == "high"
+        written = strategy.samples * (1 if cold else strategy.oversample)
+        texts = self.texts(strategy.samples if high else ceil(strategy.enough * strategy.samples))
+        judging = [ask for _, ask in critic.asks(self.task.brief(), _samples(texts), 0)]
+        asks = self._analysis()
+        for attempt in range(1 + strategy.attempts * high):
+            asks += self._writing(written, AVOIDED if attempt else 0)
+            asks += (self._labelling(texts) + judging) * (1 + high)
+        return asks
+
+    def texts(self, count: int, label: str = "") -> list[Row]:
+        """So many seeds, of a label if there are any, over and over again: stand-ins for written texts."""
+        seeds = self.splits.seed
+        return list(islice(cycle(self._half(_of(seeds, label) or seeds)), count))
+
+    def _analysis(self) -> list[Ask[Any]]:
+        """The analyst's request; at the low end none, where a student may have learnt all it is shown."""
+        low, shown = self.end == "low", self.strategy.shown
+        if self.strategy.feedback == "none" or (low and self.task.data.diagnose is None):
+            return []
+        rows = self._half(self.splits.diagnose, 2 * shown)[: shown if low else 2 * shown]
+        answers = [Answer(**row, predicted=self._other(row["label"])) for row in rows]
+        errors = 1 if low else -(-len(rows) // 2)
+        brief = self.task.brief()
+        return [analyst.ask(brief, answers[errors:], answers[:errors], self._report(), 0)]
+
+    def _report(self) -> dict[str, object]:
+        """In the form of graph/teaching.py, with figures of no student."""
+        labels = list(self.task.labels)
+        card = {"label": labels[0], "confused_with": labels[1], "status": "returned"}
+        return {
+            "round": 1,
+            "metric": 0.5,
+            "accepted": True,
+            "note": MADE_UP,
+            "classes": [{"label": label, "f1": 0.5, "support": 0} for label in labels[:_TOLD]],
+            "weaknesses": [card] * (_TOLD if self.end == "high" else 0),
+        }
+
+    def _writing(self, count: int, avoided: int) -> list[Ask[Any]]:
+        labels, weaknesses = self.task.labels, self._weaknesses()
+        requests = order(self.strategy, count, weaknesses, dict.fromkeys(labels, 0.5))
+        avoid = [{"text": row["text"], "reason": MADE_UP} for row in self.texts(avoided)]
+        shots = [
+            row
+            for label in labels
+            for row in self._half(_of(self.splits.seed, label), SHOTS_A_LABEL)[:SHOTS_A_LABEL]
+        ]
+        return list(generator.asks(self.task.brief(), requests, weaknesses, shots, avoid, 0))
+
+    def _weaknesses(self) -> list[Weakness]:
+        if self.strategy.feedback == "none":
+            return []
+        low = self.end == "low"
+        served = islice(cycle(self.task.labels), 1 if low else self.strategy.weaknesses)
+        return [
+            Weakness(
+                id=f"w01-{number}",
+                round=1,
+                name=f"{label} ({MADE_UP})",
+                hypothesis=f"Which texts of {label} fail, and what misleads the student ({MADE_UP}).",
+                label=label,
+                confused_with=self._other(label),
+                evidence=[],
+                examples=[row["text"] for row in self.texts(1 if low else _EXAMPLES, label)],
+                found_by="",
+            )
+            for number, label in enumerate(served, 1)
+        ]
+
+    def _labelling(self, rows: Sequence[Row]) -> list[Ask[Any]]:
+        form = labels_form(tuple(self.task.labels))
+        return [ask for _, ask in labeler.asks(self.task.brief(), form, _samples(rows), 0)]
+
+    def _other(self, label: str) -> str:
+        labels = list(self.task.labels)
+        return labels[(labels.index(label) + 1) % len(labels)]
+
+    def _half(self, rows: Sequence[Row], least: int = 0) -> list[Row]:
+        """The shorter or the longer half, or all for an example, shuffled; not fewer than `least`."""
+        if self.end == "example":
+            return slice_of(rows, len(rows), self.task.seed)
+        ranked = sorted(rows, key=lambda row: len(row["text"]), reverse=self.end == "high")
+        half = ranked[: max(least, -(-len(rows) // 2))]
+        return slice_of(half, len(half), self.task.seed)
+
+
+def _samples(rows: Sequence[Row]) -> Sequence[Sample]:
+    """Rows as labeler and critic read samples: text and label alone."""
+    return cast(Sequence[Sample], rows)
+
+
+def _of(rows: Sequence[Row], label: str) -> list[Row]:
+    return [row for row in rows if row["label"] == label]

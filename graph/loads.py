@@ -1,0 +1,76 @@
+"""Loads: what the requests of a run take in calls and tokens, at the low end or at the high one."""
+
+import json
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tutelage.agents.ask import Ask
+from tutelage.graph.foreseen import Outlook
+from tutelage.prompts import ROLES, render
+
+# Measures are calls, tokens of their prompts, tokens of their replies.
+Loads = NDArray[np.float64]
+_REPAIRED = 0.1  # share of the calls that the high end has repaired
+
+
+def stages(outlook: Outlook) -> Loads:
+    """What each stage takes, shape (rounds + 1, roles, 3): the calibration, then each round."""
+    rounds, cold = outlook.task.budget.rounds, outlook.strategy.cold_rounds
+    if not rounds:
+        return np.zeros((1, len(ROLES), 3))
+    kinds = [_loads(outlook, outlook.round(cold=kind)) for kind in (True, False)]
+    of_rounds = [kinds[number > cold] for number in range(1, rounds + 1)]
+    return np.array([_loads(outlook, outlook.calibration()), *of_rounds])
+
+
+def _loads(outlook: Outlook, asks: list[Ask[Any]]) -> Loads:
+    """What the calls of a stage take, with votes where needed; [role, measure]."""
+    part, high = outlook.task.teacher, outlook.end == "high"
+    loads = np.zeros((len(ROLES), 3))
+    for ask in asks:
+        loads[ROLES.index(ask.role)] += _load(outlook, ask)
+    if high or not outlook.task.model_specs()["labeler"].logprobs:
+        loads[ROLES.index("labeler")] *= part.votes
+    if high:  # the prompt and the reply are sent once more
+        calls, prompts, replies = loads.T
+        loads += _REPAIRED * np.stack([calls, prompts + replies, replies], 1)
+    return loads
+
+
+def _load(outlook: Outlook, ask: Ask[Any]) -> tuple[float, float, float]:
+    """What one call takes. A token is four characters at the low end and three bytes of UTF-8 at the high
+    one, where the schema is sent along: what tokenizers make of most scripts lies between (ours).
+    """
+    sent = "".join(render(ask.role, ask.payload, outlook.task.prompts))
+    reply = _reply(outlook, ask)
+    if outlook.end == "low":
+        return 1, len(sent) / 4, len(json.dumps(reply, ensure_ascii=False)) / 4
+    schema = json.dumps(ask.form.schema, ensure_ascii=False)
+    written = json.dumps(reply, ensure_ascii=False, indent=1)
+    return 1, len((sent + schema).encode()) / 3, len(written.encode()) / 3
+
+
+def _reply(outlook: Outlook, ask: Ask[Any]) -> dict[str, object]:
+    """A right reply, of the length to be expected."""
+    high, strategy = outlook.end == "high", outlook.strategy
+    label = (max if high else min)(outlook.task.labels, key=lambda label: len(label.encode()))
+    reason = " ".join(["reason"] * (20 if high else 1))
+    said: dict[str, object] = {
+        "id": "12",
+        "reason": reason,
+        "label": label,
+        "confused_with": label,
+        "confidence": 0.95,
+        "verdict": "accept",
+        "kind": "hard",
+        "weakness": "w01-1" if high else "",
+        "evidence": ["0" * 16] * (4 if high else 1),
+        "hypothesis": f"{reason} {reason}",
+        "name": label,
+    }
+    weaknesses = strategy.shown if high else 1  # each is of one wrong text at least
+    texts = outlook.texts(weaknesses if ask.role == "analyst" else ask.size)
+    fields = list(ask.form.item.model_fields)
+    items = [{field: {**said, "text": row["text"]}[field] for field in fields} for row in texts]
+    return {ask.form.field: items}
