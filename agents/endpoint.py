@@ -29,7 +29,7 @@ class Endpoint:
 
     def __init__(self, spec: ModelSpec, model: "BaseChatModel", limits: Limits):
         self.spec, self.model = spec, model
-        self.can = remembered(spec.model, spec.base_url) or Capabilities()
+        self.can = remembered(spec.model, spec.base_url) or _assumed(spec)
         if spec.structured != "auto":
             self.can = replace(self.can, modes=(spec.structured,))
         self.throttle = Throttle(limits)
@@ -120,3 +120,12 @@ class Endpoint:
         if refusal:
             self.can = can
         return entry
+
+
+def _assumed(spec: ModelSpec) -> Capabilities:
+    """What is tried first where nothing is known; other providers have no JSON mode in LangChain, nor
+    the same words for a seed and log-probabilities.
+    """
+    if spec.speaks_openai:
+        return Capabilities()
+    return Capabilities(("json_schema", "function_calling", "text"), logprobs=False, seed=False)

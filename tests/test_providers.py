@@ -158,7 +158,7 @@ def test_a_model_without_json_schema_is_asked_by_a_forced_tool_from_then_on(clau
     assert server.log[2]["tools"][0]["input_schema"]["required"] == ["labels"]
 
 
-@pytest.mark.parametrize("structured", ["json_schema", "function_calling", "json_mode", "text"])
+@pytest.mark.parametrize("structured", ["json_schema", "function_calling", "text"])
 def test_every_way_of_structured_replies_brings_the_item(claude, structured: str) -> None:
     server, teacher = claude(GOOD, structured=structured)
     assert teacher.ask([labeling()])[0].items[0].label == "refund"
