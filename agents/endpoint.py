@@ -51,7 +51,9 @@ class Endpoint:
             async with self.throttle.turn(call.prompt_tokens + call.reply_tokens) as began:
                 try:
                     entry = await self._once(call)
-                except InputError:
+                except InputError as error:  # a model in this process: the call is none it can answer
+                    if self.throttle.answers:
+                        raise RefusedError(str(error)) from error
                     raise
                 except Exception as error:  # every provider has its own types
                     failure = read_failure(error)
@@ -123,8 +125,8 @@ class Endpoint:
 
 
 def _assumed(spec: ModelSpec) -> Capabilities:
-    """What is tried first where nothing is known; other providers have no JSON mode in LangChain, nor
-    the same words for a seed and log-probabilities.
+    """What is tried first where nothing is known. Other providers' clients do not agree on a JSON mode, a
+    seed or log-probabilities; some take what they do not know for an error.
     """
     if spec.speaks_openai:
         return Capabilities()

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
 
 _BYTES_A_TOKEN = 3  # UTF-8; English has about four, Chinese three
+_FINISHES = ("finish_reason", "stop_reason", "done_reason")  # OpenAI's, Anthropic's and Ollama's word for it
 Messages = list[tuple[str, str]]
 
 
@@ -54,13 +55,15 @@ class Said:
 
 
 async def exchange(spec: ModelSpec, model: "BaseChatModel", can: Capabilities, call: Call) -> Entry:
-    """One call of a chat model in the way its endpoint supports; takes at most `spec.timeout` seconds.
+    """One call of a chat model in the way its endpoint supports; of a server it takes at most `spec.timeout`
+    seconds (a model in this process also loads its weights and has a queue).
 
     Raises:
         Exception: whatever the provider's client raises; TimeoutError.
     """
     start = time.monotonic()
-    async with asyncio.timeout(spec.timeout):  # a client's own time-out starts anew with every byte
+    # A client's own time-out starts anew with every byte.
+    async with asyncio.timeout(None if spec.in_process else spec.timeout):
         ask = _ask_openai if spec.speaks_openai else _ask_in_process if spec.in_process else _ask_other
         message = await ask(model, can, call)
     return entry_of(spec, call, _said(message), time.monotonic() - start)
@@ -108,7 +111,7 @@ def _said(message: "AIMessage") -> Said:
         content = json.dumps(message.tool_calls[0]["args"], ensure_ascii=False)
     elif message.invalid_tool_calls:
         content = message.invalid_tool_calls[0]["args"] or ""
-    finish = str(about.get("finish_reason") or about.get("stop_reason") or "")
+    finish = next((str(about[name]) for name in _FINISHES if about.get(name)), "")
     if not content and (refusal := message.additional_kwargs.get("refusal")):
         content, finish = str(refusal), "refusal"
     usage: Any = message.usage_metadata or {}

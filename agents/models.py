@@ -111,7 +111,7 @@ def make_model(spec: ModelSpec) -> "BaseChatModel":
 
 
 def _key(spec: ModelSpec) -> str:
-    """The API key; the OpenAI key goes to OpenAI alone, unless its variable is named for another server."""
+    """The API key; a provider's key goes to that provider alone, unless its variable is named."""
     variable = spec.api_key_env or ("" if spec.base_url else "OPENAI_API_KEY")
     if not variable:
         return "none"  # servers of one's own take any key
@@ -124,6 +124,8 @@ def _key(spec: ModelSpec) -> str:
 
 
 def _any_provider(spec: ModelSpec, options: dict[str, Any]) -> "BaseChatModel":
+    from pydantic import SecretStr
+
     try:
         from langchain.chat_models import init_chat_model
     except ImportError:
@@ -132,10 +134,14 @@ def _any_provider(spec: ModelSpec, options: dict[str, Any]) -> "BaseChatModel":
         ) from None
     if spec.base_url:
         options["base_url"] = spec.base_url
-    if spec.api_key_env:
+    if spec.api_key_env or spec.base_url:
         options["api_key"] = _key(spec)
     try:
         model: BaseChatModel = init_chat_model(spec.model, **options)
     except (ImportError, ValueError) as error:
         raise InputError(f"teacher {spec.model!r} cannot be set up: {redact(str(error))}") from error
+    for name, variable in model.lc_secrets.items():  # an empty key would look like a broken connection
+        value = getattr(model, name, None)
+        if isinstance(value, SecretStr) and not value.get_secret_value():
+            raise InputError(f"no API key for {spec.model!r}: set the environment variable {variable}")
     return model

@@ -153,9 +153,10 @@ def test_a_model_without_json_schema_is_asked_by_a_forced_tool_from_then_on(clau
     server, teacher = claude(GOOD, GOOD, output_format=False)
     replies = [teacher.ask([labeling(seed)])[0] for seed in range(2)]
     assert [len(reply.items) for reply in replies] == [1, 1]
-    assert ["output_config" in body for body in server.log] == [True, False, False]
-    assert server.log[2]["tool_choice"] == {"type": "tool", "name": "Labels"}
-    assert server.log[2]["tools"][0]["input_schema"]["required"] == ["labels"]
+    refused, first, second = server.log
+    assert "output_config" in refused
+    assert first["tool_choice"] == second["tool_choice"] == {"type": "tool", "name": "Labels"}
+    assert first["tools"][0]["input_schema"]["required"] == ["labels"]
 
 
 @pytest.mark.parametrize("structured", ["json_schema", "function_calling", "text"])
@@ -233,3 +234,16 @@ def test_a_provider_without_its_package_is_told_with_the_packages_name() -> None
 def test_a_provider_nobody_knows_is_told() -> None:
     with pytest.raises(InputError, match=r"'elsewhere:x' cannot be set up: .*elsewhere"):
         make_model(ModelSpec(model="elsewhere:x"))
+
+
+def test_a_key_that_is_not_there_is_told_with_its_variable(monkeypatch) -> None:
+    monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
+    with pytest.raises(InputError, match="set the environment variable ANTHROPIC_API_KEY"):
+        make_model(ModelSpec(model="anthropic:claude-x"))
+
+
+def test_the_providers_key_goes_to_no_other_server(claude, monkeypatch) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
+    server, teacher = claude(GOOD, api_key_env=None)
+    with pytest.raises(TeacherDownError, match="invalid x-api-key"):
+        teacher.ask([labeling()])
