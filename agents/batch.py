@@ -12,15 +12,17 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from tutelage.agents.endpoint import Endpoint, RefusedError, TeacherDownError
-from tutelage.agents.exchange import Call, Said, entry_of, openai_options
+from tutelage.agents.exchange import Call, entry_of, openai_options, said_by
 from tutelage.agents.failures import read_failure
 from tutelage.agents.journal import Entry
 from tutelage.agents.redact import redact
 from tutelage.agents.submitted import Submitted
 
 if TYPE_CHECKING:
-    from langchain_openai import ChatOpenAI
+    from langchain_core.messages import AIMessage
     from openai import AsyncOpenAI
+    from openai.types import Batch
+    from tutelage.agents.chat import DirectChatOpenAI
 
 DISCOUNT = 0.5
 _GATHER = 0.05  # seconds without a new call after which those that wait are submitted
@@ -70,12 +72,23 @@ class Batches:
             line = await self._enqueue(call)
             response = line.get("response") or {}
             if response.get("status_code") == 200:
-                said = _said(response["body"])
+                message = self._model.result(response["body"]).generations[0].message
+                said = said_by(cast("AIMessage", message))
                 return entry_of(self.endpoint.spec, call, said, time.monotonic() - start, DISCOUNT), turn
             self.record.forget(call.key)
+            if "cancelled" in line:
+                raise self._down(f"batch {line['cancelled']} was cancelled; what it had answered is kept")
             if 400 <= response.get("status_code", 500) < 500 and response["status_code"] != 429:
                 break
         raise RefusedError(f"refused in its batch: {redact(json.dumps(line, ensure_ascii=False))[:300]}")
+
+    def down(self, role: str, why: str) -> TeacherDownError:
+        """As `Endpoint.down`."""
+        return self.endpoint.down(role, why)
+
+    def back(self) -> None:
+        """As `Endpoint.back`."""
+        self.endpoint.back()
 
     async def close(self) -> None:
         """Close the connections."""
@@ -101,13 +114,15 @@ class Batches:
             except Exception as error:  # whoever waits must be told, whatever it is
                 down = error if isinstance(error, TeacherDownError) else self._down(read_failure(error).words)
                 for _, future in together:
-                    future.set_exception(down)
+                    if not future.done():
+                        future.set_exception(down)
                 continue
             for call, future in together:
-                future.set_result(lines.get(call.key, {"error": "the batch ended without it"}))
+                if not future.done():  # its caller may have stopped waiting
+                    future.set_result(lines.get(call.key, {"error": "the batch ended without it"}))
 
     async def _answers(self, calls: Sequence[Call]) -> dict[str, Line]:
-        client = cast("ChatOpenAI", self.endpoint.model).root_async_client.with_options(max_retries=6)
+        client = self._model.root_async_client.with_options(max_retries=6)
         await self._adopt(client)
         known = self.record.batches()
         if fresh := [call for call in calls if call.key not in known]:
@@ -121,26 +136,45 @@ class Batches:
     async def _submit(self, client: "AsyncOpenAI", calls: Sequence[Call]) -> None:
         content = "".join(json.dumps(self._line(call), ensure_ascii=False) + "\n" for call in calls)
         file = await client.files.create(file=("calls.jsonl", content.encode()), purpose="batch")
-        batch = await client.batches.create(
+        # Never again by itself: a batch whose answer is lost is there, and is to be found, not paid twice.
+        self._adopted = False
+        batch = await client.with_options(max_retries=0).batches.create(
             input_file_id=file.id,
             endpoint="/v1/chat/completions",
             completion_window="24h",
             metadata={"tutelage": self.record.run},
         )
         self.record.note(batch.id, [call.key for call in calls])
+        self._adopted = True
 
     def _line(self, call: Call) -> Line:
-        spec = self.endpoint.spec
-        roles = {"human": "user", "ai": "assistant"}
-        messages = [{"role": roles.get(role, role), "content": text} for role, text in call.messages]
-        sizes: Line = {"temperature": spec.temperature, "max_completion_tokens": spec.max_tokens}
-        body: Line = {"model": spec.model.partition(":")[2], "messages": messages}
-        body |= openai_options(self.endpoint.can, call)
-        body |= {name: value for name, value in sizes.items() if value is not None}
+        body = self._model.request(call.messages, **openai_options(self.endpoint.can, call))
         return {"custom_id": call.key, "method": "POST", "url": "/v1/chat/completions", "body": body}
 
     async def _collect(self, client: "AsyncOpenAI", name: str) -> dict[str, Line]:
-        """Wait for a batch to end; its lines by key."""
+        """Wait for a batch to end; its lines by key, none if the provider has it no more."""
+        from openai import NotFoundError
+
+        try:
+            batch = await self._ended(client, name)
+        except NotFoundError:
+            self.record.forget_batch(name)
+            return {}
+        if batch.status == "failed":
+            self.record.forget_batch(name)
+            problems = [problem.message for problem in (batch.errors and batch.errors.data) or []]
+            why = redact("; ".join(map(str, problems)) or "no reason was given")
+            raise self._down(f"batch {name} failed: {why}")
+        lines: dict[str, Line] = {}
+        if batch.status == "cancelled":
+            lines = {key: {"cancelled": name} for key, of in self.record.batches().items() if of == name}
+        for file in (batch.output_file_id, batch.error_file_id):
+            if file:
+                text = (await client.files.content(file)).text
+                lines |= {line["custom_id"]: line for line in _lines(text)}
+        return lines
+
+    async def _ended(self, client: "AsyncOpenAI", name: str) -> "Batch":
         seen = ""
         while (batch := await client.batches.retrieve(name)).status not in _ENDED:
             counts = batch.request_counts
@@ -149,17 +183,7 @@ class Batches:
                 self._on_change({"batch": name, "status": batch.status, "done": done, "of": total})
                 seen = told
             await asyncio.sleep(self._poll)
-        if batch.status in ("failed", "cancelled"):
-            self.record.forget_batch(name)
-            problems = [problem.message for problem in (batch.errors and batch.errors.data) or []]
-            why = "; ".join(map(str, problems)) or "no reason was given"
-            raise self._down(f"batch {name} was {batch.status}: {why}")
-        lines: dict[str, Line] = {}
-        for file in (batch.output_file_id, batch.error_file_id):
-            if file:
-                text = (await client.files.content(file)).text
-                lines |= {line["custom_id"]: line for line in _lines(text)}
-        return lines
+        return batch
 
     async def _adopt(self, client: "AsyncOpenAI") -> None:
         """Note the batches of this run that were submitted by a process killed before it noted them."""
@@ -173,28 +197,13 @@ class Batches:
                 self.record.note(batch.id, [line["custom_id"] for line in _lines(text)])
         self._adopted = True
 
+    @property
+    def _model(self) -> "DirectChatOpenAI":
+        return cast("DirectChatOpenAI", self.endpoint.model)
+
     def _down(self, why: str) -> TeacherDownError:
-        return TeacherDownError(f"the teacher {self.endpoint.spec.place} gave no answer in a batch: {why}")
+        return self.endpoint.down("batch", why)
 
 
 def _lines(text: str) -> list[Line]:
     return [json.loads(line) for line in text.split("\n") if line.strip()]
-
-
-def _said(completion: dict[str, Any]) -> Said:
-    """What an OpenAI chat completion holds; see exchange.py for the same of a LangChain message."""
-    choice, usage = completion["choices"][0], completion.get("usage") or {}
-    message, finish = choice["message"], str(choice.get("finish_reason") or "")
-    content = message.get("content") or ""
-    if message.get("tool_calls"):
-        content = message["tool_calls"][0]["function"]["arguments"]
-    if not content and message.get("refusal"):
-        content, finish = message["refusal"], "refusal"
-    return Said(
-        content,
-        finish,
-        usage.get("prompt_tokens"),
-        usage.get("completion_tokens"),
-        (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0,
-        (choice.get("logprobs") or {}).get("content"),
-    )

@@ -32,8 +32,9 @@ class Cost:
 class Till:
     """Lets a call begin only while the budget covers it beside all that are in flight.
 
-    What a call will take is an estimate, so the last call can go over `tokens` and `money` by as much
-    as its reply is longer than any of its role before; `calls` is exact.
+    `calls` is exact, and so are `tokens` and `money` where `max_tokens` bounds a reply. Else what a call
+    will take is estimated by the longest reply of its role so far: a limit can be passed by as much as the
+    calls then in flight bring longer ones.
     """
 
     def __init__(self, budget: Budget, journal: Journal):
@@ -61,12 +62,23 @@ class Till:
         finally:
             self._flying.remove(cost)
 
+    @property
+    def limits_size(self) -> bool:
+        """Whether it matters how long replies are."""
+        return self.budget.tokens is not None or self.budget.money is not None
+
+    def minutes_left(self, minutes: float) -> float | None:
+        """Minutes until the limit, None without one."""
+        return None if self.budget.minutes is None else max(0.0, self.budget.minutes - minutes)
+
     def refusal(self, minutes: float) -> str | None:
         """Why the next call would be refused, or the last one was; None while there is room."""
         return self._refused or self._refusal(Cost(), minutes)
 
     def _refusal(self, cost: Cost, minutes: float) -> str | None:
         spent = self._journal.spent()
+        if self.budget.money is not None and spent["cost"] is None:
+            return "budget of money cannot be kept: what was spent so far is unknown, a model had no price"
         used = _used(spent, minutes)
         held = {
             "calls": len(self._flying) + 1.0,

@@ -20,6 +20,10 @@ class RefusedError(Exception):
     """This one call brings no reply, others may; the message says why."""
 
 
+class FormRefusedError(RefusedError):
+    """A call is refused for its form; nobody knows yet whether others are, too."""
+
+
 class TeacherDownError(InputError):
     """The teacher cannot be asked now; what was paid is in the journal, and the run can be resumed."""
 
@@ -36,6 +40,8 @@ class Endpoint:
         # Nothing is to be found out where it is known, or all is said.
         self.settled = bool(self.can.probed) or (spec.structured != "auto" and not spec.logprobs)
         self._first = asyncio.Lock()
+        self._begun = self.settled
+        self.gone: TeacherDownError | None = None
         self._exhausted = False  # a call was refused in every form there is: the form was not the reason
 
     async def complete(self, call: Call) -> tuple[Entry, int]:
@@ -48,13 +54,13 @@ class Endpoint:
         answers, tries = self.throttle.answers, 0
         while True:
             tries += 1
+            if self.gone:
+                raise self.gone
             async with self.throttle.turn(call.prompt_tokens + call.reply_tokens) as began:
                 try:
                     entry = await self._once(call)
                 except InputError as error:  # a model in this process: the call is none it can answer
-                    if self.throttle.answers:
-                        raise RefusedError(str(error)) from error
-                    raise
+                    raise FormRefusedError(str(error)) from error
                 except Exception as error:  # every provider has its own types
                     failure = read_failure(error)
                 else:
@@ -70,20 +76,26 @@ class Endpoint:
         """Raise where another try is of no use."""
         if failure.kind == "filtered":
             raise RefusedError(f"refused by the provider's content filter: {failure.words}")
-        if failure.kind == "malformed" and self.throttle.answers:
-            raise RefusedError(f"refused, while others were answered: {failure.words}")
-        if failure.kind in ("malformed", "fatal"):
-            raise self._down(call, failure.words)
+        if failure.kind == "malformed":
+            raise FormRefusedError(f"refused: {failure.words}")
+        if failure.kind == "fatal":
+            raise self.down(call.role, failure.words)
         if why := self.throttle.hopeless(silent=failure.silent, retry_after=failure.retry_after):
-            raise self._down(call, f"{why}; the last: {failure.words}")
+            raise self.down(call.role, f"{why}; the last: {failure.words}")
         if tries >= self.throttle.limits.tries and answered:
             raise RefusedError(f"no answer in {tries} tries, while others were answered: {failure.words}")
 
-    def _down(self, call: Call, why: str) -> TeacherDownError:
-        return TeacherDownError(
-            f"the teacher {self.spec.place} gave no answer to the {call.role}: {why};"
+    def down(self, role: str, why: str) -> TeacherDownError:
+        """That the endpoint cannot be asked; no call that waits for it is made any more."""
+        self.gone = TeacherDownError(
+            f"the teacher {self.spec.place} gave no answer to the {role}: {why};"
             " see what `tutelage doctor` finds"
         )
+        return self.gone
+
+    def back(self) -> None:
+        """Ask it again, though it was down."""
+        self.gone = None
 
     async def close(self) -> None:
         """Close the connections."""
@@ -92,12 +104,10 @@ class Endpoint:
 
     async def _once(self, call: Call) -> Entry:
         """One try. The first call goes alone, so that what must be conceded is conceded once."""
-        if not self.settled:
-            async with self._first:
-                if not self.settled:
-                    entry = await self._negotiated(call)
-                    self.settled = True
-                    return entry
+        async with self._first:
+            if not self._begun:
+                self._begun = True
+                return await self._negotiated(call)
         return await self._negotiated(call)
 
     async def _negotiated(self, call: Call) -> Entry:
@@ -112,15 +122,21 @@ class Endpoint:
                 if read_failure(error).kind != "malformed":
                     raise
                 refusal = refusal or error
-                less = can.conceded(
-                    str(error), logprobs=call.logprobs, named_only=self.settled or self._exhausted
+                less = (
+                    None
+                    if _too_long(error)
+                    else can.conceded(
+                        str(error), logprobs=call.logprobs, named_only=self.settled or self._exhausted
+                    )
                 )
                 if less is None:
                     self._exhausted = True
                     raise refusal from None
                 can = less
         if refusal:
-            self.can = can
+            # What has worked in a form goes on in it: it was this one call that did not.
+            self.can = replace(can, modes=self.can.modes) if self.settled else can
+        self.settled = True
         return entry
 
 
@@ -131,3 +147,9 @@ def _assumed(spec: ModelSpec) -> Capabilities:
     if spec.speaks_openai:
         return Capabilities()
     return Capabilities(("json_schema", "function_calling", "text"), logprobs=False, seed=False)
+
+
+def _too_long(error: Exception) -> bool:
+    """Whether a call is refused for its length, which no other form of it would mend for others."""
+    words = f"{error} {getattr(error, 'code', '')}".lower().replace("_", " ")
+    return getattr(error, "status_code", None) == 413 or "context length" in words

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,12 @@ if TYPE_CHECKING:
 _BYTES_A_TOKEN = 3  # UTF-8; English has about four, Chinese three
 _FINISHES = ("finish_reason", "stop_reason", "done_reason")  # OpenAI's, Anthropic's and Ollama's word for it
 Messages = list[tuple[str, str]]
+
+
+class FormError(Exception):
+    """A provider's client does not know this way of structured replies."""
+
+    status_code = 400  # as a server says it: agents/failures.py reads both alike
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,7 @@ class Said:
     prompt_tokens: int | None
     completion_tokens: int | None
     cached_tokens: int
-    logprobs: Sequence[Mapping[str, Any]] | None
+    logprobs: Any
 
 
 async def exchange(spec: ModelSpec, model: "BaseChatModel", can: Capabilities, call: Call) -> Entry:
@@ -66,7 +71,7 @@ async def exchange(spec: ModelSpec, model: "BaseChatModel", can: Capabilities, c
     async with asyncio.timeout(None if spec.in_process else spec.timeout):
         ask = _ask_openai if spec.speaks_openai else _ask_in_process if spec.in_process else _ask_other
         message = await ask(model, can, call)
-    return entry_of(spec, call, _said(message), time.monotonic() - start)
+    return entry_of(spec, call, said_by(message), time.monotonic() - start)
 
 
 def openai_options(can: Capabilities, call: Call) -> dict[str, Any]:
@@ -99,12 +104,15 @@ async def _ask_other(model: "BaseChatModel", can: Capabilities, call: Call) -> "
     if can.structured == "text":
         return await model.ainvoke(call.messages)
     method: Any = can.structured
-    bound = model.with_structured_output(call.form.schema, method=method, include_raw=True)
+    try:
+        bound = model.with_structured_output(call.form.schema, method=method, include_raw=True)
+    except (ValueError, TypeError, NotImplementedError) as error:
+        raise FormError(f"{method} is not supported: {error}") from error
     found: Any = await bound.ainvoke(call.messages)
     return found["raw"]  # type: ignore[no-any-return]
 
 
-def _said(message: "AIMessage") -> Said:
+def said_by(message: "AIMessage") -> Said:
     """What a LangChain message holds; its text may stand in a tool call or be a refusal."""
     content, about = str(message.text), message.response_metadata
     if message.tool_calls:
@@ -121,7 +129,7 @@ def _said(message: "AIMessage") -> Said:
         usage.get("input_tokens"),
         usage.get("output_tokens"),
         (usage.get("input_token_details") or {}).get("cache_read") or 0,
-        (about.get("logprobs") or {}).get("content"),
+        about.get("logprobs"),
     )
 
 
@@ -145,15 +153,18 @@ def entry_of(spec: ModelSpec, call: Call, said: Said, seconds: float, discount: 
     )
 
 
-def _tokens(found: Sequence[Mapping[str, Any]] | None, content: str) -> list[tuple[int, float]] | None:
-    """Length in bytes and log-probability of each token; None unless together they are the content."""
-    if not found:
+def _tokens(logprobs: Any, content: str) -> list[tuple[int, float]] | None:
+    """Length in bytes and log-probability of each token; None unless together they are the content, or
+    where they come in another form than OpenAI's.
+    """
+    try:
+        # `bytes` where given: a character may be split over two tokens.
+        parts = [
+            (bytes(token.get("bytes") or token["token"].encode()), float(token["logprob"]))
+            for token in logprobs["content"]
+        ]
+    except (LookupError, TypeError, AttributeError, ValueError):
         return None
-    # `bytes` where given: a character may be split over two tokens.
-    parts = [
-        (bytes(token["bytes"]) if token.get("bytes") else token["token"].encode(), float(token["logprob"]))
-        for token in found
-    ]
     if b"".join(part for part, _ in parts) != content.encode():
         return None
     return [(len(part), round(logprob, 6)) for part, logprob in parts]

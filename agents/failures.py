@@ -1,6 +1,8 @@
 """Failures of a call, read from whatever a provider's client raises: whose fault, and what to do."""
 
+import time
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 
 from tutelage.agents.redact import redact
@@ -24,9 +26,10 @@ class Failure:
 def read_failure(error: Exception) -> Failure:
     """What an exception of any provider's client means."""
     words = _words(error)
-    response = getattr(error, "response", None)
-    status = getattr(error, "status_code", None) or getattr(response, "status_code", None)
-    code = str(getattr(error, "code", None) or "")
+    response, code = getattr(error, "response", None), getattr(error, "code", None)
+    numbers = (getattr(error, "status_code", None), getattr(response, "status_code", None), code)
+    status = next((number for number in numbers if isinstance(number, int)), None)
+    code = str(code or "")
     if status is None:
         own = isinstance(error, _OWN_BUGS)
         return Failure("fatal" if own else "down", words, silent=not own)
@@ -35,7 +38,8 @@ def read_failure(error: Exception) -> Failure:
     if status == 429:
         spent = code in ("insufficient_quota", "billing_hard_limit_reached")
         return Failure("fatal" if spent else "busy", words, retry_after=_retry_after(response))
-    if status in (400, 404, 413, 422, 501):
+    # OpenAI forbids log-probabilities of its reasoning models with a 403.
+    if status in (400, 404, 413, 422, 501) or (status == 403 and "logprob" in words):
         return Failure("malformed", words)
     if status in (408, 409, 425) or status >= 500:
         return Failure("down", words, retry_after=_retry_after(response))
@@ -53,8 +57,21 @@ def _words(error: Exception) -> str:
 
 
 def _retry_after(response: Any) -> float | None:
-    """The header in seconds; a date, which hardly any model server sends, is left to the backoff."""
+    """Seconds that the headers ask to wait, as a number or until a date; None without a sensible one."""
+    headers = getattr(response, "headers", None) or {}
+    if told := _number(headers.get("retry-after-ms")):
+        return told / 1000
+    if told := _number(headers.get("retry-after")):
+        return told
     try:
-        return float(response.headers["retry-after"])
-    except (AttributeError, KeyError, ValueError, TypeError):
+        wait = parsedate_to_datetime(str(headers.get("retry-after"))).timestamp() - time.time()
+    except ValueError:
+        return None
+    return wait if wait > 0 else None
+
+
+def _number(text: Any) -> float | None:
+    try:
+        return found if (found := float(text)) > 0 else None
+    except (TypeError, ValueError):
         return None

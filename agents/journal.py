@@ -92,6 +92,12 @@ class Journal:
         with self._lock:
             return self._spent.copy()
 
+    def holds(self, role: str) -> bool:
+        """Whether any reply to a role is there."""
+        with self._lock:
+            found = self._db.execute("SELECT 1 FROM replies WHERE role = ? LIMIT 1", (role,)).fetchone()
+        return found is not None
+
     def close(self) -> None:
         """Close the files."""
         opened = [self._db] if "_db" in self.__dict__ else []

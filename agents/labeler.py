@@ -48,7 +48,7 @@ def label(
     form = labels_form(tuple(brief["labels"]))
     given, problems = _turn(teacher, brief, form, samples, seed, TEXTS_A_CALL)
     missing = [sample for sample in samples if sample["id"] not in given]
-    found, more = _turn(teacher, brief, form, missing, seed + _STRIDE, FEW)
+    found, again = _turn(teacher, brief, form, missing, seed + _STRIDE, FEW)
     given |= found
     answers: dict[str, list[Told[GivenLabel]]] = {key: [told] for key, told in given.items()}
     unsure = [s for s in samples if s["id"] in given and given[s["id"]].probability is None]
@@ -57,11 +57,11 @@ def label(
         found, _ = _turn(teacher, brief, form, shuffled, seed + _STRIDE * vote, TEXTS_A_CALL)
         for key, told in found.items():
             answers[key].append(told)
-    reason = f"no label: {[*problems, *more, 'the teacher left it out twice'][0]}"
+    reasons = {**problems, **again}
     return [
-        _labelled(sample, answers[sample["id"]], votes, calibration)
+        _labelled(sample, answers[sample["id"]], calibration)
         if sample["id"] in answers
-        else changed(sample, status="unlabelled", reason=reason)
+        else changed(sample, status="unlabelled", reason=f"no label: {reasons[sample['id']]}")
         for sample in samples
     ]
 
@@ -78,23 +78,22 @@ def asks(
 
 def _turn(
     teacher: Teacher, brief: Brief, form: Form[GivenLabel], samples: Sequence[Sample], seed: int, size: int
-) -> tuple[dict[str, Told[GivenLabel]], list[str]]:
-    """(sample id -> what was said of it, what was wrong with the replies)."""
+) -> tuple[dict[str, Told[GivenLabel]], dict[str, str]]:
+    """(sample id -> what was said of it, sample id -> why nothing was)."""
     planned = list(asks(brief, form, samples, seed, size))
     given: dict[str, Told[GivenLabel]] = {}
-    problems: list[str] = []
+    problems: dict[str, str] = {}
     for (batch, _), reply in zip(planned, teacher.ask([ask for _, ask in planned]), strict=True):
         named = {str(i): sample["id"] for i, sample in enumerate(batch, 1)}
         for told in reply.told:
             if told.item.id in named:
                 given.setdefault(named[told.item.id], told)
-        problems += reply.problems
+        why = reply.problems[0] if reply.problems else "the teacher left it out"
+        problems |= {sample["id"]: why for sample in batch if sample["id"] not in given}
     return given, problems
 
 
-def _labelled(
-    sample: Sample, answers: Sequence[Told[GivenLabel]], votes: int, calibration: Calibration | None
-) -> Sample:
+def _labelled(sample: Sample, answers: Sequence[Told[GivenLabel]], calibration: Calibration | None) -> Sample:
     """The label most answers give (on a tie the earliest), and how sure that is."""
     camps: dict[str, list[Told[GivenLabel]]] = defaultdict(list)
     for told in answers:
@@ -102,7 +101,7 @@ def _labelled(
     label, camp = max(camps.items(), key=lambda item: len(item[1]))
     if (probability := camp[0].probability) is not None:
         raw, source = probability, "logprobs"
-    elif votes > 1:
+    elif len(answers) > 1:
         raw, source = len(camp) / len(answers), "votes"
     else:
         raw, source = mean(told.item.confidence for told in camp), "stated"

@@ -46,7 +46,7 @@ class Throttle:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._since_change = 0
         self._fell = self._closed_until = 0.0
-        self._failing: list[float] = []  # when each failure came since the last answer
+        self._failing: list[float] = []  # when each try that failed began, since the last answer
         self._rates = [_Rate(limits.requests_per_minute), _Rate(limits.tokens_per_minute)]
 
     @asynccontextmanager
@@ -57,7 +57,7 @@ class Throttle:
             requests, volume = self._rates
             await asyncio.sleep(max(requests.wait(1), volume.wait(tokens)))
             while (left := self._closed_until - time.monotonic()) > 0:
-                await asyncio.sleep(left)
+                await asyncio.sleep(left * random.uniform(1, 1.1))  # or all would begin at the same moment
             yield time.monotonic()
         finally:
             self._flying -= 1
@@ -76,7 +76,7 @@ class Throttle:
     def failed(self, began: float, *, busy: bool, retry_after: float | None) -> None:
         """A try that began then failed; `busy` when the endpoint said so (429)."""
         now = time.monotonic()
-        self._failing.append(now)
+        self._failing.append(began)
         if busy and began >= self._fell:
             self.width, self._fell, self._since_change = max(1.0, self.width * _DOWN), now, 0
         if retry_after:

@@ -1,5 +1,6 @@
 """Chat models: how a name in task.yaml becomes a LangChain model."""
 
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tutelage.agents.capabilities import Structured
 from tutelage.agents.prices import Price, listed_price
-from tutelage.agents.redact import redact
+from tutelage.agents.redact import redact, register
 from tutelage.student.errors import InputError
 
 if TYPE_CHECKING:
@@ -67,8 +68,8 @@ class ModelSpec:
             return Price(0.0, 0.0)
         if self.price_prompt is not None and self.price_completion is not None:
             return Price(self.price_prompt, self.price_completion)
-        # A server of one's own may serve any model under any name.
-        return None if self.base_url else listed_price(self.model, self.prices)
+        # A server of one's own may serve any model under any name: the shipped prices say nothing of it.
+        return listed_price(self.model, self.prices, shipped=not self.base_url)
 
     def cost(self, prompt_tokens: float, completion_tokens: float, cached_tokens: float = 0) -> float | None:
         """Cost of a call in the currency of the prices; None when a price is unknown."""
@@ -106,7 +107,12 @@ def make_model(spec: ModelSpec) -> "BaseChatModel":
     client = DefaultAioHttpClient(timeout=spec.timeout)
     key = SecretStr(_key(spec))
     return DirectChatOpenAI(
-        model=name, base_url=spec.base_url, api_key=key, http_async_client=client, **options
+        model=name,
+        base_url=spec.base_url,
+        api_key=key,
+        http_async_client=client,
+        use_responses_api=False,
+        **options,
     )
 
 
@@ -116,6 +122,7 @@ def _key(spec: ModelSpec) -> str:
     if not variable:
         return "none"  # servers of one's own take any key
     if key := os.environ.get(variable):
+        register(variable)
         return key
     raise InputError(
         f"no API key: the environment variable {variable} is not set;"
@@ -132,6 +139,11 @@ def _any_provider(spec: ModelSpec, options: dict[str, Any]) -> "BaseChatModel":
         raise InputError(
             f"teacher {spec.model!r} needs an extra; run: pip install 'tutelage[providers]'"
         ) from None
+    provider = spec.model.partition(":")[0]
+    if provider == "ollama" and "max_tokens" in options:
+        options["num_predict"] = options.pop("max_tokens")  # it drops max_tokens without a word
+    if provider == "mistralai":
+        options["timeout"] = math.ceil(spec.timeout)  # it takes whole seconds only
     if spec.base_url:
         options["base_url"] = spec.base_url
     if spec.api_key_env or spec.base_url:

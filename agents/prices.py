@@ -32,13 +32,14 @@ class Price:
 
 
 @cache
-def listed_price(model: str, overlay: Path | None = None) -> Price | None:
-    """The price of `provider:name`: the overlay's, else the shipped one, else None (unknown, never 0).
+def listed_price(model: str, overlay: Path | None = None, *, shipped: bool = True) -> Price | None:
+    """The price of `provider:name`: the overlay's, else the shipped one if that may hold, else None
+    (unknown, never 0).
 
     Raises:
         InputError: a file is not of the form of agents/prices.yaml.
     """
-    for path in (overlay, _SHIPPED):
+    for path in (overlay, _SHIPPED if shipped else None):
         if path and model in (prices := read_prices(path)):
             return prices[model]
     return None

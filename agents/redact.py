@@ -1,15 +1,25 @@
-"""Secrets never leave the process: values that look like keys in the environment are cut out of text."""
+"""Secrets never leave the process: values of secret environment variables are cut out of text."""
 
 import os
 import re
 
 _NAMES = re.compile(r"KEY|TOKEN|SECRET|PASSW", re.IGNORECASE)
-_SHORTEST = 8  # shorter values are words of ordinary texts, not keys
+_SHORTEST = 8  # shorter values of such variables may be words of ordinary texts
+_registered: set[str] = set()
+
+
+def register(variable: str) -> None:
+    """Take a variable for a secret whatever its name and the length of its value."""
+    _registered.add(variable)
 
 
 def redact(text: str) -> str:
     """The text with the value of every secret environment variable replaced by its name in brackets."""
     for name, value in os.environ.items():
-        if len(value) >= _SHORTEST and value in text and _NAMES.search(name):
+        if (
+            value
+            and value in text
+            and (name in _registered or (len(value) >= _SHORTEST and _NAMES.search(name)))
+        ):
             text = text.replace(value, f"[{name}]")
     return text

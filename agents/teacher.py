@@ -2,15 +2,17 @@
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tutelage.agents.ask import Ask, Reply, Told, merged
-from tutelage.agents.batch import Batches
+from tutelage.agents.batch import DISCOUNT, Batches
 from tutelage.agents.budget import Budget, BudgetError, Cost, Till
 from tutelage.agents.confidence import field_probability
-from tutelage.agents.endpoint import Endpoint, RefusedError
+from tutelage.agents.endpoint import Endpoint, FormRefusedError, RefusedError, TeacherDownError
 from tutelage.agents.exchange import Call, Messages
 from tutelage.agents.forms import Form, Found, Item
 from tutelage.agents.journal import Entry, Journal
@@ -51,7 +53,8 @@ class Teacher:
         self._make, self._overlay, self._on_call = make, overlay, on_call
         self._batches = batches
         self._endpoints: dict[ModelSpec, Endpoint | Batches] = {}
-        self._largest: dict[str, int] = {}  # completion tokens of a role's largest reply an item
+        self._largest: dict[str, int] = {}  # completion tokens an item of a role's largest reply
+        self._first = defaultdict[str, asyncio.Lock](asyncio.Lock)
         self._began = time.monotonic() - 60 * minutes_before
 
     def ask(self, asks: Sequence[Ask[Item]]) -> list[Reply[Item]]:
@@ -62,6 +65,8 @@ class Teacher:
         """
         if not asks:
             return []
+        for endpoint in self._endpoints.values():
+            endpoint.back()
         future = submit(self._ask_all(asks))
         try:
             return future.result()
@@ -96,6 +101,7 @@ class Teacher:
     async def _ask_all(self, asks: Sequence[Ask[Item]]) -> list[Reply[Item]]:
         gate = asyncio.Semaphore(len(asks) if self._batches else self.limits.concurrency)
         failures: list[BaseException] = []
+        refused: dict[str, str] = {}  # role -> the last refusal of a call for its form
 
         async def one(ask: Ask[Item]) -> Reply[Item]:
             async with gate:
@@ -103,15 +109,30 @@ class Teacher:
                     return Reply(problems=["not asked: the teacher is down"])
                 try:
                     return await self._ask(ask)
+                except FormRefusedError as refusal:
+                    refused[ask.role] = str(refusal)
+                    self._on_call({"role": ask.role, "refused": str(refusal), "over_budget": False})
+                    return Reply(problems=[str(refusal)])
                 except BaseException as failure:
                     failures.append(failure)
                     return Reply(problems=[str(failure)])
 
         # All are awaited even when one fails: what is in flight is paid for and must reach the journal.
         done = await asyncio.gather(*(one(ask) for ask in asks))
+        # One call that is refused is set aside; where none was ever answered, none will be.
+        failures += [self._down(role, why) for role, why in refused.items() if not self._was_answered(role)]
         if failures:
             raise failures[0]
         return done
+
+    def _was_answered(self, role: str) -> bool:
+        """Whether the model of a role has ever answered, in this run or before it was resumed."""
+        return any(
+            self.journal.holds(other) for other, spec in self.specs.items() if spec == self.specs[role]
+        )
+
+    def _down(self, role: str, why: str) -> TeacherDownError:
+        return self._endpoint(self.specs[role]).down(role, why)
 
     async def _ask(self, ask: Ask[Item]) -> Reply[Item]:
         """The reply; what it lacks is asked for again, with the reason, a bounded number of times."""
@@ -123,6 +144,8 @@ class Teacher:
             try:
                 call, entry, event = await self._call(ask, messages)
             except (BudgetError, RefusedError) as refusal:
+                if isinstance(refusal, FormRefusedError) and attempt == 0:
+                    raise
                 over = isinstance(refusal, BudgetError)
                 self._on_call({"role": ask.role, "refused": str(refusal), "over_budget": over})
                 return Reply(told, [*problems, str(refusal)])
@@ -155,12 +178,8 @@ class Teacher:
         key = Journal.key(request)
         entry, tries = self.journal.get(key), 0
         if entry is None:
-            call = Call(key, ask.role, messages, ask.form, ask.seed, logprobs, self._foreseen(ask))
-            tokens = call.prompt_tokens + call.reply_tokens
-            cost = Cost(tokens, spec.cost(call.prompt_tokens, call.reply_tokens))
-            with self._till.reserve(cost, self._minutes):
-                entry, tries = await self._endpoint(spec).complete(call)
-                self.journal.put(key, request, entry)
+            call = Call(key, ask.role, messages, ask.form, ask.seed, logprobs, 0)
+            entry, tries = await self._sized(ask, spec, call, request)
         self._learn(ask, entry)
         event: Event = {
             "role": ask.role,
@@ -175,9 +194,38 @@ class Teacher:
         }
         return key[:12], entry, event
 
-    def _foreseen(self, ask: Ask[Item]) -> float:
-        """Completion tokens to be expected, by the role's largest reply so far."""
-        return self._largest.get(ask.role, _ITEM_TOKENS) * ask.size
+    async def _sized(
+        self, ask: Ask[Item], spec: ModelSpec, call: Call, request: dict[str, object]
+    ) -> tuple[Entry, int]:
+        """`_paid`; where size is limited a role's first call goes alone, and shows how long replies are."""
+        if self._till.limits_size and ask.role not in self._largest:
+            async with self._first[ask.role]:
+                if ask.role not in self._largest:
+                    entry, tries = await self._paid(ask, spec, call, request)
+                    self._learn(ask, entry)
+                    return entry, tries
+        return await self._paid(ask, spec, call, request)
+
+    async def _paid(
+        self, ask: Ask[Item], spec: ModelSpec, call: Call, request: dict[str, object]
+    ) -> tuple[Entry, int]:
+        """(the reply, in the journal; the tries it took)."""
+        endpoint = self._endpoint(spec)
+        longest = spec.max_tokens or self._largest.get(ask.role, _ITEM_TOKENS) * ask.size
+        call = replace(call, reply_tokens=longest)
+        money = spec.cost(call.prompt_tokens, longest)
+        if money and isinstance(endpoint, Batches):
+            money *= DISCOUNT
+        with self._till.reserve(Cost(call.prompt_tokens + longest, money), self._minutes):
+            # What is in flight may end; a batch may take a day.
+            left = self._till.minutes_left(self._minutes) if isinstance(endpoint, Batches) else None
+            try:
+                async with asyncio.timeout(None if left is None else 60 * left):
+                    entry, tries = await endpoint.complete(call)
+            except TimeoutError:
+                raise BudgetError("budget of minutes is spent; the batch is waited for on resume") from None
+            self.journal.put(call.key, request, entry)
+        return entry, tries
 
     def _learn(self, ask: Ask[Item], entry: Entry) -> None:
         an_item = -(-entry.completion_tokens // ask.size)

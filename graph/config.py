@@ -111,6 +111,12 @@ class Model(_Part):
             )
         return value
 
+    @model_validator(mode="after")
+    def _both_prices(self) -> Self:
+        if (self.price_prompt is None) != (self.price_completion is None):
+            raise ValueError("`price_prompt` and `price_completion` go together: give both, or neither")
+        return self
+
     @field_validator("base_url")
     @classmethod
     def _no_secret(cls, value: str | None) -> str | None:

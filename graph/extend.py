@@ -42,16 +42,22 @@ def raise_budget(folder: RunFolder, budget: Mapping[str, float | None]) -> Task:
 
 
 def extend(shop: Workshop, graph: "CompiledStateGraph[Any, Any, Any, Any]", thread: Any) -> bool:
-    """Put a run that has ended back to where it can go on, if the reason for its end is gone.
+    """Put a run back to where it can go on: one that has ended, if the reason for its end is gone, and
+    one that was killed in a round which the budget cut short, if there is more to spend now.
 
-    A round that the budget cut short is begun again: its replies are in the journal, so nothing is paid
-    twice, and it ends as if there had been enough at once. A whole one is followed by the next.
+    A round that was cut short is begun again: its replies are in the journal, so nothing is paid twice,
+    and it ends as if there had been enough at once. A whole one is followed by the next.
 
     Returns:
         Whether there is anything to do.
     """
-    state = cast(State, {**graph.get_state(thread).values, "rounds": shop.task.budget.rounds})
+    before = graph.get_state(thread)
+    if "round" not in before.values or before.next in (("analyst",), ("calibrate",)):
+        return True
+    state = cast(State, {**before.values, "rounds": shop.task.budget.rounds})
     cut = _cut_short(shop, state["round"])
+    if before.next and (not cut or shop.teacher.refusal()):
+        return True
     if why_stop(shop, state, cut_short=cut):
         return False
     about = shop.folder.about()
@@ -63,7 +69,7 @@ def extend(shop: Workshop, graph: "CompiledStateGraph[Any, Any, Any, Any]", thre
         _bring_back(shop, state["best"])
         graph.update_state(thread, {"rounds": state["rounds"], "stop": ""}, as_node="examine")
         return True
-    opens, before = ("analyst", "examine") if state["round"] else ("calibrate", "prepare")
+    opens, ahead = ("analyst", "examine") if state["round"] else ("calibrate", "prepare")
     start = next(
         old
         for old in graph.get_state_history(thread)
@@ -72,7 +78,7 @@ def extend(shop: Workshop, graph: "CompiledStateGraph[Any, Any, Any, Any]", thre
     shop.corpus.forget(since=max(state["round"], 1))
     if state["round"]:
         _bring_back(shop, start.values["best"])
-    graph.update_state(start.config, {"rounds": state["rounds"]}, as_node=before)
+    graph.update_state(start.config, {"rounds": state["rounds"]}, as_node=ahead)
     return True
 
 

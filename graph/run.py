@@ -76,7 +76,9 @@ def resume(
         InputError: not a run folder, its data have changed, or a limit is none.
     """
     run_folder = RunFolder(folder)
-    task = raise_budget(run_folder, budget or {})
+    run_folder.about()
+    with _alone(run_folder):
+        task = raise_budget(run_folder, budget or {})
     splits = load_splits(task)
     claim(run_folder, task, splits)
     return _go(open_workshop(task, run_folder, splits=splits, listener=listener))
@@ -118,7 +120,7 @@ def _go(shop: Workshop) -> RunFolder:
             graph = wire(shop, SqliteSaver(connection))
             before = graph.get_state(_THREAD)
             begun = before.created_at is not None  # it may have been killed before its first checkpoint
-            if begun and not before.next and not extend(shop, graph, _THREAD):
+            if begun and not extend(shop, graph, _THREAD):
                 return shop.folder
             with _drain_on_interrupt() as control:
                 graph.invoke(

@@ -9,6 +9,7 @@ from tutelage.agents import critic as the_critic
 from tutelage.agents import generator as the_generator
 from tutelage.agents import labeler as the_labeler
 from tutelage.agents.analyst import Answer
+from tutelage.agents.hostile import is_hostile
 from tutelage.graph.cards import Card, before, open_cards, read_cards, write_cards
 from tutelage.graph.exams import answers_on_diagnose, graded
 from tutelage.graph.orders import plan
@@ -29,7 +30,8 @@ def analyst(shop: Workshop, state: State) -> State:
     if shop.strategy.feedback == "none":
         return opened
     answers = answers_on_diagnose(shop, state["best"])
-    right, wrong = _shown(answers, shop.strategy.shown, random.Random(f"{shop.task.seed} {round}"))
+    calm = [answer for answer in answers if not is_hostile(answer["text"])]
+    right, wrong = _shown(calm, shop.strategy.shown, random.Random(f"{shop.task.seed} {round}"))
     cards = before(read_cards(shop.folder), round)
     found = the_analyst.diagnose(
         shop.teacher,
@@ -140,10 +142,15 @@ def keep(shop: Workshop, state: State) -> State:
 
 def short_of_samples(shop: Workshop, state: State) -> bool:
     """Whether a round has kept too few and the generator may be asked again."""
-    if shop.teacher.refusal():
-        return False
     kept = len(shop.corpus.drafts(round=state["round"], status="kept"))
-    return kept < shop.strategy.enough * shop.strategy.samples and state["attempt"] <= shop.strategy.attempts
+    short = kept < shop.strategy.enough * shop.strategy.samples
+    if not short or state["attempt"] > shop.strategy.attempts:
+        return False
+    if refusal := shop.teacher.refusal():
+        # As if the generator had asked: with more to spend, this round is to be begun again.
+        shop.trace.call({"role": "generator", "refused": refusal, "over_budget": True})
+        return False
+    return True
 
 
 def _batch(shop: Workshop, state: State) -> list[Sample]:
@@ -198,13 +205,14 @@ def _told(shop: Workshop, state: State, cards: Sequence[Card]) -> dict[str, obje
 def _avoid(samples: Sequence[Sample]) -> list[dict[str, str]]:
     """Refused texts with the reason, judgements before duplicates; nothing of a leak is ever told."""
     told = [s for status in ("refused", "duplicate") for s in samples if s["status"] == status]
+    told = [s for s in told if not is_hostile(s["text"])]  # nobody shows orders to a model that writes
     return [{"text": s["text"], "reason": s.get("reason", "")} for s in told[:AVOIDED]]
 
 
 def _shots(shop: Workshop, state: State) -> list[Row]:
     """A few seeds of every label, others each round."""
     chance = random.Random(f"{shop.task.seed} {state['round']} shots")
-    rows = list(shop.splits.seed)
+    rows = [row for row in shop.splits.seed if not is_hostile(row["text"])]
     chance.shuffle(rows)
     seen: Counter[str] = Counter()
     shots = []

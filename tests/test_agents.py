@@ -286,7 +286,7 @@ def test_a_text_that_stays_without_a_label_says_why(scripted, teacher_at, brief,
     first, second = label(teacher_at(url), brief, [draft("One"), draft("Two")], seed=0)
     assert first["label"] == "order_status"
     assert second["status"] == "unlabelled"
-    assert second["reason"].startswith("no label: labels are missing for the ids 2")
+    assert second["reason"].startswith("no label: labels are missing for the ids 1")
     assert "label" not in second
     assert len(log) == 6, "asked three times in two contexts, and no more"
 
@@ -295,7 +295,7 @@ def test_a_label_that_is_none_of_the_tasks_is_no_label(scripted, teacher_at, bri
     url, _ = scripted(*[labels(i1="order_status", i2="weather")] * 3, *[labels(i1="weather")] * 3)
     _, second = label(teacher_at(url), brief, [draft("One"), draft("Two")], seed=0)
     assert second["status"] == "unlabelled"
-    assert second["reason"].startswith("no label: labels[1].label: Input should be 'order_status'")
+    assert second["reason"].startswith("no label: labels[0].label: Input should be 'order_status'")
 
 
 def test_ids_nobody_asked_about_are_passed_over(scripted, teacher_at, brief, draft) -> None:

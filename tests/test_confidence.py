@@ -115,6 +115,12 @@ def test_votes_are_counted_over_differently_ordered_calls(scripted, teacher_at, 
     assert len({body["seed"] for body in log}) == 3
 
 
+def test_a_vote_that_stays_alone_is_no_agreement(scripted, teacher_at, brief, draft) -> None:
+    url, _ = scripted(votes("order_status"))  # the second and third are refused
+    [sample] = label(teacher_at(url), brief, [draft("One")], seed=0, votes=3)
+    assert (sample["confidence"], sample["confidence_source"]) == (0.9, "stated")
+
+
 def test_where_there_are_log_probabilities_no_vote_is_paid_for(
     encoder, shop, teacher_at, brief, draft
 ) -> None:

@@ -3,13 +3,16 @@
 import json
 import time
 from collections.abc import Callable
+from email.utils import formatdate
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from tutelage.agents.ask import Ask
 from tutelage.agents.capabilities import Capabilities, remember, remembered
 from tutelage.agents.endpoint import TeacherDownError
+from tutelage.agents.failures import read_failure
 from tutelage.agents.faults import STATUS_KINDS, WIRE_KINDS, Faults, Kind
 from tutelage.agents.forms import labels_form
 from tutelage.agents.limits import Limits
@@ -208,7 +211,7 @@ def test_what_no_waiting_mends_stops_at_once(
     ("answer", "said"),
     [
         (refusal(400, "filtered", "content_filter"), "refused by the provider's content filter"),
-        (refusal(400, "too long", "context_length_exceeded"), "refused, while others were answered"),
+        (refusal(400, "too long", "context_length_exceeded"), "refused: BadRequestError"),
     ],
     ids=["filtered", "too long"],
 )
@@ -219,6 +222,94 @@ def test_a_call_that_is_refused_alone_is_set_aside(scripted, teacher_at, answer,
     assert [len(reply.items) for reply in replies] == [1, 0, 1]
     assert replies[1].problems[0].startswith(said)
     assert len(log) == 3
+
+
+@pytest.mark.parametrize("first", [refusal(400, "too long", "context_length_exceeded"), refusal(400, "no")])
+def test_the_first_call_may_be_the_one_that_is_refused(scripted, teacher_at, first) -> None:
+    many = 1 if "too long" in str(first) else 6  # refused in every form there is
+    url, log = scripted(*[first] * many, GOOD, GOOD)
+    replies = teacher_at(url, limits=Limits(concurrency=1)).ask([labeling(seed) for seed in range(3)])
+    assert [len(reply.items) for reply in replies] == [0, 1, 1]
+    assert len(log) == many + 2
+
+
+def test_a_call_that_is_refused_for_good_does_not_block_a_resumed_run(scripted, teacher_at) -> None:
+    too_long = refusal(400, "too long", "context_length_exceeded")
+    url, _ = scripted(GOOD, too_long, GOOD, too_long)
+    asks = [labeling(seed) for seed in range(3)]
+    for _ in range(2):  # the second time the refused call is the only one that is made
+        replies = teacher_at(url, limits=Limits(concurrency=1)).ask(asks)
+        assert [len(reply.items) for reply in replies] == [1, 0, 1]
+
+
+def test_a_call_too_long_changes_nothing_for_the_others(scripted, teacher_at) -> None:
+    words = "maximum context length is 8 tokens, you asked for 9: 5 in messages, 4 in functions"
+    url, log = scripted(GOOD, refusal(400, words), GOOD)
+    teacher_at(url, limits=Limits(concurrency=1)).ask([labeling(seed) for seed in range(3)])
+    assert [way(body)[0] for body in log] == ["json_schema"] * 3
+
+
+def test_log_probabilities_that_are_forbidden_are_done_without(scripted, teacher_at) -> None:
+    """As OpenAI answers for its reasoning models."""
+    forbidden = refusal(403, "You are not allowed to request logprobs from this model")
+    url, log = scripted(forbidden, GOOD, GOOD)
+    replies = teacher_at(url).ask([labeling(seed) for seed in range(2)])
+    assert [len(reply.items) for reply in replies] == [1, 1]
+    assert [way(body) for body in log] == [("json_schema", True, True), *[("json_schema", False, True)] * 2]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"choices": None},
+        {"choices": []},
+        {"error": {"message": "upstream"}},
+        {"object": "list"},
+    ],
+    ids=["no choices", "empty choices", "an error with status 200", "something else"],
+)
+def test_what_is_no_completion_is_asked_for_again(scripted, teacher_at, odd: dict[str, Any]) -> None:
+    url, log = scripted((200, {"id": "1", "model": "m", **odd}), GOOD)
+    [reply] = teacher_at(url).ask([labeling()])
+    assert reply.items
+    assert len(log) == 2
+
+
+@pytest.mark.parametrize(
+    "logprobs", [[], {"content": None}, {"content": [{"logprob": -1}]}, {"content": [1]}]
+)
+def test_log_probabilities_in_another_form_are_none(scripted, teacher_at, logprobs: Any) -> None:
+    choice = {"index": 0, "message": {"role": "assistant", "content": GOOD}, "finish_reason": "stop"}
+    body = {"id": "1", "object": "chat.completion", "created": 0, "model": "m"}
+    url, _ = scripted((200, {**body, "choices": [{**choice, "logprobs": logprobs}]}))
+    [reply] = teacher_at(url).ask([labeling()])
+    assert reply.told[0].probability is None
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "2.5"}, 2.5),
+        ({"retry-after-ms": "1500", "retry-after": "9"}, 1.5),
+        ({"retry-after": "a date"}, 30),
+        ({"retry-after": "-3"}, None),
+        ({"retry-after": "soon"}, None),
+        ({}, None),
+    ],
+)
+def test_a_wait_is_read_in_each_way_it_is_written(headers: dict[str, str], seconds: float | None) -> None:
+    class Busy(Exception):  # noqa: N818
+        """As the clients of several providers raise it."""
+
+        status_code = 429
+
+    if headers.get("retry-after") == "a date":
+        headers = {"retry-after": formatdate(time.time() + 30, usegmt=True)}
+    error = Busy("slow down")
+    error.response = SimpleNamespace(status_code=429, headers=headers)  # type: ignore[attr-defined]
+    found = read_failure(error)
+    assert found.kind == "busy"
+    assert found.retry_after == (None if seconds is None else pytest.approx(seconds, abs=2))
 
 
 def test_a_call_that_alone_fails_on_and_on_is_set_aside(model: RehearsalModel, teacher_at) -> None:

@@ -136,7 +136,7 @@ def failing(limits: Limits, seconds: float, *, answers: int = 0, times: int = 3)
     for _ in range(answers):
         throttle.answered()
     for i in range(times):
-        throttle.failed(0.0, busy=False, retry_after=None)
+        throttle.failed(time.monotonic(), busy=False, retry_after=None)
         time.sleep(seconds / times if i < times - 1 else 0)
     return throttle.hopeless
 

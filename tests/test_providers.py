@@ -219,7 +219,7 @@ def test_the_key_is_written_nowhere(claude, tmp_path: Path) -> None:
     _, teacher = claude(GOOD, (400, "invalid_request_error", f"bad key {KEY}", {}))
     teacher.ask([labeling(1)])
     [refused] = teacher.ask([labeling(2)])
-    assert refused.problems[0].startswith("refused, while others were answered")
+    assert refused.problems[0].startswith("refused")
     written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     assert b"claude-x" in written
     assert KEY.encode() not in written
@@ -244,6 +244,6 @@ def test_a_key_that_is_not_there_is_told_with_its_variable(monkeypatch) -> None:
 
 def test_the_providers_key_goes_to_no_other_server(claude, monkeypatch) -> None:
     monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
-    server, teacher = claude(GOOD, api_key_env=None)
+    _, teacher = claude(GOOD, api_key_env=None)
     with pytest.raises(TeacherDownError, match="invalid x-api-key"):
         teacher.ask([labeling()])

@@ -150,6 +150,20 @@ def test_a_spent_budget_still_gives_what_was_paid_for(scripted, teacher_at) -> N
     assert teacher.ask([labeling()]) == teacher.ask([labeling()])
 
 
+@pytest.mark.parametrize("field", ["max_tokens", "temperature"])
+def test_a_budget_holds_though_replies_are_far_longer_than_thought(scripted, teacher_at, field: str) -> None:
+    """Each reply takes 110 tokens, ten times as many as are asked at once could be paid for."""
+    url, log = scripted(*[GOOD] * 40)
+    teacher = teacher_at(
+        url,
+        budget=Budget(tokens=1200),
+        limits=Limits(concurrency=32),
+        **{field: 1 if field == "temperature" else 60},
+    )
+    teacher.ask([labeling(seed=seed) for seed in range(40)])
+    assert 110 * len(log) <= 1200
+
+
 def test_a_budget_of_no_minutes_refuses_the_first_call(scripted, teacher_at) -> None:
     url, log = scripted(GOOD)
     [reply] = teacher_at(url, budget=Budget(minutes=0)).ask([labeling()])
@@ -204,7 +218,7 @@ def test_a_call_that_is_refused_while_others_are_answered_is_set_aside_alone(reh
     first, second, third = teacher.ask([labeling(seed=1), unknown(), labeling(seed=2)])
     assert first.items == third.items != []
     assert second.items == []
-    assert second.problems[0].startswith("refused, while others were answered: BadRequestError")
+    assert second.problems[0].startswith("refused: BadRequestError")
     assert len(log) == 3, "what was answered before in this form is not asked in another"
     assert [event for event in events if "refused" in event] == [
         {"role": "labeler", "refused": second.problems[0], "over_budget": False}
