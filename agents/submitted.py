@@ -27,7 +27,7 @@ class Submitted:
     def note(self, batch: str, keys: Sequence[str]) -> None:
         """Write down a batch; a call that is in a later one already stays there."""
         with self._open() as db:
-            db.execute("INSERT INTO batches VALUES (?)", (batch,))
+            db.execute("INSERT OR IGNORE INTO batches VALUES (?)", (batch,))
             db.executemany("INSERT OR IGNORE INTO calls VALUES (?, ?)", [(key, batch) for key in keys])
 
     def forget(self, key: str) -> None:

@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import pytest
 from tutelage.agents.ask import Ask
+from tutelage.agents.budget import Budget
+from tutelage.agents.endpoint import TeacherDownError
 from tutelage.agents.faults import Faults
 from tutelage.agents.forms import labels_form
 from tutelage.agents.limits import Limits
@@ -130,3 +132,47 @@ def test_a_process_that_dies_while_it_waits_finds_its_batch_again(
             assert second.stdout.read().split()[-1] == "12"
         [batch] = batches(url)
     assert batch["request_counts"] == {"total": 11, "completed": 11, "failed": 0}
+
+
+def test_a_batch_that_is_cancelled_is_told_and_submitted_anew_when_asked_again(model, batched) -> None:
+    def cancel(event: dict[str, Any]) -> None:
+        if event.get("status") == "in_progress" and not cancelled:
+            cancelled.append(str(event["batch"]))
+            urlopen(Request(f"{url}/batches/{event['batch']}/cancel", method="POST")).close()
+
+    cancelled: list[str] = []
+    with serve(model, batch_polls=9) as url:
+        teacher = batched(url, on_call=cancel)
+        with pytest.raises(TeacherDownError, match="was cancelled; what it had answered is kept"):
+            teacher.ask([labeling(seed) for seed in range(5)])
+        replies = teacher.ask([labeling(seed) for seed in range(5)])
+        assert [len(reply.items) for reply in replies] == [1] * 5
+        assert {batch["status"] for batch in batches(url)} == {"cancelled", "completed"}
+    assert len(cancelled) == 1
+
+
+def test_a_batch_that_the_provider_has_no_more_is_submitted_anew(model, batched) -> None:
+    asks = [labeling(seed) for seed in range(6)]
+    for journal in ("one.sqlite", "two.sqlite"):  # the record of what was submitted is the same
+        with serve(model) as url:
+            replies = batched(url, journal=journal).ask(asks)
+            assert [len(reply.items) for reply in replies] == [1] * 6
+            assert len(batches(url)) == 1
+
+
+def test_a_limit_of_minutes_ends_the_wait_for_a_batch(model, batched) -> None:
+    with serve(model, batch_polls=10**6) as url:
+        teacher = batched(url, budget=Budget(minutes=0.01))
+        replies = teacher.ask([labeling(seed) for seed in range(4)])
+        assert [len(reply.items) for reply in replies] == [1, 0, 0, 0]
+        assert "budget of minutes is spent" in replies[3].problems[-1]
+        assert teacher.refusal() == "budget of 0.01 minutes is spent"
+
+
+def test_what_a_batch_may_cost_is_held_back_at_half_the_price(model, batched) -> None:
+    with serve(model) as url:
+        whole = batched(url)
+        whole.ask([labeling(seed) for seed in range(20)])
+        cost = whole.journal.spent()["cost"]
+        limited = batched(url, journal="limited.sqlite", budget=Budget(money=1.5 * cost))
+        assert sum(len(reply.items) for reply in limited.ask([labeling(seed) for seed in range(20)])) == 20

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from tutelage.agents.ask import Ask
+from tutelage.agents.endpoint import TeacherDownError
 from tutelage.agents.forms import labels_form
 from tutelage.agents.redact import redact
 from tutelage.agents.server import serve
@@ -85,6 +86,16 @@ def test_a_server_that_puts_the_key_into_a_reply_spreads_it_no_further(
     [reply] = teacher.ask([Ask("labeler", {}, labels_form(("a", "b")), 0, ["1"])])
     assert reply.items[0].reason == "your key is [SHOP_KEY]"
     assert b"very-secret" not in written(tmp_path) + repr(events).encode()
+
+
+def test_a_variable_is_secret_that_holds_the_key_whatever_its_name(scripted, teacher_at, monkeypatch) -> None:
+    monkeypatch.setenv("SHOP_ROUTER", "hunter2")
+    error = {"message": "no such key: hunter2", "type": "e", "param": None, "code": None}
+    url, _ = scripted((401, {"error": error}))
+    with pytest.raises(TeacherDownError, match=r"no such key: \[SHOP_ROUTER\]"):
+        teacher_at(url, api_key_env="SHOP_ROUTER").ask(
+            [Ask("labeler", {}, labels_form(("a", "b")), 0, ["1"])]
+        )
 
 
 def test_a_key_in_place_of_its_name_is_refused_without_being_shown(
