@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -85,7 +86,7 @@ def init(folder: Annotated[Path, typer.Argument(help="Where to write.")] = Path(
 
     for path in scaffold(folder):
         typer.echo(f"wrote {path}")
-    typer.echo(f"Replace the stubs by your texts, then: tutelage run {folder / 'task.yaml'}")
+    typer.echo(f"Replace the stubs by your texts, then: tutelage plan {folder / 'task.yaml'}")
 
 
 @app.command()
@@ -367,6 +368,8 @@ def _finish(folder: "RunFolder", as_json: bool, control: "RunFolder | None" = No
         for note in about["notes"]:
             typer.echo(f"note: {note}")
         typer.echo(f"stopped because {about['stop']}\nstudent: {folder.student}")
+        if limit := re.match(r"budget of \S+ (\w+)", about["stop"]):
+            typer.echo(f"go on with more: tutelage resume {folder.path} --{limit[1]} N")
     else:
         typer.echo(f"unfinished; continue it with `tutelage resume {folder.path}`")
     typer.echo(f"report: {folder.report}")

@@ -15,7 +15,7 @@ TEXTS_A_CALL = 12
 def judge(teacher: Teacher, brief: Brief, samples: Sequence[Sample], *, seed: int) -> list[Sample]:
     """Give each labelled sample a `verdict`: accept, relabel, rewrite or refuse, with the reason.
 
-    A sample the critic leaves out is refused: what nobody vouched for is not trained on.
+    One that the critic leaves out is `unjudged`: what nobody vouched for is not trained on.
     """
     planned = list(asks(brief, samples, seed))
     judged: dict[str, Sample] = {}
@@ -42,6 +42,6 @@ def _judged(batch: Sequence[Sample], reply: Reply[Verdict]) -> list[Sample]:
             about = {"verdict": told.item.verdict, "reason": told.item.reason, "judged_by": told.call}
         else:
             left_out = reply.problems[0] if reply.problems else "the critic left it out"
-            about = {"verdict": "refuse", "reason": f"not judged: {left_out}"}
+            about = {"verdict": "unjudged", "reason": f"not judged: {left_out}"}
         result.append(changed(sample, **about))
     return result

@@ -47,11 +47,15 @@ def read_failure(error: Exception) -> Failure:
 
 
 def _words(error: Exception) -> str:
-    """The error, and what is at its root: clients call a refused connection a time-out."""
+    """The error and what is at its root, or that alone: clients call a refused connection a time-out."""
     told, root = error, error
     while root.__cause__ or root.__context__:
         root = root.__cause__ or root.__context__  # type: ignore[assignment]
-    chain = [told] if root is told or getattr(told, "status_code", None) else [told, root]
+    chain = [told, root]
+    if root is told or getattr(told, "status_code", None):
+        chain = [told]
+    elif isinstance(root, OSError) and str(root):
+        chain = [root]
     words = " <- ".join(f"{type(one).__name__}: {' '.join(str(one).split()).rstrip('.')}" for one in chain)
     return redact(words)
 

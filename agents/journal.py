@@ -92,6 +92,11 @@ class Journal:
         with self._lock:
             return self._spent.copy()
 
+    def void(self, role: str) -> None:
+        """Have a role's requests asked anew: the replies stay, and paid for, but answer nothing."""
+        with self._lock, self._db:
+            self._db.execute("UPDATE replies SET key = key || ' void ' || rowid WHERE role = ?", (role,))
+
     def holds(self, role: str) -> bool:
         """Whether any reply to a role is there."""
         with self._lock:

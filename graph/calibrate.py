@@ -5,11 +5,15 @@ from collections import Counter
 from collections.abc import Sequence
 
 from tutelage.agents import labeler
+from tutelage.agents.calibration import Calibration
 from tutelage.agents.calibration import calibrate as calibrate_on
+from tutelage.agents.endpoint import TeacherDownError
 from tutelage.graph.state import State
 from tutelage.graph.workshop import Workshop
 from tutelage.student.corpus import Sample
 from tutelage.student.rows import Row
+
+DOUBTFUL = 0.7  # share of right labels below which a user is warned (ours)
 
 
 def calibrate(shop: Workshop, state: State) -> State:
@@ -25,6 +29,8 @@ def calibrate(shop: Workshop, state: State) -> State:
     asked = [_as_sample(row, place) for place, row in enumerate(rows)]
     labelled = labeler.label(shop.teacher, shop.task.brief(), asked, seed=seed, votes=part.votes)
     answered = [(s, row["label"]) for s, row in zip(labelled, rows, strict=True) if "label" in s]
+    if not answered and not shop.teacher.refusal():
+        _stop(shop, labelled[0])
     [(source, _)] = Counter(s["confidence_source"] for s, _ in answered).most_common(1) or [("", 0)]
     measured = [(s, gold) for s, gold in answered if s["confidence_source"] == source]
     correct = [sample["label"] == gold for sample, gold in measured]
@@ -32,9 +38,33 @@ def calibrate(shop: Workshop, state: State) -> State:
     notes = [*_left_out(labelled, len(answered) - len(measured), source), found["note"]]
     found["note"] = "; ".join(note for note in notes if note)
     shop.folder.write_json(shop.folder.calibration, found)
+    _warn(shop, found)
     told = {name: value for name, value in found.items() if not name.startswith("bins")}
     shop.trace.tell(**told, right=sum(correct))
     return {}
+
+
+def _stop(shop: Workshop, sample: Sample) -> None:
+    """End a run whose teacher gives nothing that can be used; once it does, all is asked anew."""
+    shop.teacher.journal.void("labeler")
+    raise TeacherDownError(
+        f"the teacher {shop.task.model_specs()['labeler'].place} labelled none of your texts"
+        f" ({sample.get('reason', 'no reason')}); see what `tutelage doctor` finds"
+    )
+
+
+def _warn(shop: Workshop, found: Calibration) -> None:
+    """Note in run.json that a teacher is often wrong, before more is spent on it."""
+    accuracy = found["accuracy"]
+    if accuracy is None or accuracy >= DOUBTFUL:
+        return
+    about = shop.folder.about()
+    note = (
+        f"the teacher is right on only {accuracy:.0%} of {found['rows']} of your own texts: look at the"
+        " instruction and the labels' descriptions before you spend more"
+    )
+    if note not in about["notes"]:
+        shop.folder.write_json(shop.folder.run_json, {**about, "notes": [*about["notes"], note]})
 
 
 def slice_of(rows: Sequence[Row], size: int, seed: int) -> list[Row]:

@@ -23,6 +23,7 @@ from tutelage.agents.budget import Budget
 from tutelage.agents.capabilities import Structured
 from tutelage.agents.limits import Limits
 from tutelage.agents.models import ModelSpec
+from tutelage.agents.redact import redact
 from tutelage.graph.strategies import STRATEGIES, Strategy
 from tutelage.prompts import ROLES, render
 from tutelage.student.encoder import EMBEDDED
@@ -101,10 +102,18 @@ class Model(_Part):
     typicality: float = Field(default=1.5, ge=0)
     faults: float = Field(default=0.0, ge=0, lt=1)
 
+    @field_validator("model")
+    @classmethod
+    def _of_a_provider(cls, value: str) -> str:
+        if value != "rehearsal" and not re.fullmatch(r"[^:]+:.+", value):
+            raise ValueError("expected provider:name, e.g. openai:gpt-5-mini, or 'rehearsal'")
+        return value
+
     @field_validator("api_key_env")
     @classmethod
     def _a_name(cls, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
+        name = re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value or "_")
+        if not name or redact(value or "") != (value or ""):
             raise ValueError(  # and never shown: it may be the key itself
                 "expected the name of an environment variable, such as OPENAI_API_KEY; put the key there,"
                 " not here"
@@ -120,6 +129,8 @@ class Model(_Part):
     @field_validator("base_url")
     @classmethod
     def _no_secret(cls, value: str | None) -> str | None:
+        if value and not value.startswith(("http://", "https://")):
+            raise ValueError("an address begins with http:// or https://, and mostly ends with /v1")
         parts = urlsplit(value or "")
         if parts.username or parts.password or parts.query:
             raise ValueError(
@@ -129,10 +140,17 @@ class Model(_Part):
         return value
 
 
+class _RolePart(_Part):
+    @field_validator("base_url", mode="before", check_fields=False)
+    @classmethod
+    def _own_address(cls, value: Any) -> Any:
+        return value or ""  # null, too, says: that of its provider, not the shared one
+
+
 # What a role changes of the shared model: every field of Model, none needed.
 RoleModel = create_model(
     "RoleModel",
-    __base__=_Part,
+    __base__=_RolePart,
     **{name: (field.annotation | None, None) for name, field in Model.model_fields.items()},  # type: ignore[call-overload, operator]
 )
 
@@ -245,8 +263,7 @@ class Task(_Part):
         """Role -> model."""
         shared = {name: getattr(self.teacher, name) for name in Model.model_fields}
         roles = self.teacher.roles.model_dump(exclude_none=True)
-        specs = {role: ModelSpec(**{**shared, **roles.get(role, {})}) for role in ROLES}
-        # `base_url: ""` sends one role to its provider's own address.
+        specs = {role: ModelSpec(**{**shared, **_moved(shared, roles.get(role, {}))}) for role in ROLES}
         return {role: replace(spec, base_url=spec.base_url or None) for role, spec in specs.items()}
 
     def recipe(self) -> Recipe:
@@ -264,6 +281,14 @@ class Task(_Part):
     def brief(self) -> Brief:
         """What agents are told of the task."""
         return {"task": self.instruction, "labels": dict(self.labels)}
+
+
+def _moved(shared: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """A role's fields; where it asks another provider, the shared address and key are not that one's."""
+    provider = str(own.get("model", shared["model"])).partition(":")[0]
+    if provider == str(shared["model"]).partition(":")[0]:
+        return own
+    return {"base_url": None, "api_key_env": None, **own}
 
 
 def load_task(path: Path | str) -> Task:

@@ -63,7 +63,7 @@ def extend(shop: Workshop, graph: "CompiledStateGraph[Any, Any, Any, Any]", thre
     about = shop.folder.about()
     if about.get("test"):
         note = f"the test set was opened after round {state['round']} already, and the run then went on"
-        about["notes"] = [*about["notes"], note]
+        about["notes"] = [*dict.fromkeys([*about["notes"], note])]
     shop.folder.write_json(shop.folder.run_json, {k: v for k, v in about.items() if k not in RESULTS})
     if not cut:
         _bring_back(shop, state["best"])

@@ -16,6 +16,7 @@ FATES = {
     "surplus": "more than was wanted: the student doubted these least, so no label was paid for",
     "refused": "labelled, but the critic did not accept it",
     "unlabelled": "the labeler gave it no label",
+    "unjudged": "labelled, but the critic never saw it or left it out",
     "draft": "unfinished when the run stopped",
 }
 MARKS = {"open": "○ open", "cured": "✓ cured", "returned": "↩ returned"}

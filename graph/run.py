@@ -56,6 +56,8 @@ def run(
     run_folder = RunFolder(folder or default)
     run_folder.refuse_existing()
     journals = [RunFolder(other).journal for other in reuse]
+    for other in reuse:
+        RunFolder(other).about()  # before anything is made
     shop = open_workshop(task, run_folder, splits=splits, encoder=encoder, reuse=journals, listener=listener)
     shop.check()
     claim(run_folder, task, splits)
@@ -81,7 +83,8 @@ def resume(
         task = raise_budget(run_folder, budget or {})
     splits = load_splits(task)
     claim(run_folder, task, splits)
-    return _go(open_workshop(task, run_folder, splits=splits, listener=listener))
+    raised = any(limit is not None for limit in (budget or {}).values())
+    return _go(open_workshop(task, run_folder, splits=splits, listener=listener), raised=raised)
 
 
 def list_runs(root: Path | str = "runs") -> list[dict[str, Any]]:
@@ -96,7 +99,7 @@ def list_runs(root: Path | str = "runs") -> list[dict[str, Any]]:
                 "run": str(folder.path),
                 "task": about["task"]["name"],
                 "strategy": about["strategy"]["name"],
-                "rounds": len(rounds),
+                "rounds": max(len(rounds) - 1, 0),  # the first line is of the seeds
                 "diagnose": rounds[-1]["metric"] if rounds else None,
                 "test": test["metric"] if test else None,
                 "state": about.get("stop") or "unfinished",
@@ -105,7 +108,7 @@ def list_runs(root: Path | str = "runs") -> list[dict[str, Any]]:
     return entries
 
 
-def _go(shop: Workshop) -> RunFolder:
+def _go(shop: Workshop, *, raised: bool = False) -> RunFolder:
     from langgraph.checkpoint.sqlite import SqliteSaver
     from langgraph.errors import GraphDrained
 
@@ -120,7 +123,7 @@ def _go(shop: Workshop) -> RunFolder:
             graph = wire(shop, SqliteSaver(connection))
             before = graph.get_state(_THREAD)
             begun = before.created_at is not None  # it may have been killed before its first checkpoint
-            if begun and not extend(shop, graph, _THREAD):
+            if (begun and not (before.next or raised)) or (begun and not extend(shop, graph, _THREAD)):
                 return shop.folder
             with _drain_on_interrupt() as control:
                 graph.invoke(

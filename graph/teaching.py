@@ -261,8 +261,11 @@ def _refuse_near(sample: Sample, neighbour: Neighbour) -> Sample:
 
 def _refuse(sample: Sample) -> Sample:
     prefixes = {"relabel": "labeler and critic disagree twice: ", "rewrite": "to be written better: "}
-    prefix = prefixes.get(sample.get("verdict", ""), "")
-    return changed(sample, status="refused", reason=prefix + sample.get("reason", "not judged"))
+    verdict = sample.get("verdict", "unjudged")
+    status = "unjudged" if verdict == "unjudged" else "refused"
+    return changed(
+        sample, status=status, reason=prefixes.get(verdict, "") + sample.get("reason", "not judged")
+    )
 
 
 def _seed(shop: Workshop, state: State, step: int) -> int:

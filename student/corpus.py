@@ -12,7 +12,7 @@ from tutelage.student.encoder import Encoder
 from tutelage.student.errors import InputError
 from tutelage.student.rows import Row, content_id
 
-Status = Literal["draft", "kept", "duplicate", "leak", "surplus", "refused", "unlabelled"]
+Status = Literal["draft", "kept", "duplicate", "leak", "surplus", "refused", "unlabelled", "unjudged"]
 
 
 class Sample(TypedDict):

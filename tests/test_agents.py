@@ -363,19 +363,19 @@ def test_every_verdict_comes_with_its_reason_and_its_call(scripted, teacher_at, 
     ],
     ids=["left out", "an unknown verdict"],
 )
-def test_what_nobody_vouched_for_is_refused(scripted, teacher_at, brief, draft, replies, reason) -> None:
+def test_what_nobody_vouched_for_is_unjudged(scripted, teacher_at, brief, draft, replies, reason) -> None:
     url, _ = scripted(*replies * 3)
     samples = [draft(text, label="order_status") for text in ("One", "Two")]
     first, second = judge(teacher_at(url), brief, samples, seed=0)
     assert first["verdict"] == "accept"
-    assert second["verdict"] == "refuse"
+    assert second["verdict"] == "unjudged"
     assert second["reason"].startswith(reason)
 
 
-def test_samples_the_budget_has_nothing_for_are_refused(scripted, teacher_at, brief, draft) -> None:
+def test_samples_the_budget_has_nothing_for_are_unjudged(scripted, teacher_at, brief, draft) -> None:
     url, log = scripted()
     [judged] = judge(
         teacher_at(url, budget=Budget(calls=0)), brief, [draft("One", label="order_status")], seed=0
     )
-    assert (judged["verdict"], judged["reason"]) == ("refuse", "not judged: budget of 0 calls is spent")
+    assert (judged["verdict"], judged["reason"]) == ("unjudged", "not judged: budget of 0 calls is spent")
     assert log == []

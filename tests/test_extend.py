@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tutelage.agents.faults import Faults
+from tutelage.agents.journal import Journal
+from tutelage.agents.server import serve
 from tutelage.graph.config import Task, parse_task
 from tutelage.graph.demo import sample_task
 from tutelage.graph.folder import RunFolder
 from tutelage.graph.run import resume, run
+from tutelage.graph.workshop import rehearsal_model
 from tutelage.student.encoder import Encoder
 from tutelage.student.errors import InputError
 
@@ -126,5 +130,28 @@ def test_a_rerun_takes_over_what_the_first_run_paid_for(
     assert again.about()["spent"] == {"calls": 0, "prompt_tokens": 0, "completion_tokens": 0, "cost": 0}
     assert again.samples.read_text() == whole.samples.read_text()
     assert again.about()["test"] == whole.about()["test"]
-    with pytest.raises(InputError, match="is no journal of a run"):
+    with pytest.raises(InputError, match="is not a run folder"):
         run(brief_task(rounds=1), tmp_path / "other", encoder=encoder, reuse=[tmp_path])
+
+
+def test_a_teacher_that_gives_nothing_of_use_stops_the_run_before_more_is_spent_on_it(
+    whole: RunFolder, brief_task: Make, encoder: Encoder, tmp_path: Path
+) -> None:
+    task, model = brief_task(rounds=2), rehearsal_model(brief_task(rounds=2), encoder=encoder)
+    with serve(model, faults=Faults(share=1, kinds=("refusal",), stubborn=999)) as url:
+        teacher = task.teacher.model_copy(update={"model": "openai:rehearsal", "base_url": url})
+        useless = task.model_copy(update={"teacher": teacher})
+        with pytest.raises(InputError, match=r"labelled none of your texts .*tutelage doctor"):
+            run(useless, tmp_path / "run", encoder=encoder)
+        paid = Journal(tmp_path / "run" / "journal.sqlite").spent()["calls"]
+    with serve(model, port=int(url.split(":")[2].split("/")[0])):  # it has come to its senses
+        went_on = resume(tmp_path / "run")
+    assert went_on.about()["test"] == whole.about()["test"]
+    assert went_on.about()["spent"]["calls"] == whole.about()["spent"]["calls"] + paid
+
+
+def test_a_teacher_that_is_often_wrong_is_told_of(brief_task: Make, encoder: Encoder, tmp_path: Path) -> None:
+    task = brief_task(rounds=1)
+    noisy = task.model_copy(update={"teacher": task.teacher.model_copy(update={"label_noise": 0.9})})
+    notes = run(noisy, tmp_path / "run", encoder=encoder).about()["notes"]
+    assert any(note.startswith("the teacher is right on only") for note in notes)

@@ -276,7 +276,7 @@ def test_a_request_that_is_refused_is_refused_in_spite_of_all_faults(model) -> N
 
 def test_the_teacher_repairs_every_fault_of_content(model, easy, teacher_at) -> None:
     form = labels_form(("refund", "status"))
-    asks = [Ask("labeler", payload(easy, number), form, 0, IDS) for number in range(24)]
+    asks = [Ask("labeler", payload(easy, number), form, 0, IDS) for number in range(60)]
     with serve(model) as url:
         calm = teacher_at(url, journal="calm.sqlite").ask(asks)
     with serve(model, faults=(faults := Faults(share=0.9, kinds=CONTENT_KINDS, stubborn=2))) as url:

@@ -18,7 +18,7 @@ HOMES = {
     },
     "langchain_openai": {"agents/chat.py", "agents/batch.py"},
     "langchain_core": {"agents/models.py", "agents/chat.py", "agents/teacher.py", "agents/endpoint.py",
-                       "agents/exchange.py",
+                       "agents/exchange.py", "agents/batch.py",
                        "agents/local.py", "agents/rehearsal.py", "agents/server.py", "graph/workshop.py"},
     "langgraph": {"graph/build.py", "graph/run.py", "graph/extend.py"},
     "sentence_transformers": {"student/encoder.py"},
