@@ -1,44 +1,47 @@
 """The teacher's door against a bare aiohttp loop and its peers: 1,000 calls of 100 ms, 64 at once.
 
     python benchmarks/teacher.py --install peers        # a virtual environment for each peer, once
-    python benchmarks/teacher.py --peers peers          # all arms in turn, three times: some minutes
-    python benchmarks/teacher.py --kill                 # ten deaths of a run of 1,500 calls
+    python benchmarks/teacher.py --peers peers          # all arms in turn, five times: 3 minutes
+    python benchmarks/teacher.py --peers peers --kill   # deaths of runs of 1,500 calls: 6 minutes
     python benchmarks/teacher.py --table                # print what is there
 
-Everything runs on loopback against one server process. Timed is questions in, labels out, in a process of
-each arm's own; its imports are not. Our door has everything on: journal on disk, validation, budget,
-limits, log-probabilities asked for. What the peers need to run at all stands in their files.
+Everything runs on loopback against one server process; each arm is a process of its own, whose imports
+are not timed. `seconds` is questions in, labels out; `wire_seconds` is what the server saw, from the first
+request to the last reply. Our door has everything on: journal on disk, validation, budget, limits,
+log-probabilities asked for. What the peers need to run at all stands in their files. Runs that are in
+results/teacher.jsonl are not run again.
 """
 
 import argparse
 import json
-import os
-import platform
 import random
-import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from math import inf
 from pathlib import Path
 from statistics import median
-from typing import Any
-from urllib.request import Request, urlopen
 
-HERE = Path(__file__).parent
-ARMS = HERE / "teacher_peers"
-RESULTS = HERE / "results" / "teacher.jsonl"
-OWN = ("raw", "tutelage")  # run in this environment
-PEERS = {
-    "curator": ["bespokelabs-curator==0.1.31"],
-    "dspy": ["dspy==3.4.1"],
-    "data_designer": ["data-designer==0.9.7"],
-    "distilabel": ["distilabel[openai]==1.5.3", "requests"],
-}
-Line = dict[str, Any]
+from teacher_peers.machine import machine
+from teacher_peers.processes import (
+    OWN,
+    PEERS,
+    Line,
+    Sizes,
+    forget,
+    install,
+    kill,
+    log,
+    received,
+    result,
+    served,
+    start,
+)
+
+RESULTS = Path(__file__).parent / "results" / "teacher.jsonl"
+LONGEST = 60  # seconds that a run may take
+KEYS = ("kind", "arm", "turn", "calls", "at_once", "items")
 
 
 def main() -> None:
@@ -46,142 +49,140 @@ def main() -> None:
     parser.add_argument("--install", type=Path, metavar="FOLDER", help="make the peers' environments there")
     parser.add_argument("--peers", type=Path, metavar="FOLDER", help="where they are")
     parser.add_argument("--arms", nargs="+", choices=[*OWN, *PEERS])
-    parser.add_argument("--calls", type=int, default=1000)
+    parser.add_argument("--calls", type=int, help="1,000; 1,500 with --kill")
     parser.add_argument("--at-once", type=int, default=64)
-    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--items", type=int, default=1, help="texts a call")
+    parser.add_argument("--repeat", type=int, help="5; with --kill 10 for our door and 3 for a peer")
     parser.add_argument("--kill", action="store_true", help="count the calls that deaths repeat")
     parser.add_argument("--table", action="store_true", help="print the table and run nothing")
     wanted = parser.parse_args()
     if wanted.install:
         install(wanted.install)
-    elif wanted.kill:
-        kill(wanted.at_once)
     elif not wanted.table:
         arms = wanted.arms or [*OWN, *(PEERS if wanted.peers else ())]
-        compare(arms, wanted.peers, wanted.calls, wanted.at_once, wanted.repeat)
-    print_table()
+        calls = wanted.calls or (1500 if wanted.kill else 1000)
+        sizes = Sizes(calls, wanted.at_once, wanted.items, wanted.peers)
+        repeats = {arm: wanted.repeat or (5 if not wanted.kill else 10 if arm in OWN else 3) for arm in arms}
+        if wanted.kill:
+            repeats.pop("raw", None)  # keeps nothing
+        measure("kill" if wanted.kill else "speed", repeats, sizes)
+    print_speed()
+    print_deaths()
 
 
-def install(folder: Path) -> None:
-    for name, packages in PEERS.items():
-        subprocess.run([sys.executable, "-m", "venv", folder / name], check=True)
-        pip = [folder / name / "bin" / "python", "-m", "pip", "install", "--quiet"]
-        subprocess.run([*pip, *packages], check=True)
-
-
-def compare(arms: Sequence[str], peers: Path | None, calls: int, at_once: int, repeat: int) -> None:
+def measure(kind: str, repeats: dict[str, int], sizes: Sizes) -> None:
     """All arms in turn, so that what else the machine does falls on all."""
-    with served() as url:
-        for turn in range(repeat):
-            for arm in arms:
-                forget(url)
-                told = run_arm(arm, peers, url, calls, at_once)
-                note({"kind": "speed", "turn": turn, "arm": arm, "calls": calls, "at_once": at_once, **told})
+    run: Callable[[str, int, str, Sizes], Line] = death if kind == "kill" else speed
+    shape = {"calls": sizes.calls, "at_once": sizes.at_once, "items": sizes.items}
+    done = {key(line) for line in results(kind) if "failed" not in line}
+    with served(sizes.items) as url:
+        for turn in range(max(repeats.values(), default=0)):
+            for arm in (arm for arm, count in repeats.items() if turn < count):
+                about = {"kind": kind, "arm": arm, "turn": turn, **shape}
+                if key(about) not in done:
+                    forget(url)
+                    note({**about, **run(arm, turn, url, sizes), **machine()})
 
 
-def run_arm(arm: str, peers: Path | None, url: str, calls: int, at_once: int) -> Line:
-    """What an arm reports of itself, or how it failed."""
+def speed(arm: str, turn: int, url: str, sizes: Sizes) -> Line:
     with tempfile.TemporaryDirectory() as folder:
-        done = subprocess.run(
-            command(arm, peers, url, calls, at_once, Path(folder)),
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-            env={**os.environ, "HOME": folder},
-        )
-    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
-    return json.loads(lines[-1]) if lines else {"failed": done.stderr.strip()[-300:]}
+        told = result(start(arm, url, sizes, Path(folder)), Path(folder), LONGEST)
+    lines = log(url)
+    times = [seconds for _, *both in lines for seconds in both if seconds < inf]
+    wire = round(max(times) - min(times), 3) if times else None
+    return {**told, "wire_seconds": wire, "requests": len(lines)}
 
 
-def command(
-    arm: str, peers: Path | None, url: str, calls: int, at_once: int, folder: Path
-) -> list[str | Path]:
-    python = sys.executable if arm in OWN else (peers or Path()).absolute() / arm / "bin" / "python"
-    sizes = ["--calls", str(calls), "--at-once", str(at_once), "--folder", folder]
-    return [python, ARMS / f"arm_{arm}.py", url, *sizes]
-
-
-def kill(at_once: int, calls: int = 1500, deaths: int = 10) -> None:
-    """Kill a run when a random number of its calls has come in, run it again, and count repeats."""
-    chance = random.Random(0)
-    with served() as url:
-        for death in range(deaths):
-            forget(url)
-            with tempfile.TemporaryDirectory() as folder:
-                whole = command("tutelage", None, url, calls, at_once, Path(folder))
-                at = chance.randrange(1, calls)
-                with subprocess.Popen(whole, stdout=subprocess.DEVNULL) as process:
-                    while len(log(url)) < at:
-                        time.sleep(0.002)
-                    process.send_signal(signal.SIGKILL)
-                time.sleep(0.2)  # the server answers what was in flight
-                unread = sum(answered is None for _, _, answered in log(url))
-                done = subprocess.run(whole, capture_output=True, text=True, check=True)
-            seen = Counter(number for number, _, _ in log(url))
-            repeated = sum(count - 1 for count in seen.values())
-            right = json.loads(done.stdout.splitlines()[-1])["right"]
-            told = {"killed_after": at, "in_flight": unread, "repeated": repeated, "right": right}
-            note({"kind": "kill", "death": death, "calls": calls, "at_once": at_once, **told})
-
-
-@contextmanager
-def served() -> Iterator[str]:
-    """The base URL of a server in a process of its own."""
-    with subprocess.Popen([sys.executable, ARMS / "server.py"], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout
-        try:
-            yield f"http://127.0.0.1:{int(process.stdout.readline())}/v1"
-        finally:
-            process.kill()
-
-
-def log(url: str) -> list[list[float | None]]:
-    with urlopen(url.replace("/v1", "/log")) as answer:
-        return json.load(answer)
-
-
-def forget(url: str) -> None:
-    urlopen(Request(url.replace("/v1", "/log"), method="DELETE")).close()
-
-
-def note(result: Line) -> None:
-    machine = {
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "load": round(os.getloadavg()[0], 2),
+def death(arm: str, turn: int, url: str, sizes: Sizes) -> Line:
+    """Kill a run at a random moment, run it again on the same files, and count what was asked twice."""
+    chance = random.Random(turn)
+    at, later = chance.randrange(1, sizes.calls), chance.uniform(0, 0.1)
+    with tempfile.TemporaryDirectory() as folder:
+        process = start(arm, url, sizes, Path(folder))
+        while received(url) < at and process.poll() is None:
+            time.sleep(0.005)
+        time.sleep(later)
+        moment = time.monotonic()  # the system's clock, as in the server's log
+        kill(process)
+        told = result(start(arm, url, sizes, Path(folder)), Path(folder), LONGEST)
+    lines = log(url)
+    seen = Counter(number for number, _, _ in lines)
+    answered = {number for number, _, answered in lines if answered <= moment}
+    return {
+        "received": sum(came <= moment for _, came, _ in lines),
+        "repeated": sum(count - 1 for count in seen.values()),
+        "repeated_though_answered": sum(seen[number] > 1 for number in answered),
+        "right": told.get("right", 0),
+        **{key: told[key] for key in ("version", "failed") if key in told},
     }
+
+
+def note(line: Line) -> None:
     RESULTS.parent.mkdir(exist_ok=True)
     with RESULTS.open("a", encoding="utf-8") as file:
-        file.write(json.dumps({**result, **machine}) + "\n")
-    print(json.dumps(result), flush=True)
+        file.write(json.dumps(line) + "\n")
+    print(json.dumps(line), flush=True)
 
 
-def print_table() -> None:
-    found = [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
-    speed = [line for line in found if line["kind"] == "speed"]
-    rows = [line for line in speed if "seconds" in line]
-    print("\n| arm | calls a second | of the raw loop | CPU ms a call | peak MB | right |")
-    print("|---|---|---|---|---|---|")
-    for arm in [*OWN, *PEERS]:
-        mine = [line for line in rows if line["arm"] == arm]
-        if not mine:
-            continue
-        raw = {line["turn"]: line["seconds"] for line in rows if line["arm"] == "raw"}
-        ratios = sorted(raw[line["turn"]] / line["seconds"] for line in mine if line["turn"] in raw)
-        rate = median(line["calls"] / line["seconds"] for line in mine)
-        span = f"{median(ratios):.2f} ({ratios[0]:.2f}-{ratios[-1]:.2f})"
-        cpu = median(line["cpu_ms_a_call"] for line in mine)
-        peak, right = max(line["peak_mb"] for line in mine), min(line["right"] for line in mine)
-        name = f"{'aiohttp alone' if arm == 'raw' else arm} {mine[-1]['version']}"
-        print(f"| {name} | {rate:.0f} | {span} | {cpu:.2f} | {peak} | {right} of {mine[0]['calls']} |")
-    for line in speed:
+def results(kind: str) -> list[Line]:
+    """The last line of each run."""
+    lines = map(json.loads, RESULTS.read_text().splitlines() if RESULTS.exists() else ())
+    return list({key(line): line for line in lines if line["kind"] == kind}.values())
+
+
+def key(line: Line) -> tuple[object, ...]:
+    return tuple(line[name] for name in KEYS)
+
+
+def print_speed() -> None:
+    """Medians; the share of the raw loop is taken within a turn: median (least to greatest)."""
+    ended = [line for line in results("speed") if "seconds" in line]
+    raw = {_turn(line): line for line in ended if line["arm"] == "raw"}
+    for shape in sorted({_turn(line)[1:] for line in ended}):
+        print("\n{:,} calls, {} at once, {} text(s) each:\n".format(*shape))
+        print("| arm | runs | calls/s | of raw | on the wire | of raw | CPU ms a call | peak MB | right |")
+        print("|---" * 9 + "|")
+        for arm in [*OWN, *PEERS]:
+            mine = [line for line in ended if line["arm"] == arm and _turn(line)[1:] == shape]
+            if mine:
+                cells = [f"{arm} {mine[-1]['version']}", str(len(mine))]
+                for clock in ("seconds", "wire_seconds"):
+                    shares = [raw[_turn(line)][clock] / line[clock] for line in mine if _turn(line) in raw]
+                    cells += [f"{median(shape[0] / line[clock] for line in mine):.0f}", spread(shares, ".2f")]
+                cells += [f"{median(line['cpu_ms_a_call'] for line in mine):.2f}"]
+                cells += [str(max(line["peak_mb"] for line in mine))]
+                cells += [f"{min(line['right'] for line in mine)} of {shape[0]}"]
+                print(f"| {' | '.join(cells)} |")
+    for line in results("speed"):
         if "failed" in line:
             print(f"{line['arm']} failed: {line['failed']}")
-    deaths = [line for line in found if line["kind"] == "kill"]
-    if deaths:
-        told = ", ".join(f"{d['repeated']}/{d['in_flight']}" for d in deaths)
-        print(f"\nkill -9, calls repeated / in flight at death ({deaths[0]['at_once']} at once): {told}")
+
+
+def print_deaths() -> None:
+    print("\n| arm | deaths | calls made again | of these answered at the death | right after |")
+    print("|---" * 5 + "|")
+    deaths = results("kill")
+    for arm in [*OWN, *PEERS]:
+        if mine := [line for line in deaths if line["arm"] == arm and "failed" not in line]:
+            made = (
+                spread([line[key] for line in mine], ".0f")
+                for key in ("repeated", "repeated_though_answered")
+            )
+            right = f"{min(line['right'] for line in mine)} of {mine[0]['calls']}"
+            print(f"| {arm} | {len(mine)} | {' | '.join(made)} | {right} |")
+    for line in deaths:
+        if "failed" in line:
+            print(f"{line['arm']} failed after death {line['turn']}: {line['failed']}")
+
+
+def _turn(line: Line) -> tuple[int, ...]:
+    return line["turn"], line["calls"], line["at_once"], line["items"]
+
+
+def spread(values: Sequence[float], form: str) -> str:
+    if not values:
+        return ""
+    return f"{median(values):{form}} ({min(values):{form}}-{max(values):{form}})"
 
 
 if __name__ == "__main__":

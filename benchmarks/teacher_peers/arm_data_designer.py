@@ -1,4 +1,7 @@
-"""Data Designer: one structured column over a seed table, no health check, its artifacts on disk."""
+"""Data Designer: one structured column over a seed table, without its health check.
+
+It resumes from the last whole row group on disk, of 1,000 rows by default.
+"""
 
 import data_designer.config as dd
 import pandas as pd
@@ -33,7 +36,8 @@ def ask_all(job: Job) -> list[str | None]:
         )
     )
     designer = DataDesigner(artifact_path=job.folder, model_providers=[provider])
-    found = designer.create(config, num_records=job.calls).load_dataset()
+    resume = dd.ResumeMode.IF_POSSIBLE
+    found = designer.create(config, num_records=job.calls, resume=resume).load_dataset()
     labels = {row.number: row.reply["labels"][0]["label"] for row in found.itertuples()}
     return [labels.get(n) for n in range(job.calls)]
 

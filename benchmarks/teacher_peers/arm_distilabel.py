@@ -1,4 +1,4 @@
-"""distilabel: one text generation task with a structured reply, in a pipeline with its cache on.
+"""distilabel: one text generation task in a pipeline with its cache on; its JSON is read here.
 
 1.5.3 does not import after `pip install "distilabel[openai]"` alone: `requests` is missing.
 """

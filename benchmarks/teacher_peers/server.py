@@ -1,7 +1,7 @@
 """A chat server in a process of its own that answers every request after the same time.
 
 It prints its port. GET /log gives, for each request so far, [number of the question, when it came, when it
-was answered or null], in seconds of the system's monotonic clock; DELETE /log forgets them.
+was answered or null], in seconds of the system's monotonic clock; GET /count how many; DELETE /log forgets.
 """
 
 import argparse
@@ -26,7 +26,10 @@ class Answers:
 
     async def answer(self, request: web.Request) -> web.Response:
         """The chat completion of a request."""
-        body = await request.read()
+        try:
+            body = await request.read()
+        except ConnectionResetError:  # its sender was killed
+            return web.Response(status=400)
         came = time.monotonic()
         if not (found := NUMBER.findall(body)):  # Curator's question whether a schema is kept to
             return web.json_response(wrapped("probe", json.dumps({"name": "Jason", "age": 25})))
@@ -41,6 +44,10 @@ class Answers:
     async def told(self, request: web.Request) -> web.Response:
         """The requests so far."""
         return web.json_response(self.log)
+
+    async def count(self, request: web.Request) -> web.Response:
+        """How many requests so far."""
+        return web.json_response(len(self.log))
 
     async def forget(self, request: web.Request) -> web.Response:
         """Begin anew."""
@@ -77,6 +84,7 @@ async def main() -> None:
     app = web.Application(client_max_size=2**24)
     app.router.add_post("/v1/chat/completions", answers.answer)
     app.router.add_get("/log", answers.told)
+    app.router.add_get("/count", answers.count)
     app.router.add_delete("/log", answers.forget)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
