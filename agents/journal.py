@@ -1,5 +1,6 @@
 """The journal: every reply that was paid for, on disk before anyone uses it."""
 
+import asyncio
 import hashlib
 import json
 import sqlite3
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import TypedDict
 
 from tutelage.student.errors import InputError
+
+Row = tuple[str, float, str, str, str, bool]
 
 
 class Spent(TypedDict):
@@ -57,6 +60,7 @@ class Journal:
     def __init__(self, path: Path, others: Sequence[Path] = ()):
         self.path, self.others = path, others
         self._lock = threading.Lock()
+        self._waiting: list[tuple[Row, asyncio.Future[None]]] = []
 
     @staticmethod
     def key(request: dict[str, object]) -> str:
@@ -78,14 +82,42 @@ class Journal:
 
     def put(self, key: str, request: dict[str, object], entry: Entry, *, paid: bool = True) -> None:
         """Write a reply; returns once it is on disk."""
-        told = json.dumps(request, ensure_ascii=False), json.dumps(asdict(entry))
-        row = (key, time.time(), entry.role, *told, paid)
         with self._lock:
             spent = self._spent
-            with self._db:
-                put = self._db.execute("INSERT OR IGNORE INTO replies VALUES (?, ?, ?, ?, ?, ?)", row)
-            if put.rowcount and paid:
+            if self._write([_row(key, request, entry, paid)]) and paid:
                 _add(spent, entry)
+
+    async def put_soon(self, key: str, request: dict[str, object], entry: Entry) -> None:
+        """`put` a paid reply from an event loop. It counts as spent at once; replies that have come when the
+        disk is free are written together, since each sync may take milliseconds.
+        """
+        loop = asyncio.get_running_loop()
+        written: asyncio.Future[None] = loop.create_future()
+        with self._lock:
+            _add(self._spent, entry)
+        if not self._waiting:
+            loop.call_soon(self._write_waiting)
+        self._waiting.append((_row(key, request, entry, paid=True), written))
+        await written
+
+    def _write_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        failure: Exception | None = None
+        try:
+            with self._lock:
+                self._write([row for row, _ in waiting])
+        except Exception as error:  # whoever waits must be told, whatever it is
+            failure = error
+        for _, written in waiting:
+            if written.done():  # its caller was stopped; the reply is on disk all the same
+                continue
+            written.set_exception(failure) if failure else written.set_result(None)
+
+    def _write(self, rows: Sequence[Row]) -> int:
+        """How many of the rows are new."""
+        with self._db:
+            put = self._db.executemany("INSERT OR IGNORE INTO replies VALUES (?, ?, ?, ?, ?, ?)", rows)
+        return put.rowcount
 
     def spent(self) -> Spent:
         """Everything paid for since the run began."""
@@ -130,6 +162,11 @@ class Journal:
     @cached_property
     def _others(self) -> list[sqlite3.Connection]:
         return [_read_only(path) for path in self.others]
+
+
+def _row(key: str, request: dict[str, object], entry: Entry, paid: bool) -> Row:
+    told = json.dumps(request, ensure_ascii=False), json.dumps(asdict(entry))
+    return (key, time.time(), entry.role, *told, paid)
 
 
 def _find(db: sqlite3.Connection, key: str) -> tuple[dict[str, object], Entry] | None:

@@ -224,7 +224,7 @@ class Teacher:
                     entry, tries = await endpoint.complete(call)
             except TimeoutError:
                 raise BudgetError("budget of minutes is spent; the batch is waited for on resume") from None
-            self.journal.put(call.key, request, entry)
+        await self.journal.put_soon(call.key, request, entry)
         return entry, tries
 
     def _learn(self, ask: Ask[Item], entry: Entry) -> None:

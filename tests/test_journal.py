@@ -1,5 +1,7 @@
 """The journal: what was paid for is there again."""
 
+import asyncio
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -102,3 +104,33 @@ def test_threads_may_share_a_journal(journal: Journal) -> None:
     for thread in threads:
         thread.join()
     assert journal.spent()["calls"] == 80
+
+
+def test_replies_that_come_together_are_written_together_and_each_waits_for_the_disk(tmp_path: Path) -> None:
+    journal, commits = Journal(tmp_path / "journal.sqlite"), []
+
+    async def main() -> None:
+        journal.spent()  # opens the file
+        journal._db.set_trace_callback(lambda text: commits.append(text) if text == "COMMIT" else None)
+        await asyncio.gather(*(journal.put_soon(f"key {i}", {}, ENTRY) for i in range(50)))
+        assert journal.get("key 49") == ENTRY
+
+    asyncio.run(main())
+    assert len(commits) == 1
+    assert journal.spent()["calls"] == 50
+    journal.close()
+    again = Journal(journal.path)
+    assert again.spent()["calls"] == 50
+    again.close()
+
+
+def test_a_disk_that_fails_is_told_to_every_reply_that_waits_for_it(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.sqlite")
+
+    async def main() -> list[object]:
+        journal.spent()
+        journal.close()  # as good as a full disk: nothing can be written
+        asked = (journal.put_soon(f"key {i}", {}, ENTRY) for i in range(3))
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    assert [type(one) for one in asyncio.run(main())] == [sqlite3.ProgrammingError] * 3
