@@ -51,12 +51,7 @@ def label(
     found, again = _turn(teacher, brief, form, missing, seed + _STRIDE, FEW)
     given |= found
     answers: dict[str, list[Told[GivenLabel]]] = {key: [told] for key, told in given.items()}
-    unsure = [s for s in samples if s["id"] in given and given[s["id"]].probability is None]
-    for vote in range(2, votes + 1):
-        shuffled = random.Random(f"{seed} {vote}").sample(unsure, len(unsure))
-        found, _ = _turn(teacher, brief, form, shuffled, seed + _STRIDE * vote, TEXTS_A_CALL)
-        for key, told in found.items():
-            answers[key].append(told)
+    _vote(teacher, brief, form, samples, answers, seed, votes)
     reasons = {**problems, **again}
     return [
         _labelled(sample, answers[sample["id"]], calibration)
@@ -64,6 +59,24 @@ def label(
         else changed(sample, status="unlabelled", reason=f"no label: {reasons[sample['id']]}")
         for sample in samples
     ]
+
+
+def _vote(
+    teacher: Teacher,
+    brief: Brief,
+    form: Form[GivenLabel],
+    samples: Sequence[Sample],
+    answers: dict[str, list[Told[GivenLabel]]],
+    seed: int,
+    votes: int,
+) -> None:
+    """Add further labellings, each in another order, of those whose first came without a probability."""
+    unsure = [s for s in samples if s["id"] in answers and answers[s["id"]][0].probability is None]
+    for vote in range(2, votes + 1):
+        shuffled = random.Random(f"{seed} {vote}").sample(unsure, len(unsure))
+        found, _ = _turn(teacher, brief, form, shuffled, seed + _STRIDE * vote, TEXTS_A_CALL)
+        for key, told in found.items():
+            answers[key].append(told)
 
 
 def asks(
