@@ -32,9 +32,9 @@ class Cost:
 class Till:
     """Lets a call begin only while the budget covers it beside all that are in flight.
 
-    `calls` is exact, and so are `tokens` and `money` where `max_tokens` bounds a reply. Else what a call
-    will take is estimated by the longest reply of its role so far: a limit can be passed by as much as the
-    calls then in flight bring longer ones.
+    `calls` is exact. For `tokens` and `money` a prompt is estimated by its length, a reply by `max_tokens`
+    or, without it, by the longest of its role so far: a limit can be passed by as much as the calls then in
+    flight take more than that.
     """
 
     def __init__(self, budget: Budget, journal: Journal):
