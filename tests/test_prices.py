@@ -1,5 +1,6 @@
 """Prices: a file that is shipped, one that overlays it, and none that is guessed."""
 
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from tutelage.agents.models import ModelSpec
 from tutelage.agents.prices import Price, listed_price, read_prices
 from tutelage.student.errors import InputError
 
-SHIPPED = Path(__file__).parent.parent / "agents" / "prices.yaml"
+SHIPPED = Path(str(files("tutelage.agents") / "prices.yaml"))
 
 
 def prices(folder: Path, content: str) -> Path:
