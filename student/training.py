@@ -57,7 +57,7 @@ def train(
 def untouched(labels: Sequence[str], recipe: Recipe, *, seed: int, encoder: Encoder) -> Student:
     """The student before any training: a random head. What every gain is measured from."""
     if recipe.mode == "full":
-        return _fresh(labels, recipe, seed)
+        return fresh(labels, recipe, seed)
     encoder.require_mean_pooling()
     weight = np.random.default_rng(seed).normal(0, 0.02, (len(labels), encoder.dimensions))
     return HeadStudent(encoder, weight.astype(np.float32), np.zeros(len(labels), np.float32), labels)
@@ -83,16 +83,16 @@ def _train_full(
 ) -> FullStudent:
     import torch
 
-    student = _fresh(labels, recipe, seed)
+    student = fresh(labels, recipe, seed)
     model = student.model.train()
     tokens = student.tokenizer(texts, truncation=True, max_length=student.max_tokens)["input_ids"]
     per_epoch = ceil(len(texts) / recipe.batch)
     epochs = max(recipe.epochs, ceil(recipe.min_steps / per_epoch))
     rate = recipe.learning_rate or 3e-4 * min(1.0, 384 / model.config.hidden_size) ** 2
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, fused=True)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _warm_and_down(per_epoch * epochs))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, warm_and_down(per_epoch * epochs))
     order = random.Random(seed)
-    balance = _balance(targets, len(labels)).to(model.device)
+    balance = balance(targets, len(labels)).to(model.device)
     # bf16 pays on CUDA only: on a CPU without AMX it is slower than fp32.
     cuda = model.device.type == "cuda"
     for _ in range(epochs):
@@ -109,7 +109,7 @@ def _train_full(
     return student
 
 
-def _fresh(labels: Sequence[str], recipe: Recipe, seed: int) -> FullStudent:
+def fresh(labels: Sequence[str], recipe: Recipe, seed: int) -> FullStudent:
     import torch
     from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
@@ -133,7 +133,7 @@ def _fresh(labels: Sequence[str], recipe: Recipe, seed: int) -> FullStudent:
     return FullStudent(model.to(device(recipe.device)), tokenizer, labels, tokens)
 
 
-def _balance(targets: Sequence[int], size: int) -> Any:
+def balance(targets: Sequence[int], size: int) -> Any:
     """Loss weight of each class, shape (size,): inverse to its frequency, 1 on average over the rows.
 
     How often a label occurs among ordered texts says what was ordered, not what is common.
@@ -144,7 +144,7 @@ def _balance(targets: Sequence[int], size: int) -> Any:
     return len(targets) / ((counts > 0).sum() * counts.clamp(min=1)).float()
 
 
-def _warm_and_down(steps: int) -> Any:
+def warm_and_down(steps: int) -> Any:
     """Learning-rate factor: up over the first tenth, then down in a line."""
     warm = max(1, steps // 10)
     return lambda step: min((step + 1) / warm, max(0.0, (steps - step) / max(1, steps - warm)))
@@ -164,7 +164,7 @@ def _train_head(
     def closure() -> float:
         optimizer.zero_grad()
         loss = torch.nn.functional.cross_entropy(
-            inputs @ weight.T + bias, goal, _balance(targets, len(labels))
+            inputs @ weight.T + bias, goal, balance(targets, len(labels))
         )
         loss = loss + recipe.head_decay * (weight**2).sum()
         loss.backward()  # type: ignore[no-untyped-call]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tutelage.student.errors import InputError
 from tutelage.student.model import HeadStudent
-from tutelage.student.training import Recipe, _balance, _warm_and_down, bucketed, train, untouched
+from tutelage.student.training import Recipe, balance, bucketed, train, untouched, warm_and_down
 
 LABELS = ["refund", "status"]
 
@@ -151,22 +151,22 @@ def test_the_same_seed_gives_the_same_batches() -> None:
 
 
 def test_class_weights_are_inverse_to_frequency() -> None:
-    assert _balance([0, 0, 0, 1], 2).tolist() == pytest.approx([4 / (2 * 3), 4 / (2 * 1)])
+    assert balance([0, 0, 0, 1], 2).tolist() == pytest.approx([4 / (2 * 3), 4 / (2 * 1)])
 
 
 def test_class_weights_of_even_labels_are_one() -> None:
-    assert _balance([0, 1, 2, 0, 1, 2], 3).tolist() == pytest.approx([1, 1, 1])
+    assert balance([0, 1, 2, 0, 1, 2], 3).tolist() == pytest.approx([1, 1, 1])
 
 
 def test_class_weights_are_one_on_average_over_the_rows_though_a_label_is_missing() -> None:
     targets = [0, 0, 1]
-    weights = _balance(targets, 3)
+    weights = balance(targets, 3)
     assert weights[:2].tolist() == pytest.approx([3 / (2 * 2), 3 / (2 * 1)])
     assert np.mean([weights[i] for i in targets]) == pytest.approx(1)
 
 
 def test_the_learning_rate_rises_over_a_tenth_and_falls_in_a_line() -> None:
-    factor = _warm_and_down(20)
+    factor = warm_and_down(20)
     assert [factor(step) for step in (0, 1, 2, 11, 19, 20)] == pytest.approx(
         [1 / 2, 1, 1, (20 - 11) / 18, 1 / 18, 0]
     )
@@ -174,6 +174,6 @@ def test_the_learning_rate_rises_over_a_tenth_and_falls_in_a_line() -> None:
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 7, 100])
 def test_the_learning_rate_is_never_nought_while_there_are_steps(steps: int) -> None:
-    factors = [_warm_and_down(steps)(step) for step in range(steps)]
+    factors = [warm_and_down(steps)(step) for step in range(steps)]
     assert min(factors) > 0
     assert max(factors) == 1
