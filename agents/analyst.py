@@ -1,11 +1,14 @@
 """The analyst: from right and wrong answers to named weaknesses with evidence."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import TypedDict
 
 from tutelage.agents.ask import Ask, Reply
 from tutelage.agents.forms import FoundWeakness, diagnosis_form
 from tutelage.agents.teacher import Teacher
+
+EXAMPLES = 4  # wrong texts that show the generator what a weakness is
 
 
 class Brief(TypedDict):
@@ -63,6 +66,30 @@ def diagnose(
     return _with_evidence(reply, wrong, round)[:limit]
 
 
+def grouped(wrong: Sequence[Answer], *, limit: int, round: int) -> list[Weakness]:
+    """The same pairs of labels with nobody's analysis, most errors first: what EvoKD's P1 adds is measured
+    against this.
+    """
+    pairs: dict[tuple[str, str], list[Answer]] = defaultdict(list)
+    for answer in wrong:
+        pairs[answer["label"], answer["predicted"]].append(answer)
+    ranked = sorted(pairs.items(), key=lambda item: -len(item[1]))[:limit]
+    return [
+        Weakness(
+            id=f"w{round:02d}-{number}",
+            round=round,
+            name=f"{label} taken for {predicted}",
+            hypothesis="",
+            label=label,
+            confused_with=predicted,
+            evidence=[answer["id"] for answer in answers],
+            examples=[answer["text"] for answer in answers[:EXAMPLES]],
+            found_by="",
+        )
+        for number, ((label, predicted), answers) in enumerate(ranked, 1)
+    ]
+
+
 def ask(
     brief: Brief, right: Sequence[Answer], wrong: Sequence[Answer], report: dict[str, object], seed: int
 ) -> Ask[FoundWeakness]:
@@ -95,7 +122,7 @@ def _with_evidence(reply: Reply[FoundWeakness], wrong: Sequence[Answer], round: 
             label=item.label,
             confused_with=item.confused_with,
             evidence=cited,
-            examples=[shown[key]["text"] for key in cited[:4]],
+            examples=[shown[key]["text"] for key in cited[:EXAMPLES]],
             found_by=told.call,
         )
     return list(found.values())

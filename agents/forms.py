@@ -34,12 +34,15 @@ class FoundWeakness(BaseModel):
     confused_with: str
 
 
+Kind = Literal["hard", "easy", "any", "like", "ood", "paraphrase"]
+
+
 class Draft(BaseModel):
     """One text written for a request."""
 
     model_config = _OPEN
     label: str
-    kind: Literal["hard", "easy", "any"]
+    kind: Kind
     weakness: str
     text: Said
 

@@ -1,11 +1,11 @@
 """The generator: writes texts for named weaknesses and labels."""
 
-from collections.abc import Iterator, Sequence
-from typing import Literal, TypedDict
+from collections.abc import Collection, Iterator, Sequence
+from typing import NotRequired, TypedDict
 
 from tutelage.agents.analyst import Brief, Weakness
 from tutelage.agents.ask import Ask, Reply
-from tutelage.agents.forms import Draft, drafts_form
+from tutelage.agents.forms import Draft, Kind, drafts_form
 from tutelage.agents.teacher import Teacher
 from tutelage.student.corpus import Sample
 from tutelage.student.rows import LONGEST, Row, content_id
@@ -14,12 +14,13 @@ TEXTS_A_CALL = 12  # more, and models begin to repeat themselves or stop early
 
 
 class Request(TypedDict):
-    """An order: `count` texts of a label; `weakness` is the id it serves, or ""."""
+    """An order: `count` texts of a label; `weakness` is the id it serves, or ""; `of` what to paraphrase."""
 
     label: str
-    kind: Literal["hard", "easy", "any"]
+    kind: Kind
     count: int
     weakness: str
+    of: NotRequired[str]
 
 
 def write(
@@ -30,6 +31,8 @@ def write(
     shots: Sequence[Row],
     avoid: Sequence[dict[str, str]],
     *,
+    fed: Sequence[Row] = (),
+    length: tuple[int, int] = (1, LONGEST),
     round: int,
     attempt: int,
     seed: int,
@@ -37,14 +40,15 @@ def write(
     """Ask for the texts, some calls side by side.
 
     Drafts for a label nobody asked for are kept (the labeler decides what they are); a text of only
-    spaces, with a NUL byte or longer than any student reads is not.
+    spaces, with a NUL byte or of another `length` in characters is not. Requests of kind `like` are shown
+    the texts in `fed`.
 
     Returns:
         Draft samples in order, their `weakness` one of those asked for or "".
     """
     known = {weakness["id"] for weakness in weaknesses}
-    planned = list(asks(brief, requests, weaknesses, shots, avoid, seed))
-    return _samples(teacher.ask(planned), known, round, attempt)
+    planned = list(asks(brief, requests, weaknesses, shots, avoid, seed, fed))
+    return _samples(teacher.ask(planned), known, length, round, attempt)
 
 
 def asks(
@@ -54,6 +58,7 @@ def asks(
     shots: Sequence[Row],
     avoid: Sequence[dict[str, str]],
     seed: int,
+    fed: Sequence[Row] = (),
 ) -> Iterator[Ask[Draft]]:
     """The requests for these orders."""
     form = drafts_form(tuple(brief["labels"]))
@@ -64,14 +69,22 @@ def asks(
             **brief,
             "weaknesses": [_told(weakness) for weakness in weaknesses if weakness["id"] in served],
             "requests": part,
-            "shots": [{"text": s["text"], "label": s["label"]} for s in shots if s["label"] in labels],
+            "shots": _examples(shots, labels),
             "avoid": list(avoid),
         }
+        if any(request["kind"] == "like" for request in part):
+            payload["feedback"] = _examples(fed)
         wanted = sum(request["count"] for request in part)
         yield Ask("generator", payload, form, seed + number, wanted)
 
 
-def _samples(replies: Sequence[Reply[Draft]], known: set[str], round: int, attempt: int) -> list[Sample]:
+def _examples(rows: Sequence[Row], labels: Collection[str] | None = None) -> list[dict[str, str]]:
+    return [{"text": r["text"], "label": r["label"]} for r in rows if labels is None or r["label"] in labels]
+
+
+def _samples(
+    replies: Sequence[Reply[Draft]], known: set[str], length: tuple[int, int], round: int, attempt: int
+) -> list[Sample]:
     """Drafts of one reply in the order of their ids, which is no order: what a model happens to write
     first, or again after a repair, decides nothing.
     """
@@ -79,7 +92,7 @@ def _samples(replies: Sequence[Reply[Draft]], known: set[str], round: int, attem
     for reply in replies:
         for told in sorted(reply.told, key=lambda told: content_id(told.item.text)):
             item, text = told.item, told.item.text.strip()
-            if "\0" in text or len(text) > LONGEST:
+            if "\0" in text or not length[0] <= len(text) <= length[1]:
                 continue
             samples.append(
                 Sample(

@@ -38,7 +38,8 @@ class Rehearsal:
     Its believed label of a text is wrong for a share `label_noise` of texts, always the same ones, as a
     model's errors are systematic; its critic sees through `second_thoughts` of those. Asked for plain
     texts it prefers those near the middle of their label, the more the higher `typicality` (0: none),
-    as language models do; asked for hard ones it prefers those near the weakness's examples.
+    as language models do; asked for hard ones, for paraphrases or for texts like others it prefers those
+    near the examples; asked for texts of another domain, those far from the middle.
     """
 
     def __init__(
@@ -101,17 +102,27 @@ class Rehearsal:
         taken = {content_id(entry["text"]) for field in ("avoid", "shots") for entry in payload[field]}
         drafts = []
         for request in payload["requests"]:
-            near = examples.get(request["weakness"], []) if request["kind"] == "hard" else []
-            texts = self._pick(request["label"], request["count"], near, taken, chance)
+            near = self._near(request, payload, examples)
+            texts = self._pick(request["label"], request["count"], near, taken, chance, request["kind"])
             taken |= {content_id(text) for text in texts}
             order = {key: request[key] for key in ("label", "kind", "weakness")}
             drafts += [{**order, "text": text} for text in texts]
         return {"drafts": drafts}
 
+    def _near(self, request: Payload, payload: Payload, examples: Mapping[str, list[str]]) -> list[str]:
+        """The texts that an order is to be near to; none for the label's middle."""
+        if request["kind"] == "paraphrase":
+            return [request["of"]]
+        if request["kind"] == "like":
+            return [row["text"] for row in payload["feedback"] if row["label"] == request["label"]]
+        return examples.get(request["weakness"], []) if request["kind"] == "hard" else []
+
     def _pick(
-        self, label: str, count: int, near: Sequence[str], taken: set[str], chance: random.Random
+        self, label: str, count: int, near: Sequence[str], taken: set[str], chance: random.Random, kind: str
     ) -> list[str]:
-        """`count` texts of a label near the given ones, or near the label's middle if none are given."""
+        """`count` texts of a label near the given ones, or near the label's middle if none are given; far
+        from it if they are to be out of the distribution.
+        """
         pool = [text for text in self._by_label.get(label, []) if content_id(text) not in taken]
         pool = chance.sample(pool, min(len(pool), _CANDIDATES * count))
         if len(pool) <= count:
@@ -120,7 +131,7 @@ class Rehearsal:
         goal = self._encode(near) if near else vectors.mean(0, keepdims=True)
         closeness = (vectors @ goal.T).max(1)
         scores = (closeness - closeness.mean()) / (closeness.std() + 1e-9)
-        bias = 2.0 if near else self.typicality
+        bias = 2.0 if near else -self.typicality if kind == "ood" else self.typicality
         # Gumbel noise on the scores draws without replacement in proportion to exp(bias · score).
         keys = bias * scores + np.array([-np.log(-np.log(chance.random() or 1e-12)) for _ in pool])
         return [pool[i] for i in np.argsort(-keys)[:count]]

@@ -1,13 +1,15 @@
 """The state machine, wired."""
 
 from collections.abc import Callable
+from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from tutelage.graph import calibrate, learning, routes, teaching
+from tutelage.graph import calibrate, learning, routes, screening, teaching
 from tutelage.graph.config import Task, load_task
 from tutelage.graph.folder import RunFolder
+from tutelage.graph.pool import pool
 from tutelage.graph.splits import Splits, load_splits
 from tutelage.graph.state import Input, Output, State
 from tutelage.graph.trace import Listener
@@ -25,10 +27,11 @@ NODES: dict[str, Node] = {
     "examine": learning.examine,
     "analyst": teaching.analyst,
     "generator": teaching.generator,
-    "screen": teaching.screen,
+    "pool": pool,
+    "screen": screening.screen,
     "labeler": teaching.labeler,
     "critic": teaching.critic,
-    "keep": teaching.keep,
+    "keep": screening.keep,
     "report": learning.report,
 }
 
@@ -76,12 +79,13 @@ def wire(
         graph.add_node(name, cast(Any, _framed(name, node, shop)))
     graph.add_edge(START, "prepare")
     begin = ("prepare", "calibrate", "train", "examine")
-    for path in (begin, ("analyst", "generator", "screen", "labeler", "critic")):
+    for path in (begin, ("generator", "screen", "labeler", "critic"), ("pool", "screen")):
         for name, following in pairwise(path):
             graph.add_edge(name, following)
     graph.add_conditional_edges("examine", _bound(routes.after_examine, shop), ["analyst", "report"])
+    graph.add_conditional_edges("analyst", _bound(routes.after_analyst, shop), ["generator", "pool"])
     graph.add_conditional_edges("critic", _bound(routes.after_critic, shop), ["labeler", "keep"])
-    graph.add_conditional_edges("keep", _bound(routes.after_keep, shop), ["generator", "train"])
+    graph.add_conditional_edges("keep", _bound(routes.after_keep, shop), ["generator", "pool", "train"])
     graph.add_edge("report", END)
     return graph.compile(checkpointer=checkpointer, name="tutelage")
 
@@ -123,7 +127,7 @@ def describe(task: Task, splits: Splits) -> dict[str, Any]:
         "task": task.model_dump(mode="json"),
         "data": {"digest": splits.digest(), **{name: len(getattr(splits, name)) for name in _SETS}},
         "notes": splits.notes,
-        "strategy": vars(task.resolved_strategy()),
+        "strategy": asdict(task.resolved_strategy()),
         "prompts": digests(task.prompts),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in libraries}},
     }

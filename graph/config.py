@@ -12,7 +12,6 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    TypeAdapter,
     ValidationError,
     create_model,
     field_validator,
@@ -25,6 +24,7 @@ from tutelage.agents.limits import Limits
 from tutelage.agents.models import ModelSpec
 from tutelage.agents.redact import redact
 from tutelage.graph.strategies import STRATEGIES, Strategy
+from tutelage.graph.variants import varied
 from tutelage.prompts import ROLES, render
 from tutelage.student.encoder import EMBEDDED
 from tutelage.student.errors import InputError
@@ -58,12 +58,16 @@ class Source(_Part):
 
 
 class Data(_Part):
-    """The sets of a task. Agents read seed and diagnose; gate and test are sealed from them."""
+    """The sets of a task. Agents read seed and diagnose; gate and test are sealed from them.
+
+    `unlabelled` is the pool that strategies with `source: pool` draw from; of its rows only the text is read.
+    """
 
     seed: Source
     diagnose: Source | None = None
     gate: Source | None = None
     test: Source | None = None
+    unlabelled: Source | None = None
 
     @field_validator("*", mode="before")
     @classmethod
@@ -227,7 +231,12 @@ class Task(_Part):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        self.resolved_strategy()
+        strategy = self.resolved_strategy()
+        if strategy.source == "pool" and self.data.unlabelled is None:
+            raise ValueError(
+                f"strategy {strategy.name!r} draws from texts of your own: set `data.unlabelled` to a file of"
+                " them (only its text is read), or take a strategy that has texts written, such as auto"
+            )
         specs = self.model_specs().values()
         if any(spec.model == "rehearsal" and spec.corpus is None for spec in specs):
             raise ValueError(
@@ -250,14 +259,7 @@ class Task(_Part):
         base = str(given.pop("base", "auto"))
         if base not in STRATEGIES:
             raise ValueError(f"strategy {base!r} is none of {', '.join(STRATEGIES)}{_near(base, STRATEGIES)}")
-        known = list(Strategy.__dataclass_fields__)
-        for name in given:
-            if name not in known:
-                raise ValueError(f"strategy has no field {name!r}{_near(name, known)}")
-        try:
-            return TypeAdapter(Strategy).validate_python({**vars(STRATEGIES[base]), **given})
-        except ValidationError as error:
-            raise ValueError(f"strategy.{_told(error)}") from None
+        return varied(STRATEGIES[base], given)
 
     def model_specs(self) -> dict[str, ModelSpec]:
         """Role -> model."""

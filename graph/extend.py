@@ -5,10 +5,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from tutelage.graph.config import Task, parse_task
 from tutelage.graph.folder import RunFolder
-from tutelage.graph.learning import training_rows, why_stop
+from tutelage.graph.learning import taught, why_stop
 from tutelage.graph.state import State
 from tutelage.graph.workshop import Workshop
-from tutelage.student.training import train
 
 if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
@@ -99,8 +98,6 @@ def _bring_back(shop: Workshop, round: int) -> None:
         return
     lines = shop.folder.read_rounds()
     promoted = [line["round"] for line in lines if line["accepted"] and 0 < line["round"] < round]
-    recipe, seed = shop.task.recipe(), shop.task.seed
-    rows = training_rows(shop, [*promoted, round])
-    student = train(rows, shop.labels, recipe, seed=seed, encoder=shop.student_encoder)
+    student = taught(shop, promoted, round)
     student.save(shop.folder.student_of(round))
     shop.remember(round, student)

@@ -1,21 +1,22 @@
 """Foreseen: what a run's agents would ask, built by the agents themselves on the task's own texts."""
 
+import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from math import ceil
 from typing import Any, Literal, cast
 
 from tutelage.agents import analyst, critic, generator, labeler
-from tutelage.agents.analyst import Answer, Weakness
+from tutelage.agents.analyst import Weakness
 from tutelage.agents.ask import Ask
 from tutelage.agents.forms import labels_form
 from tutelage.graph.calibrate import slice_of
 from tutelage.graph.config import Task
 from tutelage.graph.orders import plan as order
+from tutelage.graph.showing import AVOIDED, answer
 from tutelage.graph.splits import Splits
 from tutelage.graph.strategies import Strategy
-from tutelage.graph.teaching import AVOIDED, SHOTS_A_LABEL
 from tutelage.student.corpus import Sample
 from tutelage.student.rows import Row
 
@@ -52,31 +53,42 @@ class Outlook:
         strategy, high = self.strategy, self.end == "high"
         written = strategy.samples * (1 if cold else strategy.oversample)
         texts = self.texts(strategy.samples if high else ceil(strategy.enough * strategy.samples))
-        judging = [ask for _, ask in critic.asks(self.task.brief(), _samples(texts), 0)]
         asks = self._analysis()
         for attempt in range(1 + strategy.attempts * high):
-            asks += self._writing(written, AVOIDED if attempt else 0)
-            asks += (self._labelling(texts) + judging) * (1 + high)
+            if strategy.source == "generate":
+                asks += self._writing(written, AVOIDED if attempt else 0)
+            asks += self._deciding(texts) * (1 + (high and strategy.critic))
+        return asks
+
+    def _deciding(self, texts: Sequence[Row]) -> list[Ask[Any]]:
+        """The requests that label and judge texts, where the strategy asks for either."""
+        apart = self.strategy.label_apart or self.strategy.source == "pool"
+        asks = self._labelling(texts) if apart else []
+        if self.strategy.critic:
+            asks += [ask for _, ask in critic.asks(self.task.brief(), _samples(texts), 0)]
         return asks
 
     def texts(self, count: int, label: str = "") -> list[Row]:
-        """So many seeds, of a label if there are any, over and over again: stand-ins for written texts."""
-        seeds = self.splits.seed
+        """So many texts of the pool or, for those that are to be written, so many seeds, of a label if there
+        are any, over and over again.
+        """
+        seeds = self.splits.unlabelled if self.strategy.source == "pool" else self.splits.seed
         return list(islice(cycle(self._half(_of(seeds, label) or seeds)), count))
 
     def _analysis(self) -> list[Ask[Any]]:
         """The analyst's request; at the low end none, where a student may have learnt all it is shown."""
         low, shown = self.end == "low", self.strategy.shown
-        if self.strategy.feedback == "none" or (low and self.task.data.diagnose is None):
+        learnt = self.task.data.diagnose is None or self.strategy.probe == "batch"
+        if self.strategy.feedback != "analysis" or (low and learnt):
             return []
         rows = self._half(self.splits.diagnose, 2 * shown)[: shown if low else 2 * shown]
-        answers = [Answer(**row, predicted=self._other(row["label"])) for row in rows]
+        answers = [answer(row, self._other(row["label"])) for row in rows]
         errors = 1 if low else -(-len(rows) // 2)
         brief = self.task.brief()
         return [analyst.ask(brief, answers[errors:], answers[:errors], self._report(), 0)]
 
     def _report(self) -> dict[str, object]:
-        """In the form of graph/teaching.py, with figures of no student."""
+        """In the form of graph/showing.py, with figures of no student."""
         labels = list(self.task.labels)
         card = {"label": labels[0], "confused_with": labels[1], "status": "returned"}
         return {
@@ -89,18 +101,18 @@ class Outlook:
         }
 
     def _writing(self, count: int, avoided: int) -> list[Ask[Any]]:
-        labels, weaknesses = self.task.labels, self._weaknesses()
-        requests = order(self.strategy, count, weaknesses, dict.fromkeys(labels, 0.5))
+        labels, weaknesses, most = self.task.labels, self._weaknesses(), self.strategy.shots
+        fed = self.strategy.feedback == "band" and self.end != "low"
+        # Fewest requests where no kind is set apart: how kinds fall on labels is chance.
+        kinds = replace(self.strategy, ood_share=0.0) if self.end == "low" else self.strategy
+        requests = order(kinds, count, weaknesses, dict.fromkeys(labels, 0.5), random.Random(0), fed=fed)
         avoid = [{"text": row["text"], "reason": MADE_UP} for row in self.texts(avoided)]
-        shots = [
-            row
-            for label in labels
-            for row in self._half(_of(self.splits.seed, label), SHOTS_A_LABEL)[:SHOTS_A_LABEL]
-        ]
-        return list(generator.asks(self.task.brief(), requests, weaknesses, shots, avoid, 0))
+        shots = [row for label in labels for row in self._half(_of(self.splits.seed, label), most)[:most]]
+        examples = self.texts(ceil(0.5 * self.strategy.samples)) if fed else []
+        return list(generator.asks(self.task.brief(), requests, weaknesses, shots, avoid, 0, examples))
 
     def _weaknesses(self) -> list[Weakness]:
-        if self.strategy.feedback == "none":
+        if self.strategy.feedback not in ("analysis", "errors"):
             return []
         low = self.end == "low"
         served = islice(cycle(self.task.labels), 1 if low else self.strategy.weaknesses)

@@ -1,15 +1,20 @@
 """Nodes around the student: prepare, train, examine, report."""
 
+import random
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 from tutelage.graph.cards import measure_again, read_cards, write_cards
 from tutelage.graph.exams import answers_on_diagnose, gold, graded, sit
 from tutelage.graph.folder import RoundLine
 from tutelage.graph.outcome import conclude
+from tutelage.graph.pool import left_in_pool
 from tutelage.graph.state import State
 from tutelage.graph.workshop import Workshop
+from tutelage.student.corpus import Sample
 from tutelage.student.exam import chance_not_worse
+from tutelage.student.model import Student
 from tutelage.student.rows import Row
 from tutelage.student.training import train as train_student
 from tutelage.student.training import untouched
@@ -41,15 +46,13 @@ def prepare(shop: Workshop, state: State) -> State:
 
 
 def train(shop: Workshop, state: State) -> State:
-    """Train a fresh student on the seeds, the samples of promoted rounds and those of this one."""
-    rows = training_rows(shop, [*state["promoted"], state["round"]])
-    shop.let_go()
+    """Train the round's student: a fresh one on the seeds, the samples of promoted rounds and those of this
+    one; or, carried, the best so far on those of this one.
+    """
+    student = taught(shop, state["promoted"], state["round"])
     shop.folder.drop_students([state["best"]])
-    encoder = shop.student_encoder
-    student = train_student(rows, shop.labels, shop.task.recipe(), seed=shop.task.seed, encoder=encoder)
     student.save(shop.folder.student_of(state["round"]))
     shop.remember(state["round"], student)
-    shop.trace.tell(rows=len(rows))
     return {}
 
 
@@ -92,11 +95,56 @@ def report(shop: Workshop, state: State) -> State:
     }
 
 
+def taught(shop: Workshop, promoted: Sequence[int], round: int) -> Student:
+    """The student of a round, trained (again, if its weights are gone) as the strategy says."""
+    strategy, seed, recipe = shop.strategy, shop.task.seed, shop.task.recipe()
+    rows, start = training_rows(shop, [*promoted, round]), None
+    if strategy.carry and round:
+        start = _carried(shop, promoted)
+        rows, recipe = _new_and_old(shop, rows, round), replace(recipe, epochs=strategy.repeat)
+    shop.let_go()
+    shop.trace.tell(rows=len(rows))
+    return train_student(
+        rows,
+        shop.labels,
+        recipe,
+        seed=seed,
+        encoder=shop.student_encoder,
+        objective=strategy.objective,
+        start=start,
+        tell=shop.trace.tell,
+    )
+
+
 def training_rows(shop: Workshop, rounds: Sequence[int]) -> list[Row]:
     """The seeds, then the kept samples of the given rounds in the order in which they were written."""
     wanted = set(rounds)
     kept = [sample for sample in shop.corpus.drafts(status="kept") if sample["round"] in wanted]
-    return shop.splits.seed + [Row(id=s["id"], text=s["text"], label=s["label"]) for s in kept]
+    return shop.splits.seed + [_row(sample) for sample in kept]
+
+
+def _row(sample: Sample) -> Row:
+    row = Row(id=sample["id"], text=sample["text"], label=sample["label"])
+    if "confidence" in sample:
+        row["confidence"] = sample["confidence"]
+    return row
+
+
+def _carried(shop: Workshop, promoted: Sequence[int]) -> Student:
+    """The student promoted last."""
+    last = promoted[-1] if promoted else 0
+    if shop.folder.student_of(last).exists():
+        return shop.student(last)
+    return taught(shop, promoted[:-1], last)
+
+
+def _new_and_old(shop: Workshop, rows: Sequence[Row], round: int) -> list[Row]:
+    """A round's samples and, drawn by chance, `replay` times as many rows from before."""
+    new = {sample["id"] for sample in shop.corpus.drafts(round=round, status="kept")}
+    fresh, old = [r for r in rows if r["id"] in new], [r for r in rows if r["id"] not in new]
+    count = min(len(old), int(shop.strategy.replay * len(fresh)))
+    again = random.Random(f"{shop.task.seed} {round} replay").sample(old, count)
+    return fresh + again or list(rows)  # a round that brought nothing teaches nothing new
 
 
 def _chance(shop: Workshop, round: int) -> float | None:
@@ -147,6 +195,8 @@ def why_stop(shop: Workshop, state: State, *, cut_short: bool = False) -> str:
         return f"{rounds} {'round is' if rounds == 1 else 'rounds are'} done"
     if refusal := shop.teacher.refusal():
         return refusal
+    if shop.strategy.source == "pool" and not cut_short and not left_in_pool(shop):
+        return f"all {len(shop.splits.unlabelled)} texts of the pool are used"
     if state["round"] and not cut_short and not shop.corpus.drafts(round=state["round"], status="kept"):
         return f"round {state['round']} brought no new sample"
     return ""

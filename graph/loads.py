@@ -45,7 +45,7 @@ def _load(outlook: Outlook, ask: Ask[Any]) -> tuple[float, float, float]:
     sent = "".join(render(ask.role, ask.payload, outlook.task.prompts))
     reply = _reply(outlook, ask)
     if outlook.end == "low":
-        return 1, len(sent) / 4, len(json.dumps(reply, ensure_ascii=False)) / 4
+        return 1, len(sent) // 4, len(json.dumps(reply, ensure_ascii=False)) // 4
     schema = json.dumps(ask.form.schema, ensure_ascii=False)
     written = json.dumps(reply, ensure_ascii=False, indent=1)
     return 1, len((sent + schema).encode()) / 3, len(written.encode()) / 3

@@ -1,41 +1,65 @@
 """Orders: how many texts of which kind and label a round asks for."""
 
+import random
 from collections.abc import Mapping, Sequence
 
 from tutelage.agents.analyst import Weakness
+from tutelage.agents.forms import Kind
 from tutelage.agents.generator import Request
 from tutelage.graph.strategies import Strategy
+from tutelage.student.rows import Row
 
 
 def plan(
-    strategy: Strategy, count: int, weaknesses: Sequence[Weakness], f1: Mapping[str, float]
+    strategy: Strategy,
+    count: int,
+    weaknesses: Sequence[Weakness],
+    f1: Mapping[str, float],
+    chance: random.Random,
+    *,
+    fed: bool = False,
 ) -> list[Request]:
     """Requests for `count` texts in all.
 
-    Without feedback every label gets the same. With it, `hard_share` of the order is hard texts: two
-    thirds for the label of each weakness, one third for the label it is confused with, so that both
-    sides of the border are shown; the rest is easy texts. Labels with low F1 get more (EvoKD), at most
-    about twice the share of a perfect one, and what they get as hard they do not get again as easy: an
-    order piled on two labels made the others worse (ours).
+    Without an analysis every label gets the same, and of each label as many as `ood_share` says are to
+    differ from all before; of the others `fed_share` are to be like the texts fed back, if there are any.
+    With one, `hard_share` of the order is hard texts: two thirds for the label of each weakness, one
+    third for the label it is confused with, so that both sides of the border are shown; where no weakness
+    was found, for all labels alike (EvoKD asks for boundary cases then). The rest is easy texts. Labels
+    with low F1 get more (EvoKD), at most about twice the share of a perfect one, and what they get as hard
+    they do not get again as easy: an order piled on two labels made the others worse (ours).
 
     Args:
         strategy: see there.
         count: texts wanted.
         weaknesses: to be served, all alike.
-        f1: label -> F1 on diagnose.
+        f1: label -> F1 of the student.
+        chance: decides which labels get one more where a count does not divide.
+        fed: whether texts of the last round are fed back.
     """
-    if strategy.feedback == "none":
-        return _requests("any", dict.fromkeys(f1, 1.0), count)
-    hard = round(count * strategy.hard_share) if weaknesses else 0
-    requests = []
+    if strategy.feedback in ("none", "band"):
+        return _alike(strategy, count, list(f1), chance, fed)
+    hard = round(count * strategy.hard_share)
+    requests = [] if weaknesses else _requests("hard", apportion(dict.fromkeys(f1, 1.0), hard))
     shares = apportion(dict.fromkeys((w["id"] for w in weaknesses), 1.0), hard)
     for weakness in weaknesses:
         sides = {weakness["label"]: 2.0, weakness["confused_with"]: 1.0}
-        requests += _requests("hard", sides, shares[weakness["id"]], weakness["id"])
+        requests += _requests("hard", apportion(sides, shares[weakness["id"]]), weakness["id"])
     shares = apportion({label: 2.0 - score for label, score in f1.items()}, count)
     for request in requests:
         shares[request["label"]] = max(0, shares[request["label"]] - request["count"])
-    return requests + _requests("easy", shares, count - hard)
+    return requests + _requests("easy", apportion(shares, count - hard))
+
+
+def paraphrases(seeds: Sequence[Row], count: int, chance: random.Random) -> list[Request]:
+    """Requests for paraphrases of the seeds, `count` in all (AugGPT, arXiv 2302.13007)."""
+    shuffled = chance.sample(list(seeds), len(seeds))
+    shares = apportion({row["id"]: 1.0 for row in shuffled}, count)
+    return [
+        Request(label=row["label"], kind="paraphrase", count=shares[row["id"]], weakness="", of=row["text"])
+        for row in shuffled
+        if shares[row["id"]]
+    ]
 
 
 def apportion(weights: Mapping[str, float], count: int) -> dict[str, int]:
@@ -49,10 +73,31 @@ def apportion(weights: Mapping[str, float], count: int) -> dict[str, int]:
     return result
 
 
-def _requests(kind: str, weights: Mapping[str, float], count: int, weakness: str = "") -> list[Request]:
-    shares = apportion(weights, count) if weights else {}
+def _alike(
+    strategy: Strategy, count: int, labels: Sequence[str], chance: random.Random, fed: bool
+) -> list[Request]:
+    """Every label alike; the kinds are dealt out over the labels by chance."""
+    shuffled = chance.sample(list(labels), len(labels))
+    shares = apportion(dict.fromkeys(shuffled, 1.0), count)
+    units = [label for label in labels for _ in range(shares[label])]
+    chance.shuffle(units)
+    apart = round(count * strategy.ood_share)
+    like = round((count - apart) * strategy.fed_share) if fed else 0
+    parts: list[tuple[Kind, list[str]]] = [
+        ("any", units[apart + like :]),
+        ("like", units[apart : apart + like]),
+        ("ood", units[:apart]),
+    ]
     return [
-        Request(label=label, kind=kind, count=share, weakness=weakness)  # type: ignore[typeddict-item]
+        request
+        for kind, part in parts
+        for request in _requests(kind, {label: part.count(label) for label in labels})
+    ]
+
+
+def _requests(kind: Kind, shares: Mapping[str, int], weakness: str = "") -> list[Request]:
+    return [
+        Request(label=label, kind=kind, count=share, weakness=weakness)
         for label, share in shares.items()
         if share
     ]

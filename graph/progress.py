@@ -67,7 +67,8 @@ def _summary(node: str, event: Event) -> str:
         case "calibrate":
             return _trust(event)
         case "train":
-            return f"on {event['rows']} texts"
+            share = f", of the teacher's {event['unique']:.0%}" if "unique" in event else ""
+            return f"on {event['rows']} texts{share}"
         case "examine":
             gate = "" if event["gate"] is None else f", gate {event['gate']:.3f}"
             fate = "accepted" if event["accepted"] else f"rolled back (p = {event['chance']:.3f})"
@@ -79,13 +80,16 @@ def _summary(node: str, event: Event) -> str:
             return f"{len(names)} weaknesses: {'; '.join(names)}" if names else "no weakness found"
         case "generator":
             return f"{len(event['written'])} texts written, attempt {event['attempt']}"
+        case "pool":
+            return f"{len(event['drawn'])} texts drawn, {event['left']} left"
         case "screen" | "keep":
             counts = {status: len(ids) for status, ids in event["samples"].items()}
             return ", ".join(f"{count} {status}" for status, count in counts.items()) or "nothing refused"
         case "labeler":
             return f"{len(event['labelled'])} labelled{' a second time' if event['again'] else ''}"
         case "critic":
-            return ", ".join(f"{count} {verdict}" for verdict, count in event["verdicts"].items())
+            verdicts = event.get("verdicts")
+            return "not asked" if verdicts is None else ", ".join(f"{n} {v}" for v, n in verdicts.items())
         case _:
             return str(event.get("stop", ""))
 

@@ -2,8 +2,8 @@
 
 from typing import Literal
 
+from tutelage.graph.screening import short_of_samples
 from tutelage.graph.state import State
-from tutelage.graph.teaching import short_of_samples
 from tutelage.graph.workshop import Workshop
 
 
@@ -17,6 +17,11 @@ def after_critic(shop: Workshop, state: State) -> Literal["labeler", "keep"]:
     return "labeler" if state.get("rejudge") else "keep"
 
 
-def after_keep(shop: Workshop, state: State) -> Literal["generator", "train"]:
-    """Back to the generator, with reasons, while too few were kept; then to training."""
-    return "generator" if short_of_samples(shop, state) else "train"
+def after_analyst(shop: Workshop, state: State) -> Literal["generator", "pool"]:
+    """Where the strategy has its texts from."""
+    return "generator" if shop.strategy.source == "generate" else "pool"
+
+
+def after_keep(shop: Workshop, state: State) -> Literal["generator", "pool", "train"]:
+    """Back for more texts, with reasons, while too few were kept; then to training."""
+    return after_analyst(shop, state) if short_of_samples(shop, state) else "train"

@@ -16,21 +16,23 @@ SETS = ("seed", "diagnose", "gate", "test")
 
 @dataclass(frozen=True)
 class Splits:
-    """The four sets; `notes` says plainly what could not be held out."""
+    """The four sets and the pool of unlabelled texts; `notes` says plainly what could not be held out."""
 
     seed: list[Row]
     diagnose: list[Row]
     gate: list[Row]
     test: list[Row]
+    unlabelled: list[Row] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def ids(self) -> set[str]:
-        """Ids of every row of every set."""
+        """Ids of every labelled row."""
         return {row["id"] for name in SETS for row in getattr(self, name)}
 
     def digest(self) -> str:
         """Changes when any row of any set does."""
-        content = "\n".join(f"{name} {r['id']} {r['label']}" for name in SETS for r in getattr(self, name))
+        names = [*SETS, *(["unlabelled"] if self.unlabelled else [])]
+        content = "\n".join(f"{name} {r['id']} {r['label']}" for name in names for r in getattr(self, name))
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
@@ -68,7 +70,8 @@ def load_splits(task: Task) -> Splits:
         notes.append("no gate set: every round is accepted, also one that makes the student worse")
     if not made["test"]:
         notes.append("no test set: the result is not measured on texts held out to the end")
-    return Splits(**made, notes=notes)
+    pool = _pool(task, {row["id"] for rows in made.values() for row in rows}, notes)
+    return Splits(**made, unlabelled=pool, notes=notes)
 
 
 def load_corpus(task: Task, splits: Splits, path: Path) -> list[Row]:
@@ -87,7 +90,23 @@ def load_corpus(task: Task, splits: Splits, path: Path) -> list[Row]:
     return left
 
 
-def _read(source: Source, labels: Sequence[str]) -> list[Row]:
+def _pool(task: Task, taken: set[str], notes: list[str]) -> list[Row]:
+    """The distinct unlabelled texts that stand in no other set."""
+    source = task.data.unlabelled
+    if source is None:
+        return []
+    distinct = {row["id"]: row for row in _read(source, None)}
+    left = [row for key, row in distinct.items() if key not in taken]
+    if not left:
+        raise InputError(f"{_where(source)}: no text is left that is in no other set; add some")
+    if len(left) < len(distinct):
+        notes.append(
+            f"{len(distinct) - len(left)} texts of the pool are in another set too, and are left out"
+        )
+    return left
+
+
+def _read(source: Source, labels: Sequence[str] | None) -> list[Row]:
     fields = {"text_field": source.text, "label_field": source.label}
     if source.hub:
         return read_hub(source.hub, source.split, labels, **fields)

@@ -4,52 +4,156 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 from pydantic import Field
+from tutelage.student.knowledge import Knowledge
+from tutelage.student.objectives import PLAIN, Objective
+from tutelage.student.rows import LONGEST
+from tutelage.student.thresholds import Thresholds
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0)]
+Selection = Literal["entropy", "least_confidence", "margin", "energy", "random"]
 
 
 @dataclass(frozen=True)
 class Strategy:
-    """How a round asks for texts and which of them it pays to have labelled.
+    """How a round gets its texts, which it pays to have labelled, and how the student learns from them.
 
     Attributes:
         name: what reports call it.
-        feedback: `analysis` shows the analyst right and wrong answers and orders texts for the
-            weaknesses it finds; `none` orders every label equally, as if there were no student.
+        source: `generate` has texts written; `pool` draws from the user's unlabelled ones.
         samples: labelled samples wanted each round.
+        feedback: what the teacher learns of the student: `analysis`, weaknesses that the analyst finds
+            in right and wrong answers; `errors`, the same pairs of labels without anyone's analysis;
+            `band`, texts of the last round in an energy band as further examples; `none`, every label
+            ordered alike, as if there were no student.
+        probe: whose answers show the weaknesses: of the `diagnose` set, or of the `batch` that the
+            last round brought (the seeds before the first), against the teacher's labels.
+        test_first: the batch is answered before the student is trained on it, not after.
+        shown: right and wrong answers the analyst sees, at most so many of each.
+        shows_right: whether it sees right answers at all.
+        shows_wrong: `errors`, or `random`: any texts, told as if they were errors; a placebo.
+        weaknesses: at most so many are ordered for each round.
         hard_share: share of a round's order that serves weaknesses; the rest is easy texts, more of
             them for classes with low F1.
-        shown: right and wrong answers the analyst sees, at most so many of each.
-        weaknesses: at most so many are ordered for each round.
-        oversample: texts written for each one labelled; after `cold_rounds` the student keeps those it
-            is least sure of, before their labels are paid for.
+        ood_share: share of an order without analysis that is to differ from everything before.
+        fed_share: share of the rest that is to be like the texts of the band, once there is one.
+        score: what ranks texts for the band: the student's `energy`, or the `nll` of the label.
+        band: ranks shown, as shares of the batch in ascending order of the score.
+        paraphrase_rounds: the first rounds order nothing but paraphrases of the seeds.
+        shots: seeds of each label that the generator is shown.
+        length: fewest and most characters of a text that is written.
+        label_apart: texts are labelled blind, in a context of their own; else they keep the label they
+            were written for.
+        critic: samples are judged before they are kept.
+        oversample: texts written or drawn for each one labelled; after `cold_rounds` those to be
+            labelled are chosen by `selection`, before their labels are paid for.
+        selection: what is chosen: high `entropy`, `least_confidence`, small `margin` or high `energy` of the
+            student, or any (`random`).
         cold_rounds: rounds that keep texts as they come: a student that knows nothing cannot choose.
-        attempts: times the generator is asked again in a round, with the reasons of the refusals.
+        attempts: times more texts are asked for in a round, with the reasons of the refusals.
         enough: share of `samples` at which a round stops asking again.
+        carry: the student goes on from round to round, on the new samples; else each round trains a
+            fresh one on all of them.
+        repeat: passes of a carried student over what is new.
+        replay: earlier samples mixed in, drawn anew, for each one that is new.
+        objective: the student's loss; see student/objectives.py.
     """
 
     name: str
-    feedback: Literal["analysis", "none"] = "analysis"
+    source: Literal["generate", "pool"] = "generate"
     samples: Count = 48
-    hard_share: Share = 0.5
+    feedback: Literal["analysis", "errors", "band", "none"] = "analysis"
+    probe: Literal["diagnose", "batch"] = "diagnose"
+    test_first: bool = True
     shown: Count = 12
+    shows_right: bool = True
+    shows_wrong: Literal["errors", "random"] = "errors"
     weaknesses: Count = 5
+    hard_share: Share = 0.5
+    ood_share: Share = 0.0
+    fed_share: Share = 0.5
+    score: Literal["energy", "nll"] = "energy"
+    band: tuple[Share, Share] = (0.5, 0.8)
+    paraphrase_rounds: Natural = 0
+    shots: Natural = 3
+    length: tuple[Count, Count] = (1, LONGEST)
+    label_apart: bool = True
+    critic: bool = True
     oversample: Count = 1
-    cold_rounds: Annotated[int, Field(ge=0)] = 1
-    attempts: Annotated[int, Field(ge=0)] = 2
+    selection: Selection = "entropy"
+    cold_rounds: Natural = 1
+    attempts: Natural = 2
     enough: Share = 0.9
+    carry: bool = False
+    repeat: Count = 3
+    replay: Annotated[float, Field(ge=0)] = 1.0
+    objective: Objective = PLAIN
 
 
-# EvoKD: Liu et al., LREC-COLING 2024, arXiv 2403.06414. Analysis, hard and easy, labelling apart are
-# the paper's; batch sizes and the weighting by F1 are ours (its numbers are not published).
-_EVOKD = Strategy("evokd")
+_RANDOM = Strategy("random", feedback="none", selection="random")
 
 STRATEGIES: dict[str, Strategy] = {
     # Writing more than is kept and letting the student's doubt choose helped in a first look of three
     # seeds, but not in the first round: hence cold_rounds. What it is worth: benchmarks/README.md.
-    "auto": replace(_EVOKD, name="auto", oversample=3),
-    "evokd": _EVOKD,
+    "auto": Strategy("auto", oversample=3),
+    # EvoKD: Liu et al., LREC-COLING 2024, arXiv 2403.06414. Paper (its figure and second-hand): analysis of
+    # right and wrong, hard and easy, labelling apart with nothing filtered afterwards, test then train
+    # on the batch, which is used more than once, with replay. Ours: eight shown of each, three
+    # passes, as many old samples as new ones, rounds of dozens of texts in place of four.
+    "evokd": Strategy("evokd", probe="batch", shown=8, critic=False, carry=True),
+    # GOLD: Gholami et al., Findings of NAACL 2024, arXiv 2403.19754. Its code: label fixed before the
+    # text is written, a batch of another topic and domain for each plain one, ranks 50-80 % of its energy
+    # as further examples in every second batch, symmetric cross-entropy, 10 to 400 characters, no
+    # critic. Ours: a round is one refresh, and every round's student is fresh, so the last is the final run.
+    "gold": Strategy(
+        "gold",
+        feedback="band",
+        ood_share=0.5,
+        label_apart=False,
+        critic=False,
+        length=(10, 400),
+        objective=Objective(loss="sce"),
+    ),
+    # LLKD: Li et al., Findings of NAACL 2025, arXiv 2411.08028. The teacher labels texts of the user's
+    # own; every step trains where it is sure and the student is not (student/thresholds.py:
+    # reconstruction). `oversample` above 1 asks first and pays later (ours).
+    "llkd": Strategy(
+        "llkd",
+        source="pool",
+        feedback="none",
+        critic=False,
+        samples=500,
+        cold_rounds=0,
+        objective=Objective(thresholds=Thresholds()),
+    ),
+    # KSM: Wang et al., Findings of EMNLP 2022, arXiv 2302.00444. A white-box teacher's four kinds of
+    # knowledge, weighed at every step by an actor-critic (student/policy.py).
+    "ksm": Strategy(
+        "ksm",
+        source="pool",
+        feedback="none",
+        critic=False,
+        samples=500,
+        cold_rounds=0,
+        objective=Objective(knowledge=Knowledge()),
+    ),
     # The control: the same teacher, order sizes and checks, and no feedback from the student.
-    "random": Strategy("random", feedback="none", hard_share=0.0),
+    "random": _RANDOM,
+    # ZeroGen: Ye et al., EMNLP 2022, arXiv 2202.07922: written for a label from its description alone, unseen
+    # by student and critic.
+    "zerogen": replace(_RANDOM, name="zerogen", shots=0, label_apart=False, critic=False),
+    # AugGPT: Dai et al., arXiv 2302.13007: paraphrases of the seeds, with their labels.
+    "auggpt": replace(_RANDOM, name="auggpt", paraphrase_rounds=99, label_apart=False, critic=False),
+    # Active learning on the user's pool, by what the student is least sure of (Settles 2009).
+    "entropy": Strategy("entropy", source="pool", feedback="none", critic=False, oversample=4, cold_rounds=0),
+    "least_confidence": Strategy(
+        "least_confidence",
+        source="pool",
+        feedback="none",
+        critic=False,
+        oversample=4,
+        cold_rounds=0,
+        selection="least_confidence",
+    ),
 }

@@ -19,7 +19,8 @@ class Sample(TypedDict):
     """One generated text from its order to its end; what is not known yet is absent.
 
     `requested` is the label it was written for, `label` the one it was given blind, with `confidence`
-    calibrated on the user's labels and `confidence_raw` as it was measured. `written_by`,
+    calibrated on the user's labels and `confidence_raw` as it was measured. `answered`, `energy` and `nll`
+    (its loss on `label`) are of the student before it was trained on the sample. `written_by`,
     `labelled_by` and `judged_by` are ids of teacher calls in trace.jsonl.
     """
 
@@ -40,6 +41,9 @@ class Sample(TypedDict):
     labelled_by: NotRequired[str]
     verdict: NotRequired[str]
     judged_by: NotRequired[str]
+    answered: NotRequired[str]
+    energy: NotRequired[float]
+    nll: NotRequired[float]
     reason: NotRequired[str]
     neighbour: NotRequired[str]
     similarity: NotRequired[float]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tutelage.student.encoder import Encoder, device, load_pretrained, longest
 from tutelage.student.errors import InputError
 
+Logits = NDArray[np.float32]
 Probabilities = NDArray[np.float32]
 _HEAD = "head.npz"
 
@@ -19,6 +20,10 @@ class Student(Protocol):
     """A trained classifier; `labels[j]` names column j of its probabilities."""
 
     labels: list[str]
+
+    def logits(self, texts: Sequence[str]) -> Logits:
+        """Shape (len(texts), len(labels))."""
+        ...
 
     def probabilities(self, texts: Sequence[str]) -> Probabilities:
         """Shape (len(texts), len(labels)); rows sum to 1."""
@@ -33,6 +38,12 @@ class Student(Protocol):
         ...
 
 
+def softmax(logits: Logits) -> Probabilities:
+    """Probabilities of logits of shape (n, k)."""
+    exp = np.exp(logits - logits.max(1, keepdims=True))
+    return (exp / exp.sum(1, keepdims=True)).astype(np.float32)  # type: ignore[no-any-return]
+
+
 class FullStudent:
     """A sequence classifier with every weight trained."""
 
@@ -40,7 +51,7 @@ class FullStudent:
         self.model, self.tokenizer, self.max_tokens = model, tokenizer, max_tokens
         self.labels = list(labels)
 
-    def probabilities(self, texts: Sequence[str]) -> Probabilities:
+    def logits(self, texts: Sequence[str]) -> Logits:
         """Shape (len(texts), len(labels)); evaluated in length order, returned in the given one."""
         import torch
 
@@ -57,8 +68,12 @@ class FullStudent:
                     max_length=self.max_tokens,
                     return_tensors="pt",
                 ).to(self.model.device)
-                result[part] = self.model(**batch).logits.float().softmax(-1).cpu().numpy()
+                result[part] = self.model(**batch).logits.float().cpu().numpy()
         return result
+
+    def probabilities(self, texts: Sequence[str]) -> Probabilities:
+        """Shape (len(texts), len(labels))."""
+        return softmax(self.logits(texts))
 
     def save(self, folder: Path) -> None:
         """`save_pretrained` of model and tokenizer."""
@@ -77,11 +92,13 @@ class HeadStudent:
     ):
         self.encoder, self.weight, self.bias, self.labels = encoder, weight, bias, list(labels)
 
+    def logits(self, texts: Sequence[str]) -> Logits:
+        """Shape (len(texts), len(labels))."""
+        return self.encoder.encode(texts) @ self.weight.T + self.bias
+
     def probabilities(self, texts: Sequence[str]) -> Probabilities:
         """Shape (len(texts), len(labels))."""
-        logits = self.encoder.encode(texts) @ self.weight.T + self.bias
-        exp = np.exp(logits - logits.max(1, keepdims=True))
-        return (exp / exp.sum(1, keepdims=True)).astype(np.float32)  # type: ignore[no-any-return]
+        return softmax(self.logits(texts))
 
     def save(self, folder: Path) -> None:
         """The head alone: the encoder is named, not copied."""

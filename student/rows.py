@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from tutelage.student.errors import InputError
 
@@ -18,11 +18,15 @@ LONGEST = 20_000  # characters; a longer text is a file pasted by mistake, and n
 
 
 class Row(TypedDict):
-    """A text and its label; `id` is `content_id(text)`."""
+    """A text and its label; `id` is `content_id(text)`.
+
+    `confidence` is how sure the teacher is of a label it gave; the user's own labels have none.
+    """
 
     id: str
     text: str
     label: str
+    confidence: NotRequired[float]
 
 
 def normal(text: str) -> str:

@@ -1,16 +1,22 @@
 """Training: rows in, a student out; the same rows and seed give the same student."""
 
 import random
-from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from math import ceil
 from typing import Any, Literal
 
 import numpy as np
 from tutelage.student.encoder import EMBEDDED, Encoder, device, load_pretrained, longest
+from tutelage.student.learners import FullLearner, HeadLearner, Learner
+from tutelage.student.lessons import Lessons
 from tutelage.student.model import FullStudent, HeadStudent, Student
+from tutelage.student.objectives import PLAIN, Objective, sample_losses
 from tutelage.student.rows import Row
+
+Tell = Callable[..., None]
+_HEAD_PASSES = 8  # of a head for each epoch of the recipe: its steps are a thousand times cheaper
 
 
 @dataclass(frozen=True)
@@ -35,9 +41,17 @@ class Recipe:
 
 
 def train(
-    rows: Sequence[Row], labels: Sequence[str], recipe: Recipe, *, seed: int, encoder: Encoder
+    rows: Sequence[Row],
+    labels: Sequence[str],
+    recipe: Recipe,
+    *,
+    seed: int,
+    encoder: Encoder,
+    objective: Objective = PLAIN,
+    start: Student | None = None,
+    tell: Tell | None = None,
 ) -> Student:
-    """Train a fresh student on rows.
+    """Train a student on rows, a fresh one unless it is to start from another.
 
     Args:
         rows: at least one; labels from `labels`.
@@ -45,13 +59,58 @@ def train(
         recipe: see `Recipe`.
         seed: of initialisation, dropout and order.
         encoder: whose cached vectors the head mode trains on (its base must be the recipe's).
+        objective: see `Objective`; its knowledge is not distilled here but by student/distilling.py.
+        start: a student of the same recipe, which is left as it is: training goes on from a copy.
+        tell: gets the three counts of data efficiency, where samples are chosen at every step.
     """
-    number = {label: i for i, label in enumerate(labels)}
-    targets = [number[row["label"]] for row in rows]
-    texts = [row["text"] for row in rows]
+    lessons = Lessons.of(rows, labels, soft=objective.target == "soft")
+    if recipe.mode == "head" and objective == PLAIN and start is None:
+        return _solve_head(lessons, labels, recipe, encoder)
+    learner: Learner
     if recipe.mode == "head":
-        return _train_head(texts, targets, labels, recipe, encoder)
-    return _train_full(texts, targets, labels, recipe, seed)
+        learner = HeadLearner.of(lessons.texts, labels, encoder, recipe.head_decay, start)
+        passes = recipe.epochs * _HEAD_PASSES
+    else:
+        student = deepcopy(start) if isinstance(start, FullStudent) else fresh(labels, recipe, seed)
+        learner = FullLearner.of(lessons.texts, student, recipe.learning_rate)
+        passes = recipe.epochs
+    per_epoch = ceil(len(rows) / recipe.batch)
+    passes = passes if start else max(passes, ceil(recipe.min_steps / per_epoch))
+    counts = _learn(learner, lessons, objective, passes, recipe.batch, seed)
+    if objective.thresholds and tell:
+        tell(**counts)
+    return learner.student
+
+
+def _learn(
+    learner: Learner, lessons: Lessons, objective: Objective, epochs: int, size: int, seed: int
+) -> dict[str, object]:
+    """The loop over epochs and mini-batches; returns what was chosen where samples are chosen."""
+    import torch
+
+    steps = epochs * ceil(len(lessons.texts) / size)
+    optimizer = torch.optim.AdamW(learner.parameters, lr=learner.rate, weight_decay=learner.decay, fused=True)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, warm_and_down(steps))
+    order = random.Random(seed)
+    balanced = balance(lessons.numbers, lessons.targets.shape[1])[lessons.numbers].to(learner.device)
+    targets = torch.from_numpy(lessons.targets).to(learner.device)
+    chosen = lessons.selection(objective.thresholds, seed)
+    for _ in range(epochs):
+        for batch in bucketed(learner.lengths, size, order):
+            logits = learner.logits(batch)
+            weights = balanced[batch]
+            if chosen:
+                weights = weights * torch.from_numpy(chosen.weights(batch, logits)).to(weights)
+                if not weights.any():
+                    schedule.step()
+                    continue
+            loss = (sample_losses(logits, targets[batch], objective) * weights).sum() / weights.sum()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(learner.parameters, 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+            schedule.step()
+    return chosen.counts(epochs) if chosen else {}
 
 
 def untouched(labels: Sequence[str], recipe: Recipe, *, seed: int, encoder: Encoder) -> Student:
@@ -78,38 +137,8 @@ def bucketed(lengths: Sequence[int], size: int, random: random.Random) -> Iterat
     yield from batches
 
 
-def _train_full(
-    texts: list[str], targets: list[int], labels: Sequence[str], recipe: Recipe, seed: int
-) -> FullStudent:
-    import torch
-
-    student = fresh(labels, recipe, seed)
-    model = student.model.train()
-    tokens = student.tokenizer(texts, truncation=True, max_length=student.max_tokens)["input_ids"]
-    per_epoch = ceil(len(texts) / recipe.batch)
-    epochs = max(recipe.epochs, ceil(recipe.min_steps / per_epoch))
-    rate = recipe.learning_rate or 3e-4 * min(1.0, 384 / model.config.hidden_size) ** 2
-    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, fused=True)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, warm_and_down(per_epoch * epochs))
-    order = random.Random(seed)
-    balance = balance(targets, len(labels)).to(model.device)
-    # bf16 pays on CUDA only: on a CPU without AMX it is slower than fp32.
-    cuda = model.device.type == "cuda"
-    for _ in range(epochs):
-        for batch in bucketed([len(ids) for ids in tokens], recipe.batch, order):
-            inputs = student.tokenizer.pad({"input_ids": [tokens[i] for i in batch]}, return_tensors="pt")
-            goal = torch.tensor([targets[i] for i in batch], device=model.device)
-            with torch.autocast("cuda", torch.bfloat16) if cuda else nullcontext():
-                logits = model(**inputs.to(model.device)).logits
-            torch.nn.functional.cross_entropy(logits.float(), goal, balance).backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            optimizer.zero_grad()
-            schedule.step()
-    return student
-
-
 def fresh(labels: Sequence[str], recipe: Recipe, seed: int) -> FullStudent:
+    """A student of the recipe's base with a random classifier."""
     import torch
     from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
@@ -150,22 +179,19 @@ def warm_and_down(steps: int) -> Any:
     return lambda step: min((step + 1) / warm, max(0.0, (steps - step) / max(1, steps - warm)))
 
 
-def _train_head(
-    texts: list[str], targets: list[int], labels: Sequence[str], recipe: Recipe, encoder: Encoder
-) -> HeadStudent:
+def _solve_head(lessons: Lessons, labels: Sequence[str], recipe: Recipe, encoder: Encoder) -> HeadStudent:
     """Multinomial logistic regression by L-BFGS: convex, so the seed does not matter."""
     import torch
 
-    inputs, goal = torch.from_numpy(encoder.encode(texts)), torch.tensor(targets)
+    inputs, goal = torch.from_numpy(encoder.encode(lessons.texts)), torch.tensor(lessons.numbers)
     weight = torch.zeros(len(labels), inputs.shape[1], requires_grad=True)
     bias = torch.zeros(len(labels), requires_grad=True)
     optimizer = torch.optim.LBFGS([weight, bias], max_iter=200, line_search_fn="strong_wolfe")
+    balanced = balance(lessons.numbers, len(labels))
 
     def closure() -> float:
         optimizer.zero_grad()
-        loss = torch.nn.functional.cross_entropy(
-            inputs @ weight.T + bias, goal, balance(targets, len(labels))
-        )
+        loss = torch.nn.functional.cross_entropy(inputs @ weight.T + bias, goal, balanced)
         loss = loss + recipe.head_decay * (weight**2).sum()
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.item()

@@ -90,8 +90,8 @@ BAD_TASKS = {
     "rehearsal without corpus": ({"teacher": {"model": "rehearsal"}}, ["teacher.corpus"]),
     "wrong type": ({"seed": "many"}, ["`seed`", "'many'"]),
     "negative rounds": ({"budget": {"rounds": -1}}, ["`budget.rounds`", "-1"]),
-    "a strategy out of bounds": ({"strategy": {"samples": -5}}, ["strategy.`samples`", "-5"]),
-    "an unknown feedback": ({"strategy": {"feedback": "much"}}, ["strategy.`feedback`", "'much'"]),
+    "a strategy out of bounds": ({"strategy": {"samples": -5}}, ["`strategy.samples`", "-5"]),
+    "an unknown feedback": ({"strategy": {"feedback": "much"}}, ["`strategy.feedback`", "'much'"]),
     "an unknown field of a role": (
         {"teacher": {"model": "openai:x", "roles": {"critic": {"modle": "y"}}}},
         ["teacher.roles.critic.modle", "did you mean 'model'?"],

@@ -50,7 +50,12 @@ def outcome(folder: RunFolder) -> dict[str, Any]:
     keys = ("stop", "best", "spent", "test", "test_by_round", "overlap")
     # The second digit of a reason's entropy is at the mercy of rounding.
     told = re.sub(r"\(entropy [^)]*\)", "", folder.samples.read_text())
-    samples = [json.loads(line) for line in told.splitlines()]
+    # So are the student's own figures, whose vectors were read in other company.
+    figures = ("energy", "nll")
+    samples = [
+        {key: value for key, value in json.loads(line).items() if key not in figures}
+        for line in told.splitlines()
+    ]
     return {"rounds": rounds, "samples": samples, **{key: about[key] for key in keys}}
 
 

@@ -13,7 +13,10 @@ LAYERS["graph"] = {"prompts", "student", "agents"}
 HOMES = {
     "chromadb": {"student/corpus.py"},
     "torch": {
-        "student/training.py", "student/model.py", "student/modeling_head.py", "student/encoder.py",
+        "student/training.py", "student/learners.py", "student/lessons.py", "student/objectives.py",
+        "student/knowledge.py", "student/pairing.py", "student/policy.py",
+        "student/distilling.py", "student/expert.py",
+        "student/model.py", "student/modeling_head.py", "student/encoder.py",
         "agents/local.py", "graph/doctor.py",
     },
     "langchain_openai": {"agents/chat.py", "agents/batch.py"},

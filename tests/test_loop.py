@@ -144,7 +144,9 @@ def test_the_critic_sends_back_and_refuses_what_stays_disputed(
     quick: Make, encoder: Encoder, tmp_path: Path
 ) -> None:
     task = quick(
-        teacher={"label_noise": 0.4}, budget={"rounds": 1}, strategy={"base": "evokd", "samples": 60}
+        teacher={"label_noise": 0.4},
+        budget={"rounds": 1},
+        strategy={"base": "auto", "oversample": 1, "samples": 60},
     )
     folder = run(task, tmp_path / "run", encoder=encoder)
     events = [json.loads(line) for line in folder.trace.read_text().splitlines()]
@@ -162,7 +164,11 @@ def test_a_short_round_asks_the_generator_again_with_reasons_and_then_gives_up(
     few = tmp_path / "few.jsonl"
     few.write_text("".join(json.dumps(row) + "\n" for row in rows[:12]))
     log: list[dict[str, Any]] = []
-    task = quick(teacher={"corpus": few}, budget={"rounds": 2}, strategy={"base": "evokd", "samples": 24})
+    task = quick(
+        teacher={"corpus": few},
+        budget={"rounds": 2},
+        strategy={"base": "auto", "oversample": 1, "samples": 24},
+    )
     with serve(rehearsal_model(task, encoder=encoder), log=log) as url:
         teacher = {"model": "openai:rehearsal", "base_url": url, "corpus": few}
         folder = run(quick(teacher=teacher, strategy=task.strategy), tmp_path / "run", encoder=encoder)
@@ -230,7 +236,9 @@ def test_with_seeds_alone_it_runs_and_says_what_could_not_be_held_out(
 def test_a_checkpoint_stays_small_however_many_samples_are_made(
     quick: Make, encoder: Encoder, tmp_path: Path
 ) -> None:
-    task = quick(budget={"rounds": 2}, strategy={"base": "evokd", "samples": 200, "attempts": 0})
+    task = quick(
+        budget={"rounds": 2}, strategy={"base": "auto", "oversample": 1, "samples": 200, "attempts": 0}
+    )
     folder = run(task, tmp_path / "run", encoder=encoder)
     assert len(folder.samples.read_text()) > 100_000
     with sqlite3.connect(folder.checkpoints) as db:

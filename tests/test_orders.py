@@ -1,5 +1,8 @@
 """Orders and cards: what is asked for, and what became of it."""
 
+import random
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +10,11 @@ import pytest
 from tutelage.agents.analyst import Answer, Weakness
 from tutelage.graph.cards import before, measure_again, open_cards, rate, read_cards, write_cards
 from tutelage.graph.folder import RunFolder
-from tutelage.graph.orders import apportion, plan
-from tutelage.graph.strategies import STRATEGIES, Strategy
+from tutelage.graph.orders import apportion, paraphrases, plan
+from tutelage.graph.strategies import STRATEGIES
+from tutelage.student.rows import Row
 
+CHANCE = random.Random(0)
 F1 = {"a": 1.0, "b": 0.5, "c": 0.0}
 
 
@@ -26,14 +31,14 @@ def answers(*pairs: str) -> list[Answer]:
 
 
 def test_without_feedback_every_label_gets_the_same() -> None:
-    requests = plan(STRATEGIES["random"], 9, [weakness()], F1)
+    requests = plan(STRATEGIES["random"], 9, [weakness()], F1, CHANCE)
     assert [(r["label"], r["kind"], r["count"], r["weakness"]) for r in requests] == [
         ("a", "any", 3, ""), ("b", "any", 3, ""), ("c", "any", 3, ""),
     ]  # fmt: skip
 
 
 def test_half_of_an_order_serves_weaknesses_from_both_sides_of_the_border() -> None:
-    requests = plan(STRATEGIES["evokd"], 24, [weakness(), weakness("c", "a")], F1)
+    requests = plan(STRATEGIES["evokd"], 24, [weakness(), weakness("c", "a")], F1, CHANCE)
     hard = [r for r in requests if r["kind"] == "hard"]
     assert sum(r["count"] for r in requests) == 24
     assert [(r["weakness"], r["label"], r["count"]) for r in hard] == [
@@ -42,15 +47,52 @@ def test_half_of_an_order_serves_weaknesses_from_both_sides_of_the_border() -> N
 
 
 def test_easy_texts_go_to_weak_classes_less_what_those_get_as_hard() -> None:
-    requests = plan(STRATEGIES["evokd"], 90, [], F1)
+    requests = plan(replace(STRATEGIES["evokd"], hard_share=0.0), 90, [], F1, CHANCE)
     assert {r["label"]: r["count"] for r in requests} == {"a": 20, "b": 30, "c": 40}
     assert {r["kind"] for r in requests} == {"easy"}
     easy = {
         r["label"]: r["count"]
-        for r in plan(STRATEGIES["evokd"], 90, [weakness("c", "b")], F1)
+        for r in plan(STRATEGIES["evokd"], 90, [weakness("c", "b")], F1, CHANCE)
         if r["kind"] == "easy"
     }
     assert easy["c"] < easy["a"]
+
+
+def test_where_nothing_was_wrong_boundary_cases_of_every_label_are_asked_for() -> None:
+    requests = plan(STRATEGIES["evokd"], 60, [], F1, CHANCE)
+    hard = {r["label"]: r["count"] for r in requests if r["kind"] == "hard"}
+    assert hard == {"a": 10, "b": 10, "c": 10}
+    assert {r["weakness"] for r in requests} == {""}
+
+
+def test_gold_orders_half_of_another_domain_and_half_of_the_rest_like_what_is_fed_back() -> None:
+    def kinds(fed: bool) -> Counter[str]:
+        requests = plan(STRATEGIES["gold"], 60, [], F1, CHANCE, fed=fed)
+        labels = Counter[str]()
+        for request in requests:
+            labels[request["label"]] += request["count"]
+        assert labels == {"a": 20, "b": 20, "c": 20}
+        return sum((Counter({r["kind"]: r["count"]}) for r in requests), Counter())
+
+    assert kinds(fed=False) == {"ood": 30, "any": 30}
+    assert kinds(fed=True) == {"ood": 30, "any": 15, "like": 15}
+
+
+def test_where_labels_outnumber_the_texts_chance_decides_which_are_served() -> None:
+    many = {f"label {i}": 1.0 for i in range(77)}
+    served = [
+        {r["label"] for r in plan(STRATEGIES["random"], 10, [], many, random.Random(seed))} for seed in (1, 2)
+    ]
+    assert [len(labels) for labels in served] == [10, 10]
+    assert served[0] != served[1]
+
+
+def test_every_seed_is_paraphrased_alike() -> None:
+    seeds = [Row(id=str(i), text=f"text {i}", label="a") for i in range(4)]
+    requests = paraphrases(seeds, 10, CHANCE)
+    assert sum(r["count"] for r in requests) == 10
+    assert {r["count"] for r in requests} == {2, 3}
+    assert {(r["kind"], r["of"]) for r in requests} == {("paraphrase", row["text"]) for row in seeds}
 
 
 @pytest.mark.parametrize("count", [0, 1, 7, 100])
@@ -58,20 +100,6 @@ def test_shares_add_up_and_follow_the_weights(count: int) -> None:
     shares = apportion({"a": 1.0, "b": 2.0, "c": 4.0}, count)
     assert sum(shares.values()) == count
     assert shares["a"] <= shares["b"] <= shares["c"]
-
-
-def test_the_settings_of_each_strategy() -> None:
-    table = {
-        name: (s.feedback, s.hard_share, s.oversample, s.cold_rounds, s.attempts)
-        for name, s in STRATEGIES.items()
-    }
-    assert table == {
-        "auto": ("analysis", 0.5, 3, 1, 2),
-        "evokd": ("analysis", 0.5, 1, 1, 2),
-        "random": ("none", 0.0, 1, 1, 2),
-    }
-    assert all(strategy.name == name for name, strategy in STRATEGIES.items())
-    assert Strategy("evokd") == STRATEGIES["evokd"]
 
 
 def test_a_card_counts_the_whole_slice_not_the_shown_errors() -> None:

@@ -36,10 +36,13 @@ def rehearsed(**parts: Any) -> dict[str, Any]:
 
 RUNS: dict[str, dict[str, Any]] = {
     "auto": {"strategy": {"base": "auto", "samples": 12}, "budget": {"rounds": 2}},
+    "analysis": {"strategy": {"base": "auto", "oversample": 1, "samples": 24}},
     "evokd": {"strategy": {"base": "evokd", "samples": 24}},
+    "gold": {"strategy": {"base": "gold", "samples": 24}},
+    "zerogen": {"strategy": {"base": "zerogen", "samples": 24}},
     "random": {"strategy": {"base": "random", "samples": 24}},
     "a teacher that errs": {
-        "strategy": {"base": "evokd", "samples": 24},
+        "strategy": {"base": "auto", "oversample": 1, "samples": 24},
         "teacher": rehearsed(label_noise=0.4),
     },
     "votes in place of log-probabilities": {"teacher": rehearsed(votes=3, logprobs=False)},
@@ -72,7 +75,7 @@ def test_what_a_run_spends_lies_within_its_plan_role_by_role(
 def test_prompts_have_the_very_fields_of_those_that_a_run_sends(encoder: Encoder, tmp_path: Path) -> None:
     import sqlite3
 
-    task = shop_task(teacher=rehearsed(), strategy={"base": "evokd", "samples": 12})
+    task = shop_task(teacher=rehearsed(), strategy={"base": "auto", "oversample": 1, "samples": 12})
     shown = plan(task)["prompts"]
     folder = run(task, tmp_path / "run", encoder=encoder)
     with sqlite3.connect(folder.journal) as journal:
@@ -181,7 +184,7 @@ def test_more_of_anything_is_more_calls() -> None:
     def calls(end: int, **parts: Any) -> dict[str, int]:
         return {role: part["calls"][end] for role, part in plan(shop_task(**parts))["roles"].items()}
 
-    evokd = {"base": "evokd", "samples": 24, "attempts": 0}
+    evokd = {"base": "auto", "oversample": 1, "samples": 24, "attempts": 0}
     teacher = {**MINI, "calibrate": 0}
     assert calls(0, teacher=teacher, strategy=evokd) == {
         "analyst": 1,

@@ -1,0 +1,156 @@
+"""Nodes that decide on samples: screen before labels are paid for, keep after they are judged."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from tutelage.graph.cards import read_cards, write_cards
+from tutelage.graph.pool import left_in_pool
+from tutelage.graph.state import State
+from tutelage.graph.strategies import Selection
+from tutelage.graph.workshop import Workshop
+from tutelage.student.corpus import Neighbour, Sample, changed
+from tutelage.student.exam import entropy
+from tutelage.student.model import Logits, softmax
+from tutelage.student.objectives import energy, negative_log_likelihood
+
+
+def screen(shop: Workshop, state: State) -> State:
+    """Refuse near-duplicates and leaks, and what the student is sure of, before labels are paid for."""
+    samples = batch(shop, state)
+    near = shop.corpus.neighbours([sample["text"] for sample in samples])
+    refused = [_refuse_near(s, n) for s, n in zip(samples, near, strict=True) if n]
+    fresh = [s for s, n in zip(samples, near, strict=True) if not n]
+    kept_before = len(shop.corpus.drafts(round=state["round"], status="kept"))
+    surplus = len(fresh) - (shop.strategy.samples - kept_before)
+    if surplus > 0:
+        refused += _surplus(shop, state, fresh, surplus)
+    shop.corpus.put(refused)
+    _tell_fates(shop, refused)
+    return {}
+
+
+def keep(shop: Workshop, state: State) -> State:
+    """Keep what the critic accepts (all that is labelled, without one), refuse the rest with its reason, and
+    count both on the cards. Of what is kept, note what the student makes of it before it is trained on it.
+    """
+    judged, found = shop.strategy.critic, batch(shop, state)
+    accepted = [s for s in found if (s.get("verdict") == "accept" if judged else "label" in s)]
+    ids = {s["id"] for s in accepted}
+    refused = [_refuse(s) for s in found if s["id"] not in ids]
+    kept = _examined(shop, state, [changed(s, status="kept") for s in accepted])
+    # The refused too, if they were judged: none is paid for twice.
+    shop.corpus.know([*kept, *(sample for sample in refused if sample.get("judged_by"))])
+    shop.corpus.put([*kept, *refused])
+    _count_on_cards(shop)
+    _tell_fates(shop, [*kept, *refused])
+    return {"rejudge": False}
+
+
+def short_of_samples(shop: Workshop, state: State) -> bool:
+    """Whether a round has kept too few and more texts may be asked for, or drawn."""
+    strategy = shop.strategy
+    kept = len(shop.corpus.drafts(round=state["round"], status="kept"))
+    short = kept < strategy.enough * strategy.samples
+    if not short or state["attempt"] > strategy.attempts:
+        return False
+    if strategy.source == "pool" and not left_in_pool(shop, before=(state["round"], state["attempt"] + 1)):
+        return False
+    if refusal := shop.teacher.refusal():
+        # As if the generator had asked: with more to spend, this round is to be begun again.
+        shop.trace.call({"role": "generator", "refused": refusal, "over_budget": True})
+        return False
+    return True
+
+
+def batch(shop: Workshop, state: State) -> list[Sample]:
+    """This attempt's samples that are still under way."""
+    drafts = shop.corpus.drafts(round=state["round"], status="draft")
+    return [sample for sample in drafts if sample["attempt"] == state["attempt"]]
+
+
+def wanted(selection: Selection, logits: Logits) -> NDArray[np.float64]:
+    """How much a student wants the label of each text, shape (n,), of logits of shape (n, k): entropy, least
+    confidence and margin as in Settles (2009), energy as in GOLD.
+    """
+    if selection == "energy":
+        return energy(logits)
+    p = np.sort(softmax(logits), axis=1).astype(float)
+    if selection == "entropy":
+        return entropy(softmax(logits))
+    return np.asarray(1.0 - p[:, -1] if selection == "least_confidence" else p[:, -2] - p[:, -1])
+
+
+def _surplus(shop: Workshop, state: State, fresh: Sequence[Sample], surplus: int) -> list[Sample]:
+    """The `surplus` samples the best student wants least; any, where it does not choose."""
+    strategy = shop.strategy
+    chooses = strategy.selection != "random" and strategy.oversample > 1
+    if not chooses or state["round"] <= strategy.cold_rounds:
+        return [
+            changed(s, status="surplus", reason="more texts came than were wanted") for s in fresh[-surplus:]
+        ]
+    logits = shop.student(state["best"]).logits([s["text"] for s in fresh])
+    rank = wanted(strategy.selection, logits)
+    reason = f"the student wants others more ({strategy.selection.replace('_', ' ')} {{:.2f}})"
+    return [
+        changed(fresh[i], status="surplus", reason=reason.format(rank[i]))
+        for i in rank.argsort(kind="stable")[:surplus]
+    ]
+
+
+def _examined(shop: Workshop, state: State, samples: Sequence[Sample]) -> list[Sample]:
+    """Samples with the best student's answer, its energy, and its loss on the label."""
+    if not samples:
+        return []
+    logits = shop.student(state["best"]).logits([s["text"] for s in samples])
+    number = {label: i for i, label in enumerate(shop.labels)}
+    loss = negative_log_likelihood(logits, np.array([number[s["label"]] for s in samples]))
+    return [
+        changed(
+            sample,
+            answered=shop.labels[answer],
+            energy=round(float(out), 4),
+            nll=round(float(nll), 4),
+        )
+        for sample, answer, out, nll in zip(samples, logits.argmax(1), energy(logits), loss, strict=True)
+    ]
+
+
+def _count_on_cards(shop: Workshop) -> None:
+    if not (cards := read_cards(shop.folder)):
+        return
+    written = shop.corpus.drafts()
+    ordered = Counter(s["weakness"] for s in written)
+    kept = Counter(s["weakness"] for s in written if s["status"] == "kept")
+    for card in cards:
+        card["ordered"], card["kept"] = ordered[card["id"]], kept[card["id"]]
+    write_cards(shop.folder, cards)
+
+
+def _tell_fates(shop: Workshop, samples: Sequence[Sample]) -> None:
+    fates: dict[str, list[str]] = {}
+    for sample in samples:
+        fates.setdefault(sample["status"], []).append(sample["id"])
+    shop.trace.tell(samples=fates)
+
+
+def _refuse_near(sample: Sample, neighbour: Neighbour) -> Sample:
+    leak = neighbour.source == "sealed"
+    place = "gate or test" if leak else {"known": "the corpus", "batch": "this batch"}[neighbour.source]
+    return changed(
+        sample,
+        status="leak" if leak else "duplicate",
+        reason=f"too near to a text in {place}",
+        neighbour=neighbour.text,
+        similarity=round(neighbour.similarity, 4),
+    )
+
+
+def _refuse(sample: Sample) -> Sample:
+    prefixes = {"relabel": "labeler and critic disagree twice: ", "rewrite": "to be written better: "}
+    verdict = sample.get("verdict", "unjudged")
+    status = "unjudged" if verdict == "unjudged" else "refused"
+    return changed(
+        sample, status=status, reason=prefixes.get(verdict, "") + sample.get("reason", "not judged")
+    )

@@ -1,0 +1,138 @@
+"""Showing: what agents are told of the student's errors and of earlier texts; nothing of gate or test."""
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from tutelage.agents.analyst import Answer
+from tutelage.agents.hostile import is_hostile
+from tutelage.graph.cards import Card
+from tutelage.graph.exams import answers_on_diagnose, gold
+from tutelage.graph.state import State
+from tutelage.graph.strategies import Strategy
+from tutelage.graph.workshop import Workshop
+from tutelage.student.corpus import Sample
+from tutelage.student.exam import Report, grade
+from tutelage.student.objectives import in_band
+from tutelage.student.rows import Row
+
+AVOIDED = 12  # refused texts shown to the generator
+
+
+def probed(shop: Workshop, state: State) -> list[Answer]:
+    """The answers that show weaknesses, before the round of the state is opened (see `Strategy.probe`)."""
+    strategy, last = shop.strategy, state["round"]
+    if strategy.probe == "diagnose":
+        return answers_on_diagnose(shop, state["best"])
+    batch = shop.corpus.drafts(round=last, status="kept")
+    if last and strategy.test_first:
+        return [answer(sample, sample["answered"]) for sample in batch]
+    rows: Sequence[Row | Sample] = batch if last else shop.splits.seed
+    given = shop.student(state["best"]).logits([row["text"] for row in rows]).argmax(1)
+    return [answer(row, shop.labels[number]) for row, number in zip(rows, given, strict=True)]
+
+
+def answer(row: Row | Sample | Answer, predicted: str) -> Answer:
+    """A labelled text with a student's answer."""
+    return Answer(id=row["id"], text=row["text"], label=row["label"], predicted=predicted)
+
+
+def graded_answers(shop: Workshop, answers: Sequence[Answer]) -> Report:
+    """Answers as an exam."""
+    number = {label: i for i, label in enumerate(shop.labels)}
+    rows = [Row(id=a["id"], text=a["text"], label=a["label"]) for a in answers]
+    given = np.array([number[a["predicted"]] for a in answers], np.int64)
+    return grade(gold(shop, rows), given, shop.labels, shop.task.metric)
+
+
+def right_and_wrong(
+    strategy: Strategy, answers: Sequence[Answer], labels: Sequence[str], chance: random.Random
+) -> tuple[list[Answer], list[Answer]]:
+    """Answers for the analyst: three errors of each pair of labels in turn, frequent pairs first, so that
+    one pair does not fill the page; and right ones of the same labels. Orders are shown to nobody.
+    """
+    calm = [a for a in answers if not is_hostile(a["text"])]
+    wrong = [a for a in calm if a["label"] != a["predicted"]]
+    if strategy.shows_wrong == "random":
+        wrong = _placebo(calm, min(len(wrong), strategy.shown), labels, chance)
+    chance.shuffle(wrong)
+    pairs = Counter((a["label"], a["predicted"]) for a in wrong)
+    seen: Counter[tuple[str, str]] = Counter()
+    ranks = []
+    for number, a in enumerate(wrong):
+        pair = a["label"], a["predicted"]
+        ranks.append((seen[pair] // 3, -pairs[pair], number))
+        seen[pair] += 1
+    wrong = [wrong[number] for *_, number in sorted(ranks)][: strategy.shown]
+    if not strategy.shows_right:
+        return [], wrong
+    touched = {label for a in wrong for label in (a["label"], a["predicted"])}
+    shown = {a["id"] for a in wrong}
+    right = [
+        a
+        for a in calm
+        if a["label"] == a["predicted"] and (a["label"] in touched or not touched) and a["id"] not in shown
+    ]
+    return chance.sample(right, min(strategy.shown, len(right))), wrong
+
+
+def told(shop: Workshop, state: State, report: Report, cards: Sequence[Card]) -> dict[str, object]:
+    """The analyst's `report`: figures of the probed answers, and the ledger.
+
+    Nothing that the analyst's own work changes: after a crash the same request must be made.
+    """
+    weak = sorted((c for c in report["classes"] if c["support"]), key=lambda entry: entry["f1"])[:20]
+    return {
+        "round": state["round"],
+        "metric": round(report["metric"], 3),
+        "accepted": not state["note"],
+        "note": state["note"],
+        "classes": [{"label": e["label"], "f1": round(e["f1"], 3), "support": e["support"]} for e in weak],
+        "weaknesses": [
+            {"label": c["label"], "confused_with": c["confused_with"], "status": c["status"]}
+            for c in cards[-20:]
+        ],
+    }
+
+
+def band(shop: Workshop, round: int) -> list[Row]:
+    """Texts of the last round in the strategy's band of scores, by the student that had not seen them:
+    of those ordered to be different, if any were (GOLD, arXiv 2403.19754).
+    """
+    kept = shop.corpus.drafts(round=round - 1, status="kept") if round > 1 else []
+    batch = [s for s in kept if s["kind"] == "ood"] or kept
+    calm = [s for s in batch if not is_hostile(s["text"])]
+    scores = np.array([s[shop.strategy.score] for s in calm])
+    chosen = [calm[place] for place in in_band(scores, shop.strategy.band)]
+    return [Row(id=s["id"], text=s["text"], label=s["label"]) for s in chosen]
+
+
+def avoided(samples: Sequence[Sample]) -> list[dict[str, str]]:
+    """Refused texts with the reason, judgements before duplicates; nothing of a leak is ever told."""
+    refused = [s for status in ("refused", "duplicate") for s in samples if s["status"] == status]
+    # Nobody shows orders to a model that writes.
+    calm = [s for s in refused if not is_hostile(s["text"])]
+    return [{"text": s["text"], "reason": s.get("reason", "")} for s in calm[:AVOIDED]]
+
+
+def seeds_shown(shop: Workshop, round: int) -> list[Row]:
+    """A few seeds of every label, others each round."""
+    chance = random.Random(f"{shop.task.seed} {round} shots")
+    rows = [row for row in shop.splits.seed if not is_hostile(row["text"])]
+    chance.shuffle(rows)
+    seen: Counter[str] = Counter()
+    shots = []
+    for row in rows:
+        seen[row["label"]] += 1
+        if seen[row["label"]] <= shop.strategy.shots:
+            shots.append(row)
+    return shots
+
+
+def _placebo(
+    answers: Sequence[Answer], count: int, labels: Sequence[str], chance: random.Random
+) -> list[Answer]:
+    """Any texts, told as errors: what feedback is worth if it says nothing of the student."""
+    drawn = chance.sample(list(answers), count)
+    return [answer(a, chance.choice([x for x in labels if x != a["label"]])) for a in drawn]

@@ -1,0 +1,96 @@
+"""Objectives: what a student is trained towards, and how far out of its distribution a text is."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from tutelage.student.knowledge import Knowledge
+from tutelage.student.thresholds import Thresholds
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Logits = NDArray[np.float32]
+Scores = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The loss of a training run, which samples count at a step, and whose knowledge is distilled.
+
+    Attributes:
+        loss: `ce` cross-entropy; `sce` symmetric cross-entropy, which bears wrong labels better.
+        alpha: weight of the cross-entropy in `sce` (GOLD's code: 0.01 for QNLI, 0.1 for SVAMP).
+        beta: weight of the reverse cross-entropy in `sce` (GOLD's code: 1).
+        target: `hard` the label alone; `soft` the teacher's confidence on it, the rest spread evenly.
+        thresholds: LLKD's choice of samples at every step; None takes all.
+        knowledge: KSM's four kinds of knowledge of a white-box teacher; None takes the labels alone.
+    """
+
+    loss: Literal["ce", "sce"] = "ce"
+    alpha: float = 0.1
+    beta: float = 1.0
+    target: Literal["hard", "soft"] = "hard"
+    thresholds: Thresholds | None = None
+    knowledge: Knowledge | None = None
+
+
+PLAIN = Objective()
+
+
+def sample_losses(logits: "Tensor", target: "Tensor", objective: Objective) -> "Tensor":
+    """The loss of each sample, shape (n,), of logits and target distributions of shape (n, k).
+
+    Cross-entropy, or `alpha · CE + beta · RCE` with `RCE = -Σ_v p_v log clamp(target_v, 1e-4, 1)`, p clamped
+    to [1e-7, 1] (symmetric cross-entropy: Wang et al., ICCV 2019, arXiv 1908.06112, eq. 7; the constants
+    are those of GOLD's code, arXiv 2403.19754: paper).
+    """
+    cross = -(target * logits.log_softmax(-1)).sum(-1)
+    if objective.loss == "ce":
+        return cross
+    reverse = -(logits.softmax(-1).clamp(1e-7, 1) * target.clamp(1e-4, 1).log()).sum(-1)
+    return objective.alpha * cross + objective.beta * reverse
+
+
+def energy(logits: Logits) -> Scores:
+    """Free energy of each text, shape (n,), of logits of shape (n, k): higher is further out.
+
+    `-log Σ_v exp f_v` at temperature 1 (Liu et al., NeurIPS 2020, arXiv 2010.03759, eq. 4; in GOLD, arXiv
+    2403.19754, of each token; for an encoder with k logits: ours).
+    """
+    return -_logsumexp(logits)
+
+
+def token_energy(logits: Logits, mask: NDArray[np.bool_], *, masked: bool = True) -> Scores:
+    """Energy of each target sequence, shape (n,): `-(1/L) Σ_t log Σ_v exp f_t[v]` (GOLD, arXiv 2403.19754).
+
+    Args:
+        logits: of the teacher-forced student, shape (n, length, vocabulary).
+        mask: true where a token is no padding, shape (n, length).
+        masked: False counts padding too, as the released code does (paper); True is ours.
+    """
+    counted = mask if masked else np.ones_like(mask)
+    return -(_logsumexp(logits) * counted).sum(1) / np.maximum(counted.sum(1), 1)  # type: ignore[no-any-return]
+
+
+def negative_log_likelihood(logits: Logits, targets: NDArray[np.int64]) -> Scores:
+    """`-log p(target)` of each text, shape (n,): the ablation of the energy."""
+    found = _logsumexp(logits) - logits[np.arange(len(targets)), targets]
+    return np.asarray(found, np.float64)
+
+
+def in_band(scores: Scores, band: tuple[float, float]) -> list[int]:
+    """Places of the scores at ranks [low · n, high · n) in ascending order, nearest in first.
+
+    GOLD's band is (0.5, 0.8): below it is in the distribution, the top fifth is likely noise; 2 of a batch
+    of 8 (arXiv 2403.19754, code: paper).
+    """
+    low, high = (int(share * len(scores)) for share in band)
+    return [int(place) for place in scores.argsort(kind="stable")[low:high]]
+
+
+def _logsumexp(logits: Logits) -> Scores:
+    exact = logits.astype(np.float64)
+    top = exact.max(-1, keepdims=True)
+    return np.log(np.exp(exact - top).sum(-1)) + top.squeeze(-1)  # type: ignore[no-any-return]

@@ -1,0 +1,184 @@
+"""The policy: its targets and bonus by hand, when a phase ends, and that it finds what pays."""
+
+import random
+from math import log, sqrt
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, tensor
+from tutelage.student.knowledge import Knowledge
+from tutelage.student.pairing import Situation
+from tutelage.student.policy import Phases, Policy, Transition, fixed
+
+TWO: Any = ("fin", "res")
+
+
+def situation(at: float = 0.0) -> Situation:
+    """Of a student four wide and a teacher six wide, which is sure to degree `at`."""
+    return Situation(tensor([[0.0, at]]), torch.full((4,), float(at)), torch.full((6,), 1.0 - at))
+
+
+def policy(**settings: Any) -> Policy:
+    """Of that student and teacher."""
+    return Policy(Knowledge(**settings), 4, 6, 0)
+
+
+def test_the_widths_are_those_that_were_set_down() -> None:
+    made = Policy(Knowledge(), 384, 384, 0)
+
+    def widths(part: Any) -> list[tuple[int, int]]:
+        return [(one.in_features, one.out_features) for one in part if hasattr(one, "in_features")]
+
+    assert widths(made.of_student) == widths(made.of_teacher) == [(384, 128), (128, 64)]
+    assert (widths(made.actor), widths(made.critic)) == ([(128, 64), (64, 4)], [(132, 64), (64, 1)])
+
+
+def test_the_state_sees_student_and_teacher_each_in_its_half() -> None:
+    made, one = policy(), situation(0.2)
+    before = made.state([one])[0]
+    after = made.state([one._replace(teacher=one.teacher + 1)])[0]
+    assert torch.equal(before[:64], after[:64])
+    assert not torch.equal(before[64:], after[64:])
+
+
+@pytest.mark.parametrize(
+    ("target", "wanted", "last"), [("usual", 0.5 + 0.9 * 2, 0.5), ("printed", 0.9 * 0.5 + 2, 0.45)]
+)
+def test_the_target_discounts_the_value_or_as_printed_the_reward(
+    target: Any, wanted: float, last: float
+) -> None:
+    made = policy(target=target, gamma=0.9)
+    with torch.no_grad():  # a critic that finds everything worth 2
+        made.critic[-1].weight.zero_()
+        made.critic[-1].bias.fill_(2.0)
+    one = Transition(situation(), torch.ones(4), 0.5, situation(1))
+    assert made.goal(one).item() == pytest.approx(wanted)
+    assert made.goal(one._replace(following=None)).item() == pytest.approx(last)
+
+
+def test_the_critic_learns_the_target_and_the_actor_what_the_critic_prefers() -> None:
+    made = policy(kinds=TWO, updates=400, replayed=32)
+    chance = random.Random(0)
+    for _ in range(40):  # one kind pays, the other costs
+        action = tensor([chance.random(), chance.random()])
+        made.seen.append(Transition(situation(), action, float(action[0] - action[1]), None))
+    made.learn()
+    values = made.value(made.state([situation()] * 2), tensor([[0.9, 0.1], [0.1, 0.9]]))
+    assert values.tolist() == pytest.approx([0.8, -0.8], abs=0.15)
+    wish = made.act(situation())
+    assert wish[0] > 0.8
+    assert wish[1] < 0.2
+    assert made.mean().tolist() == pytest.approx(wish.tolist(), abs=1e-5)
+
+
+def test_the_mean_action_is_taken_over_all_states_seen() -> None:
+    made = policy(kinds=TWO)
+    made.seen += [Transition(situation(at), torch.ones(2), 0.0, None) for at in (0.0, 5.0)]
+    wanted = (made.act(situation(0.0)) + made.act(situation(5.0))) / 2
+    assert made.mean().tolist() == pytest.approx(wanted.tolist(), abs=1e-6)
+    assert made.act(situation(0.0)).tolist() != pytest.approx(made.act(situation(5.0)).tolist(), abs=1e-3)
+
+
+def test_a_hard_action_is_one_from_the_threshold_on() -> None:
+    assert policy(action="hard", hard_above=0.5).taken(tensor([0.49, 0.5, 0.51])).tolist() == [0, 1, 1]
+    assert policy(action="hard", hard_above=0.6).taken(tensor([0.5, 0.7])).tolist() == [0, 1]
+    assert policy().taken(tensor([0.49, 0.5])).tolist() == pytest.approx([0.49, 0.5])
+
+
+def test_exploring_adds_noise_and_stays_between_none_and_all() -> None:
+    made = policy(noise=0.1)
+    plain = made.act(situation())
+    drawn = torch.stack([made.act(situation(), explore=True) for _ in range(400)])
+    assert torch.equal(made.act(situation()), plain)
+    assert (drawn - plain).std().item() == pytest.approx(0.1, abs=0.01)
+    wild = torch.stack([policy(noise=9.0).act(situation(), explore=True) for _ in range(9)])
+    assert wild.min() >= 0
+    assert wild.max() <= 1
+
+
+def test_a_phase_holds_its_action_and_ends_with_the_drop_of_the_cross_entropy() -> None:
+    measured = iter([1.0, 0.6, 0.5, 0.7])
+    made = policy(phase=3, bonus=0.0)
+    phases = Phases(made, lambda: next(measured))
+    actions = [phases(situation(step / 10)).tolist() for step in range(7)]
+    assert actions[0] == actions[1] == actions[2] != actions[3] == actions[4] == actions[5] != actions[6]
+    assert [one.reward for one in made.seen] == pytest.approx([0.4, 0.1])
+    phases.end()
+    assert [one.reward for one in made.seen] == pytest.approx([0.4, 0.1, -0.2])
+    began = [one.situation.student[0].item() for one in made.seen]
+    ended = [one.following and one.following.student[0].item() for one in made.seen]
+    assert began == pytest.approx([0.0, 0.3, 0.6])
+    assert ended == [pytest.approx(0.3), pytest.approx(0.6), None]
+    assert next(measured, None) is None  # nothing else was measured
+
+
+def test_the_policy_learns_at_the_end_of_a_phase_and_at_no_other_time() -> None:
+    made = policy(phase=3, noise=0.0)
+    phases = Phases(made, lambda: 1.0)
+    weights = []
+    for _ in range(5):
+        phases(situation())
+        weights.append(made.actor[0].weight.clone())
+    assert torch.equal(weights[0], weights[2])
+    assert not torch.equal(weights[2], weights[3])
+    assert torch.equal(weights[3], weights[4])
+
+
+def test_without_a_measure_nothing_is_learnt_or_tried() -> None:
+    made = policy(phase=2)
+    before = made.actor[0].weight.clone()
+    phases = Phases(made)
+    actions = [phases(situation(step)) for step in range(4)]
+    phases.end()
+    assert torch.equal(actions[0], made.act(situation(0)))
+    assert torch.equal(actions[3], made.act(situation(2)))
+    assert torch.equal(before, made.actor[0].weight)
+    assert made.seen == []
+
+
+def test_a_soft_bonus_is_the_distance_from_the_phase_before() -> None:
+    phases = Phases(policy(kinds=TWO, bonus=0.5), lambda: 1.0)
+    assert phases.bonus(tensor([1.0, 0.0])) == 0
+    for before, now, wanted in [
+        ([1, 0], [0, 1], 0.5),
+        ([1, 0], [3, 0], 0),
+        ([1, 0], [1, 1], 0.5 * (1 - sqrt(0.5))),
+    ]:
+        phases.previous = tensor(before).float()
+        assert phases.bonus(tensor(now).float()) == pytest.approx(wanted, abs=1e-6)
+
+
+def test_a_hard_bonus_fades_with_the_times_an_action_was_taken_in_any_episode() -> None:
+    made = policy(kinds=TWO, action="hard", bonus=0.5)
+    found = [
+        Phases(made, lambda: 1.0).bonus(tensor(a)) for a in ([1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 0.0])
+    ]
+    assert found == pytest.approx([0.5, 0.5 / sqrt(2), 0.5, 0.5 / sqrt(3)])
+
+
+def test_no_weight_no_bonus() -> None:
+    phases = Phases(policy(action="hard", bonus=0.0), lambda: 1.0)
+    assert phases.bonus(torch.ones(4)) == 0
+
+
+def drawn(steps: int = 200, seed: int = 0, **settings: Any) -> Tensor:
+    """The actions of a control, one a step."""
+    choose = fixed(Knowledge(**settings), seed)
+    return torch.stack([choose(situation(log(3))) for _ in range(steps)])
+
+
+def test_the_controls_are_one_each_or_drawn_at_every_step_or_the_gate() -> None:
+    assert drawn(2, weights="equal").tolist() == [[1] * 4] * 2
+    soft = drawn(weights="random")
+    assert soft.unique().numel() > 700
+    assert soft.mean().item() == pytest.approx(0.5, abs=0.05)
+    hard = drawn(weights="random", action="hard", hard_above=0.7)
+    assert hard.unique().tolist() == [0, 1]
+    assert hard.mean().item() == pytest.approx(0.3, abs=0.05)
+    assert drawn(1, weights="dynamic")[0].tolist() == pytest.approx([1, 0.188722, 0.811278, 0], abs=1e-5)
+
+
+def test_the_same_seed_draws_the_same_weights() -> None:
+    assert torch.equal(drawn(seed=1, weights="random"), drawn(seed=1, weights="random"))
+    assert not torch.equal(drawn(seed=1, weights="random"), drawn(seed=2, weights="random"))

@@ -1,0 +1,97 @@
+"""Strategies: what sets each method apart, and how single fields are changed."""
+
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+from tutelage.graph.strategies import STRATEGIES, Strategy
+from tutelage.graph.variants import varied
+from tutelage.student.knowledge import Knowledge
+from tutelage.student.objectives import Objective
+from tutelage.student.thresholds import Thresholds
+
+# All that a method sets; everything else is a default of `Strategy`.
+SETTINGS: dict[str, dict[str, Any]] = {
+    "auto": {"oversample": 3},
+    "evokd": {"probe": "batch", "shown": 8, "critic": False, "carry": True},
+    "gold": {
+        "feedback": "band", "ood_share": 0.5, "label_apart": False, "critic": False, "length": (10, 400),
+        "objective": Objective(loss="sce"),
+    },
+    "llkd": {
+        "source": "pool", "feedback": "none", "critic": False, "samples": 500, "cold_rounds": 0,
+        "objective": Objective(thresholds=Thresholds()),
+    },
+    "ksm": {
+        "source": "pool", "feedback": "none", "critic": False, "samples": 500, "cold_rounds": 0,
+        "objective": Objective(knowledge=Knowledge()),
+    },
+    "random": {"feedback": "none", "selection": "random"},
+    "zerogen": {
+        "feedback": "none", "selection": "random", "shots": 0, "label_apart": False, "critic": False,
+    },
+    "auggpt": {
+        "feedback": "none", "selection": "random", "paraphrase_rounds": 99, "label_apart": False,
+        "critic": False,
+    },
+    "entropy": {
+        "source": "pool", "feedback": "none", "critic": False, "oversample": 4, "cold_rounds": 0,
+    },
+    "least_confidence": {
+        "source": "pool", "feedback": "none", "critic": False, "oversample": 4, "cold_rounds": 0,
+        "selection": "least_confidence",
+    },
+}  # fmt: skip
+
+
+def test_a_method_differs_from_the_defaults_in_nothing_but_its_own_settings() -> None:
+    plain = Strategy("plain")
+    found = {
+        name: {
+            field.name: getattr(strategy, field.name)
+            for field in fields(Strategy)
+            if field.name != "name" and getattr(strategy, field.name) != getattr(plain, field.name)
+        }
+        for name, strategy in STRATEGIES.items()
+    }
+    assert found == SETTINGS
+    assert all(strategy.name == name for name, strategy in STRATEGIES.items())
+
+
+def test_the_published_numbers_are_the_defaults() -> None:
+    gold, llkd = STRATEGIES["gold"], STRATEGIES["llkd"].objective.thresholds
+    assert (gold.band, gold.score, gold.fed_share) == ((0.5, 0.8), "energy", 0.5)
+    assert (gold.objective.alpha, gold.objective.beta) == (0.1, 1.0)
+    assert llkd == Thresholds("both", "adaptive", "both", "mean", "mean", decay=0.99, start="batch")
+    evokd = STRATEGIES["evokd"]
+    assert (evokd.test_first, evokd.label_apart, evokd.repeat, evokd.hard_share) == (True, True, 3, 0.5)
+
+
+def test_one_field_is_changed_and_nothing_else_even_deep_inside() -> None:
+    made = varied(STRATEGIES["llkd"], {"objective": {"thresholds": {"weight": "none"}}})
+    thresholds = replace(Thresholds(), weight="none")
+    assert made == replace(STRATEGIES["llkd"], objective=Objective(thresholds=thresholds))
+    assert varied(STRATEGIES["gold"], {"band": [0.2, 0.5]}) == replace(STRATEGIES["gold"], band=(0.2, 0.5))
+    with_thresholds = varied(STRATEGIES["evokd"], {"objective": {"thresholds": {"decay": 0.9}}})
+    assert with_thresholds.objective == Objective(thresholds=Thresholds(decay=0.9))
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"hardshare": 0.5}, "strategy has no field 'hardshare'; did you mean 'hard_share'?"),
+        ({"objective": {"los": "sce"}}, "strategy.objective has no field 'los'; did you mean 'loss'?"),
+        (
+            {"objective": {"loss": "mse"}},
+            "`strategy.objective.loss`: Input should be 'ce' or 'sce'",
+        ),
+        ({"band": [0.8, 0.5]}, "`strategy.band`: the lower end comes first, got [0.8, 0.5]"),
+        ({"objective": 3}, "`strategy.objective`"),
+    ],
+    ids=["a field that is none", "one inside", "a value that is none", "a band upside down", "no mapping"],
+)
+def test_a_change_that_is_none_is_told_in_one_line(changes: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match="strategy") as raised:
+        varied(STRATEGIES["gold"], changes)
+    assert told in str(raised.value)
+    assert "\n" not in str(raised.value)
