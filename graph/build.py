@@ -122,10 +122,11 @@ def describe(task: Task, splits: Splits) -> dict[str, Any]:
 
     from tutelage.prompts import digests
 
+    sizes = {name: len(rows) for name in _SETS if (rows := getattr(splits, name)) or name != "unlabelled"}
     libraries = ("tutelage", "torch", "transformers", "langgraph", "langchain-core", "chromadb")
     return {
         "task": task.model_dump(mode="json"),
-        "data": {"digest": splits.digest(), **{name: len(getattr(splits, name)) for name in _SETS}},
+        "data": {"digest": splits.digest(), **sizes},
         "notes": splits.notes,
         "strategy": asdict(task.resolved_strategy()),
         "prompts": digests(task.prompts),
@@ -133,7 +134,7 @@ def describe(task: Task, splits: Splits) -> dict[str, Any]:
     }
 
 
-_SETS = ("seed", "diagnose", "gate", "test")
+_SETS = ("seed", "diagnose", "gate", "test", "unlabelled")
 
 
 def _framed(name: str, node: Node, shop: Workshop) -> Callable[[State], State]:

@@ -87,6 +87,17 @@ class StudentPart(_Part):
     device: str = "auto"
 
 
+class ExpertPart(_Part):
+    """KSM's white-box teacher: any sequence classifier with the task's labels, by folder or hub name; another
+    model is trained on the seeds first (see student/training.py: Recipe).
+    """
+
+    base: str
+    epochs: int = Field(default=Recipe.epochs, ge=1)
+    batch: int = Field(default=Recipe.batch, ge=1)
+    learning_rate: float | None = Field(default=None, gt=0)
+
+
 class Model(_Part):
     """See agents/models.py: ModelSpec."""
 
@@ -207,6 +218,7 @@ class Task(_Part):
     labels: dict[str, str]
     data: Data
     student: StudentPart = StudentPart()
+    expert: ExpertPart | None = None
     encoder: str = EMBEDDED
     teacher: TeacherPart = TeacherPart()
     strategy: str | dict[str, Any] = "auto"
@@ -236,6 +248,11 @@ class Task(_Part):
             raise ValueError(
                 f"strategy {strategy.name!r} draws from texts of your own: set `data.unlabelled` to a file of"
                 " them (only its text is read), or take a strategy that has texts written, such as auto"
+            )
+        if strategy.objective.knowledge and (self.student.mode == "head" or strategy.carry):
+            raise ValueError(
+                f"strategy {strategy.name!r} distils a teacher's layers into a fresh student: set"
+                " `student.mode` to full and leave the strategy's `carry` false"
             )
         specs = self.model_specs().values()
         if any(spec.model == "rehearsal" and spec.corpus is None for spec in specs):
@@ -271,6 +288,13 @@ class Task(_Part):
     def recipe(self) -> Recipe:
         """How the student is trained."""
         return Recipe(**self.student.model_dump())
+
+    def expert_recipe(self) -> Recipe | None:
+        """How the white-box teacher is trained, if it has to be; None without one."""
+        if self.expert is None:
+            return None
+        part = self.student
+        return Recipe(**self.expert.model_dump(), max_tokens=part.max_tokens, device=part.device)
 
     def spending(self) -> Budget:
         """What the teacher's door refuses beyond."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from tutelage.graph.cards import measure_again, read_cards, write_cards
 from tutelage.graph.exams import answers_on_diagnose, gold, graded, sit
+from tutelage.graph.expertise import distilled
 from tutelage.graph.folder import RoundLine
 from tutelage.graph.outcome import conclude
 from tutelage.graph.pool import left_in_pool
@@ -104,6 +105,8 @@ def taught(shop: Workshop, promoted: Sequence[int], round: int) -> Student:
         rows, recipe = _new_and_old(shop, rows, round), replace(recipe, epochs=strategy.repeat)
     shop.let_go()
     shop.trace.tell(rows=len(rows))
+    if strategy.objective.knowledge:
+        return distilled(shop, rows, strategy.objective.knowledge)
     return train_student(
         rows,
         shop.labels,

@@ -22,6 +22,7 @@ from tutelage.student.model import Student, load_student
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
+    from tutelage.student.expert import Expert
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Workshop:
     teacher: Teacher
     trace: Trace
     servers: ExitStack
+    experts: list["Expert"] = field(default_factory=list)
     _loaded: dict[int, Student] = field(default_factory=dict)
 
     @property
