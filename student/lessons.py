@@ -70,15 +70,15 @@ class Chosen:
     def counts(self, epochs: int) -> dict[str, object]:
         """LLKD's data efficiency, of the teacher's samples; which of the three its 3.7 % counts is not known.
 
-        `unique` samples trained on at least once / all; `kept` of a mini-batch on average; `backpropagated`
-        samples / (all · epochs). `used` are the ids of the first.
+        `unique`: samples trained on at least once / all; `kept_share`: of a mini-batch, on average;
+        `backpropagated`: samples / (all · epochs). `used` are the ids of the first.
         """
         taught = ~np.isnan(self.lessons.confidence)
         times, total = self.times[taught], int(taught.sum())
         ids = np.array(self.lessons.ids)[taught]
         return {
             "unique": round(float((times > 0).mean()), 4),
-            "kept": round(self.selection.kept / max(self.selection.seen, 1), 4),
+            "kept_share": round(self.selection.kept / max(self.selection.seen, 1), 4),
             "backpropagated": round(float(times.sum() / (total * epochs)), 4),
             "empty_steps": self.selection.empty,
             "used": ids[times > 0].tolist(),

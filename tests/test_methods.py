@@ -149,7 +149,7 @@ def test_llkd_labels_the_pool_and_trains_where_the_student_doubts(encoder: Encod
     [first, second] = leaves(folder, "train")[1:]
     assert second["rows"] > first["rows"]
     for event in (first, second):
-        assert 0 < event["kept"] < 1
+        assert 0 < event["kept_share"] < 1
         assert set(event["used"]) <= {s["id"] for s in kept(folder)}
         assert len(event["used"]) == pytest.approx(event["unique"] * (event["rows"] - 30), abs=0.51)
 

@@ -131,6 +131,6 @@ def test_training_counts_samples_in_all_three_ways_and_always_uses_the_user_s_ow
         tell=told.update,
     )
     assert set(told["used"]) == {r["id"] for r in sure}
-    assert (told["unique"], told["kept"], told["backpropagated"]) == (0.5, 0.5, 0.5)
+    assert (told["unique"], told["kept_share"], told["backpropagated"]) == (0.5, 0.5, 0.5)
     answers = student.probabilities([r["text"] for r in own]).argmax(1)
     assert answers.tolist() == [0, 1], "label b was learnt from the user's own row alone"

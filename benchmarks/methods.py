@@ -1,0 +1,154 @@
+"""The methods side by side, each with its controls and ablations, at equal numbers of labelled samples.
+
+    python benchmarks/methods.py --quick                     # methods, head student, five seeds
+    python benchmarks/methods.py --tasks emotion --arms "evokd" "evokd -easy" --settings plain
+    python benchmarks/methods.py --table                     # print what is there
+
+One line a cell goes to results/methods.jsonl as it comes; cells that are there are not run again. The
+teacher is the rehearsal teacher on the train split: no language model was asked, and every result is
+had under more than one of its settings. What is reported is the published test split, opened once a run;
+nothing was chosen by it.
+"""
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+from methods_arms import ARMS, METHODS, POOL, WRITTEN
+from methods_table import print_tables
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results" / "methods.jsonl"
+TASKS = ("emotion", "banking77", "agnews", "csabstruct", "sst2")
+SETTINGS = {  # of the rehearsal teacher: bias to the typical, share of wrong labels
+    "typical": {"typicality": 1.5, "label_noise": 0.1},
+    "plain": {"typicality": 0.0, "label_noise": 0.0},
+    "noisy": {"typicality": 1.5, "label_noise": 0.25},
+}
+POOL_SIZE = 1000
+UPPER = "human labels"  # a student of so many rows of the train split:
+UPPER_ROWS = 5000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--tasks", nargs="+", default=TASKS, choices=TASKS, metavar="TASK")
+    parser.add_argument("--arms", nargs="+", default=None, choices=[*ARMS, UPPER], metavar="ARM")
+    parser.add_argument("--settings", nargs="+", default=("typical", "plain"), choices=SETTINGS)
+    parser.add_argument("--seeds", nargs="+", type=int, default=range(5))
+    parser.add_argument("--student", default="head", choices=("head", "full"))
+    parser.add_argument("--quick", action="store_true", help="methods and controls alone, no ablations")
+    parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "tutelage-benchmarks")
+    parser.add_argument("--table", action="store_true", help="print the tables and run nothing")
+    wanted = parser.parse_args()
+    if not wanted.table:
+        arms = wanted.arms or [UPPER, *(METHODS if wanted.quick else ARMS)]
+        failed = [name for task in wanted.tasks for name in run_task(task, arms, wanted)]
+        if failed:
+            print(f"{len(failed)} cells failed, and are tried again next time: {', '.join(failed)}")
+    print_tables(results(), UPPER)
+
+
+def run_task(task: str, arms: list[str], wanted: argparse.Namespace) -> list[str]:
+    """Run a task's cells that are not there yet; returns those that failed."""
+    from tutelage.student.encoder import Encoder
+
+    wanted.cache.mkdir(parents=True, exist_ok=True)
+    encoder = Encoder(cache=wanted.cache / f"{task}.sqlite")  # every text is read once for all cells
+    keys = ("task", "arm", "setting", "seed", "student")
+    done = {tuple(r[key] for key in keys) for r in results() if "error" not in r}
+    failed = []
+    for seed in wanted.seeds:
+        for setting in wanted.settings:
+            for arm in arms:
+                cell = dict(zip(keys, (task, arm, setting, seed, wanted.student), strict=True))
+                if tuple(cell.values()) in done:
+                    continue
+                try:
+                    found = run_cell(cell, encoder)
+                except Exception as error:  # written down and told at the end: the others go on
+                    found = {"error": f"{type(error).__name__}: {error}"}
+                    failed.append(str(tuple(cell.values())))
+                write({**cell, **found})
+    return failed
+
+
+def run_cell(cell: dict[str, Any], encoder: Any) -> dict[str, Any]:
+    """One run of the loop, or the student of human labels."""
+    from tutelage.graph.run import run
+
+    start = time.monotonic()
+    task = task_of(cell)
+    if cell["arm"] == UPPER:
+        return {"test": upper_bound(task, encoder), "seconds": round(time.monotonic() - start, 1)}
+    with tempfile.TemporaryDirectory() as folder:
+        done = run(task, Path(folder) / "run", encoder=encoder)
+        about, rounds = done.about(), done.read_rounds()
+        trace = [json.loads(line) for line in done.trace.read_text(encoding="utf-8").splitlines()]
+    chosen = [e for e in trace if e["event"] == "leave" and e["node"] == "train" and "unique" in e]
+    return {
+        "test": round(about["test"]["metric"], 4),
+        "by_round": [round(score, 4) for score in about["test_by_round"]],
+        "untouched": round(about["test_untouched"], 4),
+        "accepted": [line["accepted"] for line in rounds],
+        "kept": [line["samples_kept"] for line in rounds],
+        "refused": sum(line["samples_rejected"] for line in rounds),
+        "tokens": [line["prompt_tokens"] + line["completion_tokens"] for line in rounds],
+        "leaks": about["overlap"]["test"]["exact"] + about["overlap"]["test"]["near"],
+        **({name: chosen[-1][name] for name in ("unique", "kept_share", "backpropagated")} if chosen else {}),
+        "seconds": round(time.monotonic() - start, 1),
+    }
+
+
+def task_of(cell: dict[str, Any]) -> Any:
+    """The cell's task: the arm's strategy, the setting's teacher, the seed, the student."""
+    from tutelage.graph.config import load_task, parse_task
+
+    loaded = load_task(HERE / "tasks" / f"{cell['task']}.yaml")
+    raw = loaded.model_dump(exclude_none=True)
+    arm = dict(ARMS.get(cell["arm"], WRITTEN["random"]))
+    if cell["arm"] in POOL:
+        raw["data"]["unlabelled"] = {"path": raw["teacher"]["corpus"]}
+        raw["budget"]["rounds"] = 1
+        arm["samples"] = int(POOL_SIZE * arm.pop("share", 1.0))
+    else:
+        arm["samples"] = raw["strategy"]["samples"]
+    raw |= {"strategy": arm, "seed": cell["seed"]}
+    raw["student"]["mode"] = cell["student"]
+    raw["teacher"] |= SETTINGS[cell["setting"]]
+    return parse_task(raw, cell["task"], Path())
+
+
+def upper_bound(task: Any, encoder: Any) -> float:
+    """Test score of a student trained on human labels of the train split."""
+    import random
+
+    from tutelage.graph.splits import load_corpus, load_splits
+    from tutelage.student.exam import evaluate
+    from tutelage.student.training import train
+
+    splits = load_splits(task)
+    rows = load_corpus(task, splits, task.teacher.corpus)
+    rows = random.Random(task.seed).sample(rows, min(UPPER_ROWS, len(rows)))
+    student = train(rows, list(task.labels), task.recipe(), seed=task.seed, encoder=encoder)
+    return round(evaluate(student, splits.test, task.metric)["metric"], 4)
+
+
+def results() -> list[dict[str, Any]]:
+    return [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
+
+
+def write(found: dict[str, Any]) -> None:
+    RESULTS.parent.mkdir(exist_ok=True)
+    with RESULTS.open("a") as file:
+        file.write(json.dumps(found) + "\n")
+    print(json.dumps(found), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""Arms: every method, control and ablation as fields of a strategy; an ablation changes one."""
+
+from typing import Any
+
+Arm = dict[str, Any]
+
+# Texts are written for these; each gets the same number of labelled samples.
+WRITTEN: dict[str, Arm] = {
+    "random": {"base": "random"},  # the control: what feedback, analysis and choice are measured against
+    "zerogen": {"base": "zerogen"},
+    "auggpt": {"base": "auggpt"},
+    "evokd": {"base": "evokd"},
+    "gold": {"base": "gold"},
+    "auto": {"base": "auto"},
+    "evokd -easy": {"base": "evokd", "hard_share": 1.0},
+    "evokd -correct": {"base": "evokd", "shows_right": False},
+    "evokd -review": {"base": "evokd", "replay": 0.0},
+    "evokd -separation": {"base": "evokd", "label_apart": False},
+    "evokd -analysis": {"base": "evokd", "feedback": "errors"},
+    "evokd placebo": {"base": "evokd", "shows_wrong": "random"},
+    "evokd +init": {"base": "evokd", "paraphrase_rounds": 1},
+    "evokd train first": {"base": "evokd", "test_first": False},
+    "evokd fresh": {"base": "evokd", "carry": False},
+    "evokd on diagnose": {"base": "evokd", "probe": "diagnose"},
+    "gold -feedback": {"base": "gold", "feedback": "none"},
+    "gold -ood": {"base": "gold", "ood_share": 0.0},
+    "gold nll": {"base": "gold", "score": "nll"},
+    "gold low band": {"base": "gold", "band": [0.0, 0.5]},
+    "gold high band": {"base": "gold", "band": [0.8, 1.0]},
+    "gold ce": {"base": "gold", "objective": {"loss": "ce"}},
+    "auto -choice": {"base": "auto", "oversample": 1},
+    "auto choice alone": {"base": "auto", "feedback": "none"},
+    "auto choice by chance": {"base": "auto", "selection": "random"},
+    "auto -analysis": {"base": "auto", "feedback": "errors"},
+    "auto -critic": {"base": "auto", "critic": False},
+    "auto sce": {"base": "auto", "objective": {"loss": "sce"}},
+    "random sce": {"base": "random", "objective": {"loss": "sce"}},
+    "random soft": {"base": "random", "objective": {"target": "soft"}},
+}
+
+
+def _llkd(**changed: Any) -> Arm:
+    return {"base": "llkd", "objective": {"thresholds": changed}}
+
+
+# Texts of a pool; `share` of the labels that the whole pool would take is bought.
+POOL: dict[str, Arm] = {
+    "whole pool": {"base": "random", "source": "pool", "critic": False},
+    "pool at random": {"base": "random", "source": "pool", "critic": False, "share": 0.5},
+    "entropy": {"base": "entropy", "oversample": 2, "share": 0.5},
+    "least confidence": {"base": "least_confidence", "oversample": 2, "share": 0.5},
+    "whole pool soft": {
+        "base": "random",
+        "source": "pool",
+        "critic": False,
+        "objective": {"target": "soft"},
+    },
+    "llkd": {"base": "llkd"},
+    "llkd ask first": {"base": "llkd", "oversample": 2, "share": 0.5},
+    "llkd teacher only": _llkd(gates="teacher"),
+    "llkd student only": _llkd(gates="student"),
+    "llkd -weights": _llkd(weight="none"),
+    "llkd -classes": _llkd(class_rule="none"),
+    "llkd mass": _llkd(class_rule="mass"),
+    "llkd fixed": _llkd(rule="fixed"),
+    "llkd top": _llkd(rule="top"),
+    "llkd at random": _llkd(rule="random"),
+    "llkd warm": _llkd(warm_up=60),
+    "llkd slow": _llkd(decay=0.999, start="uniform"),
+    "llkd soft": {"base": "llkd", "objective": {"target": "soft", "thresholds": {}}},
+}
+
+ARMS = {**WRITTEN, **POOL}
+CONTROLS = {**dict.fromkeys(WRITTEN, "random"), **dict.fromkeys(POOL, "whole pool")}
+METHODS = ("random", "zerogen", "auggpt", "evokd", "gold", "auto", "whole pool", "pool at random", "llkd")

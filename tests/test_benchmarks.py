@@ -1,0 +1,62 @@
+"""The benchmarks' own statistics, against cases worked out by hand."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+HERE = Path(__file__).parent.parent / "benchmarks"
+
+
+@pytest.fixture
+def table() -> Iterator[ModuleType]:
+    if not HERE.exists():
+        pytest.skip("tests run without the checkout")
+    sys.path.insert(0, str(HERE))
+    import methods_table
+
+    yield methods_table
+    sys.path.remove(str(HERE))
+
+
+def test_every_ablation_is_a_strategy_and_changes_one_field(table: ModuleType) -> None:
+    from methods_arms import ARMS
+    from tutelage.graph.strategies import STRATEGIES
+    from tutelage.graph.variants import varied
+
+    for name, arm in ARMS.items():
+        fields = {key: value for key, value in arm.items() if key not in ("base", "share")}
+        made = varied(STRATEGIES[arm["base"]], fields)
+        assert bool(fields) == (made != STRATEGIES[arm["base"]]) or name in ("entropy", "least confidence")
+        if name.split()[0] in ("evokd", "gold", "auto"):
+            assert len(fields) == (name != arm["base"]), name
+
+
+def test_the_area_is_the_mean_height_of_the_curve_over_labels(table: ModuleType) -> None:
+    # From 0.2 to 0.4 over 100 labels, then to 0.6 over 50: (30 + 25) / 150.
+    assert table.area({"by_round": [0.2, 0.4, 0.6], "kept": [0, 100, 50]}) == pytest.approx(55 / 150)
+
+
+def test_labels_to_a_goal_are_read_off_between_rounds(table: ModuleType) -> None:
+    run = {"by_round": [0.2, 0.4, 0.6], "kept": [0, 100, 50]}
+    assert table.labels_to(run, 0.3) == pytest.approx(50)
+    assert table.labels_to(run, 0.5) == pytest.approx(125)
+    assert table.labels_to(run, 0.1) == 0
+    assert table.labels_to(run, 0.7) is None
+
+
+def test_holm_multiplies_the_smallest_most_and_never_turns_the_order(table: ModuleType) -> None:
+    # 3 · 0.01, then 2 · 0.04, then 1 · 0.05 raised to the one before it.
+    found = table.holm({"a": 0.04, "b": 0.01, "c": 0.05})
+    assert found == pytest.approx({"b": 0.03, "a": 0.08, "c": 0.08})
+
+
+def test_the_paired_test_is_over_shared_seeds(table: ModuleType) -> None:
+    ours = {0: {"test": 0.5}, 1: {"test": 0.7}, 2: {"test": 0.9}}
+    control = {0: {"test": 0.4}, 1: {"test": 0.5}}
+    gap, p = table.paired(ours, control)
+    # Differences 0.1 and 0.2: t = 0.15 / (0.0707 / √2) = 3, p = 1 - 2/π · arctan 3.
+    assert gap == pytest.approx(0.15)
+    assert p == pytest.approx(0.2048, abs=1e-4)
