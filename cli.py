@@ -92,7 +92,7 @@ def init(folder: Annotated[Path, typer.Argument(help="Where to write.")] = Path(
 @app.command()
 def plan(
     task: Annotated[Path, typer.Argument(help="A task.yaml.")],
-    strategy: Annotated[str | None, typer.Option(help="In place of the task's: auto, evokd, random.")] = None,
+    strategy: Annotated[str | None, typer.Option(help="In place of the task's, e.g. evokd.")] = None,
     rounds: Annotated[int | None, typer.Option(min=0, help="In place of the task's.")] = None,
     batch: Annotated[bool, typer.Option("--batch", help="As if asked by the provider's batch API.")] = False,
     prompts: Annotated[bool, typer.Option(help="Show a complete prompt of each role.")] = True,
@@ -120,7 +120,7 @@ def plan(
 def run(
     task: Annotated[Path, typer.Argument(help="A task.yaml.")],
     out: Out = None,
-    strategy: Annotated[str | None, typer.Option(help="In place of the task's: auto, evokd, random.")] = None,
+    strategy: Annotated[str | None, typer.Option(help="In place of the task's, e.g. evokd.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="In place of the task's.")] = None,
     rounds: Annotated[int | None, typer.Option(min=0, help="In place of the task's.")] = None,
     batch: Annotated[

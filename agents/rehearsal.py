@@ -36,10 +36,12 @@ class Rehearsal:
     """Answers each role's payload from `rows`; texts of `known` it can label, and never writes.
 
     Its believed label of a text is wrong for a share `label_noise` of texts, always the same ones, as a
-    model's errors are systematic; its critic sees through `second_thoughts` of those. Asked for plain
-    texts it prefers those near the middle of their label, the more the higher `typicality` (0: none),
-    as language models do; asked for hard ones, for paraphrases or for texts like others it prefers those
-    near the examples; asked for texts of another domain, those far from the middle.
+    model's errors are systematic; as many of the texts it writes are of another label than they are written
+    for, so that labels fixed before writing are no better than those given after. Its critic sees through
+    `second_thoughts` of the errors. Asked for plain texts it prefers those near the middle of their label,
+    the more the higher `typicality` (0: none), as language models do; asked for hard ones, for paraphrases
+    or for texts like others it prefers those near the examples; asked for texts of another domain, those
+    far from the middle.
     """
 
     def __init__(
@@ -103,11 +105,20 @@ class Rehearsal:
         drafts = []
         for request in payload["requests"]:
             near = self._near(request, payload, examples)
-            texts = self._pick(request["label"], request["count"], near, taken, chance, request["kind"])
-            taken |= {content_id(text) for text in texts}
             order = {key: request[key] for key in ("label", "kind", "weakness")}
-            drafts += [{**order, "text": text} for text in texts]
+            for label, count in self._truly(request, list(payload["labels"]), chance).items():
+                texts = self._pick(label, count, near, taken, chance, request["kind"])
+                taken |= {content_id(text) for text in texts}
+                drafts += [{**order, "text": text} for text in texts]
         return {"drafts": drafts}
+
+    def _truly(self, request: Payload, labels: Sequence[str], chance: random.Random) -> Counter[str]:
+        """True label -> how many of the texts written for a label are of it."""
+        others = [label for label in labels if label != request["label"]]
+        return Counter(
+            chance.choice(others) if others and chance.random() < self.label_noise else request["label"]
+            for _ in range(request["count"])
+        )
 
     def _near(self, request: Payload, payload: Payload, examples: Mapping[str, list[str]]) -> list[str]:
         """The texts that an order is to be near to; none for the label's middle."""

@@ -82,7 +82,7 @@ def area(result: Result) -> float:
 
 
 def labels_to(result: Result, goal: float) -> float | None:
-    """Labelled samples until the score first reaches a goal, rounds joined by straight lines; None if never."""
+    """Labelled samples until the score first reaches a goal, rounds joined by lines; None if never."""
     bought = 0.0
     for i, score in enumerate(result["by_round"]):
         step = result["kept"][i] if i else 0

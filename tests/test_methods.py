@@ -82,7 +82,6 @@ def test_evokd_asks_no_critic_and_carries_its_student_on_with_replay(evokd: RunF
     new = [line["samples_kept"] for line in rounds]
     assert trained[0] == 30
     assert trained[1] == 2 * new[1], "as many old rows as new ones"
-    assert evokd.about()["test"]["metric"] > evokd.about()["test_by_round"][0]
 
 
 def test_a_carried_student_survives_the_end_of_its_run(encoder: Encoder, tmp_path: Path) -> None:

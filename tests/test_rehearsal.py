@@ -168,13 +168,43 @@ def test_the_critic_sees_through_about_the_share_of_errors_that_was_set(make, br
 def test_drafts_are_the_texts_of_the_label_asked_for(make, brief, shop) -> None:
     label_of = {row["text"]: row["label"] for row in shop("teacher")}
     payload = order(brief, ("order_status", "any", 4, ""), ("return_refund", "easy", 3, ""))
-    drafts = make().answer(payload, 0)["drafts"]
+    drafts = make(label_noise=0.0).answer(payload, 0)["drafts"]
     assert Counter((d["label"], d["kind"]) for d in drafts) == {
         ("order_status", "any"): 4,
         ("return_refund", "easy"): 3,
     }
     assert all(label_of[d["text"]] == d["label"] for d in drafts)
     assert len({d["text"] for d in drafts}) == 7
+
+
+def test_as_many_texts_are_of_another_label_than_written_for_as_are_labelled_wrong(make, brief, shop) -> None:
+    label_of = {row["text"]: row["label"] for row in shop("teacher")}
+    payload = order(brief, *((label, "any", 12, "") for label in brief["labels"]))
+    for noise in (0.0, 0.25):
+        teacher = make(label_noise=noise)
+        drafts = [draft for seed in range(5) for draft in teacher.answer(payload, seed)["drafts"]]
+        wrong = sum(label_of[draft["text"]] != draft["label"] for draft in drafts) / len(drafts)
+        assert wrong == pytest.approx(noise, abs=0.06)
+
+
+def test_paraphrases_and_texts_like_others_are_near_them_and_those_of_another_domain_far(
+    make, brief, shop
+) -> None:
+    near = shop("teacher")[0]
+    teacher = make(label_noise=0.0)
+
+    def closeness(kind: str, **more: object) -> float:
+        payload = order(brief, (near["label"], kind, 3, ""))
+        payload["requests"][0].update(more.pop("request", {}))  # type: ignore[call-overload]
+        texts = [d["text"] for s in range(10) for d in teacher.answer({**payload, **more}, s)["drafts"]]
+        vectors, [goal] = teacher._encode(texts), teacher._encode([near["text"]])
+        return float((vectors @ goal).mean())
+
+    plain, apart = closeness("any"), closeness("ood")
+    assert closeness("paraphrase", request={"of": near["text"]}) > plain + 0.05
+    fed = [{"text": near["text"], "label": near["label"]}]
+    assert closeness("like", feedback=fed) > plain + 0.05
+    assert apart < plain
 
 
 def test_it_writes_all_it_has_and_no_more(small) -> None:
