@@ -13,6 +13,7 @@ _DOING = {
     "examine": "examining the student",
     "analyst": "looking for weaknesses",
     "generator": "writing texts",
+    "pool": "drawing texts of your own",
     "screen": "refusing near-duplicates",
     "labeler": "labelling blind",
     "critic": "judging",

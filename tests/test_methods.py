@@ -1,5 +1,6 @@
 """The methods in the loop: what sets each apart is seen in what it asks, keeps and trains on."""
 
+import io
 import json
 import sqlite3
 from collections import Counter
@@ -7,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from tutelage.graph.config import Task, parse_task
 from tutelage.graph.demo import sample_task
 from tutelage.graph.folder import RunFolder
+from tutelage.graph.progress import Progress
 from tutelage.graph.run import resume, run
 from tutelage.prompts import read_payload
 from tutelage.student.encoder import Encoder
@@ -140,7 +143,13 @@ def test_each_ablation_of_gold_changes_what_is_asked(
 
 
 def test_llkd_labels_the_pool_and_trains_where_the_student_doubts(encoder: Encoder, tmp_path: Path) -> None:
-    folder = run(pooled({"base": "llkd", "samples": 60}), tmp_path / "run", encoder=encoder)
+    with Progress(console=Console(file=io.StringIO(), width=200)) as progress:
+        folder = run(
+            pooled({"base": "llkd", "samples": 60}), tmp_path / "run", encoder=encoder, listener=progress
+        )
+    shown = progress.console.file.getvalue()  # type: ignore[attr-defined]
+    assert "60 texts drawn" in shown
+    assert "of the teacher's" in shown
     texts = {content_id(row["text"]) for row in lines(sample_task().teacher.corpus or Path())}
     assert payloads(folder, "generator") == payloads(folder, "critic") == []
     assert {s["id"] for s in lines(folder.samples)} <= texts
