@@ -10,7 +10,7 @@ from tutelage.student.corpus import Sample
 from tutelage.student.exam import Report, wilson
 
 FATES = {
-    "kept": "labelled and, where there is a critic, accepted; trained on, unless its round was rolled back",
+    "kept": "accepted by the critic, if one is asked; trained on, unless its round was rolled back",
     "duplicate": "too near to a text of its batch, to one kept before, or to a seed or diagnose text",
     "leak": "too near to a gate or test text, of which only the id is given here",
     "surplus": "more than was wanted: the student wanted these least, so no label was paid for",
