@@ -1,0 +1,95 @@
+"""Replays: data sets with what language models once said of them, as task.yaml and JSONL in a folder."""
+
+import gzip
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from tutelage.student.rows import Row, content_id
+
+TASKS = Path(__file__).parent / "tasks"
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What a replay buys: `labels` in all, in `rounds`; `written` texts have no label but the one they were
+    written for, so that buying fewer of them saves nothing, and the teacher's answers to the user's own
+    texts are not known.
+    """
+
+    labels: int = 1000
+    rounds: int = 4
+    written: tuple[str, ...] = ()
+
+
+_WRITTEN = Replay(rounds=10, written=("generated_gpt4", "generated_llama2_70b"))
+REPLAYS = {
+    "llm_freeal_mr": Replay(),
+    "llm_global_warming": Replay(),
+    "llm_coannotating_mrpc": Replay(),
+    "llm_aug_crowdflower": _WRITTEN,
+    "llm_aug_hyperbole": _WRITTEN,
+}
+
+
+@dataclass(frozen=True)
+class Unpacked:
+    """Fields of a task.yaml, the rows a recorded teacher answers from, and by text id the human label (where
+    there is one) and the model that wrote the text.
+    """
+
+    task: dict[str, Any]
+    recorded: list[Row]
+    gold: dict[str, str]
+    author: dict[str, str]
+
+    @property
+    def human(self) -> Path:
+        """The file of human labels that the seeds are drawn from."""
+        return Path(self.task["data"]["seed"]["path"])
+
+
+def unpack(name: str, folder: Path) -> Unpacked:
+    """Write a replay's sets as `text`, `label` lines under `folder`."""
+    task = yaml.safe_load((TASKS / f"{name}.yaml").read_text(encoding="utf-8"))
+    replay, pool = REPLAYS[name], []
+    for which, source in task["data"].items():
+        source = {"path": source} if isinstance(source, str) else source
+        files = [TASKS / source["path"]]
+        if which == "unlabelled" and replay.written:
+            files = [files[0].with_name(f"{part}.jsonl.gz") for part in replay.written]
+        found = [record for file in files for record in records(file)]
+        pool = found if which == "unlabelled" else pool
+        path = folder / f"{which}.jsonl"
+        lines = [{"text": text_of(record), "label": str(record["label"])} for record in found]
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+        task["data"][which] = {**source, "path": str(path)}
+    rows = [recorded(record) for record in pool]
+    told = list(zip(rows, pool, strict=True))
+    gold = {} if replay.written else {row["id"]: str(record["label"]) for row, record in told}
+    author = {row["id"]: record["model"] for row, record in told if "model" in record}
+    return Unpacked(task, rows, gold, author)
+
+
+def recorded(record: Record) -> Row:
+    """What a language model said of a text; of one it wrote, the label it was to write it for."""
+    [said] = record.get("llm") or [record]
+    text = text_of(record)
+    row = Row(id=content_id(text), text=text, label=str(said["label"]))
+    if said.get("confidence") is not None:
+        row["confidence"] = float(said["confidence"])
+    return row
+
+
+def text_of(record: Record) -> str:
+    """The text; of a pair, both joined by [SEP], which a BERT tokenizer reads as its separator."""
+    return str(record.get("text") or f"{record['text_a']} [SEP] {record['text_b']}")
+
+
+def records(path: Path) -> Iterator[Record]:
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        yield from map(json.loads, file)

@@ -1,0 +1,129 @@
+"""LLKD and its rivals on replays: what real language models answered or wrote, chosen and learnt from.
+
+    python benchmarks/replays.py --quick                     # methods and controls, head student
+    python benchmarks/replays.py --tasks llm_freeal_mr --arms llkd "llkd ask first" "whole pool"
+    python benchmarks/replays.py --table                     # print what is there
+
+No language model is asked: agents/recorded.py answers from the files, through the real client. Where labels
+were recorded, an arm buys 1,000 or a share of them in four rounds; where training texts were, each arm
+chooses 1,000 of GPT-4's and Llama-2's in ten rounds, each at the label it was written for. One line a cell
+goes to results/replays.jsonl as it comes; cells that are there are not run again. What is reported is the
+published test split, opened once a run; nothing was chosen by it.
+"""
+
+import argparse
+import os
+import random
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+from methods_arms import POOL
+from methods_cells import Cell, encoder, read, run_cells, tell_failures
+from methods_data import REPLAYS, Unpacked, unpack
+from methods_table import print_tables
+from replays_table import measured, print_choices
+
+RESULTS = Path(__file__).parent / "results" / "replays.jsonl"
+UPPER, UPPER_ROWS = "human labels", 5000
+# LLKD trains a head in steps, the others solve it: this is the whole pool in LLKD's steps, nothing left out.
+STEPS = {"base": "llkd", "objective": {"thresholds": {"rule": "random", "top": 1.0, "weight": "none"}}}
+ARMS = {**POOL, "whole pool in steps": STEPS}
+QUICK = (
+    "whole pool",
+    "whole pool in steps",
+    "pool at random",
+    "entropy",
+    "least confidence",
+    "llkd",
+    "llkd ask first",
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--tasks", nargs="+", default=REPLAYS, choices=REPLAYS, metavar="TASK")
+    parser.add_argument("--arms", nargs="+", default=None, choices=[*ARMS, UPPER], metavar="ARM")
+    parser.add_argument("--seeds", nargs="+", type=int, default=range(5))
+    parser.add_argument("--student", default="head", choices=("head", "full"))
+    parser.add_argument("--quick", action="store_true", help="methods and controls alone, no ablations")
+    parser.add_argument("--jobs", type=int, default=2, help="processes, of one thread each")
+    parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "tutelage-benchmarks")
+    parser.add_argument("--table", action="store_true", help="print the tables and run nothing")
+    wanted = parser.parse_args()
+    if not wanted.table:
+        tell_failures(run_cells(cells(wanted), work, RESULTS, jobs=wanted.jobs, cache=wanted.cache))
+    print_tables(read(RESULTS), UPPER)
+    print_choices(read(RESULTS))
+
+
+def cells(wanted: argparse.Namespace) -> list[Cell]:
+    """Seed by seed, so that what is cut off early holds every arm."""
+    arms = wanted.arms or [UPPER, *(QUICK if wanted.quick else ARMS)]
+    return [
+        {"task": task, "arm": arm, "setting": "recorded", "seed": seed, "student": wanted.student}
+        for seed in wanted.seeds
+        for task in wanted.tasks
+        for arm in arms
+        if not (REPLAYS[task].written and arm == "pool at random")  # there it is "whole pool" once more
+    ]
+
+
+def work(cell: Cell, cache: Path) -> Cell:
+    """One run of the loop, or the student of human labels."""
+    from tutelage.agents.recorded import Recorded
+    from tutelage.agents.rehearsal import RehearsalModel
+    from tutelage.agents.server import serve
+    from tutelage.graph.run import run
+
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        data = unpack(cell["task"], Path(folder))
+        with serve(RehearsalModel(rehearsal=Recorded(data.recorded))) as url:
+            task = task_of(cell, data, url)
+            if cell["arm"] == UPPER:
+                found = {"test": upper_bound(task, data.human, encoder(cache))}
+            else:
+                found = measured(run(task, Path(folder) / "run", encoder=encoder(cache)), data)
+    return {**found, "seconds": round(time.monotonic() - start, 1)}
+
+
+def task_of(cell: Cell, data: Unpacked, url: str) -> Any:
+    """The cell's task: the arm's strategy, the recorded teacher at `url`, the seed, the student."""
+    from tutelage.graph.config import parse_task
+
+    replay, arm = REPLAYS[cell["task"]], dict(ARMS.get(cell["arm"], STEPS))
+    share = 1.0 if replay.written else arm.get("share", 1.0)
+    arm.pop("share", None)
+    teacher = {"model": "openai:recorded", "base_url": url, "logprobs": False}
+    if replay.written:
+        teacher["calibrate"] = 0
+    raw = {
+        **data.task,
+        "student": {"mode": cell["student"]},
+        "teacher": teacher,
+        "strategy": {**arm, "samples": int(replay.labels * share / replay.rounds)},
+        "budget": {"rounds": replay.rounds},
+        "seed": cell["seed"],
+    }
+    return parse_task(raw, cell["task"], Path())
+
+
+def upper_bound(task: Any, human: Path, encoder: Any) -> float:
+    """Test score of a student of human labels, at most 5,000, none of them of gate, diagnose or test."""
+    from tutelage.graph.splits import load_corpus, load_splits
+    from tutelage.student.exam import evaluate
+    from tutelage.student.training import train
+
+    splits = load_splits(task)
+    rows = load_corpus(task, splits, human)
+    rows = random.Random(task.seed).sample(rows, min(UPPER_ROWS, len(rows)))
+    student = train(rows, list(task.labels), task.recipe(), seed=task.seed, encoder=encoder)
+    return round(evaluate(student, splits.test, task.metric)["metric"], 4)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""The replays' and the white box's machinery: what is recorded, what is counted, what is run again."""
+
+import copy
+import operator
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from tutelage.student.rows import content_id
+
+HERE = Path(__file__).parent.parent / "benchmarks"
+DATA = HERE.parent.parent / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def _importable() -> Iterator[None]:
+    if not HERE.exists():
+        pytest.skip("tests run without the checkout")
+    sys.path.insert(0, str(HERE))
+    yield
+    sys.path.remove(str(HERE))
+
+
+def test_a_replay_s_label_is_the_model_s_not_the_human_s() -> None:
+    said = [{"model": "m", "label": 1, "confidence": 0.8}]
+    row = import_module("methods_data").recorded({"text": "floods", "label": 0, "llm": said})
+    assert row == {"id": content_id("floods"), "text": "floods", "label": "1", "confidence": 0.8}
+
+
+def test_a_text_that_a_model_wrote_has_the_label_it_was_written_for_and_no_confidence() -> None:
+    row = import_module("methods_data").recorded({"text": "so bored", "label": "boredom", "model": "gpt-4"})
+    assert (row["label"], "confidence" in row) == ("boredom", False)
+
+
+def test_a_pair_is_one_text_that_the_tokenizer_parts_again(encoder) -> None:
+    text = import_module("methods_data").text_of({"text_a": "a cat", "text_b": "a dog"})
+    tokens = encoder._mean_pooled[0].tokenize(text)
+    assert tokens == ["a", "cat", "[SEP]", "a", "dog"]
+
+
+@pytest.mark.parametrize("name", ["llm_freeal_mr", "llm_global_warming", "llm_coannotating_mrpc"])
+def test_every_text_a_replay_asks_about_has_a_recorded_label(name: str, tmp_path: Path) -> None:
+    if not DATA.exists():
+        pytest.skip("the benchmark's data are not here")
+    replays = import_module("replays")
+    from tutelage.graph.splits import load_splits
+
+    data = replays.unpack(name, tmp_path)
+    cell = {"task": name, "arm": "llkd ask first", "seed": 0, "student": "head"}
+    task = replays.task_of(cell, data, "http://127.0.0.1:1/v1")
+    splits, known = load_splits(task), {row["id"] for row in data.recorded}
+    assert {row["id"] for row in splits.unlabelled + splits.diagnose} <= known
+    assert task.resolved_strategy().samples * task.budget.rounds == 500, "half of what the whole pool takes"
+    assert known == set(data.gold)
+
+
+def test_the_score_at_a_number_of_labels_is_read_off_between_rounds() -> None:
+    score_at = import_module("replays_table").score_at
+    run = {"by_round": [0.2, 0.4, 0.6], "kept": [0, 100, 96]}
+    assert score_at(run, 50) == pytest.approx(0.3)
+    assert score_at(run, 148) == pytest.approx(0.5)
+    assert score_at(run, 200) == 0.6, "196 are near enough"
+    assert score_at(run, 250) is None
+
+
+def test_the_teacher_is_right_as_often_as_humans_agree_where_they_labelled() -> None:
+    right = import_module("replays_table").right
+    labels, gold = {"1": "a", "2": "b", "3": "a"}, {"1": "a", "2": "a"}
+    assert right(labels, gold, labels) == 0.5
+    assert right(labels, gold, {"1"}) == 1.0
+    assert right(labels, gold, {"3"}) is None
+
+
+def test_arms_of_the_white_box_differ_from_the_method_in_weights_kinds_or_one_field() -> None:
+    arms = import_module("whitebox").ARMS
+    from tutelage.student.knowledge import Knowledge
+
+    made = {name: Knowledge(**fields) for name, fields in arms.items()}
+    assert made["learnt"] == Knowledge()
+    assert len(set(made.values())) == len(arms), "no two are the same"
+    for name, fields in arms.items():
+        assert len(fields) == 1 or name == "learnt" or fields["weights"] == "equal", name
+
+
+def test_a_cell_that_failed_is_written_told_and_tried_again_and_one_that_is_there_is_not(tmp_path) -> None:
+    cells, results = import_module("methods_cells"), tmp_path / "results" / "r.jsonl"
+    wanted = [{"task": "t", "arm": "a", "setting": "s", "seed": seed, "student": "head"} for seed in (0, 1)]
+    results.parent.mkdir()
+    cells.write(results, {**wanted[0], "test": 0.5})
+
+    # cell[cache] fails, for a dict is no key; copy.deepcopy(cell, cache) gives the cell.
+    failed = cells.run_cells(wanted, operator.getitem, results, jobs=1, cache={})
+    assert [(cell["seed"], cell["error"][:10]) for cell in failed] == [(1, "TypeError:")]
+    assert cells.run_cells(wanted, copy.deepcopy, results, jobs=1, cache={}) == []
+    assert [found.get("test", "error" in found) for found in cells.read(results)] == [0.5, True, False]
+    assert cells.run_cells(wanted, operator.getitem, results, jobs=1, cache={}) == [], "all are there"
