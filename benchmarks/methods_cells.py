@@ -5,7 +5,7 @@ processes whose threads fight for the cores.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import lru_cache
 from multiprocessing import get_context
@@ -14,6 +14,7 @@ from typing import Any
 
 Cell = dict[str, Any]
 Work = Callable[[Cell, Path], Cell]  # a cell and the cache folder in, what was measured out
+_FRESH = 80  # cells until the processes are made anew: each leaves some 25 MB of Chroma behind
 KEYS = ("task", "arm", "setting", "seed", "student")
 
 
@@ -24,19 +25,23 @@ def run_cells(cells: Sequence[Cell], work: Work, results: Path, *, jobs: int, ca
     done = {key(found) for found in read(results) if "error" not in found}
     left = [cell for cell in cells if key(cell) not in done]
     failed = []
+    for start in range(0, len(left), _FRESH):
+        for number, found in enumerate(_side_by_side(left[start : start + _FRESH], work, jobs, cache), 1):
+            write(results, found)
+            print(f"{start + number} of {len(left)}: {json.dumps(found)}", flush=True)
+            if "error" in found:
+                failed.append(found)
+    return failed
+
+
+def _side_by_side(cells: Sequence[Cell], work: Work, jobs: int, cache: Path) -> Iterator[Cell]:
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        running = [pool.submit(_tried, work, cell, cache) for cell in left]
+        running = [pool.submit(_tried, work, cell, cache) for cell in cells]
         try:
-            for number, future in enumerate(as_completed(running), 1):
-                found = future.result()
-                write(results, found)
-                print(f"{number} of {len(left)}: {json.dumps(found)}", flush=True)
-                if "error" in found:
-                    failed.append(found)
+            yield from (future.result() for future in as_completed(running))
         except BaseException:  # Ctrl-C, or a process that was killed: what is done is on disk
             pool.shutdown(cancel_futures=True)
             raise
-    return failed
 
 
 def tell_failures(failed: Sequence[Cell]) -> None:
