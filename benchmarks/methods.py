@@ -21,6 +21,7 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 from methods_arms import ARMS, METHODS, POOL, WRITTEN
+from methods_cells import Cell, encoder, read, run_cells, tell_failures
 from methods_table import print_tables
 
 HERE = Path(__file__).parent
@@ -45,50 +46,36 @@ def main() -> None:
     parser.add_argument("--student", default="head", choices=("head", "full"))
     parser.add_argument("--quick", action="store_true", help="methods and controls alone, no ablations")
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "tutelage-benchmarks")
+    parser.add_argument("--jobs", type=int, default=2, help="processes, of one thread each")
     parser.add_argument("--table", action="store_true", help="print the tables and run nothing")
     wanted = parser.parse_args()
     if not wanted.table:
-        arms = wanted.arms or [UPPER, *(METHODS if wanted.quick else ARMS)]
-        failed = [name for task in wanted.tasks for name in run_task(task, arms, wanted)]
-        if failed:
-            print(f"{len(failed)} cells failed, and are tried again next time: {', '.join(failed)}")
-    print_tables(results(), UPPER)
+        tell_failures(run_cells(cells(wanted), work, RESULTS, jobs=wanted.jobs, cache=wanted.cache))
+    print_tables(read(RESULTS), UPPER)
 
 
-def run_task(task: str, arms: list[str], wanted: argparse.Namespace) -> list[str]:
-    """Run a task's cells that are not there yet; returns those that failed."""
-    from tutelage.student.encoder import Encoder
-
-    wanted.cache.mkdir(parents=True, exist_ok=True)
-    encoder = Encoder(cache=wanted.cache / f"{task}.sqlite")  # every text is read once for all cells
-    keys = ("task", "arm", "setting", "seed", "student")
-    done = {tuple(r[key] for key in keys) for r in results() if "error" not in r}
-    failed = []
-    for seed in wanted.seeds:
-        for setting in wanted.settings:
-            for arm in arms:
-                cell = dict(zip(keys, (task, arm, setting, seed, wanted.student), strict=True))
-                if tuple(cell.values()) in done:
-                    continue
-                try:
-                    found = run_cell(cell, encoder)
-                except Exception as error:  # written down and told at the end: the others go on
-                    found = {"error": f"{type(error).__name__}: {error}"}
-                    failed.append(str(tuple(cell.values())))
-                write({**cell, **found})
-    return failed
+def cells(wanted: argparse.Namespace) -> list[Cell]:
+    """What is wanted, a seed of everything before the next."""
+    arms = wanted.arms or [UPPER, *(METHODS if wanted.quick else ARMS)]
+    return [
+        {"task": task, "arm": arm, "setting": setting, "seed": seed, "student": wanted.student}
+        for seed in wanted.seeds
+        for task in wanted.tasks
+        for setting in wanted.settings
+        for arm in arms
+    ]
 
 
-def run_cell(cell: dict[str, Any], encoder: Any) -> dict[str, Any]:
+def work(cell: Cell, cache: Path) -> Cell:
     """One run of the loop, or the student of human labels."""
     from tutelage.graph.run import run
 
-    start = time.monotonic()
+    start, reader = time.monotonic(), encoder(cache)
     task = task_of(cell)
     if cell["arm"] == UPPER:
-        return {"test": upper_bound(task, encoder), "seconds": round(time.monotonic() - start, 1)}
+        return {"test": upper_bound(task, reader), "seconds": round(time.monotonic() - start, 1)}
     with tempfile.TemporaryDirectory() as folder:
-        done = run(task, Path(folder) / "run", encoder=encoder)
+        done = run(task, Path(folder) / "run", encoder=reader)
         about, rounds = done.about(), done.read_rounds()
         trace = [json.loads(line) for line in done.trace.read_text(encoding="utf-8").splitlines()]
     chosen = [e for e in trace if e["event"] == "leave" and e["node"] == "train" and "unique" in e]
@@ -138,17 +125,6 @@ def upper_bound(task: Any, encoder: Any) -> float:
     rows = random.Random(task.seed).sample(rows, min(UPPER_ROWS, len(rows)))
     student = train(rows, list(task.labels), task.recipe(), seed=task.seed, encoder=encoder)
     return round(evaluate(student, splits.test, task.metric)["metric"], 4)
-
-
-def results() -> list[dict[str, Any]]:
-    return [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
-
-
-def write(found: dict[str, Any]) -> None:
-    RESULTS.parent.mkdir(exist_ok=True)
-    with RESULTS.open("a") as file:
-        file.write(json.dumps(found) + "\n")
-    print(json.dumps(found), flush=True)
 
 
 if __name__ == "__main__":
