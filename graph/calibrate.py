@@ -10,7 +10,7 @@ from tutelage.agents.calibration import calibrate as calibrate_on
 from tutelage.agents.endpoint import TeacherDownError
 from tutelage.graph.state import State
 from tutelage.graph.workshop import Workshop
-from tutelage.student.corpus import Sample
+from tutelage.student.corpus import Sample, drawn_sample
 from tutelage.student.rows import Row
 
 DOUBTFUL = 0.7  # share of right labels below which a user is warned (ours)
@@ -26,7 +26,7 @@ def calibrate(shop: Workshop, state: State) -> State:
     if not rows or not state["rounds"]:  # without rounds nothing will be labelled
         return {}
     seed = random.Random(f"{shop.task.seed} calibrate").randrange(2**30)  # agents count on from it
-    asked = [_as_sample(row, place) for place, row in enumerate(rows)]
+    asked = [drawn_sample(row, place=place) for place, row in enumerate(rows)]
     labelled = labeler.label(shop.teacher, shop.task.brief(), asked, seed=seed, votes=part.votes)
     answered = [(s, row["label"]) for s, row in zip(labelled, rows, strict=True) if "label" in s]
     if not answered and not shop.teacher.refusal():
@@ -77,22 +77,6 @@ def slice_of(rows: Sequence[Row], size: int, seed: int) -> list[Row]:
         seen[row["label"]] += 1
     picked = sorted(turns)[:size]
     return [drawn[number] for number in sorted(number for _, number in picked)]
-
-
-def _as_sample(row: Row, place: int) -> Sample:
-    """The row as the labeler takes it: without its label."""
-    return Sample(
-        id=row["id"],
-        text=row["text"],
-        round=0,
-        attempt=0,
-        place=place,
-        kind="any",
-        requested="",
-        weakness="",
-        written_by="",
-        status="draft",
-    )
 
 
 def _left_out(labelled: Sequence[Sample], other: int, source: str) -> list[str]:

@@ -4,7 +4,7 @@ import random
 
 from tutelage.graph.state import State
 from tutelage.graph.workshop import Workshop
-from tutelage.student.corpus import Sample
+from tutelage.student.corpus import drawn_sample
 from tutelage.student.rows import Row
 
 
@@ -17,7 +17,9 @@ def pool(shop: Workshop, state: State) -> State:
     factor = strategy.oversample if round > strategy.cold_rounds else 1
     count = min((strategy.samples - kept) * factor, len(left))
     drawn = random.Random(f"{shop.task.seed} {round} {attempt} pool").sample(left, count)
-    samples = [_drawn(row, round, attempt, place) for place, row in enumerate(drawn)]
+    samples = [
+        drawn_sample(row, round=round, attempt=attempt, place=place) for place, row in enumerate(drawn)
+    ]
     shop.corpus.put(samples)
     shop.trace.tell(attempt=attempt, drawn=[sample["id"] for sample in samples], left=len(left) - count)
     return {"attempt": attempt, "rejudge": False}
@@ -27,26 +29,12 @@ def left_in_pool(shop: Workshop, before: tuple[int, int] | None = None) -> list[
     """Texts of the pool that were not drawn yet (before a round and attempt), or were drawn in an earlier
     round and not chosen.
     """
-    last = max((s["round"] for s in shop.corpus.drafts()), default=0) + 1
+    drafts = shop.corpus.drafts()
+    last = max((s["round"] for s in drafts), default=0) + 1
     round, attempt = before or (last, 1)
     used = {
         s["id"]
-        for s in shop.corpus.drafts()
+        for s in drafts
         if (s["round"], s["attempt"]) < (round, attempt) and (s["status"] != "surplus" or s["round"] == round)
     }
     return [row for row in shop.splits.unlabelled if row["id"] not in used]
-
-
-def _drawn(row: Row, round: int, attempt: int, place: int) -> Sample:
-    return Sample(
-        id=row["id"],
-        text=row["text"],
-        round=round,
-        attempt=attempt,
-        place=place,
-        kind="pool",
-        requested="",
-        weakness="",
-        written_by="",
-        status="draft",
-    )

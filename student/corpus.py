@@ -54,6 +54,22 @@ def changed(sample: Sample, **fields: object) -> Sample:
     return cast(Sample, {**sample, **fields})
 
 
+def drawn_sample(row: Row, *, round: int = 0, attempt: int = 0, place: int) -> Sample:
+    """A text of the user's own as a sample that nobody has labelled: without the row's label."""
+    return Sample(
+        id=row["id"],
+        text=row["text"],
+        round=round,
+        attempt=attempt,
+        place=place,
+        kind="pool",
+        requested="",
+        weakness="",
+        written_by="",
+        status="draft",
+    )
+
+
 class Neighbour(NamedTuple):
     """What a text is too close to: `source` is where it stands, similarity the cosine (1 = the same).
 
