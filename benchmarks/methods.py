@@ -82,6 +82,7 @@ def work(cell: Cell, cache: Path) -> Cell:
     return {
         "test": round(about["test"]["metric"], 4),
         "by_round": [round(score, 4) for score in about["test_by_round"]],
+        "gate": [round(line["gate"], 4) for line in rounds],
         "untouched": round(about["test_untouched"], 4),
         "accepted": [line["accepted"] for line in rounds],
         "kept": [line["samples_kept"] for line in rounds],
@@ -105,7 +106,7 @@ def task_of(cell: dict[str, Any]) -> Any:
         raw["budget"]["rounds"] = 1
         arm["samples"] = int(POOL_SIZE * arm.pop("share", 1.0))
     else:
-        arm["samples"] = raw["strategy"]["samples"]
+        arm["samples"] = int(raw["strategy"]["samples"] * arm.pop("share", 1.0))
     raw |= {"strategy": arm, "seed": cell["seed"]}
     raw["student"]["mode"] = cell["student"]
     raw["teacher"] |= SETTINGS[cell["setting"]]

@@ -4,7 +4,7 @@ from typing import Any
 
 Arm = dict[str, Any]
 
-# Texts are written for these; each gets the same number of labelled samples.
+# Texts are written for these; each gets the same number of labelled samples, or `share` times as many.
 WRITTEN: dict[str, Arm] = {
     "random": {"base": "random"},  # the control: what feedback, analysis and choice are measured against
     "zerogen": {"base": "zerogen"},
@@ -12,6 +12,8 @@ WRITTEN: dict[str, Arm] = {
     "evokd": {"base": "evokd"},
     "gold": {"base": "gold"},
     "auto": {"base": "auto"},
+    "random in steps": {"base": "random", "objective": {"loss": "sce", "alpha": 1.0, "beta": 0.0}},
+    "random more": {"base": "random", "share": 1.6},  # about the tokens that `auto` takes
     "evokd -easy": {"base": "evokd", "hard_share": 1.0},
     "evokd -correct": {"base": "evokd", "shows_right": False},
     "evokd -review": {"base": "evokd", "replay": 0.0},
@@ -27,6 +29,7 @@ WRITTEN: dict[str, Arm] = {
     "gold nll": {"base": "gold", "score": "nll"},
     "gold low band": {"base": "gold", "band": [0.0, 0.5]},
     "gold high band": {"base": "gold", "band": [0.8, 1.0]},
+    "gold choice": {"base": "gold", "oversample": 3},
     "gold ce": {"base": "gold", "objective": {"loss": "ce"}},
     "auto -choice": {"base": "auto", "oversample": 1},
     "auto choice alone": {"base": "auto", "feedback": "none"},
@@ -35,6 +38,12 @@ WRITTEN: dict[str, Arm] = {
     "auto -critic": {"base": "auto", "critic": False},
     "auto sce": {"base": "auto", "objective": {"loss": "sce"}},
     "random sce": {"base": "random", "objective": {"loss": "sce"}},
+    "auto margin": {"base": "auto", "selection": "margin"},
+    "auto least confidence": {"base": "auto", "selection": "least_confidence"},
+    "auto energy": {"base": "auto", "selection": "energy"},
+    "auto five": {"base": "auto", "oversample": 5},
+    "auto at once": {"base": "auto", "cold_rounds": 0},
+    "auto band": {"base": "auto", "feedback": "band"},
     "random soft": {"base": "random", "objective": {"target": "soft"}},
 }
 
@@ -43,9 +52,11 @@ def _llkd(**changed: Any) -> Arm:
     return {"base": "llkd", "objective": {"thresholds": changed}}
 
 
+_ALL = {"rule": "random", "top": 1.0, "weight": "none"}  # LLKD's steps, with nothing left out
 # Texts of a pool; `share` of the labels that the whole pool would take is bought.
 POOL: dict[str, Arm] = {
     "whole pool": {"base": "random", "source": "pool", "critic": False},
+    "whole pool in steps": _llkd(**_ALL),
     "pool at random": {"base": "random", "source": "pool", "critic": False, "share": 0.5},
     "entropy": {"base": "entropy", "oversample": 2, "share": 0.5},
     "least confidence": {"base": "least_confidence", "oversample": 2, "share": 0.5},
@@ -72,4 +83,20 @@ POOL: dict[str, Arm] = {
 
 ARMS = {**WRITTEN, **POOL}
 CONTROLS = {**dict.fromkeys(WRITTEN, "random"), **dict.fromkeys(POOL, "whole pool")}
-METHODS = ("random", "zerogen", "auggpt", "evokd", "gold", "auto", "whole pool", "pool at random", "llkd")
+METHODS = (
+    "random",
+    "zerogen",
+    "auggpt",
+    "evokd",
+    "gold",
+    "auto",
+    "whole pool",
+    "pool at random",
+    "llkd",
+    "whole pool in steps",
+    "random in steps",
+    "random more",
+    "entropy",
+    "least confidence",
+    "llkd ask first",
+)

@@ -29,9 +29,6 @@ from replays_table import measured, print_choices
 
 RESULTS = Path(__file__).parent / "results" / "replays.jsonl"
 UPPER, UPPER_ROWS = "human labels", 5000
-# LLKD trains a head in steps, the others solve it: this is the whole pool in LLKD's steps, nothing left out.
-STEPS = {"base": "llkd", "objective": {"thresholds": {"rule": "random", "top": 1.0, "weight": "none"}}}
-ARMS = {**POOL, "whole pool in steps": STEPS}
 QUICK = (
     "whole pool",
     "whole pool in steps",
@@ -46,7 +43,7 @@ QUICK = (
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--tasks", nargs="+", default=REPLAYS, choices=REPLAYS, metavar="TASK")
-    parser.add_argument("--arms", nargs="+", default=None, choices=[*ARMS, UPPER], metavar="ARM")
+    parser.add_argument("--arms", nargs="+", default=None, choices=[*POOL, UPPER], metavar="ARM")
     parser.add_argument("--seeds", nargs="+", type=int, default=range(5))
     parser.add_argument("--student", default="head", choices=("head", "full"))
     parser.add_argument("--quick", action="store_true", help="methods and controls alone, no ablations")
@@ -62,7 +59,7 @@ def main() -> None:
 
 def cells(wanted: argparse.Namespace) -> list[Cell]:
     """Seed by seed, so that what is cut off early holds every arm."""
-    arms = wanted.arms or [UPPER, *(QUICK if wanted.quick else ARMS)]
+    arms = wanted.arms or [UPPER, *(QUICK if wanted.quick else POOL)]
     return [
         {"task": task, "arm": arm, "setting": "recorded", "seed": seed, "student": wanted.student}
         for seed in wanted.seeds
@@ -95,7 +92,7 @@ def task_of(cell: Cell, data: Unpacked, url: str) -> Any:
     """The cell's task: the arm's strategy, the recorded teacher at `url`, the seed, the student."""
     from tutelage.graph.config import parse_task
 
-    replay, arm = REPLAYS[cell["task"]], dict(ARMS.get(cell["arm"], STEPS))
+    replay, arm = REPLAYS[cell["task"]], dict(POOL.get(cell["arm"], POOL["whole pool"]))
     share = 1.0 if replay.written else arm.get("share", 1.0)
     arm.pop("share", None)
     teacher = {"model": "openai:recorded", "base_url": url, "logprobs": False}
