@@ -26,7 +26,7 @@ def screen(shop: Workshop, state: State) -> State:
     surplus = len(fresh) - (shop.strategy.samples - kept_before)
     if surplus > 0:
         refused += _surplus(shop, state, fresh, surplus)
-    shop.corpus.put(refused)
+    shop.corpus.update(refused)
     _tell_fates(shop, refused)
     return {}
 
@@ -42,7 +42,7 @@ def keep(shop: Workshop, state: State) -> State:
     kept = _examined(shop, state, [changed(s, status="kept") for s in accepted])
     # The refused too, if they were judged: none is paid for twice.
     shop.corpus.know([*kept, *(sample for sample in refused if sample.get("judged_by"))])
-    shop.corpus.put([*kept, *refused])
+    shop.corpus.update([*kept, *refused])
     _count_on_cards(shop)
     _tell_fates(shop, [*kept, *refused])
     return {"rejudge": False}

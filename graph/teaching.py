@@ -88,7 +88,7 @@ def labeler(shop: Workshop, state: State) -> State:
     found = [s for s in batch(shop, state) if ("label" not in s or (again and s.get("verdict") == "relabel"))]
     if not shop.strategy.label_apart and shop.strategy.source == "generate" and not again:
         own = [changed(s, label=s["requested"], labelled_by=s["written_by"]) for s in found]
-        shop.corpus.put(own)
+        shop.corpus.update(own)
         shop.trace.tell(labelled=[s["id"] for s in own], again=False)
         return {}
     for sample in found:
@@ -101,7 +101,7 @@ def labeler(shop: Workshop, state: State) -> State:
         votes=shop.task.teacher.votes,
         calibration=shop.folder.read_calibration(),
     )
-    shop.corpus.put(labelled)
+    shop.corpus.update(labelled)
     shop.trace.tell(labelled=[s["id"] for s in labelled if "label" in s], again=again)
     return {}
 
@@ -113,7 +113,7 @@ def critic(shop: Workshop, state: State) -> State:
     found = [s for s in batch(shop, state) if "label" in s and "verdict" not in s]
     seed = _seed(shop, state, 6 if state.get("rejudge") else 5)
     judged = the_critic.judge(shop.teacher, shop.task.brief(), found, seed=seed)
-    shop.corpus.put(judged)
+    shop.corpus.update(judged)
     shop.trace.tell(verdicts=dict(Counter(s["verdict"] for s in judged)))
     disputed = any(s.get("verdict") == "relabel" for s in batch(shop, state))
     return {"rejudge": disputed and not state.get("rejudge", False)}

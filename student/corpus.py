@@ -112,18 +112,17 @@ class Corpus:
         self._upsert("known", [(row["id"], row["text"], {"round": 0}) for row in rows])
 
     def put(self, samples: Sequence[Sample]) -> None:
-        """Write drafts, or write them again with what has become of them."""
-        self._upsert(
-            "drafts",
-            [
-                (
-                    f"{s['round']:04d}-{s['attempt']:02d}-{s['place']:05d}",
-                    s["text"],
-                    {"round": s["round"], "status": s["status"], "sample": json.dumps(s)},
-                )
-                for s in samples
-            ],
-        )
+        """Write new drafts."""
+        self._upsert("drafts", [(_place(s), s["text"], _fate(s)) for s in samples])
+
+    def update(self, samples: Sequence[Sample]) -> None:
+        """Write what has become of drafts; their vectors stay, which takes a third of the time of `put`."""
+        step = self._client.get_max_batch_size()
+        for start in range(0, len(samples), step):
+            part = samples[start : start + step]
+            self._collection("drafts").update(
+                ids=[_place(s) for s in part], metadatas=[_fate(s) for s in part]
+            )
 
     def know(self, samples: Sequence[Sample]) -> None:
         """Add judged samples to what later ones are compared with."""
@@ -223,3 +222,12 @@ class Corpus:
                     " use the same `encoder`, or a new run folder"
                 )
         return made
+
+
+def _place(sample: Sample) -> str:
+    """A draft's id in Chroma: the order of these is the order of writing."""
+    return f"{sample['round']:04d}-{sample['attempt']:02d}-{sample['place']:05d}"
+
+
+def _fate(sample: Sample) -> dict[str, Any]:
+    return {"round": sample["round"], "status": sample["status"], "sample": json.dumps(sample)}

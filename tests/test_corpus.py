@@ -189,9 +189,9 @@ def test_drafts_can_be_asked_for_by_round_and_status(corpus: Corpus, draft) -> N
     assert corpus.drafts(3) == []
 
 
-def test_a_draft_put_again_takes_its_new_fate(corpus: Corpus, draft) -> None:
+def test_a_draft_that_is_updated_takes_its_new_fate(corpus: Corpus, draft) -> None:
     corpus.put([draft(PARCEL)])
-    corpus.put([draft(PARCEL, status="refused", reason="unclear")])
+    corpus.update([draft(PARCEL, status="refused", reason="unclear")])
     [found] = corpus.drafts()
     assert (found["status"], found["reason"]) == ("refused", "unclear")
     assert corpus.drafts(status="draft") == []
