@@ -11,7 +11,6 @@ nothing was chosen by it.
 """
 
 import argparse
-import json
 import os
 import tempfile
 import time
@@ -22,6 +21,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 from methods_arms import ARMS, METHODS, POOL, WRITTEN
 from methods_cells import Cell, encoder, read, run_cells, tell_failures
+from methods_measured import measured
 from methods_table import print_tables
 
 HERE = Path(__file__).parent
@@ -75,23 +75,8 @@ def work(cell: Cell, cache: Path) -> Cell:
     if cell["arm"] == UPPER:
         return {"test": upper_bound(task, reader), "seconds": round(time.monotonic() - start, 1)}
     with tempfile.TemporaryDirectory() as folder:
-        done = run(task, Path(folder) / "run", encoder=reader)
-        about, rounds = done.about(), done.read_rounds()
-        trace = [json.loads(line) for line in done.trace.read_text(encoding="utf-8").splitlines()]
-    chosen = [e for e in trace if e["event"] == "leave" and e["node"] == "train" and "unique" in e]
-    return {
-        "test": round(about["test"]["metric"], 4),
-        "by_round": [round(score, 4) for score in about["test_by_round"]],
-        "gate": [round(line["gate"], 4) for line in rounds],
-        "untouched": round(about["test_untouched"], 4),
-        "accepted": [line["accepted"] for line in rounds],
-        "kept": [line["samples_kept"] for line in rounds],
-        "refused": sum(line["samples_rejected"] for line in rounds),
-        "tokens": [line["prompt_tokens"] + line["completion_tokens"] for line in rounds],
-        "leaks": about["overlap"]["test"]["exact"] + about["overlap"]["test"]["near"],
-        **({name: chosen[-1][name] for name in ("unique", "kept_share", "backpropagated")} if chosen else {}),
-        "seconds": round(time.monotonic() - start, 1),
-    }
+        found = measured(run(task, Path(folder) / "run", encoder=reader), human_labels(task))
+    return {**found, "seconds": round(time.monotonic() - start, 1)}
 
 
 def task_of(cell: dict[str, Any]) -> Any:
@@ -111,6 +96,13 @@ def task_of(cell: dict[str, Any]) -> Any:
     raw["student"]["mode"] = cell["student"]
     raw["teacher"] |= SETTINGS[cell["setting"]]
     return parse_task(raw, cell["task"], Path())
+
+
+def human_labels(task: Any) -> dict[str, str]:
+    """Label by text id of the file that the rehearsal teacher answers from."""
+    from tutelage.student.rows import read_rows
+
+    return {row["id"]: row["label"] for row in read_rows(task.teacher.corpus, list(task.labels))}
 
 
 def upper_bound(task: Any, encoder: Any) -> float:

@@ -16,6 +16,7 @@ import os
 import random
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from methods_arms import POOL
 from methods_cells import Cell, encoder, read, run_cells, tell_failures
 from methods_data import REPLAYS, Unpacked, unpack
+from methods_measured import kept_samples, measured
 from methods_table import print_tables
-from replays_table import measured, print_choices
+from replays_table import print_choices
 
 RESULTS = Path(__file__).parent / "results" / "replays.jsonl"
 UPPER, UPPER_ROWS = "human labels", 5000
@@ -84,7 +86,9 @@ def work(cell: Cell, cache: Path) -> Cell:
             if cell["arm"] == UPPER:
                 found = {"test": upper_bound(task, data.human, encoder(cache))}
             else:
-                found = measured(run(task, Path(folder) / "run", encoder=encoder(cache)), data)
+                done = run(task, Path(folder) / "run", encoder=encoder(cache))
+                authors = [data.author[s["id"]] for s in kept_samples(done) if s["id"] in data.author]
+                found = {**measured(done, data.gold), "authors": dict(Counter(authors))}
     return {**found, "seconds": round(time.monotonic() - start, 1)}
 
 

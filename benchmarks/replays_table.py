@@ -1,48 +1,12 @@
-"""What replays measure beside the score: which samples were chosen, and how often the teacher was right."""
+"""Tables of the replays: which samples were chosen, and how often the teacher was right."""
 
-import json
-from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
-from statistics import mean
-from typing import Any
+from collections import defaultdict
+from collections.abc import Sequence
 
 from methods_cells import Cell
-from methods_data import Unpacked
 from methods_table import spread
 
 BUDGETS = (100, 250, 500, 1000)
-
-
-def measured(done: Any, data: Unpacked) -> Cell:
-    """The figures of a finished run folder."""
-    about, rounds = done.about(), done.read_rounds()
-    events = [json.loads(line) for line in done.trace.read_text(encoding="utf-8").splitlines()]
-    trained = [e for e in events if (e["event"], e["node"], e["round"]) == ("leave", "train", about["best"])]
-    samples = [json.loads(line) for line in done.samples.read_text(encoding="utf-8").splitlines()]
-    labels = {s["id"]: s["label"] for s in samples if s["status"] == "kept"}
-    found = {
-        "test": round(about["test"]["metric"], 4),
-        "by_round": [round(score, 4) for score in about["test_by_round"]],
-        "untouched": round(about["test_untouched"], 4),
-        "accepted": [line["accepted"] for line in rounds],
-        "kept": [line["samples_kept"] for line in rounds],
-        "tokens": [line["prompt_tokens"] + line["completion_tokens"] for line in rounds],
-        "right": right(labels, data.gold, labels),
-        "authors": dict(Counter(data.author[key] for key in labels if key in data.author)),
-    }
-    if "used" in (last := trained[-1]):
-        promoted = {line["round"] for line in rounds if line["accepted"] and line["round"] <= about["best"]}
-        offered = {s["id"] for s in samples if s["id"] in labels and s["round"] in promoted}
-        found |= {name: last[name] for name in ("unique", "kept_share", "backpropagated")}
-        found["right_used"] = right(labels, data.gold, offered & set(last["used"]))
-        found["right_unused"] = right(labels, data.gold, offered - set(last["used"]))
-    return found
-
-
-def right(labels: Mapping[str, str], gold: Mapping[str, str], keys: Collection[str]) -> float | None:
-    """Share of the labels that agree with the human ones; None where there are none."""
-    known = [labels[key] == gold[key] for key in keys if key in gold]
-    return round(mean(known), 4) if known else None
 
 
 def score_at(result: Cell, labels: float) -> float | None:

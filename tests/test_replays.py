@@ -66,7 +66,7 @@ def test_the_score_at_a_number_of_labels_is_read_off_between_rounds() -> None:
 
 
 def test_the_teacher_is_right_as_often_as_humans_agree_where_they_labelled() -> None:
-    right = import_module("replays_table").right
+    right = import_module("methods_measured").right
     labels, gold = {"1": "a", "2": "b", "3": "a"}, {"1": "a", "2": "a"}
     assert right(labels, gold, labels) == 0.5
     assert right(labels, gold, {"1"}) == 1.0
