@@ -30,6 +30,7 @@ WRITTEN: dict[str, Arm] = {
     "gold low band": {"base": "gold", "band": [0.0, 0.5]},
     "gold high band": {"base": "gold", "band": [0.8, 1.0]},
     "gold choice": {"base": "gold", "oversample": 3},
+    "gold carried": {"base": "gold", "carry": True},
     "gold ce": {"base": "gold", "objective": {"loss": "ce"}},
     "auto -choice": {"base": "auto", "oversample": 1},
     "auto choice alone": {"base": "auto", "feedback": "none"},

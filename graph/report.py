@@ -8,6 +8,7 @@ from typing import Any
 from tutelage.graph.charts import learning_curve
 from tutelage.graph.folder import RoundLine, RunFolder
 from tutelage.graph.page import PAGE, STYLE, Html, pairs, table, tag
+from tutelage.graph.report_lessons import lessons_section
 from tutelage.graph.report_run import EXAMS, Run, accuracy, metric_name, paid, read_run, total
 from tutelage.graph.report_teacher import teacher_section
 from tutelage.graph.report_texts import classes_section, samples_section, weaknesses_section
@@ -37,6 +38,7 @@ def write_report(folder: RunFolder, control: RunFolder | None = None) -> None:
         "Classes": classes_section(run.about.get("test")),
         "Weaknesses": weaknesses_section(run.cards),
         "Samples": samples_section(run),
+        "Lessons": lessons_section(run),
         "Leak check": _leaks(run.about),
         "Configuration": _configuration(run.about),
     }

@@ -10,6 +10,7 @@ from typing import Any
 from tutelage.agents.journal import Spent
 from tutelage.graph.cards import Card, read_cards
 from tutelage.graph.folder import RoundLine, RunFolder
+from tutelage.graph.trace import Event, Trace
 from tutelage.student.corpus import Sample
 from tutelage.student.exam import wilson
 
@@ -18,13 +19,16 @@ EXAMS = ("test", "gate", "diagnose")
 
 @dataclass(frozen=True)
 class Run:
-    """What stands in a run folder; `samples` is None until the run ends."""
+    """What stands in a run folder; `samples` is None until the run ends, `trained` is what the node that
+    trains told of each round.
+    """
 
     folder: RunFolder
     about: dict[str, Any]
     rounds: list[RoundLine]
     cards: list[Card]
     samples: list[Sample] | None
+    trained: dict[int, Event]
 
     @property
     def best(self) -> int:
@@ -65,7 +69,9 @@ def read_run(folder: RunFolder) -> Run:
     if folder.samples.exists():
         with folder.samples.open(encoding="utf-8") as file:  # splitlines would cut a text at U+2028
             samples = [json.loads(line) for line in file]
-    return Run(folder, folder.about(), folder.read_rounds(), read_cards(folder), samples)
+    events = Trace(folder.trace).events()
+    trained = {e["round"]: e for e in events if (e["event"], e["node"]) == ("leave", "train")}
+    return Run(folder, folder.about(), folder.read_rounds(), read_cards(folder), samples, trained)
 
 
 def total(rounds: Sequence[RoundLine]) -> Spent:

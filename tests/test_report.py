@@ -11,6 +11,7 @@ from tutelage.agents.calibration import Bin, Calibration
 from tutelage.graph.cards import Card
 from tutelage.graph.folder import RoundLine, RunFolder
 from tutelage.graph.report import write_report
+from tutelage.graph.trace import Trace
 from tutelage.student.corpus import Sample
 from tutelage.student.errors import InputError
 from tutelage.student.exam import grade
@@ -201,6 +202,34 @@ def test_rounds_with_rolled_back_one_and_total(tmp_path: Path) -> None:
     assert "total 31 3,100 + 310 1,235" in told
     assert "rolled back" in page["learning-curve"]
     assert "control" not in page["learning-curve"].lower()
+
+
+def test_lessons_tell_what_the_student_made_of_them_and_which_it_used(tmp_path: Path) -> None:
+    folder = finished(tmp_path / "run")
+    met = [("bill", -1.0, 0.1), ("bill", -2.0, 0.2), ("praise", -4.0, 2.0)]
+    made = [
+        sample(i, label="bill", confidence=sure, answered=answer, energy=energy, nll=loss)
+        for i, (sure, (answer, energy, loss)) in enumerate(zip((0.9, 0.7, 0.4), met, strict=True))
+    ]
+    folder.write(folder.samples, "".join(json.dumps(s) + "\n" for s in made))
+    trace = Trace(folder.trace)
+    with trace.node("train", 1):
+        used = [made[0]["id"], made[1]["id"]]
+        trace.tell(unique=2 / 3, kept_share=0.5, backpropagated=0.25, used=used)
+    told = reported(folder)["lessons"]
+    assert "1 3 67% -2.000 0.200" in told  # medians of -1, -2, -4 and of 0.1, 0.2, 2.0
+    assert "1 67% 50% 25% 0.800 0.400" in told
+    assert "KSM" not in told
+
+
+def test_lessons_tell_what_was_distilled(tmp_path: Path) -> None:
+    folder = finished(tmp_path / "run")
+    trace = Trace(folder.trace)
+    with trace.node("train", 0):
+        trace.tell(distilled={"mean_action": {"fin": 0.5, "rel": 0.25}, "seconds": (4.5, 2.0)})
+    told = reported(folder)["lessons"]
+    assert "0 0.500 0.250 4.500 2.000" in told
+    assert "thresholds" not in told
 
 
 def test_classes_weakest_first_and_confusion_matrix(tmp_path: Path) -> None:
