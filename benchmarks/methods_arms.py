@@ -45,6 +45,10 @@ WRITTEN: dict[str, Arm] = {
     "auto five": {"base": "auto", "oversample": 5},
     "auto at once": {"base": "auto", "cold_rounds": 0},
     "auto band": {"base": "auto", "feedback": "band"},
+    "auto soft": {"base": "auto", "objective": {"target": "soft"}},
+    "auto thresholds": {"base": "auto", "objective": {"thresholds": {}}},
+    "auto in steps": {"base": "auto", "objective": {"loss": "sce", "alpha": 1.0, "beta": 0.0}},
+    "random thresholds": {"base": "random", "objective": {"thresholds": {}}},
     "random soft": {"base": "random", "objective": {"target": "soft"}},
 }
 
