@@ -98,8 +98,6 @@ METHODS = (
     "whole pool",
     "pool at random",
     "llkd",
-    "whole pool in steps",
-    "random in steps",
     "random more",
     "entropy",
     "least confidence",

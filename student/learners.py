@@ -27,6 +27,10 @@ class Learner(Protocol):
         """Float logits of shape (len(batch), labels), with gradient."""
         ...
 
+    def penalty(self) -> "Tensor | float":
+        """What is added to the mean loss of a mini-batch."""
+        ...
+
     @property
     def student(self) -> Student:
         """The student as it stands."""
@@ -65,24 +69,29 @@ class FullLearner:
             logits: Tensor = self.student.model(**inputs.to(self.device)).logits
         return logits.float()
 
+    def penalty(self) -> "Tensor | float":
+        """Nothing."""
+        return 0.0
+
 
 class HeadLearner:
     """A linear classifier on cached vectors, in mini-batches: for what its closed solution cannot do."""
 
     rate = _HEAD_RATE
+    decay = 0.0  # AdamW's own would not lead to where the closed solution is
 
     def __init__(
-        self, vectors: Any, weight: Any, bias: Any, labels: Sequence[str], encoder: Encoder, decay: float
+        self, vectors: Any, weight: Any, bias: Any, labels: Sequence[str], encoder: Encoder, shrink: float
     ):
         self.vectors, self.weight, self.bias = vectors, weight, bias
-        self.labels, self.encoder, self.decay = labels, encoder, decay
+        self.labels, self.encoder, self.shrink = labels, encoder, shrink
         self.lengths = [1] * len(vectors)
         self.parameters = [weight, bias]
         self.device = vectors.device
 
     @classmethod
     def of(
-        cls, texts: list[str], labels: Sequence[str], encoder: Encoder, decay: float, start: Student | None
+        cls, texts: list[str], labels: Sequence[str], encoder: Encoder, shrink: float, start: Student | None
     ) -> "HeadLearner":
         """A learner on texts, from zero or from another head."""
         import torch
@@ -91,7 +100,12 @@ class HeadLearner:
         zero = np.zeros((len(labels), encoder.dimensions), np.float32)
         weight = torch.from_numpy((old.weight if old else zero).copy()).requires_grad_()
         bias = torch.from_numpy((old.bias if old else zero[:, 0]).copy()).requires_grad_()
-        return cls(torch.from_numpy(encoder.encode(texts)), weight, bias, labels, encoder, decay)
+        return cls(torch.from_numpy(encoder.encode(texts)), weight, bias, labels, encoder, shrink)
+
+    def penalty(self) -> "Tensor | float":
+        """`shrink` · ‖W‖²."""
+        penalty: Tensor = self.shrink * (self.weight**2).sum()
+        return penalty
 
     def logits(self, batch: Sequence[int]) -> "Tensor":
         """Logits of shape (len(batch), labels), with gradient."""

@@ -26,7 +26,8 @@ class Recipe:
     `full` trains every weight; `head` a linear classifier on frozen, cached embeddings: seconds a
     round. `epochs` passes are made over the rows, but at least `min_steps` steps, so that a handful
     of seeds is not left untrained. `learning_rate` None is 3e-4 for MiniLM's width of 384, falling with
-    the square of the width (7.5e-5 at 768).
+    the square of the width (7.5e-5 at 768). `head_decay` / √labels · ‖W‖² is added to a head's sum of losses:
+    rows of five data sets wanted so much at 100, 300 and 1,000 of them, with 0 and 10 % wrong labels (ours).
     """
 
     mode: Literal["full", "head"] = "full"
@@ -35,7 +36,7 @@ class Recipe:
     min_steps: int = 30
     batch: int = 16
     learning_rate: float | None = None
-    head_decay: float = 1e-4
+    head_decay: float = 0.67
     max_tokens: int = 128
     device: str = "auto"
 
@@ -68,7 +69,7 @@ def train(
         return _solve_head(lessons, labels, recipe, encoder)
     learner: Learner
     if recipe.mode == "head":
-        learner = HeadLearner.of(lessons.texts, labels, encoder, recipe.head_decay, start)
+        learner = HeadLearner.of(lessons.texts, labels, encoder, _head_decay(recipe, lessons), start)
         passes = recipe.epochs * _HEAD_PASSES
     else:
         student = deepcopy(start) if isinstance(start, FullStudent) else fresh(labels, recipe, seed)
@@ -105,7 +106,7 @@ def _learn(
                     schedule.step()
                     continue
             loss = (sample_losses(logits, targets[batch], objective) * weights).sum() / weights.sum()
-            loss.backward()
+            (loss + learner.penalty()).backward()
             torch.nn.utils.clip_grad_norm_(learner.parameters, 1.0)
             optimizer.step()
             optimizer.zero_grad()
@@ -187,14 +188,20 @@ def _solve_head(lessons: Lessons, labels: Sequence[str], recipe: Recipe, encoder
     weight = torch.zeros(len(labels), inputs.shape[1], requires_grad=True)
     bias = torch.zeros(len(labels), requires_grad=True)
     optimizer = torch.optim.LBFGS([weight, bias], max_iter=200, line_search_fn="strong_wolfe")
-    balanced = balance(lessons.numbers, len(labels))
+    balanced, decay = balance(lessons.numbers, len(labels)), _head_decay(recipe, lessons)
 
     def closure() -> float:
         optimizer.zero_grad()
         loss = torch.nn.functional.cross_entropy(inputs @ weight.T + bias, goal, balanced)
-        loss = loss + recipe.head_decay * (weight**2).sum()
+        loss = loss + decay * (weight**2).sum()
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.item()
 
     optimizer.step(closure)  # type: ignore[no-untyped-call]
     return HeadStudent(encoder, weight.detach().numpy(), bias.detach().numpy(), labels)
+
+
+def _head_decay(recipe: Recipe, lessons: Lessons) -> float:
+    """Of the mean loss: the same for the sum whatever the number of rows, as of a Gaussian prior."""
+    rows, labels = lessons.targets.shape
+    return float(recipe.head_decay / (rows * labels**0.5))
