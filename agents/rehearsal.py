@@ -25,6 +25,7 @@ from tutelage.student.rows import Row, content_id, normal
 Encode = Callable[[Sequence[str]], NDArray[np.float32]]
 Payload = Mapping[str, Any]
 _CANDIDATES = 8  # texts looked at for each one written
+_ODD = -1.5  # how much it keeps from the middle when asked for texts of another domain
 _TOKEN = 4  # bytes, wherever they fall: tokens span quotes and split characters, as real ones do
 _GIVEN = re.compile(r'"label": "((?:[^"\\]|\\.)*)", "confidence": ([\d.]+)')
 _ORDER = re.compile(
@@ -142,7 +143,7 @@ class Rehearsal:
         goal = self._encode(near) if near else vectors.mean(0, keepdims=True)
         closeness = (vectors @ goal.T).max(1)
         scores = (closeness - closeness.mean()) / (closeness.std() + 1e-9)
-        bias = 2.0 if near else -self.typicality if kind == "ood" else self.typicality
+        bias = 2.0 if near else _ODD if kind == "ood" else self.typicality
         # Gumbel noise on the scores draws without replacement in proportion to exp(bias · score).
         keys = bias * scores + np.array([-np.log(-np.log(chance.random() or 1e-12)) for _ in pool])
         return [pool[i] for i in np.argsort(-keys)[:count]]

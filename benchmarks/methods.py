@@ -32,7 +32,7 @@ SETTINGS = {  # of the rehearsal teacher: bias to the typical, share of wrong la
     "plain": {"typicality": 0.0, "label_noise": 0.0},
     "noisy": {"typicality": 1.5, "label_noise": 0.25},
 }
-POOL_SIZE = 1000
+POOL_SIZE, POOL_ROUNDS = 1000, 4
 UPPER = "human labels"  # a student of so many rows of the train split:
 UPPER_ROWS = 5000
 
@@ -88,8 +88,8 @@ def task_of(cell: dict[str, Any]) -> Any:
     arm = dict(ARMS.get(cell["arm"], WRITTEN["random"]))
     if cell["arm"] in POOL:
         raw["data"]["unlabelled"] = {"path": raw["teacher"]["corpus"]}
-        raw["budget"]["rounds"] = 1
-        arm["samples"] = int(POOL_SIZE * arm.pop("share", 1.0))
+        raw["budget"]["rounds"] = POOL_ROUNDS
+        arm["samples"] = int(POOL_SIZE * arm.pop("share", 1.0)) // POOL_ROUNDS
     else:
         arm["samples"] = int(raw["strategy"]["samples"] * arm.pop("share", 1.0))
     raw |= {"strategy": arm, "seed": cell["seed"]}

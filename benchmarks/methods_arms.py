@@ -19,6 +19,7 @@ WRITTEN: dict[str, Arm] = {
     "evokd -review": {"base": "evokd", "replay": 0.0},
     "evokd -separation": {"base": "evokd", "label_apart": False},
     "evokd -analysis": {"base": "evokd", "feedback": "errors"},
+    "evokd -feedback": {"base": "evokd", "feedback": "none"},
     "evokd placebo": {"base": "evokd", "shows_wrong": "random"},
     "evokd +init": {"base": "evokd", "paraphrase_rounds": 1},
     "evokd train first": {"base": "evokd", "test_first": False},
@@ -80,14 +81,25 @@ POOL: dict[str, Arm] = {
     "llkd mass": _llkd(class_rule="mass"),
     "llkd fixed": _llkd(rule="fixed"),
     "llkd top": _llkd(rule="top"),
-    "llkd at random": _llkd(rule="random"),
+    "llkd at random": _llkd(rule="random", weight="none", top=0.4),  # about as many as LLKD takes
+    "llkd quick": _llkd(decay=0.9),
     "llkd warm": _llkd(warm_up=60),
     "llkd slow": _llkd(decay=0.999, start="uniform"),
     "llkd soft": {"base": "llkd", "objective": {"target": "soft", "thresholds": {}}},
 }
 
 ARMS = {**WRITTEN, **POOL}
-CONTROLS = {**dict.fromkeys(WRITTEN, "random"), **dict.fromkeys(POOL, "whole pool")}
+# What each is measured against: an ablation its method, a share of the labels the same share by chance.
+_HALF = ("entropy", "least confidence", "llkd ask first")
+_PARENTS = ("evokd", "gold", "auto", "llkd", "random", "whole pool")
+CONTROLS = {
+    **{arm: next((p for p in _PARENTS if arm.startswith(f"{p} ")), "random") for arm in WRITTEN},
+    **{arm: next((p for p in _PARENTS if arm.startswith(f"{p} ")), "whole pool") for arm in POOL},
+    **dict.fromkeys(_HALF, "pool at random"),
+    "random": "",
+    "whole pool": "",
+}
+
 METHODS = (
     "random",
     "zerogen",
@@ -102,4 +114,5 @@ METHODS = (
     "entropy",
     "least confidence",
     "llkd ask first",
+    "llkd quick",
 )

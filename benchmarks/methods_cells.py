@@ -56,10 +56,17 @@ def key(found: Cell) -> tuple[Any, ...]:
 
 
 def read(results: Path) -> list[Cell]:
-    return [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
+    """The results there are; a last line that was cut off is cut off whole."""
+    if not results.exists():
+        return []
+    whole, _, torn = results.read_text().rpartition("\n")
+    if torn:
+        results.write_text(f"{whole}\n" if whole else "")
+    return [json.loads(line) for line in whole.splitlines()]
 
 
 def write(results: Path, found: Cell) -> None:
+    """Add a result."""
     results.parent.mkdir(exist_ok=True)
     with results.open("a") as file:
         file.write(json.dumps(found) + "\n")

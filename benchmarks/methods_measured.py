@@ -27,7 +27,7 @@ def measured(done: Any, gold: Mapping[str, str]) -> dict[str, Any]:
     if "used" in (last := trained[-1]):
         promoted = {line["round"] for line in rounds if line["accepted"] and line["round"] <= about["best"]}
         offered = {s["id"] for s in kept if s["round"] in promoted}
-        found |= {name: last[name] for name in ("unique", "kept_share", "backpropagated")}
+        found |= {name: last[name] for name in ("unique", "kept_share", "backpropagated", "empty_steps")}
         found["right_used"] = right(labels, gold, offered & set(last["used"]))
         found["right_unused"] = right(labels, gold, offered - set(last["used"]))
     return found

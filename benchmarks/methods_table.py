@@ -1,80 +1,130 @@
 """Tables of the methods benchmark: means over seeds, paired tests, learning curves."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from statistics import mean, stdev
+from collections.abc import Callable, Mapping, Sequence
+from math import inf
+from statistics import mean, median, stdev
 from typing import Any
 
 from methods_arms import CONTROLS
 
 Result = dict[str, Any]
+Runs = dict[int, Result]  # by seed
+Compare = Callable[[Result, Result], tuple[float, float]]
 
 
 def print_tables(results: Sequence[Result], upper: str) -> None:
-    """One table for each student and setting: arms of each task against their control."""
-    good = [r for r in results if "error" not in r]
+    """One table for each student and setting, each arm of a task against its control."""
     groups: dict[tuple[str, str], list[Result]] = defaultdict(list)
-    for r in good:
-        groups[r["student"], r["setting"]].append(r)
+    for r in results:
+        if "error" not in r:
+            groups[r["student"], r["setting"]].append(r)
     for (student, setting), found in sorted(groups.items()):
         print(f"\n### {student} student, teacher {setting}\n")
-        print("| task | arm | seeds | final | area | - control | p | p (Holm) | to 90 % | to 95 % | tokens |")
-        print("|---|---|---|---|---|---|---|---|---|---|---|")
-        for task in sorted({r["task"] for r in found}):
-            for row in rows_of([r for r in found if r["task"] == task], upper):
-                print(f"| {task} | {' | '.join(row)} |")
+        head = "arm|task|seeds|untouched|seeds only|final|area|to 90 %|to 95 %|tokens|control|gap|p|p (Holm)"
+        print(f"| {' | '.join([*head.split('|'), 'gap at equal tokens', 'p'])} |\n{'|---' * 16}|")
+        for row in rows_of(found, upper):
+            print(f"| {' | '.join(row)} |")
 
 
 def rows_of(found: Sequence[Result], upper: str) -> list[list[str]]:
-    """One task's rows."""
-    arms: dict[str, dict[int, Result]] = defaultdict(dict)
+    """The rows of a student and setting: an arm with all its tasks, over which Holm's correction is made."""
+    arms: dict[str, dict[str, Runs]] = defaultdict(lambda: defaultdict(dict))
     for r in found:
-        arms[r["arm"]][r["seed"]] = r
-    bound = mean(r["test"] for r in arms[upper].values()) if upper in arms else None
-    tests = {arm: paired(runs, arms.get(CONTROLS.get(arm, ""), {})) for arm, runs in arms.items()}
-    known = {arm: p for arm, (_, p) in tests.items() if p is not None and CONTROLS.get(arm) != arm}
-    adjusted = holm(known)
+        arms[r["arm"]][r["task"]][r["seed"]] = r
+    bounds = {task: mean(r["test"] for r in runs.values()) for task, runs in arms.get(upper, {}).items()}
     rows = []
-    for arm, runs in arms.items():
-        gap, p = tests[arm] if CONTROLS.get(arm) != arm else (None, None)
-        row = [arm, str(len(runs)), spread([r["test"] for r in runs.values()])]
+    for arm, tasks in sorted(arms.items(), key=lambda item: (item[0] != upper, CONTROLS.get(item[0], ""))):
         if arm == upper:
-            rows.append([*row, *[""] * 7])
+            rows += [[arm, task, *_scores(runs), *[""] * 10] for task, runs in sorted(tasks.items())]
             continue
-        row += [spread([area(r) for r in runs.values()])]
-        row += ["" if gap is None else f"{gap:+.3f}", "" if p is None else f"{p:.3f}"]
-        row += [f"{adjusted[arm]:.3f}" if arm in adjusted and gap is not None else ""]
-        row += [reach(list(runs.values()), share * bound) if bound else "" for share in (0.9, 0.95)]
-        rows.append([*row, f"{mean(sum(r['tokens']) for r in runs.values()):.0f}"])
+        control = CONTROLS[arm]
+        tests = {task: paired(runs, arms[control][task]) for task, runs in tasks.items() if control}
+        adjusted = holm({task: p for task, (_, p) in tests.items() if p is not None})
+        for task, runs in sorted(tasks.items()):
+            gap, p = tests.get(task, (None, None))
+            even = paired(runs, arms[control][task], at_equal_tokens) if control else (None, None)
+            row = [arm, task, *_curve(list(runs.values()), bounds.get(task)), control]
+            row += [_signed(gap), _p(p), _p(adjusted.get(task)), _signed(even[0]), _p(even[1])]
+            rows.append(row)
     return rows
 
 
-def paired(ours: Mapping[int, Result], control: Mapping[int, Result]) -> tuple[float | None, float | None]:
-    """(mean difference of the final scores over shared seeds, p of a paired t-test), None where unknown."""
+def _scores(runs: Runs) -> list[str]:
+    return [str(len(runs)), "", "", spread([r["test"] for r in runs.values()])]
+
+
+def _curve(runs: list[Result], bound: float | None) -> list[str]:
+    start = [spread([r["untouched"] for r in runs]), spread([r["by_round"][0] for r in runs])]
+    final = [spread([r["test"] for r in runs]), spread([area(r) for r in runs])]
+    goals = [reach(runs, share * bound) if bound else "" for share in (0.9, 0.95)]
+    return [str(len(runs)), *start, *final, *goals, f"{mean(sum(r['tokens']) for r in runs):.0f}"]
+
+
+def _signed(gap: float | None) -> str:
+    return "" if gap is None else f"{gap:+.3f}"
+
+
+def _p(p: float | None) -> str:
+    return "" if p is None else f"{p:.3f}"
+
+
+def paired(ours: Runs, control: Runs, scores: Compare | None = None) -> tuple[float | None, float | None]:
+    """(mean difference over shared seeds, p of a paired t-test), None where unknown; of the final scores, or
+    of what `scores` makes of two runs.
+    """
     from scipy.stats import ttest_rel
 
     seeds = sorted(set(ours) & set(control))
     if not seeds:
         return None, None
-    mine, theirs = ([side[seed]["test"] for seed in seeds] for side in (ours, control))
+    compare = scores or (lambda a, b: (a["test"], b["test"]))
+    mine, theirs = zip(*(compare(ours[seed], control[seed]) for seed in seeds), strict=True)
     gap = mean(mine) - mean(theirs)
     if len(seeds) < 2 or mine == theirs:
         return gap, None
     return gap, float(ttest_rel(mine, theirs).pvalue)
 
 
+def at_equal_tokens(one: Result, other: Result) -> tuple[float, float]:
+    """Both scores where the dearer run had spent what the cheaper one spent in all."""
+    tokens = min(sum(one["tokens"]), sum(other["tokens"]))
+    return score_at(one, tokens, "tokens"), score_at(other, tokens, "tokens")
+
+
+def promoted(result: Result) -> list[float]:
+    """By round, the score of the student that a user would have: a round rolled back changes nothing."""
+    scores: list[float] = []
+    for score, accepted in zip(result["by_round"], result["accepted"], strict=True):
+        scores.append(score if accepted or not scores else scores[-1])
+    return scores
+
+
+def score_at(result: Result, budget: float, unit: str) -> float:
+    """The score at a budget of `tokens` or `kept` samples, rounds joined by straight lines; the last one
+    where less was spent in all.
+    """
+    scores, steps = promoted(result), result[unit]
+    spent = float(steps[0])
+    for low, high, step in zip(scores[:-1], scores[1:], steps[1:], strict=True):
+        if step and spent + step >= budget:
+            return float(low + (high - low) * max(0.0, budget - spent) / step)
+        spent += step
+    return float(scores[-1])
+
+
 def holm(p: Mapping[str, float]) -> dict[str, float]:
-    """Holm's step-down correction for as many tests as there are arms (Holm 1979)."""
+    """Holm's step-down correction for as many tests as there are (Holm 1979)."""
     result, highest = {}, 0.0
-    for rank, (arm, value) in enumerate(sorted(p.items(), key=lambda item: item[1])):
+    for rank, (name, value) in enumerate(sorted(p.items(), key=lambda item: item[1])):
         highest = max(highest, min(1.0, (len(p) - rank) * value))
-        result[arm] = highest
+        result[name] = highest
     return result
 
 
 def area(result: Result) -> float:
     """Area under test score over labelled samples, by trapezoids, divided by the samples: a mean score."""
-    scores, steps = result["by_round"], result["kept"][1:]
+    scores, steps = promoted(result), result["kept"][1:]
     if not sum(steps):
         return float(scores[-1])
     parts = [(a + b) / 2 * n for a, b, n in zip(scores, scores[1:], steps, strict=False)]
@@ -84,10 +134,11 @@ def area(result: Result) -> float:
 def labels_to(result: Result, goal: float) -> float | None:
     """Labelled samples until the score first reaches a goal, rounds joined by lines; None if never."""
     bought = 0.0
-    for i, score in enumerate(result["by_round"]):
+    scores = promoted(result)
+    for i, score in enumerate(scores):
         step = result["kept"][i] if i else 0
         if score >= goal:
-            before = result["by_round"][i - 1] if i else score
+            before = scores[i - 1] if i else score
             part = 1.0 if score == before else (goal - before) / (score - before)
             return bought + step * (part if i else 0)
         bought += step
@@ -95,12 +146,11 @@ def labels_to(result: Result, goal: float) -> float | None:
 
 
 def reach(results: Sequence[Result], goal: float) -> str:
-    """Median of the labels to a goal over seeds, with how many reached it."""
-    found = sorted(n for r in results if (n := labels_to(r, goal)) is not None)
-    if not found:
-        return "not reached"
-    told = f"{found[len(found) // 2]:.0f}"
-    return told if len(found) == len(results) else f"{told} ({len(found)} of {len(results)})"
+    """Median of the labels to a goal over seeds, one that never reached it counting as infinite."""
+    found = [n for r in results if (n := labels_to(r, goal)) is not None]
+    middle = median([*found, *[inf] * (len(results) - len(found))])
+    told = "not reached" if middle == inf else f"{middle:.0f}"
+    return told if len(found) in (0, len(results)) else f"{told} ({len(found)} of {len(results)})"
 
 
 def spread(values: Sequence[float]) -> str:

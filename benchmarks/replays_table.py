@@ -4,21 +4,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from methods_cells import Cell
-from methods_table import spread
+from methods_table import score_at, spread
 
 BUDGETS = (100, 250, 500, 1000)
-
-
-def score_at(result: Cell, labels: float) -> float | None:
-    """The score at a number of labels, rounds joined by straight lines; the last one from 95 % of the number
-    on, since near-duplicates are not bought; None where fewer were.
-    """
-    before, scores = 0.0, result["by_round"]
-    for low, high, step in zip(scores[:-1], scores[1:], result["kept"][1:], strict=True):
-        if step and before + step >= labels:
-            return float(low + (high - low) * (labels - before) / step)
-        before += step
-    return float(scores[-1]) if before >= 0.95 * labels else None
 
 
 def print_choices(results: Sequence[Cell]) -> None:
@@ -32,10 +20,17 @@ def print_choices(results: Sequence[Cell]) -> None:
     print(f"\n| {' | '.join(head)} |\n|{'---|' * len(head)}")
     for place, runs in groups.items():
         row = [*place, str(len(runs))]
-        row += [_mean([score_at(r, n) for r in runs]) for n in BUDGETS]
+        row += [_mean([score_of(r, n) for r in runs]) for n in BUDGETS]
         fields = ("right", "right_used", "right_unused", "unique", "backpropagated")
         row += [_mean([r.get(field) for r in runs]) for field in fields]
         print(f"| {' | '.join([*row, _mean([share_of(r, 'gpt-4') for r in runs])])} |")
+
+
+def score_of(result: Cell, labels: int) -> float | None:
+    """The score at a number of labels; None where fewer than 95 % of them were bought, since near-duplicates
+    are not.
+    """
+    return score_at(result, labels, "kept") if sum(result["kept"]) >= 0.95 * labels else None
 
 
 def share_of(result: Cell, author: str) -> float | None:

@@ -254,6 +254,8 @@ class Task(_Part):
                 f"strategy {strategy.name!r} distils a teacher's layers into a fresh student: set"
                 " `student.mode` to full and leave the strategy's `carry` false"
             )
+        if problem := _unused(strategy):
+            raise ValueError(problem)
         specs = self.model_specs().values()
         if any(spec.model == "rehearsal" and spec.corpus is None for spec in specs):
             raise ValueError(
@@ -307,6 +309,25 @@ class Task(_Part):
     def brief(self) -> Brief:
         """What agents are told of the task."""
         return {"task": self.instruction, "labels": dict(self.labels)}
+
+
+def _unused(strategy: Strategy) -> str:
+    """What of a strategy's objective would do nothing, in words; "" if all of it does something."""
+    objective = strategy.objective
+    chosen = "`objective.thresholds`" if objective.thresholds else "`objective.target: soft`"
+    if objective.thresholds is None and objective.target == "hard":
+        return f"{_OWN_LOSSES} `objective.loss`" if objective.knowledge and objective.loss != "ce" else ""
+    if objective.knowledge:
+        return f"{_OWN_LOSSES} {chosen}"
+    if strategy.source == "generate" and not strategy.label_apart:
+        return (
+            f"{chosen} needs the teacher's confidence, and labels that texts are written for have none: set"
+            " `label_apart: true`, or leave it out"
+        )
+    return ""
+
+
+_OWN_LOSSES = "`objective.knowledge` brings losses of its own; leave out"
 
 
 def _moved(shared: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:

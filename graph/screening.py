@@ -1,5 +1,6 @@
 """Nodes that decide on samples: screen before labels are paid for, keep after they are judged."""
 
+import random
 from collections import Counter
 from collections.abc import Sequence
 
@@ -84,12 +85,12 @@ def wanted(selection: Selection, logits: Logits) -> NDArray[np.float64]:
 
 def _surplus(shop: Workshop, state: State, fresh: Sequence[Sample], surplus: int) -> list[Sample]:
     """The `surplus` samples the best student wants least; any, where it does not choose."""
-    strategy = shop.strategy
-    chooses = strategy.selection != "random" and strategy.oversample > 1
-    if not chooses or state["round"] <= strategy.cold_rounds:
-        return [
-            changed(s, status="surplus", reason="more texts came than were wanted") for s in fresh[-surplus:]
-        ]
+    strategy, reason = shop.strategy, "more texts came than were wanted"
+    if strategy.oversample == 1 or state["round"] <= strategy.cold_rounds:
+        return [changed(s, status="surplus", reason=reason) for s in fresh[-surplus:]]
+    if strategy.selection == "random":  # not the last ones: orders come hard texts first
+        chance = random.Random(f"{shop.task.seed} {state['round']} {state['attempt']} surplus")
+        return [changed(s, status="surplus", reason=reason) for s in chance.sample(fresh, surplus)]
     logits = shop.student(state["best"]).logits([s["text"] for s in fresh])
     rank = wanted(strategy.selection, logits)
     reason = f"the student wants others more ({strategy.selection.replace('_', ' ')} {{:.2f}})"

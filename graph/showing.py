@@ -22,6 +22,13 @@ AVOIDED = 12  # refused texts shown to the generator
 
 def probed(shop: Workshop, state: State) -> list[Answer]:
     """The answers that show weaknesses, before the round of the state is opened (see `Strategy.probe`)."""
+    answers = _probed(shop, state)
+    if shop.strategy.shows_wrong == "errors":
+        return answers
+    return _placebo(answers, shop.labels, random.Random(f"{shop.task.seed} {state['round']} placebo"))
+
+
+def _probed(shop: Workshop, state: State) -> list[Answer]:
     strategy, last = shop.strategy, state["round"]
     if strategy.probe == "diagnose":
         return answers_on_diagnose(shop, state["best"])
@@ -47,15 +54,13 @@ def graded_answers(shop: Workshop, answers: Sequence[Answer]) -> Report:
 
 
 def right_and_wrong(
-    strategy: Strategy, answers: Sequence[Answer], labels: Sequence[str], chance: random.Random
+    strategy: Strategy, answers: Sequence[Answer], chance: random.Random
 ) -> tuple[list[Answer], list[Answer]]:
     """Answers for the analyst: three errors of each pair of labels in turn, frequent pairs first, so that
     one pair does not fill the page; and right ones of the same labels. Orders are shown to nobody.
     """
     calm = [a for a in answers if not is_hostile(a["text"])]
     wrong = [a for a in calm if a["label"] != a["predicted"]]
-    if strategy.shows_wrong == "random":
-        wrong = _placebo(calm, min(len(wrong), strategy.shown), labels, chance)
     chance.shuffle(wrong)
     pairs = Counter((a["label"], a["predicted"]) for a in wrong)
     seen: Counter[tuple[str, str]] = Counter()
@@ -130,9 +135,12 @@ def seeds_shown(shop: Workshop, round: int) -> list[Row]:
     return shots
 
 
-def _placebo(
-    answers: Sequence[Answer], count: int, labels: Sequence[str], chance: random.Random
-) -> list[Answer]:
-    """Any texts, told as errors: what feedback is worth if it says nothing of the student."""
-    drawn = chance.sample(list(answers), count)
-    return [answer(a, chance.choice([x for x in labels if x != a["label"]])) for a in drawn]
+def _placebo(answers: Sequence[Answer], labels: Sequence[str], chance: random.Random) -> list[Answer]:
+    """Any third of the texts told as errors, the others as right: what feedback, and every figure made of
+    it, is worth if it says nothing of the student.
+    """
+    wrong = set(chance.sample(range(len(answers)), len(answers) // 3))
+    return [
+        answer(a, chance.choice([x for x in labels if x != a["label"]]) if i in wrong else a["label"])
+        for i, a in enumerate(answers)
+    ]

@@ -32,7 +32,7 @@ class Strategy:
         test_first: the batch is answered before the student is trained on it, not after.
         shown: right and wrong answers the analyst sees, at most so many of each.
         shows_right: whether it sees right answers at all.
-        shows_wrong: `errors`, or `random`: any texts, told as if they were errors; a placebo.
+        shows_wrong: `errors`, or `random`: any third of the texts, told as if they were errors; a placebo.
         weaknesses: at most so many are ordered for each round.
         hard_share: share of a round's order that serves weaknesses; the rest is easy texts, more of
             them for classes with low F1.
@@ -55,7 +55,7 @@ class Strategy:
         enough: share of `samples` at which a round stops asking again.
         carry: the student goes on from round to round, on the new samples; else each round trains a
             fresh one on all of them.
-        repeat: passes of a carried student over what is new.
+        repeat: passes of a carried student over what is new (eight times as many of a head).
         replay: earlier samples mixed in, drawn anew, for each one that is new.
         objective: the student's loss; see student/objectives.py.
     """

@@ -26,7 +26,7 @@ def analyst(shop: Workshop, state: State) -> State:
         return opened
     answers = showing.probed(shop, state)
     chance = random.Random(f"{shop.task.seed} {round}")
-    right, wrong = showing.right_and_wrong(strategy, answers, shop.labels, chance)
+    right, wrong = showing.right_and_wrong(strategy, answers, chance)
     cards = before(read_cards(shop.folder), round)
     if strategy.feedback == "errors":
         found = the_analyst.grouped(wrong, limit=strategy.weaknesses, round=round)

@@ -28,11 +28,14 @@ class Lessons:
 
     @classmethod
     def of(cls, rows: Sequence[Row], labels: Sequence[str], *, soft: bool = False) -> "Lessons":
-        """Rows as arrays; `soft` targets put the teacher's confidence on the label and spread the rest."""
+        """Rows as arrays; `soft` targets put the teacher's confidence on the label, a fair share at least,
+        and spread the rest.
+        """
         number = {label: i for i, label in enumerate(labels)}
         numbers = [number[row["label"]] for row in rows]
         confidence = np.array([row.get("confidence", np.nan) for row in rows])
         sure = np.where(np.isnan(confidence), 1.0, confidence) if soft else np.ones(len(rows))
+        sure = np.maximum(sure, 1 / len(labels))  # or the label given would be the least likely one
         spread = (1 - sure) / max(len(labels) - 1, 1)
         targets = np.repeat(spread[:, None], len(labels), 1)
         targets[np.arange(len(rows)), numbers] = sure

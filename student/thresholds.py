@@ -10,9 +10,11 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from tutelage.student.errors import InputError
 
 Numbers = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,14 @@ class Thresholds:
     fixed: tuple[float, float] = (0.8, 0.5)
     top: float = 0.25
     warm_up: int = 0
+
+    def __post_init__(self) -> None:
+        shares = {name: getattr(self, name) for name in ("quantile", "decay", "top")}
+        for name, share in {**shares, "fixed[0]": self.fixed[0], "fixed[1]": self.fixed[1]}.items():
+            if not 0 <= share <= 1:
+                raise InputError(f"`{name}` is {share}; it is at least 0 and at most 1")
+        if self.warm_up < 0:
+            raise InputError(f"`warm_up` is {self.warm_up}; it is at least 0")
 
 
 class Selection:
@@ -98,8 +108,9 @@ class Selection:
             keep[(-score).argsort(kind="stable")[: max(1, round(t.top * len(labels)))]] = True
             return keep
         fixed = t.rule == "fixed"
-        sure = confidence >= (t.fixed[0] if fixed else self.sure.of(labels))
-        unsure = doubt >= (t.fixed[1] if fixed else self.unsure.of(labels))
+        # Where all signals are equal, rounding can lift the average of them above each.
+        sure = confidence >= (t.fixed[0] if fixed else self.sure.of(labels)) - _ROUNDING
+        unsure = doubt >= (t.fixed[1] if fixed else self.unsure.of(labels)) - _ROUNDING
         return {"both": sure & unsure, "teacher": sure, "student": unsure}[t.gates]
 
 

@@ -102,8 +102,7 @@ def _learn(
             weights = balanced[batch]
             if chosen:
                 weights = weights * torch.from_numpy(chosen.weights(batch, logits)).to(weights)
-                if not weights.any():
-                    schedule.step()
+                if not weights.any():  # no step: the learning rate waits for the samples
                     continue
             loss = (sample_losses(logits, targets[batch], objective) * weights).sum() / weights.sum()
             (loss + learner.penalty()).backward()

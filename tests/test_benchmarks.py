@@ -36,15 +36,55 @@ def test_every_ablation_is_a_strategy_and_changes_one_field(table: ModuleType) -
 
 def test_the_area_is_the_mean_height_of_the_curve_over_labels(table: ModuleType) -> None:
     # From 0.2 to 0.4 over 100 labels, then to 0.6 over 50: (30 + 25) / 150.
-    assert table.area({"by_round": [0.2, 0.4, 0.6], "kept": [0, 100, 50]}) == pytest.approx(55 / 150)
+    assert table.area(
+        {"by_round": [0.2, 0.4, 0.6], "kept": [0, 100, 50], "accepted": [True] * 3}
+    ) == pytest.approx(55 / 150)
 
 
 def test_labels_to_a_goal_are_read_off_between_rounds(table: ModuleType) -> None:
-    run = {"by_round": [0.2, 0.4, 0.6], "kept": [0, 100, 50]}
+    run = {"by_round": [0.2, 0.4, 0.6], "kept": [0, 100, 50], "accepted": [True] * 3}
     assert table.labels_to(run, 0.3) == pytest.approx(50)
     assert table.labels_to(run, 0.5) == pytest.approx(125)
     assert table.labels_to(run, 0.1) == 0
     assert table.labels_to(run, 0.7) is None
+
+
+def test_a_round_that_was_rolled_back_does_not_count(table: ModuleType) -> None:
+    run = {"by_round": [0.2, 0.6, 0.4], "kept": [0, 100, 100], "accepted": [True, False, True]}
+    assert table.promoted(run) == [0.2, 0.2, 0.4]
+    assert table.labels_to(run, 0.3) == pytest.approx(150)
+
+
+def test_a_goal_that_most_seeds_never_reached_is_not_reached(table: ModuleType) -> None:
+    runs = [{"by_round": [0.2, end], "kept": [0, 100], "accepted": [True, True]} for end in (0.6, 0.4, 0.4)]
+    assert table.reach(runs, 0.5) == "not reached (1 of 3)"
+    assert table.reach(runs, 0.3) == "50"
+
+
+def test_two_runs_are_compared_where_the_dearer_had_spent_what_the_cheaper_did(table: ModuleType) -> None:
+    cheap = {"by_round": [0.2, 0.4], "tokens": [10, 90], "accepted": [True, True]}
+    dear = {"by_round": [0.2, 0.6], "tokens": [20, 160], "accepted": [True, True]}
+    assert table.at_equal_tokens(cheap, dear) == pytest.approx((0.4, 0.2 + 0.4 * 80 / 160))
+
+
+def test_an_ablation_is_measured_against_its_method(table: ModuleType) -> None:
+    from methods_arms import ARMS, CONTROLS
+
+    assert CONTROLS["evokd -easy"] == "evokd"
+    assert CONTROLS["llkd fixed"] == "llkd"
+    assert CONTROLS["gold"] == "random"
+    assert CONTROLS["entropy"] == CONTROLS["llkd ask first"] == "pool at random"
+    assert set(CONTROLS) == set(ARMS)
+
+
+def test_a_last_line_that_was_cut_off_is_cut_off_whole(table: ModuleType, tmp_path: Path) -> None:
+    from methods_cells import read, write
+
+    results = tmp_path / "results.jsonl"
+    results.write_text('{"test": 1}\n{"te')
+    assert read(results) == [{"test": 1}]
+    write(results, {"test": 2})
+    assert read(results) == [{"test": 1}, {"test": 2}]
 
 
 def test_holm_multiplies_the_smallest_most_and_never_turns_the_order(table: ModuleType) -> None:

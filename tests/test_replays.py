@@ -57,8 +57,8 @@ def test_every_text_a_replay_asks_about_has_a_recorded_label(name: str, tmp_path
 
 
 def test_the_score_at_a_number_of_labels_is_read_off_between_rounds() -> None:
-    score_at = import_module("replays_table").score_at
-    run = {"by_round": [0.2, 0.4, 0.6], "kept": [0, 100, 96]}
+    score_at = import_module("replays_table").score_of
+    run = {"by_round": [0.2, 0.4, 0.6], "kept": [0, 100, 96], "accepted": [True] * 3}
     assert score_at(run, 50) == pytest.approx(0.3)
     assert score_at(run, 148) == pytest.approx(0.5)
     assert score_at(run, 200) == 0.6, "196 are near enough"

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tutelage.student.encoder import Encoder
+from tutelage.student.errors import InputError
 from tutelage.student.objectives import Objective
 from tutelage.student.rows import Row, content_id
 from tutelage.student.thresholds import Selection, Thresholds
@@ -134,3 +135,19 @@ def test_training_counts_samples_in_all_three_ways_and_always_uses_the_user_s_ow
     assert (told["unique"], told["kept_share"], told["backpropagated"]) == (0.5, 0.5, 0.5)
     answers = student.probabilities([r["text"] for r in own]).argmax(1)
     assert answers.tolist() == [0, 1], "label b was learnt from the user's own row alone"
+
+
+@pytest.mark.parametrize("sure", [0.71, 0.8, 0.95])
+def test_samples_that_are_all_alike_all_pass(sure: float) -> None:
+    # Rounding lifts the average of many 0.95s above 0.95: without room for it nothing would ever be learnt.
+    selection = Selection(Thresholds(), 3, seed=0)
+    labels = np.array([0, 1, 2, 0, 1, 1])
+    for _ in range(200):
+        kept = selection.weights(np.full(6, sure), labels, np.full(6, 0.9))
+        assert (kept > 0).all()
+
+
+@pytest.mark.parametrize(("name", "value"), [("quantile", 7), ("decay", 1.5), ("top", -1), ("warm_up", -1)])
+def test_a_number_that_cannot_be_is_refused_before_anything_is_paid_for(name: str, value: float) -> None:
+    with pytest.raises(InputError, match=f"`{name}` is {value}; it is at least 0"):
+        Thresholds(**{name: value})
