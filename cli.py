@@ -92,7 +92,9 @@ def init(folder: Annotated[Path, typer.Argument(help="Where to write.")] = Path(
 @app.command()
 def plan(
     task: Annotated[Path, typer.Argument(help="A task.yaml.")],
-    strategy: Annotated[str | None, typer.Option(help="In place of the task's, e.g. evokd.")] = None,
+    strategy: Annotated[
+        str | None, typer.Option(help="In place of the task's, whose single fields stay, e.g. evokd.")
+    ] = None,
     rounds: Annotated[int | None, typer.Option(min=0, help="In place of the task's.")] = None,
     batch: Annotated[bool, typer.Option("--batch", help="As if asked by the provider's batch API.")] = False,
     prompts: Annotated[bool, typer.Option(help="Show a complete prompt of each role.")] = True,
@@ -120,7 +122,9 @@ def plan(
 def run(
     task: Annotated[Path, typer.Argument(help="A task.yaml.")],
     out: Out = None,
-    strategy: Annotated[str | None, typer.Option(help="In place of the task's, e.g. evokd.")] = None,
+    strategy: Annotated[
+        str | None, typer.Option(help="In place of the task's, whose single fields stay, e.g. evokd.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="In place of the task's.")] = None,
     rounds: Annotated[int | None, typer.Option(min=0, help="In place of the task's.")] = None,
     batch: Annotated[
@@ -211,10 +215,14 @@ def report(
     """
     from tutelage.graph.folder import RunFolder
     from tutelage.graph.report import write_report
+    from tutelage.graph.report_run import differences
 
     other = RunFolder(control) if control else None
     write_report(RunFolder(folder), other)
     _finish(RunFolder(folder), as_json, other)
+    if other and not as_json:
+        for told in differences(RunFolder(folder).about(), other.about()):
+            typer.echo(f"note: {told}")
 
 
 @app.command()

@@ -17,6 +17,7 @@ WRITTEN: dict[str, Arm] = {
     "evokd -easy": {"base": "evokd", "hard_share": 1.0},
     "evokd -correct": {"base": "evokd", "shows_right": False},
     "evokd -review": {"base": "evokd", "replay": 0.0},
+    "evokd more review": {"base": "evokd", "replay": 3.0},
     "evokd -separation": {"base": "evokd", "label_apart": False},
     "evokd -analysis": {"base": "evokd", "feedback": "errors"},
     "evokd -feedback": {"base": "evokd", "feedback": "none"},

@@ -256,6 +256,12 @@ class Task(_Part):
             )
         if problem := _unused(strategy):
             raise ValueError(problem)
+        if self.expert and not strategy.objective.knowledge:
+            raise ValueError(
+                f"`expert` is for strategy ksm, and strategy {strategy.name!r} has none; leave it out"
+            )
+        if self.data.unlabelled and self.data.unlabelled.per_label:
+            raise ValueError("`data.unlabelled` has no labels to draw by; leave `per_label` out")
         specs = self.model_specs().values()
         if any(spec.model == "rehearsal" and spec.corpus is None for spec in specs):
             raise ValueError(

@@ -9,7 +9,7 @@ from tutelage.graph.charts import learning_curve
 from tutelage.graph.folder import RoundLine, RunFolder
 from tutelage.graph.page import PAGE, STYLE, Html, pairs, table, tag
 from tutelage.graph.report_lessons import lessons_section
-from tutelage.graph.report_run import EXAMS, Run, accuracy, metric_name, paid, read_run, total
+from tutelage.graph.report_run import EXAMS, Run, accuracy, differences, metric_name, paid, read_run, total
 from tutelage.graph.report_teacher import teacher_section
 from tutelage.graph.report_texts import classes_section, samples_section, weaknesses_section
 from tutelage.prompts import ROLES
@@ -106,13 +106,8 @@ def _against(run: Run, control: Run | None) -> list[Html]:
     """How far the control may be compared with this run."""
     if control is None:
         return []
-    told, one, two = [], run.about, control.about
-    expected = ("strategy", "data")
-    changed = [key for key in one["task"] if key not in expected and one["task"][key] != two["task"].get(key)]
-    if one["data"]["digest"] != two["data"]["digest"]:
-        told.append("The control was run on other data: the two cannot be compared.")
-    elif changed:
-        told.append(f"The control differs in more than its strategy: {', '.join(changed)}.")
+    one, two = run.about, control.about
+    told = differences(one, two)
     if one.get("test") and two.get("test"):
         here, there = (accuracy(a["test"]["accuracy"], a["test"]["size"]) for a in (one, two))
         told.append(

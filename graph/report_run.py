@@ -105,3 +105,16 @@ def accuracy(share: float, size: int) -> str:
     """An accuracy with its 95 % interval."""
     low, high = wilson(round(share * size), size)
     return f"{share:.3f} ({low:.3f}–{high:.3f})"
+
+
+def differences(one: dict[str, Any], two: dict[str, Any]) -> list[str]:
+    """What keeps a run's control from being one, of the run.json of both, in words."""
+    expected = ("strategy", "data")
+    changed = [key for key in one["task"] if key not in expected and one["task"][key] != two["task"].get(key)]
+    if one["data"]["digest"] != two["data"]["digest"]:
+        return ["The control was run on other data: the two cannot be compared."]
+    if changed:
+        return [f"The control differs in more than its strategy: {', '.join(changed)}."]
+    if one["strategy"] == two["strategy"]:
+        return ["The control has the same strategy: the two differ by chance alone."]
+    return []

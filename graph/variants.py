@@ -1,7 +1,7 @@
 """Variants: a strategy with single fields changed, by a user or for an ablation."""
 
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from difflib import get_close_matches
 from typing import Any, get_args, get_type_hints
 
@@ -11,7 +11,8 @@ from tutelage.graph.strategies import Strategy
 
 def varied(strategy: Strategy, changes: Mapping[str, Any]) -> Strategy:
     """The strategy with the given fields changed; a field of `objective` by a mapping of its own, e.g.
-    `{"samples": 24, "objective": {"thresholds": {"weight": "confidence"}}}`.
+    `{"samples": 24, "objective": {"thresholds": {"weight": "confidence"}}}`. Its name tells what was changed
+    but the number of samples, unless it is given one.
 
     Raises:
         ValueError: one line: the field, what was wrong with it and what was got.
@@ -23,6 +24,9 @@ def varied(strategy: Strategy, changes: Mapping[str, Any]) -> Strategy:
         place = ".".join(str(part) for part in problem["loc"])
         got = str(problem["input"])[:60]
         raise ValueError(f"`strategy.{place}`: {problem['msg']}, got {got!r}") from None
+    told = ", ".join(field for field in changes if field != "samples")
+    if told and "name" not in changes:
+        made = replace(made, name=f"{made.name} ({told})")
     for name in ("band", "length"):
         low, high = getattr(made, name)
         if low > high:

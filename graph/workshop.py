@@ -76,6 +76,10 @@ class Workshop:
         self.teacher.prepare()
         for encoder in {self.encoder, self.student_encoder}:
             encoder.dimensions  # noqa: B018
+        if expert := self.task.expert_recipe():
+            from tutelage.student.expert import check_expert
+
+            check_expert(expert, self.labels, self.splits.seed)
         if self.task.student.mode == "head":
             self.student_encoder.require_mean_pooling()
         else:

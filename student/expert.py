@@ -3,8 +3,9 @@
 KSM: Wang et al., Findings of EMNLP 2022, arXiv 2302.00444; marks as in student/knowledge.py.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
@@ -137,22 +138,52 @@ def black_box(rows: Sequence[Row], labels: Sequence[str], encoder: Encoder) -> V
     return Views(logits, features, lambda places: cosines(vectors[list(places)]), "cosines")
 
 
+def check_expert(recipe: Recipe, labels: Sequence[str], rows: Sequence[Row]) -> bool:
+    """Whether a base gives the task's labels; else it is to be trained on rows. No weights are loaded.
+
+    Raises:
+        InputError: it cannot be loaded, is a head, or gives other labels with no rows to train it on.
+    """
+    from transformers import AutoConfig
+
+    if _is_head(recipe.base):
+        raise InputError(
+            f"expert {recipe.base!r} is a head on frozen embeddings, which shows no layers to learn from;"
+            " take a student of mode `full`, or another classifier"
+        )
+    names = load_pretrained(AutoConfig, recipe.base).id2label
+    fits = _order(names, labels) is not None
+    if not fits and not rows:
+        raise InputError(_other_labels(recipe.base, names, labels))
+    return fits
+
+
 def find_expert(recipe: Recipe, labels: Sequence[str], rows: Sequence[Row], *, seed: int) -> Expert:
     """A teacher of the recipe's base: loaded if it already gives the task's labels, else trained on rows.
 
     Raises:
-        InputError: it gives other labels and there are no rows to train it on.
+        InputError: as `check_expert`.
     """
-    from transformers import AutoConfig
-
-    names = load_pretrained(AutoConfig, recipe.base).id2label
-    if _order(names, labels) or not rows:
+    if check_expert(recipe, labels, rows):
         return load_expert(recipe.base, labels, max_tokens=recipe.max_tokens, device_name=recipe.device)
     encoder = Encoder(recipe.base, device=recipe.device)
     student = train(rows, labels, recipe, seed=seed, encoder=encoder)
     if not isinstance(student, FullStudent):
         raise InputError("a head shows no layers to learn from; set the expert's mode to `full`")
     return Expert(student)
+
+
+def _is_head(base: str) -> bool:
+    """Whether a folder is a head student's: to read its configuration, transformers would run its code."""
+    about = Path(base) / "config.json"
+    return about.exists() and "tutelage-head" in about.read_text(encoding="utf-8")
+
+
+def _other_labels(name: str, names: Mapping[int, str], labels: Sequence[str]) -> str:
+    return (
+        f"expert {name!r} gives the labels {_listed(names.values())}, the task has {_listed(labels)};"
+        " rename the task's, or give labelled rows to train the expert on first"
+    )
 
 
 def load_expert(
@@ -168,10 +199,7 @@ def load_expert(
     config = load_pretrained(AutoConfig, name)
     order = _order(config.id2label, labels)
     if order is None:
-        raise InputError(
-            f"expert {name!r} gives the labels {_listed(config.id2label.values())}, the task has"
-            f" {_listed(labels)}; rename the task's, or give labelled rows to train the expert on first"
-        )
+        raise InputError(_other_labels(name, config.id2label, labels))
     model, info = load_pretrained(AutoModelForSequenceClassification, name, output_loading_info=True)
     if missing := sorted(info["missing_keys"]):
         raise InputError(
@@ -183,7 +211,7 @@ def load_expert(
     return Expert(FullStudent(model.to(device(device_name)), tokenizer, labels, tokens), order)
 
 
-def _order(names: dict[int, str], labels: Sequence[str]) -> Order | None:
+def _order(names: Mapping[int, str], labels: Sequence[str]) -> Order | None:
     """The expert's column of each label of the task, case aside; None if they are not the same labels."""
     places = {name.casefold(): int(place) for place, name in names.items()}
     if not len(names) == len(labels) == len(places) or {label.casefold() for label in labels} != set(places):

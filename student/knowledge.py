@@ -84,6 +84,8 @@ class Knowledge:
         for name in ("episodes", "phase", "updates", "replayed", "reward_rows", "matched"):
             if getattr(self, name) < 1:
                 raise InputError(f"`{name}` is {getattr(self, name)}; it is at least 1")
+        if min(*self.state, self.hidden, self.layers or 1) < 1:
+            raise InputError("`state`, `hidden` and `layers` count units; each is at least 1")
         if not 0 <= self.gamma <= 1 or self.noise < 0:
             raise InputError(f"`gamma` is {self.gamma} and `noise` {self.noise}; 0 to 1, and at least 0")
         for name, most in (("share", 1.0), ("reward_share", 1.0), ("temperature", inf)):

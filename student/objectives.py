@@ -1,10 +1,12 @@
 """Objectives: what a student is trained towards, and how far out of its distribution a text is."""
 
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from tutelage.student.errors import InputError
 from tutelage.student.knowledge import Knowledge
 from tutelage.student.thresholds import Thresholds
 
@@ -34,6 +36,13 @@ class Objective:
     target: Literal["hard", "soft"] = "hard"
     thresholds: Thresholds | None = None
     knowledge: Knowledge | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("alpha", "beta"):
+            if not 0 <= getattr(self, name) < inf:
+                raise InputError(f"`{name}` is {getattr(self, name)}; it is a number, at least 0")
+        if self.alpha == self.beta == 0:
+            raise InputError("`alpha` and `beta` are both 0; nothing would be learnt")
 
 
 PLAIN = Objective()

@@ -28,7 +28,7 @@ def test_every_ablation_is_a_strategy_and_changes_one_field(table: ModuleType) -
 
     for name, arm in ARMS.items():
         fields = {key: value for key, value in arm.items() if key not in ("base", "share")}
-        made = varied(STRATEGIES[arm["base"]], fields)
+        made = varied(STRATEGIES[arm["base"]], {**fields, "name": arm["base"]})
         assert bool(fields) == (made != STRATEGIES[arm["base"]]) or name in ("entropy", "least confidence")
         if name.split()[0] in ("evokd", "gold", "auto"):
             assert len(fields) == (name != arm["base"]), name

@@ -9,7 +9,7 @@ import pytest
 import torch
 from tutelage.student.distilling import distil
 from tutelage.student.errors import InputError
-from tutelage.student.expert import Expert, Views, black_box, find_expert, load_expert
+from tutelage.student.expert import Expert, Views, black_box, check_expert, find_expert, load_expert
 from tutelage.student.knowledge import Knowledge
 from tutelage.student.rows import Row
 from tutelage.student.training import Recipe, fresh, train
@@ -212,3 +212,11 @@ def test_a_head_and_too_few_rows_are_refused(learn, easy, tiny, expert) -> None:
     views = expert.views(texts_of(easy[:4]), Knowledge())
     with pytest.raises(InputError, match="4 rows are too few to learn a policy on: 0 of them"):
         distil(easy[:4], LABELS, tiny, Knowledge(), seed=0, views=views)
+
+
+def test_a_head_is_refused_as_an_expert_before_its_code_would_run(easy, encoder, tmp_path: Path) -> None:
+    train(easy, LABELS, Recipe(mode="head"), seed=0, encoder=encoder).export(tmp_path / "head")
+    with pytest.raises(InputError, match="is a head on frozen embeddings"):
+        check_expert(Recipe(base=str(tmp_path / "head")), LABELS, easy)
+    with pytest.raises(InputError, match="cannot be loaded"):
+        check_expert(Recipe(base="nobody/nothing"), LABELS, easy)

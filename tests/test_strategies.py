@@ -1,11 +1,15 @@
 """Strategies: what sets each method apart, and how single fields are changed."""
 
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+from tutelage.graph.config import parse_task
+from tutelage.graph.demo import sample_task
 from tutelage.graph.strategies import STRATEGIES, Strategy
 from tutelage.graph.variants import varied
+from tutelage.student.errors import InputError
 from tutelage.student.knowledge import Knowledge
 from tutelage.student.objectives import Objective
 from tutelage.student.thresholds import Thresholds
@@ -70,8 +74,11 @@ def test_the_published_numbers_are_the_defaults() -> None:
 def test_one_field_is_changed_and_nothing_else_even_deep_inside() -> None:
     made = varied(STRATEGIES["llkd"], {"objective": {"thresholds": {"weight": "none"}}})
     thresholds = replace(Thresholds(), weight="none")
-    assert made == replace(STRATEGIES["llkd"], objective=Objective(thresholds=thresholds))
-    assert varied(STRATEGIES["gold"], {"band": [0.2, 0.5]}) == replace(STRATEGIES["gold"], band=(0.2, 0.5))
+    objective, name = Objective(thresholds=thresholds), "llkd (objective)"
+    assert made == replace(STRATEGIES["llkd"], objective=objective, name=name)
+    narrow = varied(STRATEGIES["gold"], {"band": [0.2, 0.5], "samples": 24})
+    assert narrow == replace(STRATEGIES["gold"], band=(0.2, 0.5), samples=24, name="gold (band)")
+    assert varied(STRATEGIES["gold"], {"samples": 24}).name == "gold"
     with_thresholds = varied(STRATEGIES["evokd"], {"objective": {"thresholds": {"decay": 0.9}}})
     assert with_thresholds.objective == Objective(thresholds=Thresholds(decay=0.9))
 
@@ -95,3 +102,44 @@ def test_a_change_that_is_none_is_told_in_one_line(changes: dict[str, Any], told
         varied(STRATEGIES["gold"], changes)
     assert told in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "told"),
+    [
+        ({"base": "gold", "objective": {"thresholds": {}}}, "needs the teacher's confidence"),
+        ({"base": "zerogen", "objective": {"target": "soft"}}, "needs the teacher's confidence"),
+        ({"base": "ksm", "objective": {"loss": "sce"}}, "leave out `objective.loss`"),
+        ({"base": "ksm", "objective": {"thresholds": {}}}, "leave out `objective.thresholds`"),
+        ({"base": "gold", "objective": {"alpha": float("nan")}}, "`alpha` is nan; it is a number"),
+        ({"base": "gold", "objective": {"alpha": 0, "beta": 0}}, "nothing would be learnt"),
+        ({"base": "ksm", "objective": {"knowledge": {"state": [0, 4]}}}, "each is at least 1"),
+        ({"base": "ksm", "objective": {"knowledge": {"gamma": 7}}}, "`gamma` is 7"),
+    ],
+)
+def test_a_setting_that_does_nothing_or_cannot_be_is_refused_before_a_run(
+    strategy: dict[str, Any], told: str
+) -> None:
+    raw = sample_task().model_dump(exclude_none=True)
+    raw["data"]["unlabelled"] = {"path": raw["teacher"]["corpus"]}
+    with pytest.raises(InputError) as raised:
+        parse_task({**raw, "strategy": strategy}, "task.yaml", Path())
+    assert told in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"expert": {"base": "minilm"}}, "`expert` is for strategy ksm, and strategy 'auto' has none"),
+        ({"unlabelled": {"per_label": 3}}, "`data.unlabelled` has no labels to draw by"),
+    ],
+)
+def test_parts_that_a_strategy_has_no_use_for_are_refused(change: dict[str, Any], told: str) -> None:
+    raw = sample_task().model_dump(exclude_none=True)
+    pool = change.pop("unlabelled", None)
+    if pool:
+        raw["data"]["unlabelled"] = {"path": raw["teacher"]["corpus"], **pool}
+    with pytest.raises(InputError) as raised:
+        parse_task({**raw, **change}, "task.yaml", Path())
+    assert told in str(raised.value)

@@ -1,0 +1,105 @@
+"""Screening: whom the student would have labelled, by formulas worked out by hand and in a run."""
+
+import json
+import random
+from math import log
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tutelage.graph.config import Task, parse_task
+from tutelage.graph.demo import sample_task
+from tutelage.graph.run import run
+from tutelage.graph.screening import wanted
+from tutelage.graph.splits import load_splits
+from tutelage.student.encoder import Encoder
+from tutelage.student.exam import entropy
+from tutelage.student.model import load_student
+from tutelage.student.rows import Row
+from tutelage.student.training import train
+
+# Probabilities (1/2, 1/4, 1/4) and (3/5, 2/5 - ε, ε): the second is surer of its first label, and less torn
+# between many, but more between two.
+TORN = np.log(np.array([[0.5, 0.25, 0.25], [0.6, 0.3999, 0.0001]], np.float32))
+
+
+@pytest.mark.parametrize(
+    ("selection", "first", "second"),
+    [
+        ("entropy", 1.5 * log(2) / log(3), (0.00092 - 0.6 * log(0.6) - 0.3999 * log(0.3999)) / log(3)),
+        ("least_confidence", 0.5, 0.4),
+        ("margin", -0.25, -0.2001),
+        ("energy", 0.0, 0.0),  # logits that are log-probabilities sum to 1
+    ],
+)
+def test_what_is_wanted_most(selection: Any, first: float, second: float) -> None:
+    assert wanted(selection, TORN) == pytest.approx([first, second], abs=1e-4)
+
+
+def test_energy_wants_what_all_logits_are_low_for() -> None:
+    far, near = wanted("energy", np.array([[0.0, 0.0], [3.0, 0.0]], np.float32))
+    assert far == pytest.approx(-log(2))
+    assert far > near
+
+
+def pool_task(strategy: dict[str, Any], rounds: int = 1) -> Task:
+    raw = sample_task().model_dump(exclude_none=True)
+    raw["data"]["unlabelled"] = {"path": raw["teacher"]["corpus"]}
+    raw |= {"student": {"mode": "head"}, "strategy": strategy, "budget": {"rounds": rounds}}
+    raw["teacher"]["calibrate"] = 0
+    return parse_task(raw, "test", Path())
+
+
+def test_the_student_s_choice_is_of_what_it_doubts_most(encoder: Encoder, tmp_path: Path) -> None:
+    task = pool_task({"base": "entropy", "samples": 20, "oversample": 3, "attempts": 0})
+    folder = run(task, tmp_path / "run", encoder=encoder)
+    samples = [json.loads(line) for line in folder.samples.read_text().splitlines()]
+    seeds = load_splits(task).seed
+    student = train(seeds, list(task.labels), task.recipe(), seed=0, encoder=encoder)
+
+    def doubts(*fates: str) -> np.ndarray:
+        return entropy(student.probabilities([s["text"] for s in samples if s["status"] in fates]))
+
+    assert doubts("kept").min() >= doubts("surplus").max() - 1e-6
+    assert len(doubts("surplus")) >= 30
+
+
+def test_a_choice_by_chance_is_no_run_of_neighbours(encoder: Encoder, tmp_path: Path) -> None:
+    task = pool_task({"base": "entropy", "samples": 20, "oversample": 3, "selection": "random"})
+    folder = run(task, tmp_path / "run", encoder=encoder)
+    samples = [json.loads(line) for line in folder.samples.read_text().splitlines()]
+    places = [s["place"] for s in samples if s["status"] == "kept"]
+    assert max(places) > 40
+    assert min(places) < 20
+
+
+def test_a_carried_student_goes_on_from_the_last_on_new_and_old_rows(
+    encoder: Encoder, tmp_path: Path
+) -> None:
+    raw = sample_task().model_dump(exclude_none=True)
+    raw |= {
+        "student": {"mode": "head"},
+        "strategy": {"base": "evokd", "samples": 18, "replay": 3.0, "repeat": 1},
+    }
+    raw["budget"]["rounds"] = 1
+    raw["teacher"]["calibrate"] = 0
+    task = parse_task(raw, "test", Path())
+    folder = run(task, tmp_path / "run", encoder=encoder)
+    assert folder.about()["best"] == 1
+    samples = [json.loads(line) for line in folder.samples.read_text().splitlines()]
+    new = [
+        Row(id=s["id"], text=s["text"], label=s["label"], confidence=s["confidence"])
+        for s in samples
+        if s["status"] == "kept"
+    ]
+    seeds, labels, recipe = load_splits(task).seed, list(task.labels), task.recipe()
+    old = random.Random("0 1 replay").sample(seeds, min(len(seeds), 3 * len(new)))
+    first = train(seeds, labels, recipe, seed=0, encoder=encoder)
+    passes = type(recipe)(**{**vars(recipe), "epochs": 1})
+    expected = train([*new, *old], labels, passes, seed=0, encoder=encoder, start=first)
+    texts = [row["text"] for row in seeds]
+    found = load_student(folder.student).logits(texts)
+    fresh = train([*new, *old], labels, passes, seed=0, encoder=encoder)
+    assert np.abs(found - expected.logits(texts)).max() < 1e-3
+    assert np.abs(found - fresh.logits(texts)).max() > 0.1
