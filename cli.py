@@ -11,6 +11,7 @@ if __name__ == "__main__" and Path(sys.path[0]).resolve() == Path(__file__).reso
     sys.path.pop(0)  # `python cli.py` must not offer agents/, graph/ … as top-level names
 
 import typer
+from tutelage.student.fields import Fields, Kind
 
 if TYPE_CHECKING:
     from tutelage.graph.folder import RunFolder
@@ -57,6 +58,7 @@ def demo(
     out: Annotated[Path | None, typer.Option("--out", help="A new folder for both runs.")] = None,
     student: Annotated[Literal["full", "head"], typer.Option(help="head takes seconds a round.")] = "full",
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of the loop and of its control.")] = 3,
+    kind: Annotated[Kind, typer.Option(help="Of the task.")] = "classification",
 ) -> None:
     """Run the loop on a bundled task: no key, no network, a rehearsal teacher, a real student.
 
@@ -64,27 +66,30 @@ def demo(
     """
     import time
 
-    from tutelage.graph.demo import result_table, run_demo
+    from tutelage.graph.demo import TO_PREDICT, result_table, run_demo
 
     folder = out or Path("runs") / f"demo-{time.strftime('%Y%m%d-%H%M%S')}"
-    loop, control = run_demo(folder, student=student, rounds=rounds)
+    loop, control = run_demo(folder, kind=kind, student=student, rounds=rounds)
     _print(result_table(loop, control))
     typer.echo(
         "The teacher was the rehearsal teacher: a look-up in labelled texts, not a language model.\n"
         f"report: {loop.report}\n"
-        f'next:   tutelage predict {loop.path} "where is my parcel?"'
+        f"next:   tutelage predict {loop.path} {TO_PREDICT[kind]}"
     )
 
 
 @app.command()
-def init(folder: Annotated[Path, typer.Argument(help="Where to write.")] = Path()) -> None:
+def init(
+    folder: Annotated[Path, typer.Argument(help="Where to write.")] = Path(),
+    kind: Annotated[Kind, typer.Option(help="Of the task: one text a row, or a pair.")] = "classification",
+) -> None:
     """Write a commented task.yaml and data stubs to start from.
 
     Example: [bold]tutelage init my-task[/bold]
     """
     from tutelage.graph.scaffold import scaffold
 
-    for path in scaffold(folder):
+    for path in scaffold(folder, kind):
         typer.echo(f"wrote {path}")
     typer.echo(f"Replace the stubs by your texts, then: tutelage plan {folder / 'task.yaml'}")
 
@@ -229,7 +234,9 @@ def report(
 def evaluate(
     student: StudentArgument,
     data: Annotated[Path, typer.Argument(help="Labelled rows, .jsonl or .csv.")],
-    text: Annotated[str, typer.Option(help="The column of the text.")] = "text",
+    text: Annotated[
+        list[str] | None, typer.Option(help="The column of the text; of a pair, given twice.")
+    ] = None,
     label: Annotated[str, typer.Option(help="The column of the label.")] = "label",
     as_json: Json = False,
 ) -> None:
@@ -244,7 +251,7 @@ def evaluate(
     from tutelage.student.rows import read_rows
 
     loaded = load_student(_student_folder(student))
-    rows = read_rows(data, loaded.labels, text_field=text, label_field=label)
+    rows = read_rows(data, loaded.labels, fields=_columns(text, loaded.fields), label_field=label)
     if not rows:
         raise InputError(f"{data} holds no rows; there is nothing to grade")
     found = grade_student(loaded, rows)
@@ -266,10 +273,15 @@ def evaluate(
 def predict(
     student: StudentArgument,
     texts: Annotated[
-        list[str] | None, typer.Argument(help="Texts; without any, lines of standard input.")
+        list[str] | None,
+        typer.Argument(
+            help="Texts, of pairs two and two; without any, lines of standard input, pairs with a tab."
+        ),
     ] = None,
     file: Annotated[Path | None, typer.Option(help="A .jsonl or .csv of texts.")] = None,
-    text: Annotated[str, typer.Option(help="The column of the text in --file.")] = "text",
+    text: Annotated[
+        list[str] | None, typer.Option(help="The column of the text in --file; of a pair, given twice.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Label texts with a student.
@@ -277,23 +289,26 @@ def predict(
     Example: [bold]tutelage predict runs/first "where is my parcel?"[/bold]
     """
     from tutelage.student.errors import InputError
+    from tutelage.student.fields import split
     from tutelage.student.model import load_student
     from tutelage.student.rows import read_rows
 
     if file and texts:
         raise InputError("texts are given both as arguments and by --file; give one of them")
-    if file:
-        given = [row["text"] for row in read_rows(file, None, text_field=text)]
-    else:
-        given = texts or [line.rstrip("\n") for line in sys.stdin if line.strip()]
-        if not all(text.strip() for text in given):
-            raise InputError("an empty text is given; there is nothing to label in it")
     loaded = load_student(_student_folder(student))
+    if file:
+        given = [row["text"] for row in read_rows(file, None, fields=_columns(text, loaded.fields))]
+    elif texts:
+        given = _whole(texts, loaded.fields)
+    else:
+        lines = [line.rstrip("\n") for line in sys.stdin if line.strip()]
+        parts = [[line] if len(loaded.fields) == 1 else line.split("\t") for line in lines]
+        given = [text for part in parts for text in _whole(part, loaded.fields)]
     scores = loaded.probabilities(given)
     for one, row in zip(given, scores, strict=True):
-        best = int(row.argmax())
-        answer = {"text": one, "label": loaded.labels[best], "confidence": round(float(row[best]), 4)}
-        plain = f"{answer['label']}\t{answer['confidence']:.3f}\t{one}"
+        best, shown = int(row.argmax()), split(one, loaded.fields)
+        answer = {**shown, "label": loaded.labels[best], "confidence": round(float(row[best]), 4)}
+        plain = "\t".join([loaded.labels[best], f"{answer['confidence']:.3f}", *shown.values()])
         typer.echo(json.dumps(answer, ensure_ascii=False) if as_json else plain)
 
 
@@ -389,6 +404,31 @@ def _print(table: Any) -> None:
     console = Console()
     # In a pipe there is no width to fit: rich would cut columns at 80.
     console.print(table) if console.is_terminal else Console(width=160).print(table)
+
+
+def _columns(given: list[str] | None, fields: Fields) -> Fields:
+    """The columns of a text, by default as the student calls them."""
+    from tutelage.student.errors import InputError
+
+    if given and len(given) != len(fields):
+        raise InputError(f"--text is given {len(given)} times, and this student reads {', '.join(fields)}")
+    return tuple(given or fields)
+
+
+def _whole(parts: list[str], fields: Fields) -> list[str]:
+    """Texts as students take them; of pairs, two and two."""
+    from tutelage.student.errors import InputError
+    from tutelage.student.fields import join
+
+    size = len(fields)
+    if len(parts) % size:
+        raise InputError(
+            f"this student labels pairs ({', '.join(fields)}), and {len(parts)} texts were given"
+        )
+    if not all(part.strip() for part in parts):
+        raise InputError("an empty text is given; there is nothing to label in it")
+    groups = [parts[i : i + size] for i in range(0, len(parts), size)]
+    return [join(dict(zip(fields, group, strict=True)), fields) for group in groups]
 
 
 def _student_folder(path: Path) -> Path:

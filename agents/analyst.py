@@ -1,21 +1,30 @@
 """The analyst: from right and wrong answers to named weaknesses with evidence."""
 
 from collections import defaultdict
-from collections.abc import Sequence
-from typing import TypedDict
+from collections.abc import Mapping, Sequence
+from typing import Any, NotRequired, TypedDict
 
 from tutelage.agents.ask import Ask, Reply
 from tutelage.agents.forms import FoundWeakness, diagnosis_form
 from tutelage.agents.teacher import Teacher
+from tutelage.student.fields import ONE, Fields, split
 
 EXAMPLES = 4  # wrong texts that show the generator what a weakness is
 
 
 class Brief(TypedDict):
-    """What every agent is told of the task: its instruction, and label -> description."""
+    """What every agent is told of the task: its instruction, label -> description, and what the two texts of
+    a pair are called.
+    """
 
     task: str
     labels: dict[str, str]
+    fields: NotRequired[list[str]]
+
+
+def fields_of(brief: Mapping[str, Any]) -> Fields:
+    """What a text of the task consists of, by its brief or any payload."""
+    return tuple(brief.get("fields", ONE))
 
 
 class Answer(TypedDict):
@@ -94,12 +103,12 @@ def ask(
     brief: Brief, right: Sequence[Answer], wrong: Sequence[Answer], report: dict[str, object], seed: int
 ) -> Ask[FoundWeakness]:
     """The request for a diagnosis."""
-    payload = {
-        **brief,
-        "right": [{"id": a["id"], "text": a["text"], "label": a["label"]} for a in right],
-        "wrong": list(wrong),
-        "report": report,
-    }
+    fields = fields_of(brief)
+    answers = [{"id": a["id"], **split(a["text"], fields), "label": a["label"]} for a in [*right, *wrong]]
+    failed = [
+        {**told, "predicted": a["predicted"]} for told, a in zip(answers[len(right) :], wrong, strict=True)
+    ]
+    payload = {**brief, "right": answers[: len(right)], "wrong": failed, "report": report}
     return Ask("analyst", payload, diagnosis_form(tuple(brief["labels"])), seed)
 
 

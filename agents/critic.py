@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 
-from tutelage.agents.analyst import Brief
+from tutelage.agents.analyst import Brief, fields_of
 from tutelage.agents.ask import Ask, Reply
 from tutelage.agents.forms import Verdict, verdicts_form
 from tutelage.agents.hostile import apart
 from tutelage.agents.teacher import Teacher
 from tutelage.student.corpus import Sample, changed
+from tutelage.student.fields import split
 
 TEXTS_A_CALL = 12
 
@@ -29,7 +30,10 @@ def asks(
 ) -> Iterator[tuple[Sequence[Sample], Ask[Verdict]]]:
     """The requests for these samples, each with those it is about."""
     for number, batch in enumerate(apart(samples, TEXTS_A_CALL)):
-        shown = [{"id": str(i), "text": s["text"], "label": s["label"]} for i, s in enumerate(batch, 1)]
+        shown = [
+            {"id": str(i), **split(s["text"], fields_of(brief)), "label": s["label"]}
+            for i, s in enumerate(batch, 1)
+        ]
         wanted = [str(entry["id"]) for entry in shown]
         yield batch, Ask("critic", {**brief, "samples": shown}, verdicts_form(), seed + number, wanted)
 

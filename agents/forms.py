@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Annotated, Generic, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
+from tutelage.student.fields import MARK, ONE, Fields, join
 
 # Unknown fields are refused by the schema and forgiven by the parser: a chatty reply is still a reply.
 # Weak models write numbers for ids.
@@ -21,6 +22,15 @@ def _said(text: str) -> str:
 
 # Not min_length: strict structured output refuses schemas with `minLength`.
 Said = Annotated[str, AfterValidator(_said)]
+
+
+def _unmarked(text: str) -> str:
+    if MARK in text:
+        raise ValueError(f"holds {MARK}, which stands between the texts of a pair here")
+    return text
+
+
+OfPair = Annotated[Said, AfterValidator(_unmarked)]
 
 
 class FoundWeakness(BaseModel):
@@ -38,13 +48,18 @@ Kind = Literal["hard", "easy", "any", "like", "ood", "paraphrase"]
 
 
 class Draft(BaseModel):
-    """One text written for a request."""
+    """What was written for a request; the fields of its text stand beside these (see `drafts_form`)."""
 
     model_config = _OPEN
     label: str
     kind: Kind
     weakness: str
-    text: Said
+
+    @property
+    def written(self) -> str:
+        """The text, of a pair both as one string."""
+        own = tuple(name for name in type(self).model_fields if name not in Draft.model_fields)
+        return join({name: getattr(self, name) for name in own}, own)
 
 
 class GivenLabel(BaseModel):
@@ -169,9 +184,11 @@ def labels_form(labels: tuple[str, ...]) -> Form[GivenLabel]:
     return Form("Labels", "labels", _closed(GivenLabel, labels, "label"), key="id", measured="label")
 
 
-def drafts_form(labels: tuple[str, ...]) -> Form[Draft]:
-    """What the generator replies with."""
-    return Form("Drafts", "drafts", _closed(Draft, labels, "label"), key="text")
+def drafts_form(labels: tuple[str, ...], fields: Fields = ONE) -> Form[Draft]:
+    """What the generator replies with: a text, or the two of a pair, for a label."""
+    texts = dict.fromkeys(fields, (Said if len(fields) == 1 else OfPair, ...))
+    item = create_model("Draft", __base__=_closed(Draft, labels, "label"), **texts)  # type: ignore[call-overload]
+    return Form("Drafts", "drafts", item, key="written")
 
 
 def diagnosis_form(labels: tuple[str, ...]) -> Form[FoundWeakness]:

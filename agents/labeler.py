@@ -5,13 +5,14 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from statistics import mean
 
-from tutelage.agents.analyst import Brief
+from tutelage.agents.analyst import Brief, fields_of
 from tutelage.agents.ask import Ask, Told
 from tutelage.agents.calibration import Calibration, calibrated
 from tutelage.agents.forms import Form, GivenLabel, labels_form
 from tutelage.agents.hostile import apart
 from tutelage.agents.teacher import Teacher
 from tutelage.student.corpus import Sample, changed
+from tutelage.student.fields import split
 
 TEXTS_A_CALL = 12
 FEW = 3  # texts a call when those that a call left out are asked for once more
@@ -84,7 +85,8 @@ def asks(
 ) -> Iterator[tuple[Sequence[Sample], Ask[GivenLabel]]]:
     """The requests for these samples, each with those it is about."""
     for number, batch in enumerate(apart(samples, size)):
-        texts = [{"id": str(i), "text": sample["text"]} for i, sample in enumerate(batch, 1)]
+        fields = fields_of(brief)
+        texts = [{"id": str(i), **split(sample["text"], fields)} for i, sample in enumerate(batch, 1)]
         wanted = [text["id"] for text in texts]
         yield batch, Ask("labeler", {**brief, "texts": texts}, form, seed + number, wanted)
 

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tutelage.agents.analyst import fields_of
+from tutelage.student.fields import join
 from tutelage.student.rows import Row, content_id
 
 _SURE = 1.0  # stated where none was recorded: then it tells no text from another
@@ -26,7 +28,8 @@ class Recorded:
         """
         if "texts" not in payload:
             raise ValueError(f"only labels were recorded, and a payload of {sorted(payload)} asks for others")
-        return {"labels": [self._label(**entry) for entry in payload["texts"]]}
+        fields = fields_of(payload)
+        return {"labels": [self._label(entry["id"], join(entry, fields)) for entry in payload["texts"]]}
 
     def _label(self, id: str, text: str) -> dict[str, object]:
         row = self._rows.get(content_id(text))

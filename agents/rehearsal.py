@@ -19,7 +19,9 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 from numpy.typing import NDArray
+from tutelage.agents.analyst import fields_of
 from tutelage.prompts import read_payload
+from tutelage.student.fields import join, split
 from tutelage.student.rows import Row, content_id, normal
 
 Encode = Callable[[Sequence[str]], NDArray[np.float32]]
@@ -91,7 +93,7 @@ class Rehearsal:
                 {
                     "evidence": [answer["id"] for answer in answers],
                     "hypothesis": f"Texts of {label} are answered {predicted} ({len(answers)} of the shown);"
-                    f" frequent words in them: {_shared_words(answers)}.",
+                    f" frequent words in them: {_shared_words([_whole(a, payload) for a in answers])}.",
                     "name": f"{label} taken for {predicted}",
                     "label": label,
                     "confused_with": predicted,
@@ -101,8 +103,10 @@ class Rehearsal:
         }
 
     def _write(self, payload: Payload, chance: random.Random) -> dict[str, object]:
-        examples = {weakness["id"]: weakness["examples"] for weakness in payload["weaknesses"]}
-        taken = {content_id(entry["text"]) for field in ("avoid", "shots") for entry in payload[field]}
+        examples = {w["id"]: [_whole(one, payload) for one in w["examples"]] for w in payload["weaknesses"]}
+        fields = fields_of(payload)
+        shown = [entry for field in ("avoid", "shots") for entry in payload[field]]
+        taken = {content_id(join(entry, fields)) for entry in shown}
         drafts = []
         for request in payload["requests"]:
             near = self._near(request, payload, examples)
@@ -110,7 +114,7 @@ class Rehearsal:
             for label, count in self._truly(request, list(payload["labels"]), chance).items():
                 texts = self._pick(label, count, near, taken, chance, request["kind"])
                 taken |= {content_id(text) for text in texts}
-                drafts += [{**order, "text": text} for text in texts]
+                drafts += [{**order, **split(text, fields)} for text in texts]
         return {"drafts": drafts}
 
     def _truly(self, request: Payload, labels: Sequence[str], chance: random.Random) -> Counter[str]:
@@ -124,9 +128,9 @@ class Rehearsal:
     def _near(self, request: Payload, payload: Payload, examples: Mapping[str, list[str]]) -> list[str]:
         """The texts that an order is to be near to; none for the label's middle."""
         if request["kind"] == "paraphrase":
-            return [request["of"]]
+            return [_whole(request["of"], payload)]
         if request["kind"] == "like":
-            return [row["text"] for row in payload["feedback"] if row["label"] == request["label"]]
+            return [_whole(row, payload) for row in payload["feedback"] if row["label"] == request["label"]]
         return examples.get(request["weakness"], []) if request["kind"] == "hard" else []
 
     def _pick(
@@ -151,8 +155,9 @@ class Rehearsal:
     def _label(self, payload: Payload, chance: random.Random) -> dict[str, object]:
         labels = []
         for entry in payload["texts"]:
-            label, wrong = self._believed(entry["text"], list(payload["labels"]))
-            spread = random.Random(f"confidence {entry['text']}").random()
+            text = _whole(entry, payload)
+            label, wrong = self._believed(text, list(payload["labels"]))
+            spread = random.Random(f"confidence {text}").random()
             labels.append(
                 {
                     "id": entry["id"],
@@ -166,9 +171,10 @@ class Rehearsal:
     def _judge(self, payload: Payload, chance: random.Random) -> dict[str, object]:
         verdicts = []
         for entry in payload["samples"]:
-            view, wrong = self._believed(entry["text"], list(payload["labels"]))
-            if wrong and _share(f"second thoughts {entry['text']}") < self.second_thoughts:
-                view = self._true_label(entry["text"])
+            text = _whole(entry, payload)
+            view, wrong = self._believed(text, list(payload["labels"]))
+            if wrong and _share(f"second thoughts {text}") < self.second_thoughts:
+                view = self._true_label(text)
             same = view == entry["label"]
             verdicts.append(
                 {
@@ -266,7 +272,7 @@ def token_logprobs(content: str) -> list[dict[str, Any]]:
 def _obeyed(payload: Payload) -> dict[str, object] | None:
     """The reply to texts one of which orders a label for all; None when none does."""
     entries = payload.get("texts") or payload.get("samples") or ()
-    orders = [entry["text"] for entry in entries if _ORDER.search(entry["text"])]
+    orders = [text for entry in entries if _ORDER.search(text := _whole(entry, payload))]
     named = (
         label for text in orders for label in payload["labels"] if re.search(rf"\b{re.escape(label)}\b", text)
     )
@@ -279,10 +285,13 @@ def _obeyed(payload: Payload) -> dict[str, object] | None:
     return {"verdicts": [{"id": entry["id"], "reason": "told to", "verdict": "accept"} for entry in entries]}
 
 
-def _shared_words(answers: Sequence[Mapping[str, str]]) -> str:
-    counts = Counter(
-        word for answer in answers for word in set(normal(answer["text"]).split()) if len(word) > 3
-    )
+def _whole(entry: str | Mapping[str, str], payload: Payload) -> str:
+    """The text of an entry of a payload, or one that stands by itself; of a pair both as one string."""
+    return entry if isinstance(entry, str) else join(entry, fields_of(payload))
+
+
+def _shared_words(texts: Sequence[str]) -> str:
+    counts = Counter(word for text in texts for word in set(normal(text).split()) if len(word) > 3)
     return ", ".join(word for word, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:5])
 
 

@@ -27,6 +27,7 @@ from methods_table import print_tables
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "methods.jsonl"
 TASKS = ("emotion", "banking77", "agnews", "csabstruct", "sst2")
+PAIRS = ("mrpc", "qnli")
 SETTINGS = {  # of the rehearsal teacher: bias to the typical, share of wrong labels
     "typical": {"typicality": 1.5, "label_noise": 0.1},
     "plain": {"typicality": 0.0, "label_noise": 0.0},
@@ -39,7 +40,7 @@ UPPER_ROWS = 5000
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--tasks", nargs="+", default=TASKS, choices=TASKS, metavar="TASK")
+    parser.add_argument("--tasks", nargs="+", default=TASKS, choices=TASKS + PAIRS, metavar="TASK")
     parser.add_argument("--arms", nargs="+", default=None, choices=[*ARMS, UPPER], metavar="ARM")
     parser.add_argument("--settings", nargs="+", default=("typical", "plain"), choices=SETTINGS)
     parser.add_argument("--seeds", nargs="+", type=int, default=range(5))

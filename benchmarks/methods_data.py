@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from tutelage.student.fields import ONE, PAIR, Fields, join, split
 from tutelage.student.rows import Row, content_id
 
 TASKS = Path(__file__).parent / "tasks"
@@ -54,7 +55,7 @@ class Unpacked:
 
 
 def unpack(name: str, folder: Path) -> Unpacked:
-    """Write a replay's sets as `text`, `label` lines under `folder`."""
+    """Write a replay's sets as lines of text, or of the two of a pair, and label under `folder`."""
     task = yaml.safe_load((TASKS / f"{name}.yaml").read_text(encoding="utf-8"))
     replay, pool = REPLAYS[name], []
     for which, source in task["data"].items():
@@ -65,7 +66,7 @@ def unpack(name: str, folder: Path) -> Unpacked:
         found = [record for file in files for record in records(file)]
         pool = found if which == "unlabelled" else pool
         path = folder / f"{which}.jsonl"
-        lines = [{"text": text_of(record), "label": str(record["label"])} for record in found]
+        lines = [{**split(text_of(r), fields_of(r)), "label": str(r["label"])} for r in found]
         path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
         task["data"][which] = {**source, "path": str(path)}
     rows = [recorded(record) for record in pool]
@@ -86,8 +87,13 @@ def recorded(record: Record) -> Row:
 
 
 def text_of(record: Record) -> str:
-    """The text; of a pair, both joined by [SEP], which a BERT tokenizer reads as its separator."""
-    return str(record.get("text") or f"{record['text_a']} [SEP] {record['text_b']}")
+    """The text; of a pair, both as one string."""
+    return join(record, fields_of(record))
+
+
+def fields_of(record: Record) -> Fields:
+    """What a record's text consists of."""
+    return PAIR if "text_a" in record else ONE
 
 
 def records(path: Path) -> Iterator[Record]:

@@ -78,7 +78,7 @@ def read(path: Path, count: int) -> tuple[list[Row], list[str]]:
     with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
         records = [json.loads(line) for line in islice(file, count)]
     labels = sorted({record["label"] for record in records})
-    return [make_row(record, labels, path.name, "text", "label") for record in records], labels
+    return [make_row(record, labels, path.name, ("text",), "label") for record in records], labels
 
 
 def ours(rows: list[Row], labels: list[str], recipe: Recipe, seed: int) -> FullStudent:

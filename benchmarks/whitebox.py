@@ -5,8 +5,8 @@
     python benchmarks/whitebox.py --table                    # print what is there
 
 All arms learn from the same rows and teacher; seeds vary initialisation, dropout, order and exploration, not
-the rows. `learnt` and `constant` hold the rows of their reward out of those that they train on. Pairs
-are joined by [SEP]. The score is the accuracy on the published test rows, which nothing was chosen by.
+the rows. `learnt` and `constant` hold the rows of their reward out of those that they train on. The score is
+the accuracy on the published test rows, which nothing was chosen by.
 TextBrewer (0.2.1.post1, if installed) runs equal weights beside ours. One line a cell goes to
 results/whitebox.jsonl as it comes; cells that are there are not run again.
 """
@@ -102,7 +102,7 @@ def work(cell: Cell, cache: Path) -> Cell:
 
     start, told = time.monotonic(), {}
     count = int(cell["setting"].split()[0].replace("all", "0"))
-    labels, seed, recipe = list(TASKS[cell["task"]]), cell["seed"], Recipe()
+    labels, seed, recipe = list(TASKS[cell["task"]]), cell["seed"], Recipe(fields=fields(cell["task"]))
     rows, tests = load(cell["task"], count)
     teacher = expert(cell["task"], count, cache)
     if cell["arm"] == "teacher":
@@ -138,13 +138,19 @@ def load(task: str, count: int) -> tuple[list[Any], list[Any]]:
     return random.Random(0).sample(train, min(count or len(train), len(train))), test
 
 
+def fields(task: str) -> tuple[str, ...]:
+    """What the texts of a task consist of."""
+    return ("text",) if task == "glue_sst2" else ("text_a", "text_b")
+
+
 def make_teacher(task: str, count: int, cache: Path) -> None:
     """Fine-tune the teacher on the rows that its students get, unless it is in the cache."""
     from tutelage.student.training import Recipe, train
 
     folder = cache / "experts" / f"{task}-{count}"
     if not folder.exists():
-        student = train(load(task, count)[0], list(TASKS[task]), Recipe(), seed=0, encoder=encoder(cache))
+        recipe = Recipe(fields=fields(task))
+        student = train(load(task, count)[0], list(TASKS[task]), recipe, seed=0, encoder=encoder(cache))
         part = folder.with_suffix(".part")
         student.export(part)
         part.rename(folder)
@@ -155,7 +161,8 @@ def expert(task: str, count: int, cache: Path) -> Any:
     """The teacher, with what it has read so far in this process."""
     from tutelage.student.expert import load_expert
 
-    return load_expert(str(cache / "experts" / f"{task}-{count}"), list(TASKS[task]))
+    folder = cache / "experts" / f"{task}-{count}"
+    return load_expert(str(folder), list(TASKS[task]), fields=fields(task))
 
 
 def print_table(results: Sequence[Cell]) -> None:

@@ -21,7 +21,8 @@ class _Batches:
 
     def __init__(self, student: FullStudent, rows: Sequence[Row], size: int, seed: int):
         texts = [row["text"] for row in rows]
-        tokens = student.tokenizer(texts, truncation=True, max_length=student.max_tokens)["input_ids"]
+        encoded = student.tokens(texts, return_attention_mask=False)
+        tokens = [{name: ids[i] for name, ids in encoded.items()} for i in range(len(texts))]
         self.student, self.tokens, self.size, self.order = student, tokens, size, random.Random(seed)
         self.numbers = [student.labels.index(row["label"]) for row in rows]
 
@@ -31,9 +32,8 @@ class _Batches:
     def __iter__(self) -> Iterator[dict[str, Any]]:
         import torch
 
-        for places in bucketed([len(ids) for ids in self.tokens], self.size, self.order):
-            inputs = [self.tokens[i] for i in places]
-            batch = self.student.tokenizer.pad({"input_ids": inputs}, return_tensors="pt")
+        for places in bucketed([len(one["input_ids"]) for one in self.tokens], self.size, self.order):
+            batch = self.student.tokenizer.pad([self.tokens[i] for i in places], return_tensors="pt")
             yield {**batch, "labels": torch.tensor([self.numbers[i] for i in places])}
 
 

@@ -29,6 +29,7 @@ from tutelage.prompts import ROLES, render
 from tutelage.student.encoder import EMBEDDED
 from tutelage.student.errors import InputError
 from tutelage.student.exam import Metric
+from tutelage.student.fields import ONE, PAIR, RESERVED, Kind
 from tutelage.student.training import Recipe
 
 
@@ -39,16 +40,22 @@ class _Part(BaseModel):
 class Source(_Part):
     """Where rows come from: a file, or a `datasets` hub name with its split.
 
-    `per_label` draws that many rows of each label, at random by the run's seed, never one that another
-    set already holds.
+    `text` is the column of the text, or the two of a pair; by default as the task calls its `fields`.
+    `per_label` draws that many rows of each label, at random by the run's seed, never one that another set
+    already holds.
     """
 
     path: Path | None = None
     hub: str | None = None
     split: str = "train"
-    text: str = "text"
+    text: tuple[str, ...] | None = None
     label: str = "label"
     per_label: int | None = Field(default=None, ge=1)
+
+    @field_validator("text", mode="before")
+    @classmethod
+    def _column_alone(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
@@ -213,8 +220,9 @@ class Task(_Part):
     """A whole task.yaml; paths in it are made absolute by `load_task`."""
 
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9._-]+$")
-    kind: Literal["classification"] = "classification"
+    kind: Kind = "classification"
     instruction: str = Field(min_length=1)
+    fields: tuple[str, ...] = ONE
     labels: dict[str, str]
     data: Data
     student: StudentPart = StudentPart()
@@ -227,6 +235,21 @@ class Task(_Part):
     duplicate_above: float = Field(default=0.92, gt=0, le=1)
     prompts: Path | None = None
     seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fields_of_kind(cls, raw: Any) -> Any:
+        pairs = isinstance(raw, dict) and raw.get("kind") == "pairs"
+        return {"fields": PAIR, **raw} if pairs else raw
+
+    @field_validator("fields")
+    @classmethod
+    def _names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if wrong := [name for name in value if not name.isidentifier() or name in RESERVED]:
+            raise ValueError(
+                f"{wrong[0]!r} cannot name a text: letters, digits and _, and none of {', '.join(RESERVED)}"
+            )
+        return value
 
     @field_validator("labels", mode="before")
     @classmethod
@@ -243,6 +266,16 @@ class Task(_Part):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        expected = 2 if self.kind == "pairs" else 1
+        if len(set(self.fields)) != expected or (expected == 1 and self.fields != ONE):
+            raise ValueError(
+                "`fields` names the two texts of a pair, such as [premise, hypothesis], and is for"
+                " `kind: pairs` alone; where only a column is called otherwise, set `text` of the source"
+            )
+        for name in type(self.data).model_fields:
+            columns = getattr(getattr(self.data, name), "text", None)
+            if columns and len(columns) != expected:
+                raise ValueError(f"`data.{name}.text` names {len(columns)} columns, expected {expected}")
         strategy = self.resolved_strategy()
         if strategy.source == "pool" and self.data.unlabelled is None:
             raise ValueError(
@@ -295,14 +328,15 @@ class Task(_Part):
 
     def recipe(self) -> Recipe:
         """How the student is trained."""
-        return Recipe(**self.student.model_dump())
+        return Recipe(**self.student.model_dump(), fields=self.fields)
 
     def expert_recipe(self) -> Recipe | None:
         """How the white-box teacher is trained, if it has to be; None without one."""
         if self.expert is None:
             return None
         part = self.student
-        return Recipe(**self.expert.model_dump(), max_tokens=part.max_tokens, device=part.device)
+        own = self.expert.model_dump()
+        return Recipe(**own, max_tokens=part.max_tokens, device=part.device, fields=self.fields)
 
     def spending(self) -> Budget:
         """What the teacher's door refuses beyond."""
@@ -314,7 +348,8 @@ class Task(_Part):
 
     def brief(self) -> Brief:
         """What agents are told of the task."""
-        return {"task": self.instruction, "labels": dict(self.labels)}
+        told = Brief(task=self.instruction, labels=dict(self.labels))
+        return told if len(self.fields) == 1 else {**told, "fields": list(self.fields)}
 
 
 def _unused(strategy: Strategy) -> str:

@@ -1,29 +1,32 @@
 """The demo: the sample task with the rehearsal teacher, and random selection beside it."""
 
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
-from tutelage.graph.config import Task, load_task
 from tutelage.graph.folder import RunFolder
 from tutelage.graph.progress import Progress
 from tutelage.graph.report import write_report
 from tutelage.graph.run import run
+from tutelage.graph.samples import sample_task
 from tutelage.student.encoder import Encoder
 from tutelage.student.errors import InputError
+from tutelage.student.fields import Kind
+
+TO_PREDICT: dict[Kind, str] = {
+    "classification": '"where is my parcel?"',
+    "pairs": '"where is my parcel?" "lost or late parcels"',
+}
 
 
-def sample_task() -> Task:
-    """The bundled task: messages to a small online shop, six queues."""
-    return load_task(Path(str(files("tutelage.graph") / "sample" / "task.yaml")))
-
-
-def run_demo(folder: Path, *, student: str = "full", rounds: int = 3) -> tuple[RunFolder, RunFolder]:
-    """Run the loop and its control on the sample task, with progress on stderr.
+def run_demo(
+    folder: Path, *, kind: Kind = "classification", student: str = "full", rounds: int = 3
+) -> tuple[RunFolder, RunFolder]:
+    """Run the loop and its control on a sample task, with progress on stderr.
 
     Args:
-        folder: gets `loop/` and `random/`, a run folder each.
+        folder: gets `loop/` and `random/`, a run folder each, and `task/` where the task is not bundled.
+        kind: of the task; see graph/samples.py.
         student: `full` or `head`.
         rounds: rounds of both.
 
@@ -32,7 +35,7 @@ def run_demo(folder: Path, *, student: str = "full", rounds: int = 3) -> tuple[R
     """
     if folder.exists():
         raise InputError(f"{folder} exists already; remove it or choose another folder with --out")
-    task = sample_task()
+    task = sample_task(kind, folder / "task")
     task = task.model_copy(
         update={
             "student": task.student.model_copy(update={"mode": student}),

@@ -4,6 +4,7 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 
 from tutelage.agents import probe
+from tutelage.agents.analyst import fields_of
 from tutelage.agents.exchange import Call
 from tutelage.agents.forms import labels_form
 from tutelage.agents.models import ModelSpec
@@ -59,7 +60,8 @@ def examine_teacher(task: Task, *, again: bool = False) -> list[Finding]:
 def _probed(task: Task, spec: ModelSpec, again: bool) -> list[probe.Finding]:
     brief = task.brief()
     form = labels_form(tuple(brief["labels"]))
-    payload = {**brief, "texts": [{"id": "1", "text": "Hello, is this thing on?"}]}
+    said = dict.fromkeys(fields_of(brief), "Hello, is this thing on?")
+    payload = {**brief, "texts": [{"id": "1", **said}]}
     system, user = render("labeler", payload, task.prompts)
     call = Call(
         "", "labeler", [("system", system), ("human", user)], form, seed=0, logprobs=True, reply_tokens=60

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from tutelage.agents.ask import Ask
 from tutelage.graph.foreseen import Outlook
 from tutelage.prompts import ROLES, render
+from tutelage.student.fields import split
 
 # Measures are calls, tokens of their prompts, tokens of their replies.
 Loads = NDArray[np.float64]
@@ -72,5 +73,6 @@ def _reply(outlook: Outlook, ask: Ask[Any]) -> dict[str, object]:
     weaknesses = strategy.shown if high else 1  # each is of one wrong text at least
     texts = outlook.texts(weaknesses if ask.role == "analyst" else ask.size)
     fields = list(ask.form.item.model_fields)
-    items = [{field: {**said, "text": row["text"]}[field] for field in fields} for row in texts]
+    own = outlook.task.fields
+    items = [{field: {**said, **split(row["text"], own)}[field] for field in fields} for row in texts]
     return {ask.form.field: items}

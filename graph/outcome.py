@@ -9,6 +9,7 @@ from tutelage.graph.exams import graded
 from tutelage.graph.report import write_report
 from tutelage.graph.workshop import Workshop
 from tutelage.student.exam import Report
+from tutelage.student.fields import split
 from tutelage.student.overlap import overlap
 
 
@@ -20,7 +21,8 @@ def conclude(shop: Workshop, best: int, stop: str) -> Report | None:
     """
     folder = shop.folder
     samples = shop.corpus.drafts()
-    folder.write(folder.samples, "".join(json.dumps(s, ensure_ascii=False) + "\n" for s in samples))
+    lines = [{**s, **split(s["text"], shop.task.fields)} for s in samples]
+    folder.write(folder.samples, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
     _export(shop, best)
     rounds = [line["round"] for line in folder.read_rounds()]
     tests = {round: graded(shop, round, "test") for round in [None, *rounds]} if shop.splits.test else {}

@@ -1,44 +1,111 @@
-"""`tutelage init`: a commented task.yaml and data stubs to replace."""
+"""`tutelage init`: a commented task.yaml and data stubs to replace, for each kind of task."""
 
 import json
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from string import Template
 
 from tutelage.student.errors import InputError
+from tutelage.student.fields import ONE, Fields, Kind
 
-_STUBS = {
-    "seed": [
-        ("Works as described, I would buy it again.", "positive"),
-        ("My daughter has used it every day since her birthday and loves it.", "positive"),
-        ("It fell apart in a week.", "negative"),
-        ("Nothing like the picture, and far too loud.", "negative"),
-    ],
-    "diagnose": [
-        ("Not bad at all for the price.", "positive"),
-        ("Great, another charger that lasts two days.", "negative"),
-    ],
-    "gate": [
-        ("I had doubts, but it does the job.", "positive"),
-        ("If you enjoy sending things back, go ahead.", "negative"),
-    ],
-    "test": [
-        ("Sturdy, quiet and quick to set up.", "positive"),
-        ("The second one broke as well.", "negative"),
-    ],
+Stub = tuple[str, ...]  # the fields of a text, then its label
+
+
+@dataclass(frozen=True)
+class _Example:
+    """What is written for a kind: what task.yaml says of it, an example of other columns, and the stubs."""
+
+    task: str
+    column: str
+    stubs: dict[str, list[Stub]]
+    fields: Fields = ONE
+
+
+_EXAMPLES: dict[Kind, _Example] = {
+    "classification": _Example(
+        task="""\
+kind: classification               # one label a text
+instruction: >-                    # what every agent is told of the task
+  Say whether a customer's review of a product is positive or negative.
+labels:                            # label: description (the better described, the better labelled)
+  positive: the customer is glad to have bought it
+  negative: the customer regrets having bought it
+""",
+        column="review",
+        stubs={
+            "seed": [
+                ("Works as described, I would buy it again.", "positive"),
+                ("My daughter has used it every day since her birthday and loves it.", "positive"),
+                ("It fell apart in a week.", "negative"),
+                ("Nothing like the picture, and far too loud.", "negative"),
+            ],
+            "diagnose": [
+                ("Not bad at all for the price.", "positive"),
+                ("Great, another charger that lasts two days.", "negative"),
+            ],
+            "gate": [
+                ("I had doubts, but it does the job.", "positive"),
+                ("If you enjoy sending things back, go ahead.", "negative"),
+            ],
+            "test": [
+                ("Sturdy, quiet and quick to set up.", "positive"),
+                ("The second one broke as well.", "negative"),
+            ],
+        },
+    ),
+    "pairs": _Example(
+        task="""\
+kind: pairs                        # one label for two texts together
+fields: [question, passage]        # what they are called, in the data and to every agent
+instruction: >-                    # what every agent is told of the task
+  Say whether a passage of a manual answers a customer's question.
+labels:                            # label: description (the better described, the better labelled)
+  answers: the passage says what the question asks
+  related: the passage is about the same thing and does not say it
+  unrelated: the passage is about something else
+""",
+        column="[asked, found]",
+        stubs={
+            "seed": [
+                ("How do I reset the clock?", "Hold SET for three seconds, then turn the dial.", "answers"),
+                ("How do I reset the clock?", "The clock is lit for ten seconds.", "related"),
+                ("How do I reset the clock?", "Empty the water tank every day.", "unrelated"),
+                ("Can it stand outside?", "Keep the device indoors at all times.", "answers"),
+                ("Can it stand outside?", "The feet can be screwed in for uneven floors.", "related"),
+                ("Can it stand outside?", "Press OK to confirm the language.", "unrelated"),
+            ],
+            "diagnose": [
+                ("Which batteries does it take?", "It runs on four AA cells.", "answers"),
+                ("Which batteries does it take?", "Take the batteries out before storing it.", "related"),
+            ],
+            "gate": [
+                ("How long is the warranty?", "We repair it free of charge for two years.", "answers"),
+                ("How long is the warranty?", "Keep the receipt with the warranty card.", "related"),
+            ],
+            "test": [
+                ("Is the jug safe in a dishwasher?", "Wash the jug by hand only.", "answers"),
+                ("Is the jug safe in a dishwasher?", "The jug holds two litres.", "related"),
+            ],
+        },
+        fields=("question", "passage"),
+    ),
 }
 
 
-def scaffold(folder: Path) -> list[Path]:
+def scaffold(folder: Path, kind: Kind = "classification") -> list[Path]:
     """Write task.yaml and four data stubs; nothing is overwritten.
 
     Raises:
         InputError: one of the files is there already, or the folder cannot be written.
     """
-    contents = {
-        "task.yaml": (files("tutelage.graph") / "sample" / "template.yaml").read_text(encoding="utf-8")
-    }
-    for name, rows in _STUBS.items():
-        contents[f"{name}.jsonl"] = "".join(json.dumps({"text": t, "label": x}) + "\n" for t, x in rows)
+    example = _EXAMPLES[kind]
+    template = (files("tutelage.graph") / "sample" / "template.yaml").read_text(encoding="utf-8")
+    contents = {"task.yaml": Template(template).substitute(task=example.task, column=example.column)}
+    names = [*example.fields, "label"]
+    for name, rows in example.stubs.items():
+        lines = [json.dumps(dict(zip(names, row, strict=True))) for row in rows]
+        contents[f"{name}.jsonl"] = "".join(f"{line}\n" for line in lines)
     there = [name for name in contents if (folder / name).exists()]
     if there:
         raise InputError(f"{folder / there[0]} exists already; choose another folder, or remove it")

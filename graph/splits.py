@@ -43,7 +43,7 @@ def load_splits(task: Task) -> Splits:
         InputError: a file, a row or the sets together do not make a task.
     """
     labels = list(task.labels)
-    whole = {name: _read(given, labels) for name in SETS if (given := getattr(task.data, name))}
+    whole = {name: _read(task, given, labels) for name in SETS if (given := getattr(task.data, name))}
     used = {row["id"] for name, rows in whole.items() if not _drawn(task, name) for row in rows}
     made: dict[str, list[Row]] = {}
     for name in SETS:
@@ -81,7 +81,7 @@ def load_corpus(task: Task, splits: Splits, path: Path) -> list[Row]:
         InputError: nothing is left.
     """
     reserved = splits.ids()
-    rows = read_rows(path, list(task.labels))
+    rows = read_rows(path, list(task.labels), fields=task.fields)
     left = [row for row in rows if row["id"] not in reserved]
     if not left:
         raise InputError(
@@ -95,7 +95,7 @@ def _pool(task: Task, taken: set[str], notes: list[str]) -> list[Row]:
     source = task.data.unlabelled
     if source is None:
         return []
-    distinct = {row["id"]: row for row in _read(source, None)}
+    distinct = {row["id"]: row for row in _read(task, source, None)}
     left = [row for key, row in distinct.items() if key not in taken]
     if not left:
         raise InputError(f"{_where(source)}: no text is left that is in no other set; add some")
@@ -106,12 +106,12 @@ def _pool(task: Task, taken: set[str], notes: list[str]) -> list[Row]:
     return left
 
 
-def _read(source: Source, labels: Sequence[str] | None) -> list[Row]:
-    fields = {"text_field": source.text, "label_field": source.label}
+def _read(task: Task, source: Source, labels: Sequence[str] | None) -> list[Row]:
+    fields = source.text or task.fields
     if source.hub:
-        return read_hub(source.hub, source.split, labels, **fields)
+        return read_hub(source.hub, source.split, labels, fields=fields, label_field=source.label)
     assert source.path
-    return read_rows(source.path, labels, **fields)
+    return read_rows(source.path, labels, fields=fields, label_field=source.label)
 
 
 def _draw(

@@ -16,7 +16,7 @@ from tutelage.graph.splits import Splits, load_corpus, load_splits
 from tutelage.graph.strategies import Strategy
 from tutelage.graph.trace import Listener, Trace
 from tutelage.student.corpus import Corpus
-from tutelage.student.encoder import Encoder, load_pretrained
+from tutelage.student.encoder import Encoder, PairEncoder, Vectors, load_pretrained
 from tutelage.student.errors import InputError
 from tutelage.student.model import Student, load_student
 
@@ -33,7 +33,7 @@ class Workshop:
     strategy: Strategy
     splits: Splits
     folder: RunFolder
-    encoder: Encoder
+    encoder: Vectors
     student_encoder: Encoder
     corpus: Corpus
     teacher: Teacher
@@ -75,7 +75,7 @@ class Workshop:
         """
         self.teacher.prepare()
         for encoder in {self.encoder, self.student_encoder}:
-            encoder.dimensions  # noqa: B018
+            encoder.fingerprint  # noqa: B018
         if expert := self.task.expert_recipe():
             from tutelage.student.expert import check_expert
 
@@ -121,13 +121,14 @@ def open_workshop(
     def make(name: str, cache: Path) -> Encoder:
         return Encoder(name, device=device, max_tokens=tokens, cache=cache)
 
-    encoder = encoder or make(task.encoder, folder.embeddings)
+    plain = encoder or make(task.encoder, folder.embeddings)
     same = task.student.base == task.encoder
-    student_encoder = encoder if same else make(task.student.base, folder.student_embeddings)
+    student_encoder = plain if same else make(task.student.base, folder.student_embeddings)
+    vectors = _vectors(task, plain)
     trace, servers = Trace(folder.trace, listener), ExitStack()
     teacher = Teacher(
         task.model_specs(),
-        _maker(task, splits, encoder, servers),
+        _maker(task, splits, vectors, servers),
         Journal(folder.journal, reuse),
         budget=task.spending(),
         limits=task.limits(),
@@ -136,13 +137,18 @@ def open_workshop(
         minutes_before=trace.minutes(),
         on_call=trace.call,
     )
-    corpus = Corpus(folder.corpus, encoder, threshold=task.duplicate_above)
+    corpus = Corpus(folder.corpus, vectors, threshold=task.duplicate_above)
     strategy = task.resolved_strategy()
-    return Workshop(task, strategy, splits, folder, encoder, student_encoder, corpus, teacher, trace, servers)
+    return Workshop(task, strategy, splits, folder, vectors, student_encoder, corpus, teacher, trace, servers)
+
+
+def _vectors(task: Task, encoder: Encoder) -> Vectors:
+    """What compares the task's texts."""
+    return encoder if len(task.fields) == 1 else PairEncoder(encoder, task.fields)
 
 
 def _maker(
-    task: Task, splits: Splits, encoder: Encoder, servers: ExitStack
+    task: Task, splits: Splits, encoder: Vectors, servers: ExitStack
 ) -> Callable[[ModelSpec], "BaseChatModel"]:
     def make(spec: ModelSpec) -> "BaseChatModel":
         if spec.model != "rehearsal":
@@ -180,5 +186,5 @@ def rehearsal_model(task: Task, *, encoder: Encoder | None = None) -> "BaseChatM
     spec = next((spec for spec in task.model_specs().values() if spec.corpus), None)
     if spec is None:
         raise InputError(f"task {task.name!r} names no `teacher.corpus` to rehearse from")
-    made = _maker(task, load_splits(task), encoder or Encoder(task.encoder), ExitStack())
+    made = _maker(task, load_splits(task), _vectors(task, encoder or Encoder(task.encoder)), ExitStack())
     return made(replace(spec, model="rehearsal", faults=0.0))

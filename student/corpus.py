@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple, NotRequired, TypedDict, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from tutelage.student.encoder import Encoder
+from tutelage.student.encoder import Vectors
 from tutelage.student.errors import InputError
 from tutelage.student.rows import Row, content_id
 
@@ -90,7 +90,7 @@ class Corpus:
     back.
     """
 
-    def __init__(self, folder: Path, encoder: Encoder, *, threshold: float = 0.92):
+    def __init__(self, folder: Path, encoder: Vectors, *, threshold: float = 0.92):
         self.folder, self.encoder, self.threshold = folder, encoder, threshold
 
     def forget(self, since: int = 0) -> None:

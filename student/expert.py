@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
-from tutelage.student.encoder import Encoder, device, load_pretrained, longest
+from tutelage.student.encoder import Encoder, Vectors, device, load_pretrained, longest
 from tutelage.student.errors import InputError
+from tutelage.student.fields import ONE, Fields
 from tutelage.student.knowledge import Knowledge, class_states, cosines, fsp, related_states
 from tutelage.student.lessons import Lessons
 from tutelage.student.model import FullStudent
@@ -104,13 +105,11 @@ class Expert:
     def _forward(self, texts: list[str], knowledge: Knowledge) -> Iterator[tuple[str, _Answer]]:
         import torch
 
-        model, tokenizer = self.student.model.eval(), self.student.tokenizer
+        model = self.student.model.eval()
         for start in range(0, len(texts), 64):
             part = texts[start : start + 64]
             self.read += len(part)
-            inputs = tokenizer(
-                part, padding=True, truncation=True, max_length=self.student.max_tokens, return_tensors="pt"
-            )
+            inputs = self.student.tokens(part, padding=True, return_tensors="pt")
             with torch.no_grad():
                 out = model(**inputs.to(model.device), output_hidden_states=True)
             logits = out.logits.float()[:, self.order].cpu()
@@ -121,7 +120,7 @@ class Expert:
                 yield text, _Answer(logits[i], features[i], pairs[i, :, : lengths[i]].clone())
 
 
-def black_box(rows: Sequence[Row], labels: Sequence[str], encoder: Encoder) -> Views:
+def black_box(rows: Sequence[Row], labels: Sequence[str], encoder: Vectors) -> Views:
     """The four kinds of knowledge of a teacher that only labels [O] (arXiv 2302.00444 has a white box).
 
     ResK: its confidence on its label, the rest spread evenly; the user's own labels are certain. FeaK: the
@@ -165,7 +164,13 @@ def find_expert(recipe: Recipe, labels: Sequence[str], rows: Sequence[Row], *, s
         InputError: as `check_expert`.
     """
     if check_expert(recipe, labels, rows):
-        return load_expert(recipe.base, labels, max_tokens=recipe.max_tokens, device_name=recipe.device)
+        return load_expert(
+            recipe.base,
+            labels,
+            max_tokens=recipe.max_tokens,
+            device_name=recipe.device,
+            fields=recipe.fields,
+        )
     encoder = Encoder(recipe.base, device=recipe.device)
     student = train(rows, labels, recipe, seed=seed, encoder=encoder)
     if not isinstance(student, FullStudent):
@@ -187,7 +192,12 @@ def _other_labels(name: str, names: Mapping[int, str], labels: Sequence[str]) ->
 
 
 def load_expert(
-    name: str, labels: Sequence[str], *, max_tokens: int = 128, device_name: str = "auto"
+    name: str,
+    labels: Sequence[str],
+    *,
+    max_tokens: int = 128,
+    device_name: str = "auto",
+    fields: Fields = ONE,
 ) -> Expert:
     """Any sequence classifier of Hugging Face, by folder or hub name; its labels may stand in another order.
 
@@ -208,7 +218,8 @@ def load_expert(
         )
     tokenizer = load_pretrained(AutoTokenizer, name)
     tokens = longest(tokenizer, config, max_tokens)
-    return Expert(FullStudent(model.to(device(device_name)), tokenizer, labels, tokens), order)
+    student = FullStudent(model.to(device(device_name)), tokenizer, labels, tokens, fields)
+    return Expert(student, order)
 
 
 def _order(names: Mapping[int, str], labels: Sequence[str]) -> Order | None:

@@ -4,9 +4,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-from tutelage.student.encoder import Encoder
-from tutelage.student.model import FullStudent, HeadStudent, Student
+from tutelage.student.model import FullStudent, HeadStudent, Student, features
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,9 +40,9 @@ class FullLearner:
 
     decay = 0.01  # AdamW's own default
 
-    def __init__(self, tokens: list[list[int]], student: FullStudent, rate: float):
+    def __init__(self, tokens: list[dict[str, list[int]]], student: FullStudent, rate: float):
         self.tokens, self.student, self.rate = tokens, student, rate
-        self.lengths = [len(ids) for ids in tokens]
+        self.lengths = [len(one["input_ids"]) for one in tokens]
         self.parameters = list(student.model.parameters())
         self.device = student.model.device
 
@@ -52,7 +50,8 @@ class FullLearner:
     def of(cls, texts: list[str], student: FullStudent, rate: float | None) -> "FullLearner":
         """A learner on texts; see `Recipe` for the rate."""
         student.model.train()
-        tokens = student.tokenizer(texts, truncation=True, max_length=student.max_tokens)["input_ids"]
+        encoded = student.tokens(texts, return_attention_mask=False)
+        tokens = [{name: ids[i] for name, ids in encoded.items()} for i in range(len(texts))]
         width = student.model.config.hidden_size
         return cls(tokens, student, rate or 3e-4 * min(1.0, 384 / width) ** 2)
 
@@ -60,14 +59,16 @@ class FullLearner:
         """Float logits of shape (len(batch), labels), with gradient."""
         import torch
 
-        inputs = self.student.tokenizer.pad(
-            {"input_ids": [self.tokens[i] for i in batch]}, return_tensors="pt"
-        )
         # bf16 pays on CUDA only: on a CPU without AMX it is slower than fp32.
         cuda = self.device.type == "cuda"
         with torch.autocast("cuda", torch.bfloat16) if cuda else nullcontext():
-            logits: Tensor = self.student.model(**inputs.to(self.device)).logits
+            logits: Tensor = self.student.model(**self.inputs(batch)).logits
         return logits.float()
+
+    def inputs(self, batch: Sequence[int]) -> Any:
+        """Token ids and their mask, padded, on the device."""
+        chosen = [self.tokens[i] for i in batch]
+        return self.student.tokenizer.pad(chosen, return_tensors="pt").to(self.device)
 
     def penalty(self) -> "Tensor | float":
         """Nothing."""
@@ -80,27 +81,21 @@ class HeadLearner:
     rate = _HEAD_RATE
     decay = 0.0  # AdamW's own would not lead to where the closed solution is
 
-    def __init__(
-        self, vectors: Any, weight: Any, bias: Any, labels: Sequence[str], encoder: Encoder, shrink: float
-    ):
+    def __init__(self, vectors: Any, weight: Any, bias: Any, student: HeadStudent, shrink: float):
         self.vectors, self.weight, self.bias = vectors, weight, bias
-        self.labels, self.encoder, self.shrink = labels, encoder, shrink
+        self.start, self.shrink = student, shrink
         self.lengths = [1] * len(vectors)
         self.parameters = [weight, bias]
         self.device = vectors.device
 
     @classmethod
-    def of(
-        cls, texts: list[str], labels: Sequence[str], encoder: Encoder, shrink: float, start: Student | None
-    ) -> "HeadLearner":
-        """A learner on texts, from zero or from another head."""
+    def of(cls, texts: list[str], start: HeadStudent, shrink: float) -> "HeadLearner":
+        """A learner on texts, which goes on from a copy of a head."""
         import torch
 
-        old = start if isinstance(start, HeadStudent) else None
-        zero = np.zeros((len(labels), encoder.dimensions), np.float32)
-        weight = torch.from_numpy((old.weight if old else zero).copy()).requires_grad_()
-        bias = torch.from_numpy((old.bias if old else zero[:, 0]).copy()).requires_grad_()
-        return cls(torch.from_numpy(encoder.encode(texts)), weight, bias, labels, encoder, shrink)
+        weight, bias = (torch.from_numpy(part.copy()).requires_grad_() for part in (start.weight, start.bias))
+        vectors = torch.from_numpy(features(start.encoder, texts, start.fields))
+        return cls(vectors, weight, bias, start, shrink)
 
     def penalty(self) -> "Tensor | float":
         """`shrink` · ‖W‖²."""
@@ -116,4 +111,4 @@ class HeadLearner:
     def student(self) -> Student:
         """The head as it stands."""
         weight, bias = (part.detach().numpy() for part in self.parameters)
-        return HeadStudent(self.encoder, weight, bias, self.labels)
+        return HeadStudent(self.start.encoder, weight, bias, self.start.labels, self.start.fields)

@@ -10,16 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 from tutelage.student.encoder import Encoder, device, load_pretrained, longest
 from tutelage.student.errors import InputError
+from tutelage.student.fields import ONE, Fields, columns
 
 Logits = NDArray[np.float32]
 Probabilities = NDArray[np.float32]
+PAIR_PARTS = 4  # vectors in the features of a pair
 _HEAD = "head.npz"
 
 
 class Student(Protocol):
-    """A trained classifier; `labels[j]` names column j of its probabilities."""
+    """A trained classifier; `labels[j]` names column j of its probabilities, `fields` what its texts consist
+    of (student/fields.py).
+    """
 
     labels: list[str]
+    fields: Fields
 
     def logits(self, texts: Sequence[str]) -> Logits:
         """Shape (len(texts), len(labels))."""
@@ -47,9 +52,16 @@ def softmax(logits: Logits) -> Probabilities:
 class FullStudent:
     """A sequence classifier with every weight trained."""
 
-    def __init__(self, model: Any, tokenizer: Any, labels: Sequence[str], max_tokens: int):
+    def __init__(
+        self, model: Any, tokenizer: Any, labels: Sequence[str], max_tokens: int, fields: Fields = ONE
+    ):
         self.model, self.tokenizer, self.max_tokens = model, tokenizer, max_tokens
-        self.labels = list(labels)
+        self.labels, self.fields = list(labels), fields
+
+    def tokens(self, texts: Sequence[str], **options: Any) -> Any:
+        """The tokenizer's encoding of texts, pairs as its model knows them, cut to `max_tokens`."""
+        parts = columns(texts, self.fields)
+        return self.tokenizer(*parts, truncation=True, max_length=self.max_tokens, **options)
 
     def logits(self, texts: Sequence[str]) -> Logits:
         """Shape (len(texts), len(labels)); evaluated in length order, returned in the given one."""
@@ -61,14 +73,8 @@ class FullStudent:
         with torch.inference_mode():
             for start in range(0, len(order), 64):
                 part = order[start : start + 64]
-                batch = self.tokenizer(
-                    [texts[i] for i in part],
-                    padding=True,
-                    truncation=True,
-                    max_length=self.max_tokens,
-                    return_tensors="pt",
-                ).to(self.model.device)
-                result[part] = self.model(**batch).logits.float().cpu().numpy()
+                batch = self.tokens([texts[i] for i in part], padding=True, return_tensors="pt")
+                result[part] = self.model(**batch.to(self.model.device)).logits.float().cpu().numpy()
         return result
 
     def probabilities(self, texts: Sequence[str]) -> Probabilities:
@@ -78,6 +84,7 @@ class FullStudent:
     def save(self, folder: Path) -> None:
         """`save_pretrained` of model and tokenizer."""
         self.tokenizer.model_max_length = self.max_tokens
+        self.model.config.text_fields = list(self.fields)
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 
@@ -85,16 +92,22 @@ class FullStudent:
 
 
 class HeadStudent:
-    """A linear classifier on the encoder's cached vectors; `weight` has shape (labels, dimensions)."""
+    """A linear classifier on `features` of cached vectors; `weight` has shape (labels, width)."""
 
     def __init__(
-        self, encoder: Encoder, weight: NDArray[np.float32], bias: NDArray[np.float32], labels: Sequence[str]
+        self,
+        encoder: Encoder,
+        weight: NDArray[np.float32],
+        bias: NDArray[np.float32],
+        labels: Sequence[str],
+        fields: Fields = ONE,
     ):
-        self.encoder, self.weight, self.bias, self.labels = encoder, weight, bias, list(labels)
+        self.encoder, self.weight, self.bias = encoder, weight, bias
+        self.labels, self.fields = list(labels), fields
 
     def logits(self, texts: Sequence[str]) -> Logits:
         """Shape (len(texts), len(labels))."""
-        return self.encoder.encode(texts) @ self.weight.T + self.bias
+        return features(self.encoder, texts, self.fields) @ self.weight.T + self.bias
 
     def probabilities(self, texts: Sequence[str]) -> Probabilities:
         """Shape (len(texts), len(labels))."""
@@ -103,7 +116,12 @@ class HeadStudent:
     def save(self, folder: Path) -> None:
         """The head alone: the encoder is named, not copied."""
         folder.mkdir(parents=True, exist_ok=True)
-        about = {"labels": self.labels, "encoder": self.encoder.name, "max_tokens": self.encoder.max_tokens}
+        about = {
+            "labels": self.labels,
+            "encoder": self.encoder.name,
+            "max_tokens": self.encoder.max_tokens,
+            "fields": self.fields,
+        }
         part = folder / f"{_HEAD}.part"
         with part.open("wb") as file:
             np.savez(file, weight=self.weight, bias=self.bias, about=json.dumps(about))
@@ -123,6 +141,7 @@ class HeadStudent:
             num_labels=len(names),
             id2label=names,
             label2id={label: i for i, label in names.items()},
+            text_fields=list(self.fields),
         )
         HeadConfig.register_for_auto_class()
         HeadModel.register_for_auto_class("AutoModelForSequenceClassification")
@@ -135,6 +154,19 @@ class HeadStudent:
         tokenizer = load_pretrained(AutoTokenizer, self.encoder.name)
         tokenizer.model_max_length = self.encoder.max_tokens
         tokenizer.save_pretrained(folder)
+
+
+def features(encoder: Encoder, texts: Sequence[str], fields: Fields) -> NDArray[np.float32]:
+    """What a head is trained on, shape (len(texts), width): vectors; of pairs `u, v, |u - v|, √d · u · v`.
+
+    The first three as in Sentence-BERT (Reimers and Gurevych, EMNLP 2019, arXiv 1908.10084, section 3), the
+    product as in InferSent (Conneau et al., EMNLP 2017, arXiv 1705.02364); its factor makes it as large as
+    the others, which the head's weight decay would else keep it from (ours).
+    """
+    if len(fields) == 1:
+        return encoder.encode(texts)
+    u, v = (encoder.encode(column) for column in columns(texts, fields))
+    return np.concatenate([u, v, abs(u - v), u.shape[1] ** 0.5 * u * v], axis=1)
 
 
 def load_student(folder: Path | str, *, encoder: Encoder | None = None, device_name: str = "auto") -> Student:
@@ -169,7 +201,8 @@ def load_student(folder: Path | str, *, encoder: Encoder | None = None, device_n
     model = load_pretrained(auto, str(folder)).to(device(device_name))
     tokenizer = load_pretrained(AutoTokenizer, str(folder))
     names = [model.config.id2label[i] for i in range(model.config.num_labels)]
-    return FullStudent(model, tokenizer, names, longest(tokenizer, model.config, tokenizer.model_max_length))
+    tokens = longest(tokenizer, model.config, tokenizer.model_max_length)
+    return FullStudent(model, tokenizer, names, tokens, tuple(getattr(model.config, "text_fields", ONE)))
 
 
 def _load_head(folder: Path, encoder: Encoder | None, device_name: str) -> HeadStudent:
@@ -181,4 +214,4 @@ def _load_head(folder: Path, encoder: Encoder | None, device_name: str) -> HeadS
         raise InputError(f"{folder / _HEAD} cannot be read: {error}") from error
     if encoder is None or (encoder.name, encoder.max_tokens) != (about["encoder"], about["max_tokens"]):
         encoder = Encoder(about["encoder"], max_tokens=about["max_tokens"], device=device_name)
-    return HeadStudent(encoder, weight, bias, about["labels"])
+    return HeadStudent(encoder, weight, bias, about["labels"], tuple(about.get("fields", ONE)))

@@ -12,17 +12,21 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 
 class HeadConfig(PretrainedConfig):
-    """The encoder's own configuration as a dict, beside the labels."""
+    """The encoder's own configuration as a dict, beside the labels; `text_fields` has two names for pairs."""
 
     model_type = "tutelage-head"
 
-    def __init__(self, encoder: dict[str, Any] | None = None, **options: Any):
-        self.encoder = encoder or {}
+    def __init__(
+        self, encoder: dict[str, Any] | None = None, text_fields: list[str] | None = None, **options: Any
+    ):
+        self.encoder, self.text_fields = encoder or {}, text_fields or ["text"]
         super().__init__(**options)
 
 
 class HeadModel(PreTrainedModel):
-    """Logits = W · normalise(mean of the last hidden states over the tokens) + b."""
+    """Logits = W · x + b. Of a text, x is u = normalise(mean of the last hidden states over the tokens); of a
+    pair, whose texts are read apart, `u, v, |u - v|, √d · u · v`.
+    """
 
     config_class = HeadConfig
 
@@ -30,14 +34,43 @@ class HeadModel(PreTrainedModel):
         super().__init__(config)
         inner = AutoConfig.for_model(**config.encoder)
         self.encoder = AutoModel.from_config(inner)
-        self.classifier = torch.nn.Linear(inner.hidden_size, config.num_labels)
+        parts = 4 if len(config.text_fields) > 1 else 1
+        self.classifier = torch.nn.Linear(parts * inner.hidden_size, config.num_labels)
         self.post_init()
 
     def forward(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor, **other: Any
     ) -> SequenceClassifierOutput:
         """Logits of shape (batch, labels) for token ids and mask of shape (batch, length)."""
+        if len(self.config.text_fields) == 1:
+            return SequenceClassifierOutput(logits=self.classifier(self._pooled(input_ids, attention_mask)))
+        u, v = (self._pooled(*side) for side in self._apart(input_ids, attention_mask))
+        x = torch.cat([u, v, (u - v).abs(), u.shape[1] ** 0.5 * u * v], 1)
+        return SequenceClassifierOutput(logits=self.classifier(x))
+
+    def _pooled(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         mask = attention_mask.unsqueeze(-1)
-        pooled = torch.nn.functional.normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1)
-        return SequenceClassifierOutput(logits=self.classifier(pooled))
+        return torch.nn.functional.normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1)
+
+    def _apart(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor
+    ) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """The ids and masks of the two texts, each as if it stood alone: the tokenizer wrote
+        `start a end b end`, or, as RoBERTa's, `start a end end b end`.
+        """
+        sides: tuple[list[torch.Tensor], list[torch.Tensor]] = [], []
+        for ids, mask in zip(input_ids, attention_mask, strict=True):
+            real = ids[mask.bool()]
+            end = real[-1]
+            cut = int((real == end).nonzero()[0])
+            rest = real[cut + 1 :]
+            rest = rest[1:] if rest[0] == end else rest
+            sides[0].append(real[: cut + 1])
+            sides[1].append(torch.cat([real[:1], rest]))
+        return [self._padded(side) for side in sides]
+
+    def _padded(self, texts: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        ids = torch.nn.utils.rnn.pad_sequence(texts, batch_first=True)
+        mask = torch.nn.utils.rnn.pad_sequence([torch.ones_like(text) for text in texts], batch_first=True)
+        return ids, mask

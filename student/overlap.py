@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TypedDict
 
-from tutelage.student.encoder import Encoder
+from tutelage.student.encoder import Vectors
 from tutelage.student.rows import content_id, normal
 
 WORDS = 8  # a run of so many words in common is no accident in short texts
@@ -19,7 +19,7 @@ class Overlap(TypedDict):
     nearest: float
 
 
-def overlap(texts: Sequence[str], exam: Sequence[str], encoder: Encoder, threshold: float) -> Overlap:
+def overlap(texts: Sequence[str], exam: Sequence[str], encoder: Vectors, threshold: float) -> Overlap:
     """Count texts that overlap with an exam; `nearest` is the highest cosine, 0 if either is empty."""
     if not texts or not exam:
         return Overlap(texts=len(texts), exact=0, ngram=0, near=0, nearest=0.0)

@@ -95,9 +95,7 @@ class Pair:
         """Logits, the states of embeddings and all layers, and the mask."""
         import torch
 
-        student, here = self.learner.student, self.learner.device
-        tokens = [self.learner.tokens[i] for i in batch]
-        inputs = student.tokenizer.pad({"input_ids": tokens}, return_tensors="pt").to(here)
-        with torch.autocast("cuda", torch.bfloat16) if here.type == "cuda" else nullcontext():
-            out = student.model(**inputs, output_hidden_states=True)
+        inputs, cuda = self.learner.inputs(batch), self.learner.device.type == "cuda"
+        with torch.autocast("cuda", torch.bfloat16) if cuda else nullcontext():
+            out = self.learner.student.model(**inputs, output_hidden_states=True)
         return out.logits.float(), [state.float() for state in out.hidden_states], inputs["attention_mask"]

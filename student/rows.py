@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NotRequired, TypedDict
 
 from tutelage.student.errors import InputError
+from tutelage.student.fields import MARK, ONE, Fields, join
 
 LONGEST = 20_000  # characters; a longer text is a file pasted by mistake, and no student reads that far
 
@@ -55,24 +56,24 @@ def content_id(text: str) -> str:
 
 
 def read_rows(
-    path: Path, labels: Sequence[str] | None, *, text_field: str = "text", label_field: str = "label"
+    path: Path, labels: Sequence[str] | None, *, fields: Fields = ONE, label_field: str = "label"
 ) -> list[Row]:
     """Read `.jsonl`, `.json` lines or `.csv` (each also `.gz`), in file order.
 
     Args:
         path: the file.
         labels: the labels a row may have; None reads texts alone, and every label is "".
-        text_field: the column of the text.
+        fields: the column of the text, or the two of a pair.
         label_field: the column of the label.
 
     Raises:
         InputError: with the file, the line, what was found there and what to do.
     """
-    return [make_row(record, labels, where, text_field, label_field) for where, record in _records(path)]
+    return [make_row(record, labels, where, fields, label_field) for where, record in _records(path)]
 
 
 def read_hub(
-    name: str, split: str, labels: Sequence[str] | None, *, text_field: str, label_field: str
+    name: str, split: str, labels: Sequence[str] | None, *, fields: Fields, label_field: str
 ) -> list[Row]:
     """Read a split of a `datasets` hub name or local data set folder; class numbers become names.
 
@@ -94,20 +95,20 @@ def read_hub(
             if not 0 <= label < len(names):
                 raise InputError(f"{where}: label {label} names no class; take a split that is labelled")
             record = {**record, label_field: names[label]}
-        rows.append(make_row(record, labels, where, text_field, label_field))
+        rows.append(make_row(record, labels, where, fields, label_field))
     return rows
 
 
 def make_row(
-    record: dict[str, object], labels: Sequence[str] | None, where: str, text_field: str, label_field: str
+    record: dict[str, object], labels: Sequence[str] | None, where: str, fields: Fields, label_field: str
 ) -> Row:
     """Check one record and give it its id.
 
     Raises:
-        InputError: a field is missing or of the wrong type, the text is empty, too long or holds a NUL
+        InputError: a field is missing or of the wrong type, a text is empty, too long or holds a NUL
             byte, or the label is not one of `labels`.
     """
-    wanted = [text_field] if labels is None else [text_field, label_field]
+    wanted = fields if labels is None else (*fields, label_field)
     for field in wanted:
         if field not in record:
             raise InputError(
@@ -117,20 +118,32 @@ def make_row(
         if not isinstance(record[field], str):
             got = type(record[field]).__name__
             raise InputError(f"{where}: field {field!r} is {got}, expected a string")
-    text, label = str(record[text_field]), "" if labels is None else str(record[label_field])
-    if not text.strip():
-        raise InputError(f"{where}: the text is empty; remove the row")
-    if len(text) > LONGEST:
-        raise InputError(f"{where}: the text has {len(text):,} characters, at most {LONGEST:,}; shorten it")
-    if "\0" in text:
-        raise InputError(f"{where}: the text holds a NUL byte; the file is damaged or not text")
-    if any("\ud800" <= character <= "\udfff" for character in text):
-        raise InputError(f"{where}: the text holds half of a surrogate pair; write the file as UTF-8 anew")
+    for field in fields:
+        _check_text(str(record[field]), f"{where}: {_named(field, fields)}", len(fields) > 1)
+    text = join({field: str(record[field]) for field in fields}, fields)
+    label = "" if labels is None else str(record[label_field])
     if labels is not None and label not in labels:
         near = get_close_matches(label, labels, 1)
         hint = f"did you mean {near[0]!r}?" if near else "add it to `labels` in task.yaml or mend the row"
         raise InputError(f"{where}: label {label!r} is not one of the task's {len(labels)} labels; {hint}")
     return Row(id=content_id(text), text=text, label=label)
+
+
+def _named(field: str, fields: Fields) -> str:
+    return "the text" if len(fields) == 1 else f"field {field!r} of the pair"
+
+
+def _check_text(text: str, which: str, of_pair: bool) -> None:
+    if not text.strip():
+        raise InputError(f"{which} is empty; remove the row")
+    if len(text) > LONGEST:
+        raise InputError(f"{which} has {len(text):,} characters, at most {LONGEST:,}; shorten it")
+    if "\0" in text:
+        raise InputError(f"{which} holds a NUL byte; the file is damaged or not text")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise InputError(f"{which} holds half of a surrogate pair; write the file as UTF-8 anew")
+    if of_pair and MARK in text:
+        raise InputError(f"{which} holds {MARK!r}, which stands between the texts of a pair here; remove it")
 
 
 def check_distinct(rows: Sequence[Row], where: str) -> None:

@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 import numpy as np
 from tutelage.student.encoder import EMBEDDED, Encoder, device, load_pretrained, longest
+from tutelage.student.fields import ONE, Fields
 from tutelage.student.learners import FullLearner, HeadLearner, Learner
 from tutelage.student.lessons import Lessons
-from tutelage.student.model import FullStudent, HeadStudent, Student
+from tutelage.student.model import PAIR_PARTS, FullStudent, HeadStudent, Student, features
 from tutelage.student.objectives import PLAIN, Objective, sample_losses
 from tutelage.student.rows import Row
 
@@ -28,6 +29,7 @@ class Recipe:
     of seeds is not left untrained. `learning_rate` None is 3e-4 for MiniLM's width of 384, falling with
     the square of the width (7.5e-5 at 768). `head_decay` / √labels · ‖W‖² is added to a head's sum of losses:
     rows of five data sets wanted so much at 100, 300 and 1,000 of them, with 0 and 10 % wrong labels (ours).
+    `fields`: see student/fields.py.
     """
 
     mode: Literal["full", "head"] = "full"
@@ -39,6 +41,7 @@ class Recipe:
     head_decay: float = 0.67
     max_tokens: int = 128
     device: str = "auto"
+    fields: Fields = ONE
 
 
 def train(
@@ -69,7 +72,8 @@ def train(
         return _solve_head(lessons, labels, recipe, encoder)
     learner: Learner
     if recipe.mode == "head":
-        learner = HeadLearner.of(lessons.texts, labels, encoder, _head_decay(recipe, lessons), start)
+        head = start if isinstance(start, HeadStudent) else _blank_head(labels, recipe, encoder)
+        learner = HeadLearner.of(lessons.texts, head, _head_decay(recipe, lessons))
         passes = recipe.epochs * _HEAD_PASSES
     else:
         student = deepcopy(start) if isinstance(start, FullStudent) else fresh(labels, recipe, seed)
@@ -118,8 +122,9 @@ def untouched(labels: Sequence[str], recipe: Recipe, *, seed: int, encoder: Enco
     if recipe.mode == "full":
         return fresh(labels, recipe, seed)
     encoder.require_mean_pooling()
-    weight = np.random.default_rng(seed).normal(0, 0.02, (len(labels), encoder.dimensions))
-    return HeadStudent(encoder, weight.astype(np.float32), np.zeros(len(labels), np.float32), labels)
+    blank = _blank_head(labels, recipe, encoder)
+    weight = np.random.default_rng(seed).normal(0, 0.02, blank.weight.shape)
+    return HeadStudent(encoder, weight.astype(np.float32), blank.bias, labels, recipe.fields)
 
 
 def bucketed(lengths: Sequence[int], size: int, random: random.Random) -> Iterator[list[int]]:
@@ -159,7 +164,7 @@ def fresh(labels: Sequence[str], recipe: Recipe, seed: int) -> FullStudent:
     )
     tokenizer = load_pretrained(AutoTokenizer, recipe.base)
     tokens = longest(tokenizer, config, recipe.max_tokens)
-    return FullStudent(model.to(device(recipe.device)), tokenizer, labels, tokens)
+    return FullStudent(model.to(device(recipe.device)), tokenizer, labels, tokens, recipe.fields)
 
 
 def balance(targets: Sequence[int], size: int) -> Any:
@@ -183,7 +188,8 @@ def _solve_head(lessons: Lessons, labels: Sequence[str], recipe: Recipe, encoder
     """Multinomial logistic regression by L-BFGS: convex, so the seed does not matter."""
     import torch
 
-    inputs, goal = torch.from_numpy(encoder.encode(lessons.texts)), torch.tensor(lessons.numbers)
+    vectors, goal = features(encoder, lessons.texts, recipe.fields), torch.tensor(lessons.numbers)
+    inputs = torch.from_numpy(vectors)
     weight = torch.zeros(len(labels), inputs.shape[1], requires_grad=True)
     bias = torch.zeros(len(labels), requires_grad=True)
     optimizer = torch.optim.LBFGS([weight, bias], max_iter=200, line_search_fn="strong_wolfe")
@@ -197,7 +203,14 @@ def _solve_head(lessons: Lessons, labels: Sequence[str], recipe: Recipe, encoder
         return loss.item()
 
     optimizer.step(closure)  # type: ignore[no-untyped-call]
-    return HeadStudent(encoder, weight.detach().numpy(), bias.detach().numpy(), labels)
+    return HeadStudent(encoder, weight.detach().numpy(), bias.detach().numpy(), labels, recipe.fields)
+
+
+def _blank_head(labels: Sequence[str], recipe: Recipe, encoder: Encoder) -> HeadStudent:
+    """A head that knows nothing: all weights 0."""
+    width = encoder.dimensions * (1 if len(recipe.fields) == 1 else PAIR_PARTS)
+    weight, bias = np.zeros((len(labels), width), np.float32), np.zeros(len(labels), np.float32)
+    return HeadStudent(encoder, weight, bias, labels, recipe.fields)
 
 
 def _head_decay(recipe: Recipe, lessons: Lessons) -> float:

@@ -24,9 +24,9 @@ from tutelage.graph.build import describe
 from tutelage.graph.calibrate import calibrate as node
 from tutelage.graph.calibrate import slice_of
 from tutelage.graph.config import parse_task
-from tutelage.graph.demo import sample_task
 from tutelage.graph.folder import RunFolder
 from tutelage.graph.progress import Progress
+from tutelage.graph.samples import sample_task
 from tutelage.graph.splits import load_splits
 from tutelage.graph.workshop import Workshop, open_workshop
 from tutelage.student.encoder import Encoder

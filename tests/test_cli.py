@@ -13,7 +13,7 @@ import pytest
 import tutelage
 import yaml
 from tutelage.agents.server import Offers, serve
-from tutelage.graph.demo import sample_task
+from tutelage.graph.samples import sample_task
 from tutelage.graph.workshop import rehearsal_model
 from tutelage.student.encoder import Encoder
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.agents.server import serve
-from tutelage.graph.demo import sample_task
+from tutelage.graph.samples import sample_task
 from tutelage.graph.workshop import rehearsal_model
 from tutelage.student.encoder import Encoder
 

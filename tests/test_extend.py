@@ -11,9 +11,9 @@ from tutelage.agents.faults import Faults
 from tutelage.agents.journal import Journal
 from tutelage.agents.server import serve
 from tutelage.graph.config import Task, parse_task
-from tutelage.graph.demo import sample_task
 from tutelage.graph.folder import RunFolder
 from tutelage.graph.run import resume, run
+from tutelage.graph.samples import sample_task
 from tutelage.graph.workshop import rehearsal_model
 from tutelage.student.encoder import Encoder
 from tutelage.student.errors import InputError

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from tutelage.agents.server import serve
 from tutelage.graph.config import Task, parse_task
-from tutelage.graph.demo import sample_task
 from tutelage.graph.folder import RunFolder
 from tutelage.graph.run import run
+from tutelage.graph.samples import sample_task
 from tutelage.graph.workshop import rehearsal_model
 from tutelage.student.encoder import Encoder
 from tutelage.student.model import load_student

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 from tutelage.graph.config import Task, parse_task
-from tutelage.graph.demo import sample_task
 from tutelage.graph.folder import RunFolder
 from tutelage.graph.progress import Progress
 from tutelage.graph.run import resume, run
+from tutelage.graph.samples import sample_task
 from tutelage.prompts import read_payload
 from tutelage.student.encoder import Encoder
 from tutelage.student.errors import InputError

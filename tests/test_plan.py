@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 from tutelage.graph.config import Task, parse_task
-from tutelage.graph.demo import sample_task
 from tutelage.graph.plan import plan
 from tutelage.graph.plan_words import plan_words
 from tutelage.graph.run import run
+from tutelage.graph.samples import sample_task
 from tutelage.prompts import read_payload
 from tutelage.student.encoder import Encoder
 from tutelage.student.rows import Row

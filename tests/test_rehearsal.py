@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tutelage.agents.analyst import Brief
-from tutelage.agents.forms import Draft, FoundWeakness, GivenLabel, Verdict
+from tutelage.agents.forms import FoundWeakness, GivenLabel, Verdict, drafts_form
 from tutelage.agents.rehearsal import Rehearsal, RehearsalModel, token_logprobs
 from tutelage.prompts import render
 from tutelage.student.rows import Row, content_id
@@ -77,13 +77,14 @@ def test_the_same_payload_and_seed_give_the_same_reply(make, brief, role: str) -
     ("role", "field", "item"),
     [
         ("analyst", "weaknesses", FoundWeakness),
-        ("generator", "drafts", Draft),
+        ("generator", "drafts", None),
         ("labeler", "labels", GivenLabel),
         ("critic", "verdicts", Verdict),
     ],
 )
 def test_every_role_gets_a_reply_of_its_form(make, brief, role: str, field: str, item) -> None:
     reply = make().answer(payloads(brief)[role], 0)
+    item = item or drafts_form(tuple(brief["labels"])).item
     assert list(reply) == [field]
     assert reply[field]
     for entry in reply[field]:

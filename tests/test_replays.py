@@ -34,10 +34,12 @@ def test_a_text_that_a_model_wrote_has_the_label_it_was_written_for_and_no_confi
     assert (row["label"], "confidence" in row) == ("boredom", False)
 
 
-def test_a_pair_is_one_text_that_the_tokenizer_parts_again(encoder) -> None:
-    text = import_module("methods_data").text_of({"text_a": "a cat", "text_b": "a dog"})
-    tokens = encoder._mean_pooled[0].tokenize(text)
-    assert tokens == ["a", "cat", "[SEP]", "a", "dog"]
+def test_a_record_of_a_pair_is_read_as_one() -> None:
+    data = import_module("methods_data")
+    pair = {"text_a": "a cat", "text_b": "a dog", "label": "no"}
+    assert data.text_of(pair) == "a cat ␞ a dog"
+    assert data.fields_of(pair) == ("text_a", "text_b")
+    assert data.recorded(pair)["text"] == "a cat ␞ a dog"
 
 
 @pytest.mark.parametrize("name", ["llm_freeal_mr", "llm_global_warming", "llm_coannotating_mrpc"])

@@ -15,9 +15,9 @@ import pytest
 import yaml
 from tutelage.agents.server import serve
 from tutelage.graph.build import build_graph
-from tutelage.graph.demo import sample_task
 from tutelage.graph.folder import RunFolder
 from tutelage.graph.run import resume, run
+from tutelage.graph.samples import sample_task
 from tutelage.graph.workshop import rehearsal_model
 from tutelage.student.encoder import Encoder
 from tutelage.student.errors import InputError

@@ -155,7 +155,7 @@ def test_every_ending_gives_the_same_rows(tmp_path: Path, ending: str, mark: byt
 def test_fields_may_have_other_names(tmp_path: Path) -> None:
     path = tmp_path / "data.csv"
     path.write_text("id,intent,utterance\n7,status,Where is it?\n")
-    [row] = read_rows(path, LABELS, text_field="utterance", label_field="intent")
+    [row] = read_rows(path, LABELS, fields=("utterance",), label_field="intent")
     assert row == {"id": content_id("Where is it?"), "text": "Where is it?", "label": "status"}
 
 
@@ -170,7 +170,7 @@ def test_texts_alone_are_read_without_labels(tmp_path: Path) -> None:
 
 def test_the_longest_text_is_still_read() -> None:
     record: dict[str, object] = {"text": "a" * 20_000, "label": "status"}
-    assert len(make_row(record, LABELS, "here", "text", "label")["text"]) == 20_000
+    assert len(make_row(record, LABELS, "here", ("text",), "label")["text"]) == 20_000
 
 
 def test_case_punctuation_and_spacing_do_not_make_another_text() -> None:
@@ -199,14 +199,14 @@ def test_vowel_signs_are_part_of_a_word() -> None:
 
 def test_a_text_that_stands_twice_is_refused() -> None:
     rows = [
-        make_row({"text": t, "label": "status"}, LABELS, "", "text", "label") for t in ("Hello?", "hello")
+        make_row({"text": t, "label": "status"}, LABELS, "", ("text",), "label") for t in ("Hello?", "hello")
     ]
     with pytest.raises(InputError, match=r"seed\.jsonl: 'hello' stands there twice; remove one"):
         check_distinct(rows, "seed.jsonl")
 
 
 def test_a_text_with_two_labels_is_refused() -> None:
-    rows = [make_row({"text": "Hello", "label": label}, LABELS, "", "text", "label") for label in LABELS]
+    rows = [make_row({"text": "Hello", "label": label}, LABELS, "", ("text",), "label") for label in LABELS]
     with pytest.raises(
         InputError, match=r"seed\.jsonl: 'Hello' stands there as 'refund' and as 'status'; keep"
     ):
@@ -215,7 +215,7 @@ def test_a_text_with_two_labels_is_refused() -> None:
 
 def test_distinct_texts_pass() -> None:
     texts = ("Hello", "Hello you", "😀", "😡")
-    rows = [make_row({"text": t, "label": "status"}, LABELS, "", "text", "label") for t in texts]
+    rows = [make_row({"text": t, "label": "status"}, LABELS, "", ("text",), "label") for t in texts]
     check_distinct(rows, "seed.jsonl")
 
 
@@ -235,7 +235,7 @@ def data_set(folder: Path, records: list[dict[str, object]], classes: list[str] 
 def test_a_local_data_set_folder_is_read(tmp_path: Path) -> None:
     records: list[dict[str, object]] = [{"text": "Where is it?", "label": "status", "more": 1}]
     name = data_set(tmp_path / "set", records)
-    [row] = read_hub(name, "train", LABELS, text_field="text", label_field="label")
+    [row] = read_hub(name, "train", LABELS, fields=("text",), label_field="label")
     assert row == {"id": content_id("Where is it?"), "text": "Where is it?", "label": "status"}
 
 
@@ -245,7 +245,7 @@ def test_class_numbers_of_a_data_set_become_their_names(tmp_path: Path) -> None:
         {"utterance": "Money!", "intent": 0},
     ]
     name = data_set(tmp_path / "set", records, LABELS)
-    rows = read_hub(name, "train", LABELS, text_field="utterance", label_field="intent")
+    rows = read_hub(name, "train", LABELS, fields=("utterance",), label_field="intent")
     assert [(row["text"], row["label"]) for row in rows] == [("Where?", "status"), ("Money!", "refund")]
 
 
@@ -256,19 +256,19 @@ def test_a_row_without_a_class_is_refused_and_not_given_the_last_one(tmp_path: P
     ]
     name = data_set(tmp_path / "set", records, LABELS)
     with pytest.raises(InputError, match="row 2"):
-        read_hub(name, "train", LABELS, text_field="utterance", label_field="intent")
+        read_hub(name, "train", LABELS, fields=("utterance",), label_field="intent")
 
 
 def test_a_bad_row_of_a_data_set_is_told_with_its_number(tmp_path: Path) -> None:
     records: list[dict[str, object]] = [{"text": "a", "label": "status"}, {"text": "b", "label": "statsu"}]
     name = data_set(tmp_path / "set", records)
     with pytest.raises(InputError, match=r"set\[train\] row 2: label 'statsu' .* did you mean 'status'\?"):
-        read_hub(name, "train", LABELS, text_field="text", label_field="label")
+        read_hub(name, "train", LABELS, fields=("text",), label_field="label")
 
 
 def test_a_data_set_or_split_that_is_not_there_is_told(tmp_path: Path) -> None:
     name = data_set(tmp_path / "set", [{"text": "a", "label": "status"}])
     with pytest.raises(InputError, match=r"set', split 'tset' cannot be loaded: .*train"):
-        read_hub(name, "tset", LABELS, text_field="text", label_field="label")
+        read_hub(name, "tset", LABELS, fields=("text",), label_field="label")
     with pytest.raises(InputError, match="data set 'nobody/nothing', split 'train' cannot be loaded"):
-        read_hub("nobody/nothing", "train", LABELS, text_field="text", label_field="label")
+        read_hub("nobody/nothing", "train", LABELS, fields=("text",), label_field="label")

@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from tutelage.graph.demo import sample_task
+from tutelage.graph.samples import sample_task
 from tutelage.graph.splits import load_corpus, load_splits
 from tutelage.student.encoder import Encoder
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from tutelage.graph.config import Task, parse_task
-from tutelage.graph.demo import sample_task
 from tutelage.graph.run import run
+from tutelage.graph.samples import sample_task
 from tutelage.graph.screening import wanted
 from tutelage.graph.splits import load_splits
 from tutelage.student.encoder import Encoder

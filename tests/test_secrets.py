@@ -15,7 +15,7 @@ from tutelage.agents.endpoint import TeacherDownError
 from tutelage.agents.forms import labels_form
 from tutelage.agents.redact import redact
 from tutelage.agents.server import serve
-from tutelage.graph.demo import sample_task
+from tutelage.graph.samples import sample_task
 from tutelage.graph.workshop import rehearsal_model
 
 KEY = "sk-proj-7f3kQz_very-secret-0123456789abcdef"

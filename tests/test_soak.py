@@ -9,9 +9,9 @@ import pytest
 from tutelage.agents.faults import ALL_KINDS, STATUS_KINDS, WIRE_KINDS, Faults
 from tutelage.agents.server import serve
 from tutelage.graph.config import parse_task
-from tutelage.graph.demo import sample_task
 from tutelage.graph.folder import RunFolder
 from tutelage.graph.run import run
+from tutelage.graph.samples import sample_task
 from tutelage.graph.workshop import rehearsal_model
 
 # Ids of calls: a repaired reply has another. Confidences: a reply of other length is cut into other

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from tutelage.graph.config import parse_task
-from tutelage.graph.demo import sample_task
+from tutelage.graph.samples import sample_task
 from tutelage.graph.strategies import STRATEGIES, Strategy
 from tutelage.graph.variants import varied
 from tutelage.student.errors import InputError
