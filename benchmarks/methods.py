@@ -1,6 +1,6 @@
 """The methods side by side, each with its controls and ablations, at equal numbers of labelled samples.
 
-    python benchmarks/methods.py --quick                     # methods, head student, five seeds
+    python benchmarks/methods.py --quick                     # methods, head student; key cells, full one
     python benchmarks/methods.py --tasks emotion --arms "evokd" "evokd -easy" --settings plain
     python benchmarks/methods.py --table                     # print what is there
 
@@ -34,6 +34,7 @@ SETTINGS = {  # of the rehearsal teacher: bias to the typical, share of wrong la
     "noisy": {"typicality": 1.5, "label_noise": 0.25},
 }
 POOL_SIZE, POOL_ROUNDS = 1000, 4
+KEY_TASKS, KEY_ARMS = ("emotion",), ("random", "auto", "zerogen", "gold", "evokd", "llkd", "whole pool")
 UPPER = "human labels"  # a student of so many rows of the train split:
 UPPER_ROWS = 5000
 
@@ -44,8 +45,12 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", default=None, choices=[*ARMS, UPPER], metavar="ARM")
     parser.add_argument("--settings", nargs="+", default=("typical", "plain"), choices=SETTINGS)
     parser.add_argument("--seeds", nargs="+", type=int, default=range(5))
-    parser.add_argument("--student", default="head", choices=("head", "full"))
-    parser.add_argument("--quick", action="store_true", help="methods and controls alone, no ablations")
+    parser.add_argument("--student", default=None, choices=("head", "full"))
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument(
+        "--quick", action="store_true", help="no ablations; the full student for key cells alone"
+    )
+    size.add_argument("--full", action="store_true", help="every arm and setting of both students: for a GPU")
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "tutelage-benchmarks")
     parser.add_argument("--jobs", type=int, default=2, help="processes, of one thread each")
     parser.add_argument("--table", action="store_true", help="print the tables and run nothing")
@@ -58,11 +63,17 @@ def main() -> None:
 def cells(wanted: argparse.Namespace) -> list[Cell]:
     """What is wanted, a seed of everything before the next."""
     arms = wanted.arms or [UPPER, *(METHODS if wanted.quick else ARMS)]
+    students = [wanted.student] if wanted.student else ["head", "full"] if wanted.full else ["head"]
+    settings = SETTINGS if wanted.full else wanted.settings
+    grids = [(wanted.tasks, arms, settings, student) for student in students]
+    if wanted.quick and not wanted.student:
+        grids.append((KEY_TASKS, KEY_ARMS, ("typical",), "full"))
     return [
-        {"task": task, "arm": arm, "setting": setting, "seed": seed, "student": wanted.student}
+        {"task": task, "arm": arm, "setting": setting, "seed": seed, "student": student}
         for seed in wanted.seeds
-        for task in wanted.tasks
-        for setting in wanted.settings
+        for tasks, arms, settings, student in grids
+        for task in tasks
+        for setting in settings
         for arm in arms
     ]
 
