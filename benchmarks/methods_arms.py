@@ -4,6 +4,8 @@ from typing import Any
 
 Arm = dict[str, Any]
 
+# What `auto` was before the benchmark chose: three times as many texts for the student to choose from.
+FORMER: Arm = {"base": "auto", "agree": False, "oversample": 3}
 # Texts are written for these; each gets the same number of labelled samples, or `share` times as many.
 WRITTEN: dict[str, Arm] = {
     "random": {"base": "random"},  # the control: what feedback, analysis and choice are measured against
@@ -13,7 +15,6 @@ WRITTEN: dict[str, Arm] = {
     "gold": {"base": "gold"},
     "auto": {"base": "auto"},
     "random in steps": {"base": "random", "objective": {"loss": "sce", "alpha": 1.0, "beta": 0.0}},
-    "random more": {"base": "random", "share": 1.6},  # about the tokens that `auto` takes
     "evokd -easy": {"base": "evokd", "hard_share": 1.0},
     "evokd -correct": {"base": "evokd", "shows_right": False},
     "evokd -review": {"base": "evokd", "replay": 0.0},
@@ -34,23 +35,35 @@ WRITTEN: dict[str, Arm] = {
     "gold choice": {"base": "gold", "oversample": 3},
     "gold carried": {"base": "gold", "carry": True},
     "gold ce": {"base": "gold", "objective": {"loss": "ce"}},
-    "auto -choice": {"base": "auto", "oversample": 1},
-    "auto choice alone": {"base": "auto", "feedback": "none"},
-    "auto choice by chance": {"base": "auto", "selection": "random"},
+    "auto -agreement": {"base": "auto", "agree": False},
     "auto -analysis": {"base": "auto", "feedback": "errors"},
+    "auto -feedback": {"base": "auto", "feedback": "none"},
+    "auto -separation": {"base": "auto", "label_apart": False},
     "auto -critic": {"base": "auto", "critic": False},
+    "random -critic": {"base": "random", "critic": False},
+    "labels as written": {"base": "auto", "critic": False, "label_apart": False},
+    "auto +choice": {"base": "auto", "oversample": 3},
     "auto sce": {"base": "auto", "objective": {"loss": "sce"}},
-    "random sce": {"base": "random", "objective": {"loss": "sce"}},
-    "auto margin": {"base": "auto", "selection": "margin"},
-    "auto least confidence": {"base": "auto", "selection": "least_confidence"},
-    "auto energy": {"base": "auto", "selection": "energy"},
-    "auto five": {"base": "auto", "oversample": 5},
-    "auto at once": {"base": "auto", "cold_rounds": 0},
-    "auto band": {"base": "auto", "feedback": "band"},
     "auto soft": {"base": "auto", "objective": {"target": "soft"}},
-    "auto thresholds": {"base": "auto", "objective": {"thresholds": {}}},
-    "auto in steps": {"base": "auto", "objective": {"loss": "sce", "alpha": 1.0, "beta": 0.0}},
-    "random thresholds": {"base": "random", "objective": {"thresholds": {}}},
+    "former random": {"base": "random", "agree": False},
+    "former random more": {
+        "base": "random",
+        "agree": False,
+        "share": 1.6,
+    },  # about the tokens that `former` takes
+    "former random thresholds": {"base": "random", "agree": False, "objective": {"thresholds": {}}},
+    "former": FORMER,
+    "former -choice": {**FORMER, "oversample": 1},
+    "former -critic": {**FORMER, "critic": False},
+    "former -analysis": {**FORMER, "feedback": "errors"},
+    "former choice alone": {**FORMER, "feedback": "none"},
+    "former choice by chance": {**FORMER, "selection": "random"},
+    "former band": {**FORMER, "feedback": "band"},
+    "former five": {**FORMER, "oversample": 5},
+    "former soft": {**FORMER, "objective": {"target": "soft"}},
+    "former thresholds": {**FORMER, "objective": {"thresholds": {}}},
+    "zerogen with shots": {"base": "zerogen", "shots": 3},
+    "random sce": {"base": "random", "objective": {"loss": "sce"}},
     "random soft": {"base": "random", "objective": {"target": "soft"}},
 }
 
@@ -92,11 +105,13 @@ POOL: dict[str, Arm] = {
 ARMS = {**WRITTEN, **POOL}
 # What each is measured against: an ablation its method, a share of the labels the same share by chance.
 _HALF = ("entropy", "least confidence", "llkd ask first")
-_PARENTS = ("evokd", "gold", "auto", "llkd", "random", "whole pool")
+_PARENTS = ("evokd", "gold", "auto", "former", "zerogen", "llkd", "random", "whole pool")
 CONTROLS = {
     **{arm: next((p for p in _PARENTS if arm.startswith(f"{p} ")), "random") for arm in WRITTEN},
     **{arm: next((p for p in _PARENTS if arm.startswith(f"{p} ")), "whole pool") for arm in POOL},
     **dict.fromkeys(_HALF, "pool at random"),
+    **dict.fromkeys(("former", "former random more", "former random thresholds"), "former random"),
+    "former random": "random",
     "random": "",
     "whole pool": "",
 }
@@ -111,7 +126,8 @@ METHODS = (
     "whole pool",
     "pool at random",
     "llkd",
-    "random more",
+    "former random",
+    "former",
     "entropy",
     "least confidence",
     "llkd ask first",

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from tutelage.graph.cards import read_cards, write_cards
 from tutelage.graph.pool import left_in_pool
 from tutelage.graph.state import State
-from tutelage.graph.strategies import Selection
+from tutelage.graph.strategies import Selection, Strategy
 from tutelage.graph.workshop import Workshop
 from tutelage.student.corpus import Neighbour, Sample, changed
 from tutelage.student.exam import entropy
@@ -36,10 +36,10 @@ def keep(shop: Workshop, state: State) -> State:
     """Keep what the critic accepts (all that is labelled, without one), refuse the rest with its reason, and
     count both on the cards. Of what is kept, note what the student makes of it before it is trained on it.
     """
-    judged, found = shop.strategy.critic, batch(shop, state)
-    accepted = [s for s in found if (s.get("verdict") == "accept" if judged else "label" in s)]
+    found = batch(shop, state)
+    accepted = [s for s in found if _accepted(shop.strategy, s)]
     ids = {s["id"] for s in accepted}
-    refused = [_refuse(s) for s in found if s["id"] not in ids]
+    refused = [_refuse(s, shop.strategy) for s in found if s["id"] not in ids]
     kept = _examined(shop, state, [changed(s, status="kept") for s in accepted])
     # The refused too, if they were judged: none is paid for twice.
     shop.corpus.know([*kept, *(sample for sample in refused if sample.get("judged_by"))])
@@ -148,7 +148,21 @@ def _refuse_near(sample: Sample, neighbour: Neighbour) -> Sample:
     )
 
 
-def _refuse(sample: Sample) -> Sample:
+def _accepted(strategy: Strategy, sample: Sample) -> bool:
+    if "label" not in sample or disputed(strategy, sample):
+        return False
+    return not strategy.critic or sample.get("verdict") == "accept"
+
+
+def disputed(strategy: Strategy, sample: Sample) -> bool:
+    """Whether who wrote a text and who labelled it name two labels, where they are to agree."""
+    return strategy.agree and strategy.source == "generate" and sample.get("label") != sample["requested"]
+
+
+def _refuse(sample: Sample, strategy: Strategy) -> Sample:
+    if "label" in sample and disputed(strategy, sample):
+        why = f"written for {sample['requested']}, and labelled {sample['label']}"
+        return changed(sample, status="refused", reason=why)
     prefixes = {"relabel": "labeler and critic disagree twice: ", "rewrite": "to be written better: "}
     verdict = sample.get("verdict", "unjudged")
     status = "unjudged" if verdict == "unjudged" else "refused"

@@ -12,7 +12,7 @@ from tutelage.graph import showing
 from tutelage.graph.cards import before, open_cards, read_cards, write_cards
 from tutelage.graph.exams import answers_on_diagnose
 from tutelage.graph.orders import paraphrases, plan
-from tutelage.graph.screening import batch
+from tutelage.graph.screening import batch, disputed
 from tutelage.graph.state import State
 from tutelage.graph.workshop import Workshop
 from tutelage.student.corpus import changed
@@ -110,7 +110,8 @@ def critic(shop: Workshop, state: State) -> State:
     """Judge what is labelled and not judged yet; ask once for a second label where it disagrees."""
     if not shop.strategy.critic:
         return {"rejudge": False}
-    found = [s for s in batch(shop, state) if "label" in s and "verdict" not in s]
+    labelled = [s for s in batch(shop, state) if "label" in s and "verdict" not in s]
+    found = [s for s in labelled if not disputed(shop.strategy, s)]  # those are refused in any case
     seed = _seed(shop, state, 6 if state.get("rejudge") else 5)
     judged = the_critic.judge(shop.teacher, shop.task.brief(), found, seed=seed)
     shop.corpus.update(judged)

@@ -103,3 +103,20 @@ def test_a_carried_student_goes_on_from_the_last_on_new_and_old_rows(
     fresh = train([*new, *old], labels, passes, seed=0, encoder=encoder)
     assert np.abs(found - expected.logits(texts)).max() < 1e-3
     assert np.abs(found - fresh.logits(texts)).max() > 0.1
+
+
+def test_who_wrote_a_text_and_who_labelled_it_are_to_agree(encoder: Encoder, tmp_path: Path) -> None:
+    raw = sample_task().model_dump(exclude_none=True)
+    strategy = {"base": "random", "samples": 24, "critic": False, "agree": True, "attempts": 0}
+    raw |= {"student": {"mode": "head"}, "strategy": strategy}
+    raw["budget"]["rounds"] = 1
+    raw["teacher"] |= {"calibrate": 0, "label_noise": 0.3}
+    folder = run(parse_task(raw, "test", Path()), tmp_path / "run", encoder=encoder)
+    samples = [json.loads(line) for line in folder.samples.read_text().splitlines()]
+    labelled = [s for s in samples if "label" in s]
+    assert all((s["status"] == "kept") == (s["label"] == s["requested"]) for s in labelled)
+    refused = [s for s in labelled if s["status"] == "refused"]
+    assert len(refused) >= 5
+    assert (
+        refused[0]["reason"] == f"written for {refused[0]['requested']}, and labelled {refused[0]['label']}"
+    )

@@ -16,7 +16,7 @@ from tutelage.student.thresholds import Thresholds
 
 # All that a method sets; everything else is a default of `Strategy`.
 SETTINGS: dict[str, dict[str, Any]] = {
-    "auto": {"oversample": 3},
+    "auto": {"agree": True},
     "evokd": {"probe": "batch", "shown": 8, "critic": False, "carry": True},
     "gold": {
         "feedback": "band", "ood_share": 0.5, "label_apart": False, "critic": False, "length": (10, 400),
@@ -30,7 +30,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "source": "pool", "feedback": "none", "critic": False, "samples": 500, "cold_rounds": 0,
         "objective": Objective(knowledge=Knowledge()),
     },
-    "random": {"feedback": "none", "selection": "random"},
+    "random": {"feedback": "none", "selection": "random", "agree": True},
     "zerogen": {
         "feedback": "none", "selection": "random", "shots": 0, "label_apart": False, "critic": False,
     },
