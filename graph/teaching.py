@@ -116,8 +116,8 @@ def critic(shop: Workshop, state: State) -> State:
     judged = the_critic.judge(shop.teacher, shop.task.brief(), found, seed=seed)
     shop.corpus.update(judged)
     shop.trace.tell(verdicts=dict(Counter(s["verdict"] for s in judged)))
-    disputed = any(s.get("verdict") == "relabel" for s in batch(shop, state))
-    return {"rejudge": disputed and not state.get("rejudge", False)}
+    again = any(s.get("verdict") == "relabel" for s in batch(shop, state))
+    return {"rejudge": again and not state.get("rejudge", False)}
 
 
 def _f1(shop: Workshop, state: State) -> dict[str, float]:
