@@ -22,6 +22,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from methods_arms import ARMS, METHODS, POOL, WRITTEN
 from methods_cells import Cell, encoder, read, run_cells, tell_failures
 from methods_measured import measured
+from methods_summary import print_summary
 from methods_table import print_tables
 
 HERE = Path(__file__).parent
@@ -57,6 +58,7 @@ def main() -> None:
     wanted = parser.parse_args()
     if not wanted.table:
         tell_failures(run_cells(cells(wanted), work, RESULTS, jobs=wanted.jobs, cache=wanted.cache))
+    print_summary(read(RESULTS))
     print_tables(read(RESULTS), UPPER)
 
 

@@ -29,9 +29,10 @@ _EXAMPLES = 4  # of a weakness
 class Outlook:
     """One course that a run may take: `low`, `high`, or an `example` to show prompts of.
 
-    `low`: a round's first attempt brings enough, for one weakness, nothing is labelled twice, and texts are
-    as long as the shorter half of the seeds. `high`: every attempt is used up, for as many weaknesses as
-    may be served, all is labelled and judged twice, and texts are as long as the longer half.
+    `low`: a round's first attempt brings enough, for one weakness, nothing is labelled twice, half is refused
+    unjudged where labels must agree, and texts are as long as the shorter half of the seeds. `high`: every
+    attempt is used up, for as many weaknesses as may be served, all is labelled and judged twice, and texts
+    are as long as the longer half.
     """
 
     task: Task
@@ -65,7 +66,8 @@ class Outlook:
         apart = self.strategy.label_apart or self.strategy.source == "pool"
         asks = self._labelling(texts) if apart else []
         if self.strategy.critic:
-            asks += [ask for _, ask in critic.asks(self.task.brief(), _samples(texts), 0)]
+            judged = texts[::2] if self.end == "low" and self.strategy.agree else texts
+            asks += [ask for _, ask in critic.asks(self.task.brief(), _samples(judged), 0)]
         return asks
 
     def texts(self, count: int, label: str = "") -> list[Row]:

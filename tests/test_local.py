@@ -95,7 +95,7 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> str:
         for turns in ([{"role": "user", "content": "Label it."}], long)
     ]
     optimizer = torch.optim.AdamW(model.parameters(), lr=4e-3)
-    for step in range(120):
+    for step in range(160):
         prompt = prompts[step % 4 == 3]
         ids = torch.tensor([prompt + reply])
         labels = torch.tensor([[-100] * len(prompt) + reply])

@@ -146,7 +146,7 @@ def test_the_critic_sends_back_and_refuses_what_stays_disputed(
     task = quick(
         teacher={"label_noise": 0.4},
         budget={"rounds": 1},
-        strategy={"base": "auto", "oversample": 1, "samples": 60},
+        strategy={"base": "auto", "agree": False, "samples": 60},
     )
     folder = run(task, tmp_path / "run", encoder=encoder)
     events = [json.loads(line) for line in folder.trace.read_text().splitlines()]

@@ -184,7 +184,7 @@ def test_more_of_anything_is_more_calls() -> None:
     def calls(end: int, **parts: Any) -> dict[str, int]:
         return {role: part["calls"][end] for role, part in plan(shop_task(**parts))["roles"].items()}
 
-    evokd = {"base": "auto", "oversample": 1, "samples": 24, "attempts": 0}
+    evokd = {"base": "auto", "agree": False, "samples": 24, "attempts": 0}
     teacher = {**MINI, "calibrate": 0}
     assert calls(0, teacher=teacher, strategy=evokd) == {
         "analyst": 1,
@@ -203,8 +203,9 @@ def test_more_of_anything_is_more_calls() -> None:
         "critic": 5,
     }
     assert calls(1, teacher=teacher, strategy={**evokd, "attempts": 1})["generator"] == 5
-    auto = {"base": "auto", "samples": 24, "attempts": 0, "cold_rounds": 1}
-    assert calls(0, teacher=teacher, strategy=auto, budget={"rounds": 2})["generator"] == 2 + 6
+    assert calls(0, teacher=teacher, strategy={**evokd, "agree": True})["critic"] == 1
+    wide = {**evokd, "oversample": 3, "cold_rounds": 1}
+    assert calls(0, teacher=teacher, strategy=wide, budget={"rounds": 2})["generator"] == 2 + 6
 
 
 def test_random_asks_no_analyst_and_no_rounds_ask_nobody() -> None:
