@@ -1,28 +1,17 @@
 """task.yaml: what a user writes, checked field by field."""
 
-import re
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
-from urllib.parse import urlsplit
+from typing import Any, Self, get_args
 
 import yaml
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    create_model,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 from tutelage.agents.analyst import Brief
 from tutelage.agents.budget import Budget
-from tutelage.agents.capabilities import Structured
 from tutelage.agents.limits import Limits
 from tutelage.agents.models import ModelSpec
-from tutelage.agents.redact import redact
+from tutelage.graph.parts import BudgetPart, Data, ExpertPart, Model, Part, StudentPart, TeacherPart
 from tutelage.graph.strategies import STRATEGIES, Strategy
 from tutelage.graph.variants import varied
 from tutelage.prompts import ROLES, render
@@ -33,190 +22,7 @@ from tutelage.student.fields import ONE, PAIR, RESERVED, Kind
 from tutelage.student.training import Recipe
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Source(_Part):
-    """Where rows come from: a file, or a `datasets` hub name with its split.
-
-    `text` is the column of the text, or the two of a pair; by default as the task calls its `fields`.
-    `per_label` draws that many rows of each label, at random by the run's seed, never one that another set
-    already holds.
-    """
-
-    path: Path | None = None
-    hub: str | None = None
-    split: str = "train"
-    text: tuple[str, ...] | None = None
-    label: str = "label"
-    per_label: int | None = Field(default=None, ge=1)
-
-    @field_validator("text", mode="before")
-    @classmethod
-    def _column_alone(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str) else value
-
-    @model_validator(mode="after")
-    def _one_place(self) -> Self:
-        if (self.path is None) == (self.hub is None):
-            raise ValueError("give either `path` or `hub`")
-        return self
-
-
-class Data(_Part):
-    """The sets of a task. Agents read seed and diagnose; gate and test are sealed from them.
-
-    `unlabelled` is the pool that strategies with `source: pool` draw from; of its rows only the text is read.
-    """
-
-    seed: Source
-    diagnose: Source | None = None
-    gate: Source | None = None
-    test: Source | None = None
-    unlabelled: Source | None = None
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _path_alone(cls, value: Any) -> Any:
-        return {"path": value} if isinstance(value, str) else value
-
-
-class StudentPart(_Part):
-    """See student/training.py: Recipe."""
-
-    mode: Literal["full", "head"] = "full"
-    base: str = EMBEDDED
-    epochs: int = Field(default=Recipe.epochs, ge=1)
-    batch: int = Field(default=Recipe.batch, ge=1)
-    learning_rate: float | None = Field(default=None, gt=0)
-    max_tokens: int = Field(default=Recipe.max_tokens, ge=8, le=512)
-    device: str = "auto"
-
-
-class ExpertPart(_Part):
-    """KSM's white-box teacher: any sequence classifier with the task's labels, by folder or hub name; another
-    model is trained on the seeds first (see student/training.py: Recipe).
-    """
-
-    base: str
-    epochs: int = Field(default=Recipe.epochs, ge=1)
-    batch: int = Field(default=Recipe.batch, ge=1)
-    learning_rate: float | None = Field(default=None, gt=0)
-
-
-class Model(_Part):
-    """See agents/models.py: ModelSpec."""
-
-    model: str = "rehearsal"
-    base_url: str | None = None
-    api_key_env: str | None = None
-    temperature: float | None = Field(default=None, ge=0, le=2)
-    max_tokens: int | None = Field(default=None, ge=1)
-    timeout: float = Field(default=120.0, gt=0)
-    structured: Structured | Literal["auto"] = "auto"
-    logprobs: bool = True
-    price_prompt: float | None = Field(default=None, ge=0)
-    price_completion: float | None = Field(default=None, ge=0)
-    prices: Path | None = None
-    corpus: Path | None = None
-    label_noise: float = Field(default=0.1, ge=0, le=1)
-    typicality: float = Field(default=1.5, ge=0)
-    faults: float = Field(default=0.0, ge=0, lt=1)
-
-    @field_validator("model")
-    @classmethod
-    def _of_a_provider(cls, value: str) -> str:
-        if value != "rehearsal" and not re.fullmatch(r"[^:]+:.+", value):
-            raise ValueError("expected provider:name, e.g. openai:gpt-5-mini, or 'rehearsal'")
-        return value
-
-    @field_validator("api_key_env")
-    @classmethod
-    def _a_name(cls, value: str | None) -> str | None:
-        name = re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value or "_")
-        if not name or redact(value or "") != (value or ""):
-            raise ValueError(  # and never shown: it may be the key itself
-                "expected the name of an environment variable, such as OPENAI_API_KEY; put the key there,"
-                " not here"
-            )
-        return value
-
-    @model_validator(mode="after")
-    def _both_prices(self) -> Self:
-        if (self.price_prompt is None) != (self.price_completion is None):
-            raise ValueError("`price_prompt` and `price_completion` go together: give both, or neither")
-        return self
-
-    @field_validator("base_url")
-    @classmethod
-    def _no_secret(cls, value: str | None) -> str | None:
-        if value and not value.startswith(("http://", "https://")):
-            raise ValueError("an address begins with http:// or https://, and mostly ends with /v1")
-        parts = urlsplit(value or "")
-        if parts.username or parts.password or parts.query:
-            raise ValueError(
-                "an address with a user, a password or a query would be written into every run; name the"
-                " variable that holds the key with `api_key_env`"
-            )
-        return value
-
-
-class _RolePart(_Part):
-    @field_validator("base_url", mode="before", check_fields=False)
-    @classmethod
-    def _own_address(cls, value: Any) -> Any:
-        return value or ""  # null, too, says: that of its provider, not the shared one
-
-
-# What a role changes of the shared model: every field of Model, none needed.
-RoleModel = create_model(
-    "RoleModel",
-    __base__=_RolePart,
-    **{name: (field.annotation | None, None) for name, field in Model.model_fields.items()},  # type: ignore[call-overload, operator]
-)
-
-
-class RoleParts(_Part):
-    """One for each role that differs."""
-
-    analyst: RoleModel | None = None  # type: ignore[valid-type]
-    generator: RoleModel | None = None  # type: ignore[valid-type]
-    labeler: RoleModel | None = None  # type: ignore[valid-type]
-    critic: RoleModel | None = None  # type: ignore[valid-type]
-
-
-class TeacherPart(Model):
-    """The model of every role, what single roles change of it, and how it may be asked.
-
-    See agents/limits.py for `concurrency` to `poll`. `votes`: times a text is labelled where there
-    are no log-probabilities. `calibrate`: diagnose texts the labeler labels first, to learn how far its
-    confidence can be trusted; 0 is none. `batch`: through the provider's batch API, at half the price.
-    """
-
-    roles: RoleParts = RoleParts()
-    concurrency: int = Field(default=8, ge=1)
-    requests_per_minute: int | None = Field(default=None, ge=1)
-    tokens_per_minute: int | None = Field(default=None, ge=1)
-    patience: float = Field(default=120.0, gt=0)
-    tries: int = Field(default=6, ge=1)
-    poll: float = Field(default=30.0, gt=0)
-    votes: int = Field(default=1, ge=1)
-    calibrate: int = Field(default=100, ge=0)
-    batch: bool = False
-
-
-class BudgetPart(_Part):
-    """Where a run stops; everything counts the whole run, over all its resumes."""
-
-    rounds: int = Field(default=3, ge=0)
-    calls: int | None = Field(default=None, ge=0)
-    tokens: int | None = Field(default=None, ge=0)
-    money: float | None = Field(default=None, ge=0)
-    minutes: float | None = Field(default=None, gt=0)
-
-
-class Task(_Part):
+class Task(Part):
     """A whole task.yaml; paths in it are made absolute by `load_task`."""
 
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9._-]+$")
@@ -265,7 +71,7 @@ class Task(_Part):
         return value
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
+    def _texts_fit(self) -> Self:
         expected = 2 if self.kind == "pairs" else 1
         if len(set(self.fields)) != expected or (expected == 1 and self.fields != ONE):
             raise ValueError(
@@ -276,6 +82,12 @@ class Task(_Part):
             columns = getattr(getattr(self.data, name), "text", None)
             if columns and len(columns) != expected:
                 raise ValueError(f"`data.{name}.text` names {len(columns)} columns, expected {expected}")
+        if self.data.unlabelled and self.data.unlabelled.per_label:
+            raise ValueError("`data.unlabelled` has no labels to draw by; leave `per_label` out")
+        return self
+
+    @model_validator(mode="after")
+    def _strategy_fits(self) -> Self:
         strategy = self.resolved_strategy()
         if strategy.source == "pool" and self.data.unlabelled is None:
             raise ValueError(
@@ -287,14 +99,16 @@ class Task(_Part):
                 f"strategy {strategy.name!r} distils a teacher's layers into a fresh student: set"
                 " `student.mode` to full and leave the strategy's `carry` false"
             )
-        if problem := _unused(strategy):
-            raise ValueError(problem)
         if self.expert and not strategy.objective.knowledge:
             raise ValueError(
                 f"`expert` is for strategy ksm, and strategy {strategy.name!r} has none; leave it out"
             )
-        if self.data.unlabelled and self.data.unlabelled.per_label:
-            raise ValueError("`data.unlabelled` has no labels to draw by; leave `per_label` out")
+        if problem := _unused(strategy):
+            raise ValueError(problem)
+        return self
+
+    @model_validator(mode="after")
+    def _teacher_fits(self) -> Self:
         specs = self.model_specs().values()
         if any(spec.model == "rehearsal" and spec.corpus is None for spec in specs):
             raise ValueError(

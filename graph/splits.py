@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tutelage.graph.config import Source, Task
+from tutelage.graph.config import Task
+from tutelage.graph.parts import Source
 from tutelage.student.errors import InputError
 from tutelage.student.rows import Row, check_distinct, read_hub, read_rows
 

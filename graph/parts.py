@@ -1,0 +1,197 @@
+"""The parts of a task.yaml, each checked for itself."""
+
+import re
+from pathlib import Path
+from typing import Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator, model_validator
+from tutelage.agents.capabilities import Structured
+from tutelage.agents.redact import redact
+from tutelage.student.encoder import EMBEDDED
+from tutelage.student.training import Recipe
+
+
+class Part(BaseModel):
+    """Fields that are all known, and do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Source(Part):
+    """Where rows come from: a file, or a `datasets` hub name with its split.
+
+    `text` is the column of the text, or the two of a pair; by default as the task calls its `fields`.
+    `per_label` draws that many rows of each label, at random by the run's seed, never one that another set
+    already holds.
+    """
+
+    path: Path | None = None
+    hub: str | None = None
+    split: str = "train"
+    text: tuple[str, ...] | None = None
+    label: str = "label"
+    per_label: int | None = Field(default=None, ge=1)
+
+    @field_validator("text", mode="before")
+    @classmethod
+    def _column_alone(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if (self.path is None) == (self.hub is None):
+            raise ValueError("give either `path` or `hub`")
+        return self
+
+
+class Data(Part):
+    """The sets of a task. Agents read seed and diagnose; gate and test are sealed from them.
+
+    `unlabelled` is the pool that strategies with `source: pool` draw from; of its rows only the text is read.
+    """
+
+    seed: Source
+    diagnose: Source | None = None
+    gate: Source | None = None
+    test: Source | None = None
+    unlabelled: Source | None = None
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _path_alone(cls, value: Any) -> Any:
+        return {"path": value} if isinstance(value, str) else value
+
+
+class StudentPart(Part):
+    """See student/training.py: Recipe."""
+
+    mode: Literal["full", "head"] = "full"
+    base: str = EMBEDDED
+    epochs: int = Field(default=Recipe.epochs, ge=1)
+    batch: int = Field(default=Recipe.batch, ge=1)
+    learning_rate: float | None = Field(default=None, gt=0)
+    max_tokens: int = Field(default=Recipe.max_tokens, ge=8, le=512)
+    device: str = "auto"
+
+
+class ExpertPart(Part):
+    """KSM's white-box teacher: any sequence classifier with the task's labels, by folder or hub name; another
+    model is trained on the seeds first (see student/training.py: Recipe).
+    """
+
+    base: str
+    epochs: int = Field(default=Recipe.epochs, ge=1)
+    batch: int = Field(default=Recipe.batch, ge=1)
+    learning_rate: float | None = Field(default=None, gt=0)
+
+
+class Model(Part):
+    """See agents/models.py: ModelSpec."""
+
+    model: str = "rehearsal"
+    base_url: str | None = None
+    api_key_env: str | None = None
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    max_tokens: int | None = Field(default=None, ge=1)
+    timeout: float = Field(default=120.0, gt=0)
+    structured: Structured | Literal["auto"] = "auto"
+    logprobs: bool = True
+    price_prompt: float | None = Field(default=None, ge=0)
+    price_completion: float | None = Field(default=None, ge=0)
+    prices: Path | None = None
+    corpus: Path | None = None
+    label_noise: float = Field(default=0.1, ge=0, le=1)
+    typicality: float = Field(default=1.5, ge=0)
+    faults: float = Field(default=0.0, ge=0, lt=1)
+
+    @field_validator("model")
+    @classmethod
+    def _of_a_provider(cls, value: str) -> str:
+        if value != "rehearsal" and not re.fullmatch(r"[^:]+:.+", value):
+            raise ValueError("expected provider:name, e.g. openai:gpt-5-mini, or 'rehearsal'")
+        return value
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _a_name(cls, value: str | None) -> str | None:
+        name = re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value or "_")
+        if not name or redact(value or "") != (value or ""):
+            raise ValueError(  # and never shown: it may be the key itself
+                "expected the name of an environment variable, such as OPENAI_API_KEY; put the key there,"
+                " not here"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _both_prices(self) -> Self:
+        if (self.price_prompt is None) != (self.price_completion is None):
+            raise ValueError("`price_prompt` and `price_completion` go together: give both, or neither")
+        return self
+
+    @field_validator("base_url")
+    @classmethod
+    def _no_secret(cls, value: str | None) -> str | None:
+        if value and not value.startswith(("http://", "https://")):
+            raise ValueError("an address begins with http:// or https://, and mostly ends with /v1")
+        parts = urlsplit(value or "")
+        if parts.username or parts.password or parts.query:
+            raise ValueError(
+                "an address with a user, a password or a query would be written into every run; name the"
+                " variable that holds the key with `api_key_env`"
+            )
+        return value
+
+
+class _RolePart(Part):
+    @field_validator("base_url", mode="before", check_fields=False)
+    @classmethod
+    def _own_address(cls, value: Any) -> Any:
+        return value or ""  # null, too, says: that of its provider, not the shared one
+
+
+# What a role changes of the shared model: every field of Model, none needed.
+RoleModel = create_model(
+    "RoleModel",
+    __base__=_RolePart,
+    **{name: (field.annotation | None, None) for name, field in Model.model_fields.items()},  # type: ignore[call-overload, operator]
+)
+
+
+class RoleParts(Part):
+    """One for each role that differs."""
+
+    analyst: RoleModel | None = None  # type: ignore[valid-type]
+    generator: RoleModel | None = None  # type: ignore[valid-type]
+    labeler: RoleModel | None = None  # type: ignore[valid-type]
+    critic: RoleModel | None = None  # type: ignore[valid-type]
+
+
+class TeacherPart(Model):
+    """The model of every role, what single roles change of it, and how it may be asked.
+
+    See agents/limits.py for `concurrency` to `poll`. `votes`: times a text is labelled where there
+    are no log-probabilities. `calibrate`: diagnose texts the labeler labels first, to learn how far its
+    confidence can be trusted; 0 is none. `batch`: through the provider's batch API, at half the price.
+    """
+
+    roles: RoleParts = RoleParts()
+    concurrency: int = Field(default=8, ge=1)
+    requests_per_minute: int | None = Field(default=None, ge=1)
+    tokens_per_minute: int | None = Field(default=None, ge=1)
+    patience: float = Field(default=120.0, gt=0)
+    tries: int = Field(default=6, ge=1)
+    poll: float = Field(default=30.0, gt=0)
+    votes: int = Field(default=1, ge=1)
+    calibrate: int = Field(default=100, ge=0)
+    batch: bool = False
+
+
+class BudgetPart(Part):
+    """Where a run stops; everything counts the whole run, over all its resumes."""
+
+    rounds: int = Field(default=3, ge=0)
+    calls: int | None = Field(default=None, ge=0)
+    tokens: int | None = Field(default=None, ge=0)
+    money: float | None = Field(default=None, ge=0)
+    minutes: float | None = Field(default=None, gt=0)
