@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
     from tutelage.student.expert import Expert
 
+    Maker = Callable[[ModelSpec], BaseChatModel]
+
 
 @dataclass(frozen=True)
 class Workshop:
@@ -126,10 +128,18 @@ def open_workshop(
     student_encoder = plain if same else make(task.student.base, folder.student_embeddings)
     vectors = _vectors(task, plain)
     trace, servers = Trace(folder.trace, listener), ExitStack()
-    teacher = Teacher(
+    maker, journal = _maker(task, splits, vectors, servers), Journal(folder.journal, reuse)
+    teacher = _teacher(task, folder, maker, journal, trace)
+    corpus = Corpus(folder.corpus, vectors, threshold=task.duplicate_above)
+    strategy = task.resolved_strategy()
+    return Workshop(task, strategy, splits, folder, vectors, student_encoder, corpus, teacher, trace, servers)
+
+
+def _teacher(task: Task, folder: RunFolder, maker: "Maker", journal: Journal, trace: Trace) -> Teacher:
+    return Teacher(
         task.model_specs(),
-        _maker(task, splits, vectors, servers),
-        Journal(folder.journal, reuse),
+        maker,
+        journal,
         budget=task.spending(),
         limits=task.limits(),
         overlay=task.prompts,
@@ -137,9 +147,6 @@ def open_workshop(
         minutes_before=trace.minutes(),
         on_call=trace.call,
     )
-    corpus = Corpus(folder.corpus, vectors, threshold=task.duplicate_above)
-    strategy = task.resolved_strategy()
-    return Workshop(task, strategy, splits, folder, vectors, student_encoder, corpus, teacher, trace, servers)
 
 
 def _vectors(task: Task, encoder: Encoder) -> Vectors:
@@ -147,9 +154,7 @@ def _vectors(task: Task, encoder: Encoder) -> Vectors:
     return encoder if len(task.fields) == 1 else PairEncoder(encoder, task.fields)
 
 
-def _maker(
-    task: Task, splits: Splits, encoder: Vectors, servers: ExitStack
-) -> Callable[[ModelSpec], "BaseChatModel"]:
+def _maker(task: Task, splits: Splits, encoder: Vectors, servers: ExitStack) -> "Maker":
     def make(spec: ModelSpec) -> "BaseChatModel":
         if spec.model != "rehearsal":
             return make_model(spec)
