@@ -116,7 +116,10 @@ def human_labels(task: Any) -> dict[str, str]:
     """Label by text id of the file that the rehearsal teacher answers from."""
     from tutelage.student.rows import read_rows
 
-    return {row["id"]: row["label"] for row in read_rows(task.teacher.corpus, list(task.labels))}
+    return {
+        row["id"]: row["label"]
+        for row in read_rows(task.teacher.corpus, list(task.labels), fields=task.fields)
+    }
 
 
 def upper_bound(task: Any, encoder: Any) -> float:
