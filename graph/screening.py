@@ -33,16 +33,17 @@ def screen(shop: Workshop, state: State) -> State:
 
 
 def keep(shop: Workshop, state: State) -> State:
-    """Keep what the critic accepts (all that is labelled, without one), refuse the rest with its reason, and
-    count both on the cards. Of what is kept, note what the student makes of it before it is trained on it.
+    """Keep what the critic accepts (without one, all that is labelled) and, where they must, what writer and
+    labeler agree on; refuse the rest with its reason, and count both on the cards. Of what is kept, note
+    what the student makes of it before it is trained on it.
     """
     found = batch(shop, state)
     accepted = [s for s in found if _accepted(shop.strategy, s)]
     ids = {s["id"] for s in accepted}
     refused = [_refuse(s, shop.strategy) for s in found if s["id"] not in ids]
     kept = _examined(shop, state, [changed(s, status="kept") for s in accepted])
-    # The refused too, if they were judged: none is paid for twice.
-    shop.corpus.know([*kept, *(sample for sample in refused if sample.get("judged_by"))])
+    # The refused too, unless nobody judged them: none is paid for twice.
+    shop.corpus.know([*kept, *(sample for sample in refused if sample["status"] == "refused")])
     shop.corpus.update([*kept, *refused])
     _count_on_cards(shop)
     _tell_fates(shop, [*kept, *refused])

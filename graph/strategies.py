@@ -99,9 +99,10 @@ _AS_WRITTEN = replace(_RANDOM, label_apart=False, critic=False, agree=False)
 STRATEGIES: dict[str, Strategy] = {
     # Composed by the gate scores of five tasks, not by their tests (benchmarks/README.md). Three times as
     # many texts for the student's doubt to choose from cost half as many tokens again and returned nothing:
-    # it does not. That who writes a text and who labels it blind must agree costs nothing and left 99 % of
-    # the labels right, of a teacher with 10 % errors in each. Analysis and critic cannot be judged by a
-    # teacher that looks real texts up: they stay for what it has not, hypotheses and texts that are no good.
+    # it does not. That who writes a text and who labels it blind must agree costs an eighth more tokens and
+    # left 99 % of the labels right, of a teacher with 10 % errors in each. Analysis and critic cannot be
+    # judged by a teacher that looks real texts up: they stay for what it has not, hypotheses and texts
+    # that are no good.
     "auto": Strategy("auto", agree=True),
     # EvoKD: Liu et al., LREC-COLING 2024, arXiv 2403.06414. Paper (its figure and second-hand): analysis of
     # right and wrong, hard and easy, labelling apart with nothing filtered afterwards, test then train

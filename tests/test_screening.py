@@ -120,3 +120,18 @@ def test_who_wrote_a_text_and_who_labelled_it_are_to_agree(encoder: Encoder, tmp
     assert (
         refused[0]["reason"] == f"written for {refused[0]['requested']}, and labelled {refused[0]['label']}"
     )
+
+
+def test_a_text_refused_over_its_label_is_not_paid_for_again(encoder: Encoder, tmp_path: Path) -> None:
+    raw = sample_task().model_dump(exclude_none=True)
+    strategy = {"base": "random", "samples": 60, "critic": False, "agree": True, "attempts": 2}
+    raw |= {"student": {"mode": "head"}, "strategy": strategy}
+    raw["budget"]["rounds"] = 2
+    raw["teacher"] |= {"calibrate": 0, "label_noise": 0.4}
+    folder = run(parse_task(raw, "test", Path()), tmp_path / "run", encoder=encoder)
+    samples = [json.loads(line) for line in folder.samples.read_text().splitlines()]
+    refused = {s["id"] for s in samples if s["status"] == "refused"}
+    again = [s["id"] for s in samples if s["id"] in refused and s["status"] != "refused"]
+    assert again, "the teacher wrote some of them once more"
+    labelled = [s["id"] for s in samples if "label" in s]
+    assert len(labelled) == len(set(labelled))
