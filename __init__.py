@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from tutelage.graph.strategies import STRATEGIES as STRATEGIES
     from tutelage.graph.strategies import Strategy as Strategy
     from tutelage.student.errors import InputError as InputError
+    from tutelage.student.load import load_student as load_student
     from tutelage.student.model import Student as Student
-    from tutelage.student.model import load_student as load_student
 
 __version__ = "0.1.0"
 
@@ -30,7 +30,7 @@ _HOME = {
     "Strategy": "tutelage.graph.strategies",
     "InputError": "tutelage.student.errors",
     "Student": "tutelage.student.model",
-    "load_student": "tutelage.student.model",
+    "load_student": "tutelage.student.load",
 }
 __all__ = [*_HOME, "__version__"]
 

@@ -11,7 +11,7 @@ if __name__ == "__main__" and Path(sys.path[0]).resolve() == Path(__file__).reso
     sys.path.pop(0)  # `python cli.py` must not offer agents/, graph/ … as top-level names
 
 import typer
-from tutelage.student.fields import Fields, Kind
+from tutelage.student.fields import Fields, KindName
 
 if TYPE_CHECKING:
     from tutelage.graph.folder import RunFolder
@@ -58,7 +58,7 @@ def demo(
     out: Annotated[Path | None, typer.Option("--out", help="A new folder for both runs.")] = None,
     student: Annotated[Literal["full", "head"], typer.Option(help="head takes seconds a round.")] = "full",
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of the loop and of its control.")] = 3,
-    kind: Annotated[Kind, typer.Option(help="Of the task.")] = "classification",
+    kind: Annotated[KindName, typer.Option(help="Of the task.")] = "classification",
 ) -> None:
     """Run the loop on a bundled task: no key, no network, a rehearsal teacher, a real student.
 
@@ -81,7 +81,9 @@ def demo(
 @app.command()
 def init(
     folder: Annotated[Path, typer.Argument(help="Where to write.")] = Path(),
-    kind: Annotated[Kind, typer.Option(help="Of the task: one text a row, or a pair.")] = "classification",
+    kind: Annotated[
+        KindName, typer.Option(help="Of the task: one text a row, or a pair.")
+    ] = "classification",
 ) -> None:
     """Write a commented task.yaml and data stubs to start from.
 
@@ -237,7 +239,7 @@ def evaluate(
     text: Annotated[
         list[str] | None, typer.Option(help="The column of the text; of a pair, given twice.")
     ] = None,
-    label: Annotated[str, typer.Option(help="The column of the label.")] = "label",
+    label: Annotated[str | None, typer.Option(help="The column of the label.")] = None,
     as_json: Json = False,
 ) -> None:
     """Grade a student on labelled texts.
@@ -245,22 +247,26 @@ def evaluate(
     Example: [bold]tutelage evaluate runs/first more.jsonl[/bold]
     """
     from rich.table import Table
+    from tutelage.graph.report_run import figures
     from tutelage.student.errors import InputError
     from tutelage.student.exam import evaluate as grade_student
-    from tutelage.student.model import load_student
+    from tutelage.student.kinds import KINDS
+    from tutelage.student.load import load_student
     from tutelage.student.rows import read_rows
 
     loaded = load_student(_student_folder(student))
-    rows = read_rows(data, loaded.labels, fields=_columns(text, loaded.fields), label_field=label)
+    kind, columns = KINDS[loaded.kind], _columns(text, loaded.fields)
+    rows = read_rows(data, loaded.labels, kind=kind, fields=columns, label_field=label)
     if not rows:
         raise InputError(f"{data} holds no rows; there is nothing to grade")
     found = grade_student(loaded, rows)
     if as_json:
         typer.echo(json.dumps(found))
         return
-    table = Table(
-        title=f"{found['size']} rows: macro-F1 {found['macro_f1']:.3f}, accuracy {found['accuracy']:.3f}"
-    )
+    typer.echo(f"{found['size']} rows: {figures(found)}")
+    if not found["classes"]:
+        return
+    table = Table()
     for heading in ("label", "precision", "recall", "F1", "rows"):
         table.add_column(heading, justify="left" if heading == "label" else "right")
     for entry in found["classes"]:
@@ -284,31 +290,36 @@ def predict(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Label texts with a student.
+    """Answer texts with a student.
 
     Example: [bold]tutelage predict runs/first "where is my parcel?"[/bold]
     """
     from tutelage.student.errors import InputError
     from tutelage.student.fields import split
-    from tutelage.student.model import load_student
+    from tutelage.student.kinds import KINDS
+    from tutelage.student.load import load_student
     from tutelage.student.rows import read_rows
 
     if file and texts:
         raise InputError("texts are given both as arguments and by --file; give one of them")
     loaded = load_student(_student_folder(student))
+    kind = KINDS[loaded.kind]
     if file:
-        given = [row["text"] for row in read_rows(file, None, fields=_columns(text, loaded.fields))]
+        rows = read_rows(file, None, kind=kind, fields=_columns(text, loaded.fields))
+        given = [row["text"] for row in rows]
     elif texts:
         given = _whole(texts, loaded.fields)
     else:
         lines = [line.rstrip("\n") for line in sys.stdin if line.strip()]
         parts = [[line] if len(loaded.fields) == 1 else line.split("\t") for line in lines]
         given = [text for part in parts for text in _whole(part, loaded.fields)]
-    scores = loaded.probabilities(given)
-    for one, row in zip(given, scores, strict=True):
-        best, shown = int(row.argmax()), split(one, loaded.fields)
-        answer = {**shown, "label": loaded.labels[best], "confidence": round(float(row[best]), 4)}
-        plain = "\t".join([loaded.labels[best], f"{answer['confidence']:.3f}", *shown.values()])
+    if not given:
+        return
+    found = loaded.read(given)
+    for one, label, sure in zip(given, found.answers, found.confidence, strict=True):
+        shown = split(one, loaded.fields)
+        answer = {**shown, kind.key: kind.filed(label, one), "confidence": round(float(sure), 4)}
+        plain = "\t".join([kind.words(label, one), f"{sure:.3f}", *shown.values()])
         typer.echo(json.dumps(answer, ensure_ascii=False) if as_json else plain)
 
 

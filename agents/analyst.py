@@ -8,23 +8,41 @@ from tutelage.agents.ask import Ask, Reply
 from tutelage.agents.forms import FoundWeakness, diagnosis_form
 from tutelage.agents.teacher import Teacher
 from tutelage.student.fields import ONE, Fields, split
+from tutelage.student.kinds import KINDS, Kind
 
 EXAMPLES = 4  # wrong texts that show the generator what a weakness is
 
 
 class Brief(TypedDict):
-    """What every agent is told of the task: its instruction, label -> description, and what the two texts of
-    a pair are called.
+    """What every agent is told of the task: its instruction, label -> description, what the two texts of a
+    pair are called, and the kind of a task that is no classification, whose agents have prompts of their own.
     """
 
     task: str
-    labels: dict[str, str]
+    labels: NotRequired[dict[str, str]]
     fields: NotRequired[list[str]]
+    kind: NotRequired[str]
 
 
 def fields_of(brief: Mapping[str, Any]) -> Fields:
     """What a text of the task consists of, by its brief or any payload."""
     return tuple(brief.get("fields", ONE))
+
+
+def kind_of(brief: Mapping[str, Any]) -> Kind:
+    """What a label of the task is, by its brief or any payload."""
+    return KINDS[brief.get("kind", "classification")]
+
+
+def labels_of(brief: Mapping[str, Any]) -> list[str]:
+    """The task's labels."""
+    return list(brief.get("labels", ()))
+
+
+def told(text: str, label: str, brief: Mapping[str, Any]) -> dict[str, Any]:
+    """A text with its label, as payloads hold them."""
+    kind = kind_of(brief)
+    return {**split(text, fields_of(brief)), kind.key: kind.shown(label, text)}
 
 
 class Answer(TypedDict):
@@ -37,7 +55,9 @@ class Answer(TypedDict):
 
 
 class Weakness(TypedDict):
-    """A pattern of errors: texts of `label` that the student takes for `confused_with`."""
+    """A pattern of errors: texts of `label` that the student takes for `confused_with`, or what a kind of
+    task has in its place (`outcomes` in student/kinds/).
+    """
 
     id: str
     round: int
@@ -72,22 +92,23 @@ def diagnose(
     if not wrong:
         return []
     [reply] = teacher.ask([ask(brief, right, wrong, report, seed)])
-    return _with_evidence(reply, wrong, round)[:limit]
+    return _with_evidence(kind_of(brief), reply, wrong, round)[:limit]
 
 
-def grouped(wrong: Sequence[Answer], *, limit: int, round: int) -> list[Weakness]:
+def grouped(kind: Kind, wrong: Sequence[Answer], *, limit: int, round: int) -> list[Weakness]:
     """The same pairs of labels with nobody's analysis, most errors first: what EvoKD's P1 adds is measured
     against this.
     """
     pairs: dict[tuple[str, str], list[Answer]] = defaultdict(list)
     for answer in wrong:
-        pairs[answer["label"], answer["predicted"]].append(answer)
+        for pair in kind.slips(answer["label"], answer["predicted"]):
+            pairs[pair].append(answer)
     ranked = sorted(pairs.items(), key=lambda item: -len(item[1]))[:limit]
     return [
         Weakness(
             id=f"w{round:02d}-{number}",
             round=round,
-            name=f"{label} taken for {predicted}",
+            name=named(label, predicted),
             hypothesis="",
             label=label,
             confused_with=predicted,
@@ -103,24 +124,32 @@ def ask(
     brief: Brief, right: Sequence[Answer], wrong: Sequence[Answer], report: dict[str, object], seed: int
 ) -> Ask[FoundWeakness]:
     """The request for a diagnosis."""
-    fields = fields_of(brief)
-    answers = [{"id": a["id"], **split(a["text"], fields), "label": a["label"]} for a in [*right, *wrong]]
+    kind = kind_of(brief)
+    answers = [{"id": a["id"], **told(a["text"], a["label"], brief)} for a in [*right, *wrong]]
     failed = [
-        {**told, "predicted": a["predicted"]} for told, a in zip(answers[len(right) :], wrong, strict=True)
+        {**shown, "predicted": kind.shown(a["predicted"], a["text"])}
+        for shown, a in zip(answers[len(right) :], wrong, strict=True)
     ]
     payload = {**brief, "right": answers[: len(right)], "wrong": failed, "report": report}
-    return Ask("analyst", payload, diagnosis_form(tuple(brief["labels"])), seed)
+    return Ask("analyst", payload, diagnosis_form(labels_of(brief), kind.outcomes), seed)
 
 
-def _with_evidence(reply: Reply[FoundWeakness], wrong: Sequence[Answer], round: int) -> list[Weakness]:
+def named(label: str, confused_with: str) -> str:
+    """What a weakness is called that nobody has given a name."""
+    return f"{label} taken for {confused_with}" if label else "wrong answers"
+
+
+def _with_evidence(
+    kind: Kind, reply: Reply[FoundWeakness], wrong: Sequence[Answer], round: int
+) -> list[Weakness]:
     """The reply's weaknesses that cite a wrong text of their pair, one for each pair."""
     shown = {answer["id"]: answer for answer in wrong}
+    slips = {key: kind.slips(a["label"], a["predicted"]) for key, a in shown.items()}
     found: dict[tuple[str, str], Weakness] = {}
     for told in reply.told:
         item = told.item
         pair = item.label, item.confused_with
-        fitting = {key for key, a in shown.items() if pair == (a["label"], a["predicted"])}
-        cited = [key for key in item.evidence if key in fitting]
+        cited = [key for key in item.evidence if pair in slips.get(key, ())]
         if not cited or pair in found:
             continue
         found[pair] = Weakness(

@@ -16,7 +16,8 @@ def field_probability(form: Form[Item], found: Found[Item], entry: Entry) -> flo
     """
     if not form.measured or not entry.tokens:
         return None
-    span = _value(entry.content, found.start, found.end, form.measured, getattr(found.item, form.measured))
+    value = found.item.model_dump()[form.measured]
+    span = _value(entry.content, found.start, found.end, form.measured, value)
     if span is None:
         return None
     # Tokens are counted in bytes: a character may be split over two of them.
@@ -29,10 +30,14 @@ def field_probability(form: Form[Item], found: Found[Item], entry: Entry) -> flo
     return min(1.0, math.exp(total))
 
 
-def _value(content: str, start: int, end: int, name: str, value: str) -> tuple[int, int] | None:
-    """Where the string value of a field stands between two places, without its quotes."""
-    written = re.compile(rf'"{re.escape(name)}"\s*:\s*("(?:[^"\\]|\\.)*")')
-    for match in reversed(list(written.finditer(content, start, end))):
-        if json.loads(match.group(1)) == value:
-            return match.start(1) + 1, match.end(1) - 1
+def _value(content: str, start: int, end: int, name: str, value: object) -> tuple[int, int] | None:
+    """Where the value of a field stands between two places, without its quotes or brackets."""
+    for match in reversed(list(re.finditer(rf'"{re.escape(name)}"\s*:\s*(?=["\[])', content[start:end]))):
+        place = start + match.end()
+        try:
+            found, after = json.JSONDecoder().raw_decode(content, place)
+        except ValueError:  # a name inside of a text
+            continue
+        if found == value and after <= end:
+            return place + 1, after - 1
     return None

@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 
-from tutelage.agents.analyst import Brief, fields_of
+from tutelage.agents.analyst import Brief, told
 from tutelage.agents.ask import Ask, Reply
 from tutelage.agents.forms import Verdict, verdicts_form
 from tutelage.agents.hostile import apart
 from tutelage.agents.teacher import Teacher
 from tutelage.student.corpus import Sample, changed
-from tutelage.student.fields import split
 
 TEXTS_A_CALL = 12
 
@@ -30,20 +29,17 @@ def asks(
 ) -> Iterator[tuple[Sequence[Sample], Ask[Verdict]]]:
     """The requests for these samples, each with those it is about."""
     for number, batch in enumerate(apart(samples, TEXTS_A_CALL)):
-        shown = [
-            {"id": str(i), **split(s["text"], fields_of(brief)), "label": s["label"]}
-            for i, s in enumerate(batch, 1)
-        ]
+        shown = [{"id": str(i), **told(s["text"], s["label"], brief)} for i, s in enumerate(batch, 1)]
         wanted = [str(entry["id"]) for entry in shown]
         yield batch, Ask("critic", {**brief, "samples": shown}, verdicts_form(), seed + number, wanted)
 
 
 def _judged(batch: Sequence[Sample], reply: Reply[Verdict]) -> list[Sample]:
-    said = {told.item.id: told for told in reversed(reply.told)}  # the first of two of one id
+    said = {word.item.id: word for word in reversed(reply.told)}  # the first of two of one id
     result = []
     for i, sample in enumerate(batch, 1):
-        if told := said.get(str(i)):
-            about = {"verdict": told.item.verdict, "reason": told.item.reason, "judged_by": told.call}
+        if word := said.get(str(i)):
+            about = {"verdict": word.item.verdict, "reason": word.item.reason, "judged_by": word.call}
         else:
             left_out = reply.problems[0] if reply.problems else "the critic left it out"
             about = {"verdict": "unjudged", "reason": f"not judged: {left_out}"}

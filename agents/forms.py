@@ -2,12 +2,15 @@
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
 from tutelage.student.fields import MARK, ONE, Fields, join
+from tutelage.student.kinds import Kind
+from tutelage.student.kinds.classification import CLASSIFICATION
 
 # Unknown fields are refused by the schema and forgiven by the parser: a chatty reply is still a reply.
 # Weak models write numbers for ids.
@@ -40,36 +43,44 @@ class FoundWeakness(BaseModel):
     evidence: list[str] = Field(min_length=1)
     hypothesis: Said
     name: Said
-    label: str
-    confused_with: str
+    label: str = ""
+    confused_with: str = ""
 
 
-Kind = Literal["hard", "easy", "any", "like", "ood", "paraphrase"]
+Order = Literal["hard", "easy", "any", "like", "ood", "paraphrase"]
+_BESIDE = ("kind", "weakness", "label", "labels", "entities", "target")  # what of a draft is no text
 
 
 class Draft(BaseModel):
-    """What was written for a request; the fields of its text stand beside these (see `drafts_form`)."""
+    """What was written for a request; label and text stand beside these (see `drafts_form`)."""
 
     model_config = _OPEN
-    label: str
-    kind: Kind
-    weakness: str
+    if TYPE_CHECKING:  # made in the order in which they are to be written
+        kind: Order
+        weakness: str
+
+    @property
+    def ordered(self) -> str:
+        """The label it was written for; "" where a task has none."""
+        return getattr(self, "label", "")
 
     @property
     def written(self) -> str:
         """The text, of a pair both as one string."""
-        own = tuple(name for name in type(self).model_fields if name not in Draft.model_fields)
+        own = tuple(name for name in type(self).model_fields if name not in _BESIDE)
         return join({name: getattr(self, name) for name in own}, own)
 
 
 class GivenLabel(BaseModel):
-    """One blind label with its stated confidence."""
+    """One blind label with its stated confidence; the label stands between, under its kind's key (see
+    `labels_form`).
+    """
 
     model_config = _OPEN
     id: str
     reason: str
-    label: str
-    confidence: float = Field(ge=0, le=1)
+    if TYPE_CHECKING:  # stands last
+        confidence: float
 
 
 class Verdict(BaseModel):
@@ -179,30 +190,38 @@ def _read_list(raw: str, place: int) -> tuple[list[_Entry], str, int]:
         place = end
 
 
-def labels_form(labels: tuple[str, ...]) -> Form[GivenLabel]:
-    """What the labeler replies with: one of the task's labels for every id."""
-    return Form("Labels", "labels", _closed(GivenLabel, labels, "label"), key="id", measured="label")
+def labels_form(labels: Sequence[str], kind: Kind = CLASSIFICATION) -> Form[GivenLabel]:
+    """What the labeler replies with: a label of the kind for every id, the reason before it."""
+    parts: dict[str, Any] = {kind.key: (kind.reply(labels), ...)}
+    parts["confidence"] = (float, Field(ge=0, le=1))
+    item = create_model("GivenLabel", __base__=GivenLabel, **parts)
+    return Form("Labels", "labels", item, key="id", measured=kind.key)
 
 
-def drafts_form(labels: tuple[str, ...], fields: Fields = ONE) -> Form[Draft]:
-    """What the generator replies with: a text, or the two of a pair, for a label."""
-    texts = dict.fromkeys(fields, (Said if len(fields) == 1 else OfPair, ...))
-    item = create_model("Draft", __base__=_closed(Draft, labels, "label"), **texts)  # type: ignore[call-overload]
-    return Form("Drafts", "drafts", item, key="written")
+def drafts_form(
+    labels: Sequence[str], fields: Fields = ONE, *, kind: Kind = CLASSIFICATION, answered: bool = False
+) -> Form[Draft]:
+    """What the generator replies with: a text, or the two of a pair, for a label of the task, if it has any;
+    `answered` ones bring all that the text is to be labelled with.
+    """
+    parts: dict[str, Any] = {"label": (Literal[tuple(labels)], ...)} if any(labels) else {}
+    parts |= {"kind": (Order, ...), "weakness": (str, ...)}
+    parts |= dict.fromkeys(fields, (Said if len(fields) == 1 else OfPair, ...))
+    if answered and kind.key != "label":
+        parts[kind.key] = (kind.reply(labels), ...)
+    return Form("Drafts", "drafts", create_model("Draft", __base__=Draft, **parts), key="written")
 
 
-def diagnosis_form(labels: tuple[str, ...]) -> Form[FoundWeakness]:
-    """What the analyst replies with."""
-    item = _closed(FoundWeakness, labels, "label", "confused_with")
+def diagnosis_form(labels: Sequence[str], outcomes: Sequence[str] = ()) -> Form[FoundWeakness]:
+    """What the analyst replies with; where texts have no labels, the pattern alone."""
+    pair: dict[str, Any] = {}
+    if labels:
+        pair["label"] = (Literal[tuple(labels)], ...)
+        pair["confused_with"] = (Literal[(*labels, *outcomes)], ...)
+    item = create_model("FoundWeakness", __base__=FoundWeakness, **pair)
     return Form("Diagnosis", "weaknesses", item, key="hypothesis")
 
 
 def verdicts_form() -> Form[Verdict]:
     """What the critic replies with."""
     return Form("Verdicts", "verdicts", Verdict, key="id")
-
-
-def _closed(item: type[Item], labels: tuple[str, ...], *names: str) -> type[Item]:
-    """The item whose fields `names` take one of the task's labels and nothing else."""
-    closed = dict.fromkeys(names, (Literal[labels], ...))
-    return create_model(item.__name__, __base__=item, **closed)  # type: ignore[call-overload, no-any-return]

@@ -1,13 +1,13 @@
 """The generator: writes texts for named weaknesses and labels."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NotRequired, TypedDict
 
-from tutelage.agents.analyst import Brief, Weakness, fields_of
+from tutelage.agents.analyst import Brief, Weakness, fields_of, kind_of, labels_of, told
 from tutelage.agents.ask import Ask, Reply
-from tutelage.agents.forms import Draft, Kind, drafts_form
+from tutelage.agents.forms import Draft, Order, drafts_form
 from tutelage.agents.teacher import Teacher
-from tutelage.student.corpus import Sample
+from tutelage.student.corpus import Sample, changed, drawn_sample
 from tutelage.student.fields import Fields, split
 from tutelage.student.rows import LONGEST, Row, content_id
 
@@ -15,12 +15,12 @@ TEXTS_A_CALL = 12  # more, and models begin to repeat themselves or stop early
 
 
 class Request(TypedDict):
-    """An order: `count` texts of a label; `weakness` is the id it serves, or ""; `of` what to paraphrase, by
-    field in the payload.
+    """An order: `count` texts of a label ("": with none of the task's labels, or of a task without any);
+    `weakness` is the id it serves, or ""; `of` what to paraphrase, by field in the payload.
     """
 
     label: str
-    kind: Kind
+    kind: Order
     count: int
     weakness: str
     of: NotRequired[str]
@@ -35,6 +35,7 @@ def write(
     avoid: Sequence[dict[str, str]],
     *,
     fed: Sequence[Row] = (),
+    answered: bool = False,
     length: tuple[int, int] = (1, LONGEST),
     round: int,
     attempt: int,
@@ -44,14 +45,16 @@ def write(
 
     Drafts for a label nobody asked for are kept (the labeler decides what they are); a text of only
     spaces, with a NUL byte or of another `length` in characters (a pair: either text) is not. Requests of
-    kind `like` are shown the texts in `fed`.
+    kind `like` are shown the texts in `fed`. With `answered` each draft comes with its label, and one whose
+    label does not fit its text is left out.
 
     Returns:
         Draft samples in order, their `weakness` one of those asked for or "".
     """
     known = {weakness["id"] for weakness in weaknesses}
-    planned = list(asks(brief, requests, weaknesses, shots, avoid, seed, fed))
-    return _samples(teacher.ask(planned), known, fields_of(brief), length, round, attempt)
+    planned = list(asks(brief, requests, weaknesses, shots, avoid, seed, fed, answered))
+    samples = list(_samples(teacher.ask(planned), known, brief, length, answered))
+    return [changed(s, round=round, attempt=attempt, place=place) for place, s in enumerate(samples)]
 
 
 def asks(
@@ -62,31 +65,31 @@ def asks(
     avoid: Sequence[dict[str, str]],
     seed: int,
     fed: Sequence[Row] = (),
+    answered: bool = False,
 ) -> Iterator[Ask[Draft]]:
     """The requests for these orders."""
-    fields = fields_of(brief)
-    form = drafts_form(tuple(brief["labels"]), fields)
+    fields, kind = fields_of(brief), kind_of(brief)
+    form = drafts_form([*labels_of(brief), *kind.bare], fields, kind=kind, answered=answered)
     for number, part in enumerate(_portions(requests)):
         served = {request["weakness"] for request in part}
         labels = {request["label"] for request in part}
         payload = {
             **brief,
             "weaknesses": [_told(weakness, fields) for weakness in weaknesses if weakness["id"] in served],
-            "requests": [_order(request, fields) for request in part],
-            "shots": _examples(shots, fields, labels),
+            "requests": [_order(request, fields, kind.fewest > 0) for request in part],
+            "shots": [
+                told(row["text"], row["label"], brief)
+                for row in shots
+                if labels & {*kind.groups(row["label"])}
+            ],
             "avoid": [{**split(one["text"], fields), "reason": one["reason"]} for one in avoid],
         }
         if any(request["kind"] == "like" for request in part):
-            payload["feedback"] = _examples(fed, fields)
+            payload["feedback"] = [told(row["text"], row["label"], brief) for row in fed]
+        if answered and kind.key != "label":
+            payload["answers"] = True
         wanted = sum(request["count"] for request in part)
         yield Ask("generator", payload, form, seed + number, wanted)
-
-
-def _examples(
-    rows: Sequence[Row], fields: Fields, labels: Collection[str] | None = None
-) -> list[dict[str, str]]:
-    chosen = [row for row in rows if labels is None or row["label"] in labels]
-    return [{**split(row["text"], fields), "label": row["label"]} for row in chosen]
 
 
 def _alone(text: str, fields: Fields) -> str | dict[str, str]:
@@ -94,42 +97,36 @@ def _alone(text: str, fields: Fields) -> str | dict[str, str]:
     return text if len(fields) == 1 else split(text, fields)
 
 
-def _order(request: Request, fields: Fields) -> dict[str, object]:
-    return {**request, "of": _alone(request["of"], fields)} if "of" in request else {**request}
+def _order(request: Request, fields: Fields, labelled: bool) -> dict[str, object]:
+    order: dict[str, object] = {**request} if labelled else {k: v for k, v in request.items() if k != "label"}
+    return {**order, "of": _alone(request["of"], fields)} if "of" in request else order
 
 
 def _samples(
-    replies: Sequence[Reply[Draft]],
-    known: set[str],
-    fields: Fields,
-    length: tuple[int, int],
-    round: int,
-    attempt: int,
-) -> list[Sample]:
+    replies: Sequence[Reply[Draft]], known: set[str], brief: Brief, length: tuple[int, int], answered: bool
+) -> Iterator[Sample]:
     """Drafts of one reply in the order of their ids, which is no order: what a model happens to write
     first, or again after a repair, decides nothing.
     """
-    samples: list[Sample] = []
+    kind, fields = kind_of(brief), fields_of(brief)
     for reply in replies:
-        for told in sorted(reply.told, key=lambda told: content_id(told.item.written)):
-            item, text = told.item, told.item.written.strip()
+        for one in sorted(reply.told, key=lambda one: content_id(one.item.written)):
+            item, text = one.item, one.item.written.strip()
             if "\0" in text or not all(length[0] <= size <= length[1] for size in _sizes(text, fields)):
                 continue
-            samples.append(
-                Sample(
-                    id=content_id(text),
-                    text=text,
-                    round=round,
-                    attempt=attempt,
-                    place=len(samples),
-                    kind=item.kind,
-                    requested=item.label,
-                    weakness=item.weakness if item.weakness in known else "",
-                    written_by=told.call,
-                    status="draft",
-                )
+            weakness = item.weakness if item.weakness in known else ""
+            sample = drawn_sample(Row(id=content_id(text), text=text, label=""), place=0)
+            sample = changed(
+                sample, kind=item.kind, requested=item.ordered, weakness=weakness, written_by=one.call
             )
-    return samples
+            if not answered:
+                yield sample
+                continue
+            try:
+                label = kind.said(getattr(item, kind.key), text)
+            except ValueError:
+                continue
+            yield changed(sample, label=label, labelled_by=one.call)
 
 
 def _portions(requests: Sequence[Request]) -> list[list[Request]]:
@@ -154,5 +151,5 @@ def _sizes(text: str, fields: Fields) -> list[int]:
 
 def _told(weakness: Weakness, fields: Fields) -> dict[str, object]:
     names = ("id", "name", "hypothesis", "label", "confused_with")
-    told = {name: weakness[name] for name in names}  # type: ignore[literal-required]
-    return {**told, "examples": [_alone(text, fields) for text in weakness["examples"]]}
+    about = {name: weakness[name] for name in names if weakness[name] or name != "label"}  # type: ignore[literal-required]
+    return {**about, "examples": [_alone(text, fields) for text in weakness["examples"]]}

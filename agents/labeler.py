@@ -4,15 +4,17 @@ import random
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from statistics import mean
+from typing import NamedTuple
 
-from tutelage.agents.analyst import Brief, fields_of
+from tutelage.agents.analyst import Brief, fields_of, kind_of, labels_of, told
 from tutelage.agents.ask import Ask, Told
 from tutelage.agents.calibration import Calibration, calibrated
-from tutelage.agents.forms import Form, GivenLabel, labels_form
+from tutelage.agents.forms import GivenLabel, labels_form
 from tutelage.agents.hostile import apart
 from tutelage.agents.teacher import Teacher
 from tutelage.student.corpus import Sample, changed
 from tutelage.student.fields import split
+from tutelage.student.rows import Row
 
 TEXTS_A_CALL = 12
 FEW = 3  # texts a call when those that a call left out are asked for once more
@@ -27,6 +29,7 @@ def label(
     seed: int,
     votes: int = 1,
     calibration: Calibration | None = None,
+    shots: Sequence[Row] = (),
 ) -> list[Sample]:
     """Give each sample a label and a confidence; it never sees for which label a text was written.
 
@@ -42,17 +45,18 @@ def label(
         seed: of the first call; others count on from it.
         votes: times each text is labelled where there are no log-probabilities.
         calibration: fitted on the user's own labels.
+        shots: labelled texts that show the form of a label, for kinds where it is written.
 
     Returns:
         The samples; one that stays without a label has status `unlabelled` and the reason.
     """
-    form = labels_form(tuple(brief["labels"]))
-    given, problems = _turn(teacher, brief, form, samples, seed, TEXTS_A_CALL)
+    turn = _Turn(teacher, brief, shots)
+    given, problems = turn.take(samples, seed, TEXTS_A_CALL)
     missing = [sample for sample in samples if sample["id"] not in given]
-    found, again = _turn(teacher, brief, form, missing, seed + _STRIDE, FEW)
+    found, again = turn.take(missing, seed + _STRIDE, FEW)
     given |= found
-    answers: dict[str, list[Told[GivenLabel]]] = {key: [told] for key, told in given.items()}
-    _vote(teacher, brief, form, samples, answers, seed, votes)
+    answers = {key: [one] for key, one in given.items()}
+    _vote(turn, samples, answers, seed, votes)
     reasons = {**problems, **again}
     return [
         _labelled(sample, answers[sample["id"]], calibration)
@@ -62,64 +66,84 @@ def label(
     ]
 
 
+class _Given(NamedTuple):
+    """A label that fits its text, and what was said of it."""
+
+    label: str
+    told: Told[GivenLabel]
+
+
 def _vote(
-    teacher: Teacher,
-    brief: Brief,
-    form: Form[GivenLabel],
-    samples: Sequence[Sample],
-    answers: dict[str, list[Told[GivenLabel]]],
-    seed: int,
-    votes: int,
+    turn: "_Turn", samples: Sequence[Sample], answers: dict[str, list[_Given]], seed: int, votes: int
 ) -> None:
     """Add further labellings, each in another order, of those whose first came without a probability."""
-    unsure = [s for s in samples if s["id"] in answers and answers[s["id"]][0].probability is None]
+    unsure = [s for s in samples if s["id"] in answers and answers[s["id"]][0].told.probability is None]
     for vote in range(2, votes + 1):
         shuffled = random.Random(f"{seed} {vote}").sample(unsure, len(unsure))
-        found, _ = _turn(teacher, brief, form, shuffled, seed + _STRIDE * vote, TEXTS_A_CALL)
-        for key, told in found.items():
-            answers[key].append(told)
+        found, _ = turn.take(shuffled, seed + _STRIDE * vote, TEXTS_A_CALL)
+        for key, one in found.items():
+            answers[key].append(one)
 
 
 def asks(
-    brief: Brief, form: Form[GivenLabel], samples: Sequence[Sample], seed: int, size: int = TEXTS_A_CALL
+    brief: Brief, samples: Sequence[Sample], seed: int, size: int = TEXTS_A_CALL, shots: Sequence[Row] = ()
 ) -> Iterator[tuple[Sequence[Sample], Ask[GivenLabel]]]:
     """The requests for these samples, each with those it is about."""
+    form = labels_form(labels_of(brief), kind_of(brief))
+    about: dict[str, object] = {**brief}
+    if kind_of(brief).shots and shots:
+        about["shots"] = [told(row["text"], row["label"], brief) for row in shots]
     for number, batch in enumerate(apart(samples, size)):
         fields = fields_of(brief)
         texts = [{"id": str(i), **split(sample["text"], fields)} for i, sample in enumerate(batch, 1)]
         wanted = [text["id"] for text in texts]
-        yield batch, Ask("labeler", {**brief, "texts": texts}, form, seed + number, wanted)
+        yield batch, Ask("labeler", {**about, "texts": texts}, form, seed + number, wanted)
 
 
-def _turn(
-    teacher: Teacher, brief: Brief, form: Form[GivenLabel], samples: Sequence[Sample], seed: int, size: int
-) -> tuple[dict[str, Told[GivenLabel]], dict[str, str]]:
-    """(sample id -> what was said of it, sample id -> why nothing was)."""
-    planned = list(asks(brief, form, samples, seed, size))
-    given: dict[str, Told[GivenLabel]] = {}
-    problems: dict[str, str] = {}
-    for (batch, _), reply in zip(planned, teacher.ask([ask for _, ask in planned]), strict=True):
-        named = {str(i): sample["id"] for i, sample in enumerate(batch, 1)}
-        for told in reply.told:
-            if told.item.id in named:
-                given.setdefault(named[told.item.id], told)
-        why = reply.problems[0] if reply.problems else "the teacher left it out"
-        problems |= {sample["id"]: why for sample in batch if sample["id"] not in given}
-    return given, problems
+class _Turn(NamedTuple):
+    """Who is asked for labels of what."""
+
+    teacher: Teacher
+    brief: Brief
+    shots: Sequence[Row]
+
+    def take(
+        self, samples: Sequence[Sample], seed: int, size: int
+    ) -> tuple[dict[str, _Given], dict[str, str]]:
+        """(sample id -> the label it was given, sample id -> why it has none)."""
+        kind = kind_of(self.brief)
+        planned = list(asks(self.brief, samples, seed, size, self.shots))
+        given: dict[str, _Given] = {}
+        problems: dict[str, str] = {}
+        for (batch, _), reply in zip(planned, self.teacher.ask([ask for _, ask in planned]), strict=True):
+            named = {str(i): sample for i, sample in enumerate(batch, 1)}
+            for one in reply.told:
+                sample = named.get(one.item.id)
+                if sample is None or sample["id"] in given:
+                    continue
+                try:
+                    label = kind.said(getattr(one.item, kind.key), sample["text"])
+                except ValueError as error:
+                    problems[sample["id"]] = str(error)
+                else:
+                    given[sample["id"]] = _Given(label, one)
+            why = reply.problems[0] if reply.problems else "the teacher left it out"
+            problems = {**{s["id"]: why for s in batch if s["id"] not in given}, **problems}
+        return given, problems
 
 
-def _labelled(sample: Sample, answers: Sequence[Told[GivenLabel]], calibration: Calibration | None) -> Sample:
+def _labelled(sample: Sample, answers: Sequence[_Given], calibration: Calibration | None) -> Sample:
     """The label most answers give (on a tie the earliest), and how sure that is."""
     camps: dict[str, list[Told[GivenLabel]]] = defaultdict(list)
-    for told in answers:
-        camps[told.item.label].append(told)
+    for given in answers:
+        camps[given.label].append(given.told)
     label, camp = max(camps.items(), key=lambda item: len(item[1]))
     if (probability := camp[0].probability) is not None:
         raw, source = probability, "logprobs"
     elif len(answers) > 1:
         raw, source = len(camp) / len(answers), "votes"
     else:
-        raw, source = mean(told.item.confidence for told in camp), "stated"
+        raw, source = mean(one.item.confidence for one in camp), "stated"
     fits = calibration is not None and calibration["source"] == source
     return changed(
         sample,

@@ -19,9 +19,11 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 from numpy.typing import NDArray
-from tutelage.agents.analyst import fields_of
+from tutelage.agents.analyst import fields_of, labels_of, named
 from tutelage.prompts import read_payload
 from tutelage.student.fields import join, split
+from tutelage.student.kinds import Kind
+from tutelage.student.kinds.classification import CLASSIFICATION
 from tutelage.student.rows import Row, content_id, normal
 
 Encode = Callable[[Sequence[str]], NDArray[np.float32]]
@@ -29,7 +31,7 @@ Payload = Mapping[str, Any]
 _CANDIDATES = 8  # texts looked at for each one written
 _ODD = -1.5  # how much it keeps from the middle when asked for texts of another domain
 _TOKEN = 4  # bytes, wherever they fall: tokens span quotes and split characters, as real ones do
-_GIVEN = re.compile(r'"label": "((?:[^"\\]|\\.)*)", "confidence": ([\d.]+)')
+_GIVEN = re.compile(r'"(?:label|labels|entities|target)": ["\[](?!\{"id")(.*?)["\]], "confidence": ([\d.]+)')
 _ORDER = re.compile(
     r"\b(label|answer|classify|mark)\b.*\b(all|every|everything)\b", re.IGNORECASE | re.DOTALL
 )
@@ -38,13 +40,13 @@ _ORDER = re.compile(
 class Rehearsal:
     """Answers each role's payload from `rows`; texts of `known` it can label, and never writes.
 
-    Its believed label of a text is wrong for a share `label_noise` of texts, always the same ones, as a
-    model's errors are systematic; as many of the texts it writes are of another label than they are written
-    for, so that labels fixed before writing are no better than those given after. Its critic sees through
-    `second_thoughts` of the errors. Asked for plain texts it prefers those near the middle of their label,
-    the more the higher `typicality` (0: none), as language models do; asked for hard ones, for paraphrases
-    or for texts like others it prefers those near the examples; asked for texts of another domain, those
-    far from the middle.
+    What a label is, its `kind` says. Its believed label of a text is wrong for a share `label_noise` of
+    texts, always the same ones, as a model's errors are systematic; as many of the texts it writes are of
+    another label than they are written for, so that labels fixed before writing are no better than those
+    given after. Its critic sees through `second_thoughts` of the errors. Asked for plain texts it prefers
+    those near the middle of their label, the more the higher `typicality` (0: none), as language models do;
+    asked for hard ones, for paraphrases or for texts like others it prefers those near the examples; asked
+    for texts of another domain, those far from the middle.
     """
 
     def __init__(
@@ -52,17 +54,19 @@ class Rehearsal:
         rows: Sequence[Row],
         encode: Encode,
         *,
+        kind: Kind = CLASSIFICATION,
         known: Sequence[Row] = (),
         label_noise: float = 0.1,
         second_thoughts: float = 0.3,
         typicality: float = 1.5,
     ):
         self.label_noise, self.second_thoughts, self.typicality = label_noise, second_thoughts, typicality
-        self._encode = encode
+        self._encode, self._kind = encode, kind
         self._label_of = {row["id"]: row["label"] for row in [*rows, *known]}
         self._by_label: dict[str, list[str]] = defaultdict(list)
         for row in {row["id"]: row for row in rows}.values():
-            self._by_label[row["label"]].append(row["text"])
+            for label in kind.groups(row["label"]):
+                self._by_label[label].append(row["text"])
         self._words = [(set(normal(row["text"]).split()), row["label"]) for row in rows]
 
     def answer(self, payload: Payload, seed: int) -> dict[str, object]:
@@ -84,17 +88,19 @@ class Rehearsal:
         raise ValueError(f"no role has a payload of {sorted(payload)}")
 
     def _diagnose(self, payload: Payload, chance: random.Random) -> dict[str, object]:
-        groups = defaultdict(list)
+        kind, groups = self._kind, defaultdict(list)
         for answer in payload["wrong"]:
-            groups[answer["label"], answer["predicted"]].append(answer)
+            gold, given = (self._heard(answer, key, payload) for key in (kind.key, "predicted"))
+            for slip in kind.slips(gold, given):
+                groups[slip].append(answer)
         ranked = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
         return {
             "weaknesses": [
                 {
-                    "evidence": [answer["id"] for answer in answers],
+                    "evidence": list(dict.fromkeys(answer["id"] for answer in answers)),
                     "hypothesis": f"Texts of {label} are answered {predicted} ({len(answers)} of the shown);"
                     f" frequent words in them: {_shared_words([_whole(a, payload) for a in answers])}.",
-                    "name": f"{label} taken for {predicted}",
+                    "name": named(label, predicted),
                     "label": label,
                     "confused_with": predicted,
                 }
@@ -110,18 +116,28 @@ class Rehearsal:
         drafts = []
         for request in payload["requests"]:
             near = self._near(request, payload, examples)
-            order = {key: request[key] for key in ("label", "kind", "weakness")}
-            for label, count in self._truly(request, list(payload["labels"]), chance).items():
+            order = {key: request[key] for key in ("label", "kind", "weakness") if key in request}
+            for label, count in self._truly(request, labels_of(payload), chance).items():
                 texts = self._pick(label, count, near, taken, chance, request["kind"])
                 taken |= {content_id(text) for text in texts}
-                drafts += [{**order, **split(text, fields)} for text in texts]
+                drafts += [
+                    {**order, **split(text, fields), **self._answered(text, payload)} for text in texts
+                ]
         return {"drafts": drafts}
+
+    def _answered(self, text: str, payload: Payload) -> dict[str, object]:
+        """What a text is to be labelled with, where that is asked for with it."""
+        if not payload.get("answers"):
+            return {}
+        label, _ = self._believed(text, labels_of(payload))
+        return {self._kind.key: self._kind.shown(label, text)}
 
     def _truly(self, request: Payload, labels: Sequence[str], chance: random.Random) -> Counter[str]:
         """True label -> how many of the texts written for a label are of it."""
-        others = [label for label in labels if label != request["label"]]
+        ordered = request.get("label", "")
+        others = [label for label in labels if label != ordered]
         return Counter(
-            chance.choice(others) if others and chance.random() < self.label_noise else request["label"]
+            chance.choice(others) if others and chance.random() < self.label_noise else ordered
             for _ in range(request["count"])
         )
 
@@ -130,7 +146,10 @@ class Rehearsal:
         if request["kind"] == "paraphrase":
             return [_whole(request["of"], payload)]
         if request["kind"] == "like":
-            return [_whole(row, payload) for row in payload["feedback"] if row["label"] == request["label"]]
+            kind, ordered = self._kind, request.get("label", "")
+            rows = payload["feedback"]
+            like = [row for row in rows if ordered in kind.groups(self._heard(row, kind.key, payload))]
+            return [_whole(row, payload) for row in like]
         return examples.get(request["weakness"], []) if request["kind"] == "hard" else []
 
     def _pick(
@@ -156,13 +175,13 @@ class Rehearsal:
         labels = []
         for entry in payload["texts"]:
             text = _whole(entry, payload)
-            label, wrong = self._believed(text, list(payload["labels"]))
+            label, wrong = self._believed(text, labels_of(payload))
             spread = random.Random(f"confidence {text}").random()
             labels.append(
                 {
                     "id": entry["id"],
                     "reason": "looked up",
-                    "label": label,
+                    self._kind.key: self._kind.shown(label, text),
                     "confidence": round(0.35 + 0.5 * spread if wrong else 0.6 + 0.4 * spread, 2),
                 }
             )
@@ -172,33 +191,41 @@ class Rehearsal:
         verdicts = []
         for entry in payload["samples"]:
             text = _whole(entry, payload)
-            view, wrong = self._believed(text, list(payload["labels"]))
+            view, wrong = self._believed(text, labels_of(payload))
             if wrong and _share(f"second thoughts {text}") < self.second_thoughts:
                 view = self._true_label(text)
-            same = view == entry["label"]
+            same = self._kind.shown(view, text) == entry[self._kind.key]
             verdicts.append(
                 {
                     "id": entry["id"],
-                    "reason": "as looked up" if same else f"looks like {view}",
+                    "reason": "as looked up" if same else f"looks like {self._kind.words(view, text)}",
                     "verdict": "accept" if same else "relabel",
                 }
             )
         return {"verdicts": verdicts}
 
+    def _heard(self, entry: Payload, key: str, payload: Payload) -> str:
+        """The label that an entry of a payload has; the true one, if what is shown can be of no place."""
+        text = _whole(entry, payload)
+        try:
+            return self._kind.said(entry[key], text)
+        except ValueError:
+            return self._true_label(text)
+
     def _believed(self, text: str, labels: Sequence[str]) -> tuple[str, bool]:
         """(the label it gives a text, whether that is a planted error)."""
         true = self._true_label(text)
-        others = [label for label in labels if label != true]
-        if others and _share(f"noise {text}") < self.label_noise:
-            return others[int(_share(f"which {text}") * len(others))], True
-        return true, False
+        if _share(f"noise {text}") >= self.label_noise:
+            return true, False
+        wrong = self._kind.garbled(true, labels, _share(f"which {text}"))
+        return wrong, wrong != true
 
     def _true_label(self, text: str) -> str:
         if (found := self._label_of.get(content_id(text))) is not None:
             return found
         words = set(normal(text).split())
         best = max(self._words, key=lambda row: len(words & row[0]) / (len(words | row[0]) or 1))
-        return best[1]
+        return self._kind.fitting(best[1], text)
 
 
 class RehearsalModel(BaseChatModel):

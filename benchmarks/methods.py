@@ -118,7 +118,7 @@ def human_labels(task: Any) -> dict[str, str]:
 
     return {
         row["id"]: row["label"]
-        for row in read_rows(task.teacher.corpus, list(task.labels), fields=task.fields)
+        for row in read_rows(task.teacher.corpus, list(task.labels), kind=task.form, fields=task.fields)
     }
 
 

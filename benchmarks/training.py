@@ -36,8 +36,9 @@ import transformers
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from tutelage.student.encoder import Encoder, device, load_pretrained
 from tutelage.student.model import FullStudent
+from tutelage.student.recipe import Recipe
 from tutelage.student.rows import Row, make_row
-from tutelage.student.training import Recipe, train
+from tutelage.student.training import train
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "training.json"

@@ -95,10 +95,11 @@ def cells(wanted: argparse.Namespace) -> list[Cell]:
 
 def work(cell: Cell, cache: Path) -> Cell:
     """A student of one arm, or one of the two it is measured between."""
+    from tutelage.student.classifying import fresh
     from tutelage.student.distilling import distil
     from tutelage.student.exam import evaluate
     from tutelage.student.knowledge import Knowledge, shallow
-    from tutelage.student.training import Recipe, fresh
+    from tutelage.student.recipe import Recipe
 
     start, told = time.monotonic(), {}
     count = int(cell["setting"].split()[0].replace("all", "0"))
@@ -145,7 +146,8 @@ def fields(task: str) -> tuple[str, ...]:
 
 def make_teacher(task: str, count: int, cache: Path) -> None:
     """Fine-tune the teacher on the rows that its students get, unless it is in the cache."""
-    from tutelage.student.training import Recipe, train
+    from tutelage.student.recipe import Recipe
+    from tutelage.student.training import train
 
     folder = cache / "experts" / f"{task}-{count}"
     if not folder.exists():

@@ -10,8 +10,9 @@ from math import ceil
 from typing import Any
 
 from tutelage.student.model import FullStudent
+from tutelage.student.recipe import Recipe
 from tutelage.student.rows import Row
-from tutelage.student.training import Recipe, bucketed, warm_and_down
+from tutelage.student.training import bucketed, warm_and_down
 
 TEMPERATURE = 2.0  # ours, too
 

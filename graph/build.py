@@ -129,7 +129,7 @@ def describe(task: Task, splits: Splits) -> dict[str, Any]:
         "data": {"digest": splits.digest(), **sizes},
         "notes": splits.notes,
         "strategy": asdict(task.resolved_strategy()),
-        "prompts": digests(task.prompts),
+        "prompts": digests(task.brief(), task.prompts),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in libraries}},
     }
 

@@ -8,9 +8,11 @@ from tutelage.agents import labeler
 from tutelage.agents.calibration import Calibration
 from tutelage.agents.calibration import calibrate as calibrate_on
 from tutelage.agents.endpoint import TeacherDownError
+from tutelage.graph.showing import seeds_shown
 from tutelage.graph.state import State
 from tutelage.graph.workshop import Workshop
 from tutelage.student.corpus import Sample, drawn_sample
+from tutelage.student.kinds import Kind
 from tutelage.student.rows import Row
 
 DOUBTFUL = 0.7  # share of right labels below which a user is warned (ours)
@@ -22,19 +24,22 @@ def calibrate(shop: Workshop, state: State) -> State:
     Before anything else is paid for: a teacher that is often wrong is seen here.
     """
     part = shop.task.teacher
-    rows = slice_of(shop.splits.diagnose, part.calibrate, shop.task.seed)
+    rows = slice_of(shop.task.form, shop.splits.diagnose, part.calibrate, shop.task.seed)
     if not rows or not state["rounds"]:  # without rounds nothing will be labelled
         return {}
     seed = random.Random(f"{shop.task.seed} calibrate").randrange(2**30)  # agents count on from it
     asked = [drawn_sample(row, place=place) for place, row in enumerate(rows)]
-    labelled = labeler.label(shop.teacher, shop.task.brief(), asked, seed=seed, votes=part.votes)
+    shots = seeds_shown(shop, 0)
+    labelled = labeler.label(shop.teacher, shop.task.brief(), asked, seed=seed, votes=part.votes, shots=shots)
     answered = [(s, row["label"]) for s, row in zip(labelled, rows, strict=True) if "label" in s]
     if not answered and not shop.teacher.refusal():
         _stop(shop, labelled[0])
     [(source, _)] = Counter(s["confidence_source"] for s, _ in answered).most_common(1) or [("", 0)]
     measured = [(s, gold) for s, gold in answered if s["confidence_source"] == source]
     correct = [sample["label"] == gold for sample, gold in measured]
-    found = calibrate_on([s["confidence"] for s, _ in measured], correct, source, len(shop.labels))
+    found = calibrate_on(
+        [s["confidence"] for s, _ in measured], correct, source, shop.task.form.choices(shop.labels)
+    )
     notes = [*_left_out(labelled, len(answered) - len(measured), source), found["note"]]
     found["note"] = "; ".join(note for note in notes if note)
     shop.folder.write_json(shop.folder.calibration, found)
@@ -67,14 +72,15 @@ def _warn(shop: Workshop, found: Calibration) -> None:
         shop.folder.write_json(shop.folder.run_json, {**about, "notes": [*about["notes"], note]})
 
 
-def slice_of(rows: Sequence[Row], size: int, seed: int) -> list[Row]:
-    """At most `size` rows, drawn by the seed, as many of each label as of any other while they last."""
+def slice_of(kind: Kind, rows: Sequence[Row], size: int, seed: int) -> list[Row]:
+    """At most `size` rows, drawn by the seed, as many of each (first) label as of others while they last."""
     drawn = random.Random(f"{seed} slice").sample(rows, len(rows))
     seen: Counter[str] = Counter()
     turns = []
     for number, row in enumerate(drawn):
-        turns.append((seen[row["label"]], number))
-        seen[row["label"]] += 1
+        label = kind.groups(row["label"])[0]
+        turns.append((seen[label], number))
+        seen[label] += 1
     picked = sorted(turns)[:size]
     return [drawn[number] for number in sorted(number for _, number in picked)]
 

@@ -7,15 +7,17 @@ from typing import Literal, cast
 from tutelage.agents.analyst import Answer, Weakness
 from tutelage.graph.folder import RunFolder
 from tutelage.student.exam import wilson
+from tutelage.student.kinds import INVENTED, Kind
 
 
 class Card(Weakness):
     """A weakness with its numbers on the diagnose set; one card for a pair of labels.
 
-    The slice is all diagnose texts of `label`; an error is one answered `confused_with`. It is not
-    the shown errors alone: those are wrong by choice, and would look cured by chance. `found_in` lists
-    the rounds whose analysis named it, `errors` is the count at the first of them, `history` holds
-    [round, errors] of every exam since; `ordered` and `kept` count samples written for it.
+    The slice is all diagnose texts of `label` (of a label that is invented, all others); an error is one
+    answered `confused_with`. It is not the shown errors alone: those are wrong by choice, and would look
+    cured by chance. `found_in` lists the rounds whose analysis named it, `errors` is the count at the first
+    of them, `history` holds [round, errors] of every exam since; `ordered` and `kept` count samples written
+    for it.
     """
 
     support: int
@@ -28,7 +30,7 @@ class Card(Weakness):
 
 
 def open_cards(
-    cards: Sequence[Card], found: Sequence[Weakness], answers: Sequence[Answer]
+    kind: Kind, cards: Sequence[Card], found: Sequence[Weakness], answers: Sequence[Answer]
 ) -> tuple[list[Card], list[str]]:
     """Cards with the weaknesses of a new analysis, and the ids of those to be served now.
 
@@ -42,7 +44,7 @@ def open_cards(
             told = {key: weakness[key] for key in _RENEWED}  # type: ignore[literal-required]
             by_pair[pair] = cast(Card, {**old, **told, "found_in": [*old["found_in"], weakness["round"]]})
         else:
-            support, errors = _measure(weakness, answers)
+            support, errors = _measure(kind, weakness, answers)
             by_pair[pair] = Card(
                 **weakness,
                 support=support,
@@ -69,7 +71,7 @@ def before(cards: Sequence[Card], round: int) -> list[Card]:
 _RENEWED = ("name", "hypothesis", "evidence", "examples", "found_by")
 
 
-def measure_again(cards: Sequence[Card], answers: Sequence[Answer], round: int) -> list[Card]:
+def measure_again(kind: Kind, cards: Sequence[Card], answers: Sequence[Answer], round: int) -> list[Card]:
     """Cards with the error counts of a new exam and what has become of them.
 
     A weakness is cured while its errors are at most half of those it was found with, and returned
@@ -77,7 +79,7 @@ def measure_again(cards: Sequence[Card], answers: Sequence[Answer], round: int) 
     """
     result = []
     for card in cards:
-        errors = _measure(card, answers)[1]
+        errors = _measure(kind, card, answers)[1]
         history = [entry for entry in card["history"] if entry[0] < round] + [[round, errors]]
         healed = [2 * count <= card["errors"] for _, count in history]
         status: Literal["open", "cured", "returned"] = (
@@ -106,6 +108,11 @@ def write_cards(folder: RunFolder, cards: Sequence[Card]) -> None:
     folder.write_json(folder.weaknesses, list(cards))
 
 
-def _measure(weakness: Weakness, answers: Sequence[Answer]) -> tuple[int, int]:
-    slice_ = [answer for answer in answers if answer["label"] == weakness["label"]]
-    return len(slice_), sum(answer["predicted"] == weakness["confused_with"] for answer in slice_)
+def _measure(kind: Kind, weakness: Weakness, answers: Sequence[Answer]) -> tuple[int, int]:
+    pair = weakness["label"], weakness["confused_with"]
+    met = [pair in kind.slips(answer["label"], answer["predicted"]) for answer in answers]
+    there = [pair[0] in kind.groups(answer["label"]) for answer in answers]
+    slice_ = (
+        [there[i] or met[i] for i in range(len(answers))] if pair[1] != INVENTED else [not x for x in there]
+    )
+    return sum(slice_), sum(error and inside for error, inside in zip(met, slice_, strict=True))

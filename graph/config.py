@@ -17,19 +17,19 @@ from tutelage.graph.variants import varied
 from tutelage.prompts import ROLES, render
 from tutelage.student.encoder import EMBEDDED
 from tutelage.student.errors import InputError
-from tutelage.student.exam import Metric
-from tutelage.student.fields import ONE, PAIR, RESERVED, Kind
-from tutelage.student.training import Recipe
+from tutelage.student.fields import ONE, PAIR, RESERVED, KindName
+from tutelage.student.kinds import KINDS, Kind
+from tutelage.student.recipe import Recipe
 
 
 class Task(Part):
     """A whole task.yaml; paths in it are made absolute by `load_task`."""
 
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9._-]+$")
-    kind: Kind = "classification"
+    kind: KindName = "classification"
     instruction: str = Field(min_length=1)
     fields: tuple[str, ...] = ONE
-    labels: dict[str, str]
+    labels: dict[str, str] = Field(default_factory=dict)
     data: Data
     student: StudentPart = StudentPart()
     expert: ExpertPart | None = None
@@ -37,16 +37,19 @@ class Task(Part):
     teacher: TeacherPart = TeacherPart()
     strategy: str | dict[str, Any] = "auto"
     budget: BudgetPart = BudgetPart()
-    metric: Metric = "macro_f1"
+    metric: str = ""
     duplicate_above: float = Field(default=0.92, gt=0, le=1)
     prompts: Path | None = None
     seed: int = Field(default=0, ge=0)
 
     @model_validator(mode="before")
     @classmethod
-    def _fields_of_kind(cls, raw: Any) -> Any:
-        pairs = isinstance(raw, dict) and raw.get("kind") == "pairs"
-        return {"fields": PAIR, **raw} if pairs else raw
+    def _of_kind(cls, raw: Any) -> Any:
+        kind = KINDS.get(str(raw.get("kind", "classification"))) if isinstance(raw, dict) else None
+        if kind is None:
+            return raw
+        given = {"metric": kind.metrics[0], **raw}
+        return {"fields": PAIR, **given} if kind.texts == 2 else given
 
     @field_validator("fields")
     @classmethod
@@ -66,13 +69,27 @@ class Task(Part):
             if any(isinstance(label, bool) for label in value):
                 raise ValueError("YAML reads yes, no, on and off as truth values: put such labels in quotes")
             value = {str(label): str(text or "") for label, text in value.items()}
-            if len(value) < 2:
-                raise ValueError(f"{len(value)} label given, a classifier needs at least two")
         return value
 
     @model_validator(mode="after")
+    def _labels_fit(self) -> Self:
+        if len(self.labels) < self.form.fewest:
+            few = f"{len(self.labels)} label{'' if len(self.labels) == 1 else 's'} given"
+            raise ValueError(f"`labels`: {few}, `kind: {self.kind}` needs at least {self.form.fewest}")
+        if taken := [label for label in self.labels if label in ("", *self.form.outcomes)]:
+            raise ValueError(f"{taken[0]!r} cannot name a label of `kind: {self.kind}`; call it otherwise")
+        if problem := self.form.unfit(self.metric):
+            raise ValueError(f"`metric`: {problem}")
+        if self.student.mode not in self.form.modes:
+            raise ValueError(
+                f"`student.mode` {self.student.mode} is not for `kind: {self.kind}`; set it to"
+                f" {' or '.join(self.form.modes)}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _texts_fit(self) -> Self:
-        expected = 2 if self.kind == "pairs" else 1
+        expected = self.form.texts
         if len(set(self.fields)) != expected or (expected == 1 and self.fields != ONE):
             raise ValueError(
                 "`fields` names the two texts of a pair, such as [premise, hypothesis], and is for"
@@ -82,8 +99,8 @@ class Task(Part):
             columns = getattr(getattr(self.data, name), "text", None)
             if columns and len(columns) != expected:
                 raise ValueError(f"`data.{name}.text` names {len(columns)} columns, expected {expected}")
-        if self.data.unlabelled and self.data.unlabelled.per_label:
-            raise ValueError("`data.unlabelled` has no labels to draw by; leave `per_label` out")
+        if self.data.unlabelled and self.data.unlabelled.drawn:
+            raise ValueError("`data.unlabelled` is taken as it is; leave `per_label` and `rows` out")
         return self
 
     @model_validator(mode="after")
@@ -102,6 +119,14 @@ class Task(Part):
         if self.expert and not strategy.objective.knowledge:
             raise ValueError(
                 f"`expert` is for strategy ksm, and strategy {strategy.name!r} has none; leave it out"
+            )
+        objective = strategy.objective
+        if self.form.key != "label" and (
+            objective.thresholds or objective.knowledge or objective.target == "soft"
+        ):
+            raise ValueError(
+                f"strategy {strategy.name!r} goes by the probability of one label a text:"
+                f" it is not for `kind: {self.kind}`; take entropy or least_confidence for a pool, or auto"
             )
         if problem := _unused(strategy):
             raise ValueError(problem)
@@ -125,6 +150,11 @@ class Task(Part):
             )
         return self
 
+    @property
+    def form(self) -> Kind:
+        """What a label of the task is."""
+        return KINDS[self.kind]
+
     def resolved_strategy(self) -> Strategy:
         """The strategy with the user's overrides; `strategy: {base: evokd, samples: 24}` changes fields."""
         given = {"base": self.strategy} if isinstance(self.strategy, str) else dict(self.strategy)
@@ -142,7 +172,7 @@ class Task(Part):
 
     def recipe(self) -> Recipe:
         """How the student is trained."""
-        return Recipe(**self.student.model_dump(), fields=self.fields)
+        return Recipe(**self.student.model_dump(), kind=self.kind, fields=self.fields)
 
     def expert_recipe(self) -> Recipe | None:
         """How the white-box teacher is trained, if it has to be; None without one."""
@@ -162,7 +192,11 @@ class Task(Part):
 
     def brief(self) -> Brief:
         """What agents are told of the task."""
-        told = Brief(task=self.instruction, labels=dict(self.labels))
+        told = Brief(task=self.instruction)
+        if self.labels:
+            told["labels"] = dict(self.labels)
+        if self.form.key != "label":
+            told["kind"] = self.kind
         return told if len(self.fields) == 1 else {**told, "fields": list(self.fields)}
 
 
@@ -228,7 +262,7 @@ def parse_task(raw: dict[str, Any], where: str, folder: Path) -> Task:
         raise InputError(f"{where}: `prompts`: {made.prompts} is no folder")
     for role in ROLES:
         try:
-            render(role, {}, made.prompts)
+            render(role, {**made.brief()}, made.prompts)
         except (ValueError, OSError) as error:
             raise InputError(f"{where}: `prompts`: {error}") from error
     return made

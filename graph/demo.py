@@ -11,16 +11,16 @@ from tutelage.graph.run import run
 from tutelage.graph.samples import sample_task
 from tutelage.student.encoder import Encoder
 from tutelage.student.errors import InputError
-from tutelage.student.fields import Kind
+from tutelage.student.fields import KindName
 
-TO_PREDICT: dict[Kind, str] = {
+TO_PREDICT: dict[KindName, str] = {
     "classification": '"where is my parcel?"',
     "pairs": '"where is my parcel?" "lost or late parcels"',
 }
 
 
 def run_demo(
-    folder: Path, *, kind: Kind = "classification", student: str = "full", rounds: int = 3
+    folder: Path, *, kind: KindName = "classification", student: str = "full", rounds: int = 3
 ) -> tuple[RunFolder, RunFolder]:
     """Run the loop and its control on a sample task, with progress on stderr.
 

@@ -59,7 +59,7 @@ def examine_teacher(task: Task, *, again: bool = False) -> list[Finding]:
 
 def _probed(task: Task, spec: ModelSpec, again: bool) -> list[probe.Finding]:
     brief = task.brief()
-    form = labels_form(tuple(brief["labels"]))
+    form = labels_form(list(task.labels), task.form)
     said = dict.fromkeys(fields_of(brief), "Hello, is this thing on?")
     payload = {**brief, "texts": [{"id": "1", **said}]}
     system, user = render("labeler", payload, task.prompts)

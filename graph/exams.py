@@ -1,25 +1,22 @@
 """Exams of a run: a student sits them all, its answers are put away, and each is graded when it may be."""
 
-from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 from tutelage.agents.analyst import Answer
 from tutelage.graph.workshop import Workshop
 from tutelage.student.exam import Report, grade
 from tutelage.student.model import Student
 from tutelage.student.rows import Row
+from tutelage.student.scoring import Marks
 
 EXAMS = ("diagnose", "gate", "test")
 
 
 def sit(shop: Workshop, name: str, student: Student) -> None:
     """Have a student answer every exam; the answers on test are not looked at before the end."""
-    sheets: dict[str, Any] = {}
+    sheets = {}
     for exam in EXAMS:
         texts = [row["text"] for row in getattr(shop.splits, exam)]
-        sheets[exam] = student.probabilities(texts).argmax(1) if texts else np.zeros(0, np.int64)
+        sheets[exam] = np.array(student.read(texts).answers if texts else [], str)
     shop.folder.seal(name, **sheets)
 
 
@@ -27,7 +24,7 @@ def answers_on_diagnose(shop: Workshop, round: int) -> list[Answer]:
     """The diagnose rows with a student's answers: the only answers that agents may see."""
     given = shop.folder.unseal(f"round-{round:02d}", "diagnose")
     return [
-        Answer(id=row["id"], text=row["text"], label=row["label"], predicted=shop.labels[answer])
+        Answer(id=row["id"], text=row["text"], label=row["label"], predicted=answer)
         for row, answer in zip(shop.splits.diagnose, given, strict=True)
     ]
 
@@ -36,10 +33,13 @@ def graded(shop: Workshop, round: int | None, exam: str) -> Report:
     """The graded exam of a round's student, or of the untouched one (None)."""
     rows: list[Row] = getattr(shop.splits, exam)
     answers = shop.folder.unseal("untouched" if round is None else f"round-{round:02d}", exam)
-    return grade(gold(shop, rows), answers, shop.labels, shop.task.metric)
+    texts, gold = [row["text"] for row in rows], [row["label"] for row in rows]
+    return grade(shop.task.form, texts, gold, answers, shop.labels, shop.task.metric)
 
 
-def gold(shop: Workshop, rows: Sequence[Row]) -> NDArray[np.int64]:
-    """Label numbers of rows, shape (len(rows),)."""
-    number = {label: i for i, label in enumerate(shop.labels)}
-    return np.array([number[row["label"]] for row in rows], np.int64)
+def marks(shop: Workshop, round: int, exam: str) -> Marks:
+    """What each answer of a round's student adds to its score, shape (rows, m)."""
+    rows: list[Row] = getattr(shop.splits, exam)
+    answers = shop.folder.unseal(f"round-{round:02d}", exam)
+    texts, gold = [row["text"] for row in rows], [row["label"] for row in rows]
+    return shop.task.form.marks(texts, gold, answers, shop.labels, shop.task.metric)

@@ -138,7 +138,7 @@ class RunFolder:
             if folder not in kept:
                 shutil.rmtree(folder)
 
-    def seal(self, name: str, **answers: NDArray[np.int64]) -> None:
+    def seal(self, name: str, **answers: NDArray[np.str_]) -> None:
         """Put away a student's answers on each set; those on test are graded once, at the end."""
         path = self.path / "sealed" / f"{name}.npz"
         path.parent.mkdir(exist_ok=True)
@@ -147,7 +147,7 @@ class RunFolder:
             np.savez(file, **answers)  # type: ignore[arg-type]
         part.replace(path)
 
-    def unseal(self, name: str, exam: str) -> NDArray[np.int64]:
-        """A student's answers on a set: label numbers in the order of its rows."""
+    def unseal(self, name: str, exam: str) -> list[str]:
+        """A student's answers on a set, in the order of its rows."""
         with np.load(self.path / "sealed" / f"{name}.npz") as stored:
-            return np.asarray(stored[exam])
+            return [str(answer) for answer in stored[exam]]

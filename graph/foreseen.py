@@ -10,7 +10,6 @@ from typing import Any, Literal, cast
 from tutelage.agents import analyst, critic, generator, labeler
 from tutelage.agents.analyst import Weakness
 from tutelage.agents.ask import Ask
-from tutelage.agents.forms import labels_form
 from tutelage.graph.calibrate import slice_of
 from tutelage.graph.config import Task
 from tutelage.graph.orders import plan as order
@@ -46,7 +45,7 @@ class Outlook:
 
     def calibration(self) -> list[Ask[Any]]:
         """The requests that try the labeler on diagnose texts: the very texts that will be sent."""
-        rows = slice_of(self.splits.diagnose, self.task.teacher.calibrate, self.task.seed)
+        rows = slice_of(self.task.form, self.splits.diagnose, self.task.teacher.calibrate, self.task.seed)
         return self._labelling(rows)
 
     def round(self, *, cold: bool) -> list[Ask[Any]]:
@@ -75,7 +74,8 @@ class Outlook:
         are any, over and over again.
         """
         seeds = self.splits.unlabelled if self.strategy.source == "pool" else self.splits.seed
-        return list(islice(cycle(self._half(_of(seeds, label) or seeds)), count))
+        fitting = self._of(seeds, label) if label else seeds
+        return list(islice(cycle(self._half(fitting or seeds)), count))
 
     def _analysis(self) -> list[Ask[Any]]:
         """The analyst's request; at the low end none, where a student may have learnt all it is shown."""
@@ -84,7 +84,8 @@ class Outlook:
         if self.strategy.feedback != "analysis" or (low and learnt):
             return []
         rows = self._half(self.splits.diagnose, 2 * shown)[: shown if low else 2 * shown]
-        answers = [answer(row, self._other(row["label"])) for row in rows]
+        kind, labels = self.task.form, list(self.task.labels)
+        answers = [answer(row, kind.garbled(row["label"], labels, 0.0)) for row in rows]
         errors = 1 if low else -(-len(rows) // 2)
         brief = self.task.brief()
         return [analyst.ask(brief, answers[errors:], answers[:errors], self._report(), 0)]
@@ -92,7 +93,9 @@ class Outlook:
     def _report(self) -> dict[str, object]:
         """In the form of graph/showing.py, with figures of no student."""
         labels = list(self.task.labels)
-        card = {"label": labels[0], "confused_with": labels[1], "status": "returned"}
+        card = {"label": "", "confused_with": "", "status": "returned"}
+        if labels:
+            card |= {"label": labels[0], "confused_with": self._other(labels[0])}
         return {
             "round": 1,
             "metric": 0.5,
@@ -103,21 +106,31 @@ class Outlook:
         }
 
     def _writing(self, count: int, avoided: int) -> list[Ask[Any]]:
-        labels, weaknesses, most = self.task.labels, self._weaknesses(), self.strategy.shots
+        labels, weaknesses, most = self._ordered(), self._weaknesses(), self.strategy.shots
         fed = self.strategy.feedback == "band" and self.end != "low"
         # Fewest requests where no kind is set apart: how kinds fall on labels is chance.
         kinds = replace(self.strategy, ood_share=0.0) if self.end == "low" else self.strategy
         requests = order(kinds, count, weaknesses, dict.fromkeys(labels, 0.5), random.Random(0), fed=fed)
         avoid = [{"text": row["text"], "reason": MADE_UP} for row in self.texts(avoided)]
-        shots = [row for label in labels for row in self._half(_of(self.splits.seed, label), most)[:most]]
         examples = self.texts(ceil(0.5 * self.strategy.samples)) if fed else []
-        return list(generator.asks(self.task.brief(), requests, weaknesses, shots, avoid, 0, examples))
+        brief, answered = self.task.brief(), not self.strategy.label_apart
+        shots = self._shots(most)
+        return list(generator.asks(brief, requests, weaknesses, shots, avoid, 0, examples, answered))
+
+    def _shots(self, most: int) -> list[Row]:
+        """At most so many seeds of each label."""
+        parts = (self._half(self._of(self.splits.seed, label), most)[:most] for label in self._ordered())
+        return list({row["id"]: row for part in parts for row in part}.values())
+
+    def _ordered(self) -> list[str]:
+        """What texts are ordered for."""
+        return [*self.task.labels, *self.task.form.bare]
 
     def _weaknesses(self) -> list[Weakness]:
         if self.strategy.feedback not in ("analysis", "errors"):
             return []
         low = self.end == "low"
-        served = islice(cycle(self.task.labels), 1 if low else self.strategy.weaknesses)
+        served = islice(cycle(self.task.labels or [""]), 1 if low else self.strategy.weaknesses)
         return [
             Weakness(
                 id=f"w01-{number}",
@@ -134,26 +147,25 @@ class Outlook:
         ]
 
     def _labelling(self, rows: Sequence[Row]) -> list[Ask[Any]]:
-        form = labels_form(tuple(self.task.labels))
-        return [ask for _, ask in labeler.asks(self.task.brief(), form, _samples(rows), 0)]
+        shots = self._shots(self.strategy.shots)
+        return [ask for _, ask in labeler.asks(self.task.brief(), _samples(rows), 0, shots=shots)]
 
     def _other(self, label: str) -> str:
-        labels = list(self.task.labels)
-        return labels[(labels.index(label) + 1) % len(labels)]
+        labels = [*self.task.labels, *self.task.form.outcomes]
+        return labels[(labels.index(label) + 1) % len(labels)] if label else ""
 
     def _half(self, rows: Sequence[Row], least: int = 0) -> list[Row]:
         """The shorter or the longer half, or all for an example, shuffled; not fewer than `least`."""
         if self.end == "example":
-            return slice_of(rows, len(rows), self.task.seed)
+            return slice_of(self.task.form, rows, len(rows), self.task.seed)
         ranked = sorted(rows, key=lambda row: len(row["text"]), reverse=self.end == "high")
         half = ranked[: max(least, -(-len(rows) // 2))]
-        return slice_of(half, len(half), self.task.seed)
+        return slice_of(self.task.form, half, len(half), self.task.seed)
+
+    def _of(self, rows: Sequence[Row], label: str) -> list[Row]:
+        return [row for row in rows if label in self.task.form.groups(row["label"])]
 
 
 def _samples(rows: Sequence[Row]) -> Sequence[Sample]:
     """Rows as labeler and critic read samples: text and label alone."""
     return cast(Sequence[Sample], rows)
-
-
-def _of(rows: Sequence[Row], label: str) -> list[Row]:
-    return [row for row in rows if row["label"] == label]

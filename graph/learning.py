@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from tutelage.graph.cards import measure_again, read_cards, write_cards
-from tutelage.graph.exams import answers_on_diagnose, gold, graded, sit
+from tutelage.graph.exams import answers_on_diagnose, graded, marks, sit
 from tutelage.graph.expertise import distilled
 from tutelage.graph.folder import RoundLine
 from tutelage.graph.outcome import conclude
 from tutelage.graph.pool import left_in_pool
 from tutelage.graph.state import State
 from tutelage.graph.workshop import Workshop
+from tutelage.student.borders import tuned
 from tutelage.student.corpus import Sample
 from tutelage.student.exam import chance_not_worse
 from tutelage.student.model import Student
@@ -70,7 +71,7 @@ def examine(shop: Workshop, state: State) -> State:
     accepted = chance is None or chance >= BEYOND_NOISE
     best = round if accepted else state["best"]
     answers = answers_on_diagnose(shop, best)
-    write_cards(shop.folder, measure_again(read_cards(shop.folder), answers, round))
+    write_cards(shop.folder, measure_again(shop.task.form, read_cards(shop.folder), answers, round))
     line = _line(shop, round, accepted, chance, [*state["promoted"], round])
     shop.folder.write_round(line)
     shop.trace.tell(metric=line["metric"], gate=line["gate"], accepted=accepted, chance=chance)
@@ -107,7 +108,7 @@ def taught(shop: Workshop, promoted: Sequence[int], round: int) -> Student:
     shop.trace.tell(rows=len(rows))
     if strategy.objective.knowledge:
         return distilled(shop, rows, strategy.objective.knowledge)
-    return train_student(
+    student = train_student(
         rows,
         shop.labels,
         recipe,
@@ -117,6 +118,7 @@ def taught(shop: Workshop, promoted: Sequence[int], round: int) -> Student:
         start=start,
         tell=shop.trace.tell,
     )
+    return tuned(student, shop.splits.gate)
 
 
 def training_rows(shop: Workshop, rounds: Sequence[int]) -> list[Row]:
@@ -156,9 +158,8 @@ def _chance(shop: Workshop, round: int) -> float | None:
     if not (before and shop.splits.gate):
         return None
     best = max(before, key=lambda line: line["gate"] or 0.0)["round"]
-    old, new = (shop.folder.unseal(f"round-{r:02d}", "gate") for r in (best, round))
-    truth = gold(shop, shop.splits.gate)
-    return chance_not_worse(truth, old, new, len(shop.labels), shop.task.metric)
+    old, new = (marks(shop, r, "gate") for r in (best, round))
+    return chance_not_worse(shop.task.form, old, new, shop.labels, shop.task.metric)
 
 
 def _line(

@@ -4,9 +4,10 @@ import random
 from collections.abc import Mapping, Sequence
 
 from tutelage.agents.analyst import Weakness
-from tutelage.agents.forms import Kind
+from tutelage.agents.forms import Order
 from tutelage.agents.generator import Request
 from tutelage.graph.strategies import Strategy
+from tutelage.student.kinds import INVENTED, Kind
 from tutelage.student.rows import Row
 
 
@@ -43,7 +44,7 @@ def plan(
     requests = [] if weaknesses else _requests("hard", apportion(dict.fromkeys(f1, 1.0), hard))
     shares = apportion(dict.fromkeys((w["id"] for w in weaknesses), 1.0), hard)
     for weakness in weaknesses:
-        sides = {weakness["label"]: 2.0, weakness["confused_with"]: 1.0}
+        sides = {label: share for label, share in _sides(weakness) if label in f1}
         requests += _requests("hard", apportion(sides, shares[weakness["id"]]), weakness["id"])
     shares = apportion({label: 2.0 - score for label, score in f1.items()}, count)
     for request in requests:
@@ -51,12 +52,26 @@ def plan(
     return requests + _requests("easy", apportion(shares, count - hard))
 
 
-def paraphrases(seeds: Sequence[Row], count: int, chance: random.Random) -> list[Request]:
+def _sides(weakness: Weakness) -> list[tuple[str, float]]:
+    """What a weakness needs texts of, in which shares: both sides of the border. Where a label is invented,
+    the other side are texts that have none.
+    """
+    label, other = weakness["label"], weakness["confused_with"]
+    return [(label, 1.0), ("", 2.0)] if other == INVENTED else [(label, 2.0), (other, 1.0)]
+
+
+def paraphrases(kind: Kind, seeds: Sequence[Row], count: int, chance: random.Random) -> list[Request]:
     """Requests for paraphrases of the seeds, `count` in all (AugGPT, arXiv 2302.13007)."""
     shuffled = chance.sample(list(seeds), len(seeds))
     shares = apportion({row["id"]: 1.0 for row in shuffled}, count)
     return [
-        Request(label=row["label"], kind="paraphrase", count=shares[row["id"]], weakness="", of=row["text"])
+        Request(
+            label=kind.groups(row["label"])[0],
+            kind="paraphrase",
+            count=shares[row["id"]],
+            weakness="",
+            of=row["text"],
+        )
         for row in shuffled
         if shares[row["id"]]
     ]
@@ -83,7 +98,7 @@ def _alike(
     chance.shuffle(units)
     apart = round(count * strategy.ood_share)
     like = round((count - apart) * strategy.fed_share) if fed else 0
-    parts: list[tuple[Kind, list[str]]] = [
+    parts: list[tuple[Order, list[str]]] = [
         ("any", units[apart + like :]),
         ("like", units[apart : apart + like]),
         ("ood", units[:apart]),
@@ -95,7 +110,7 @@ def _alike(
     ]
 
 
-def _requests(kind: Kind, shares: Mapping[str, int], weakness: str = "") -> list[Request]:
+def _requests(kind: Order, shares: Mapping[str, int], weakness: str = "") -> list[Request]:
     return [
         Request(label=label, kind=kind, count=share, weakness=weakness)
         for label, share in shares.items()

@@ -8,6 +8,7 @@ from typing import Any
 from tutelage.graph.exams import graded
 from tutelage.graph.report import write_report
 from tutelage.graph.workshop import Workshop
+from tutelage.student.corpus import Sample
 from tutelage.student.exam import Report
 from tutelage.student.fields import split
 from tutelage.student.overlap import overlap
@@ -21,7 +22,7 @@ def conclude(shop: Workshop, best: int, stop: str) -> Report | None:
     """
     folder = shop.folder
     samples = shop.corpus.drafts()
-    lines = [{**s, **split(s["text"], shop.task.fields)} for s in samples]
+    lines = [_line(shop, sample) for sample in samples]
     folder.write(folder.samples, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
     _export(shop, best)
     rounds = [line["round"] for line in folder.read_rounds()]
@@ -49,6 +50,17 @@ def conclude(shop: Workshop, best: int, stop: str) -> Report | None:
     folder.write_json(folder.run_json, {**folder.about(), **result})
     write_report(folder)
     return tests.get(best)
+
+
+def _line(shop: Workshop, sample: Sample) -> dict[str, object]:
+    """A sample as samples.jsonl holds it: text and label as the task's own files do."""
+    kind = shop.task.form
+    line: dict[str, object] = {**sample, **split(sample["text"], shop.task.fields)}
+    if kind.key == "label" or "label" not in sample:
+        return line
+    names = [name for name in ("label", "answered") if name in line]
+    shown: dict[str, object] = {name: kind.filed(str(line.pop(name)), sample["text"]) for name in names}
+    return {**line, kind.key: shown.pop("label"), **shown}
 
 
 def _export(shop: Workshop, best: int) -> None:

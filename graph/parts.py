@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator
 from tutelage.agents.capabilities import Structured
 from tutelage.agents.redact import redact
 from tutelage.student.encoder import EMBEDDED
-from tutelage.student.training import Recipe
+from tutelage.student.recipe import Recipe
 
 
 class Part(BaseModel):
@@ -22,16 +22,18 @@ class Source(Part):
     """Where rows come from: a file, or a `datasets` hub name with its split.
 
     `text` is the column of the text, or the two of a pair; by default as the task calls its `fields`.
-    `per_label` draws that many rows of each label, at random by the run's seed, never one that another set
-    already holds.
+    `label` is the column of the label, by default as the task's kind calls it. `per_label` draws that many
+    rows of each label, `rows` so many in all, at random by the run's seed, never one that another set already
+    holds.
     """
 
     path: Path | None = None
     hub: str | None = None
     split: str = "train"
     text: tuple[str, ...] | None = None
-    label: str = "label"
+    label: str | None = None
     per_label: int | None = Field(default=None, ge=1)
+    rows: int | None = Field(default=None, ge=1)
 
     @field_validator("text", mode="before")
     @classmethod
@@ -42,7 +44,14 @@ class Source(Part):
     def _one_place(self) -> Self:
         if (self.path is None) == (self.hub is None):
             raise ValueError("give either `path` or `hub`")
+        if self.per_label and self.rows:
+            raise ValueError("`per_label` and `rows` both say how many are drawn: give one of them")
         return self
+
+    @property
+    def drawn(self) -> bool:
+        """Whether rows are drawn from it."""
+        return bool(self.per_label or self.rows)
 
 
 class Data(Part):
@@ -64,7 +73,7 @@ class Data(Part):
 
 
 class StudentPart(Part):
-    """See student/training.py: Recipe."""
+    """See student/recipe.py."""
 
     mode: Literal["full", "head"] = "full"
     base: str = EMBEDDED
@@ -77,7 +86,7 @@ class StudentPart(Part):
 
 class ExpertPart(Part):
     """KSM's white-box teacher: any sequence classifier with the task's labels, by folder or hub name; another
-    model is trained on the seeds first (see student/training.py: Recipe).
+    model is trained on the seeds first (see student/recipe.py).
     """
 
     base: str

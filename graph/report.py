@@ -9,7 +9,7 @@ from tutelage.graph.charts import learning_curve
 from tutelage.graph.folder import RoundLine, RunFolder
 from tutelage.graph.page import PAGE, STYLE, Html, pairs, table, tag
 from tutelage.graph.report_lessons import lessons_section
-from tutelage.graph.report_run import EXAMS, Run, accuracy, differences, metric_name, paid, read_run, total
+from tutelage.graph.report_run import EXAMS, Run, differences, figures, metric_name, paid, read_run, total
 from tutelage.graph.report_teacher import teacher_section
 from tutelage.graph.report_texts import classes_section, samples_section, weaknesses_section
 from tutelage.prompts import ROLES
@@ -61,7 +61,7 @@ def _headline(run: Run) -> Html:
         "Tokens, prompt + completion": tokens,
         "Cost": cost,
         "Samples kept": f"{run.fates['kept']:,} of {run.fates.total():,} written",
-        "Test accuracy, 95 % interval": accuracy(test["accuracy"], test["size"]) if test else "not measured",
+        "Test": figures(test) if test else "not measured",
     }
     name = tag("h1", task["name"]), tag("p", task["instruction"], class_="soft")
     return tag("header", *name, *_warnings(run), *_tiles(run), pairs(facts))
@@ -109,9 +109,9 @@ def _against(run: Run, control: Run | None) -> list[Html]:
     one, two = run.about, control.about
     told = differences(one, two)
     if one.get("test") and two.get("test"):
-        here, there = (accuracy(a["test"]["accuracy"], a["test"]["size"]) for a in (one, two))
+        here, there = (figures(a["test"]) for a in (one, two))
         told.append(
-            f"Test accuracy with its 95 % interval: {here}; control ({two['strategy']['name']}): {there}."
+            f"On test: {here}; control ({two['strategy']['name']}): {there}."
             " It is one run of each: a difference within the intervals may be chance."
         )
     return [tag("p", text) for text in told]

@@ -32,16 +32,16 @@ def lessons_section(run: Run) -> list[Html]:
         return [tag("p", "None: no sample was kept.")]
     before = table(
         ["Round", ">Kept", ">Answered right", ">Energy", ">Loss on the label"],
-        [(round, len(kept), *_met(kept)) for round, kept in sorted(by_round.items())],
+        [(round, len(kept), *_met(run.kind.key, kept)) for round, kept in sorted(by_round.items())],
     )
     return [tag("p", BEFORE, class_="soft"), before, *_chosen(run), *_weighed(run)]
 
 
-def _met(kept: Sequence[Sample]) -> tuple[object, ...]:
+def _met(key: str, kept: Sequence[Sample]) -> tuple[object, ...]:
     seen = [s for s in kept if "answered" in s]
     if not seen:
         return (None,) * 3
-    right = mean(s["answered"] == s["label"] for s in seen)
+    right = mean(s["answered"] == s[key] for s in seen)  # type: ignore[literal-required]
     return f"{right:.0%}", float(median(s["energy"] for s in seen)), float(median(s["nll"] for s in seen))
 
 

@@ -12,7 +12,8 @@ from tutelage.graph.cards import Card, read_cards
 from tutelage.graph.folder import RoundLine, RunFolder
 from tutelage.graph.trace import Event, Trace
 from tutelage.student.corpus import Sample
-from tutelage.student.exam import wilson
+from tutelage.student.exam import Report, wilson
+from tutelage.student.kinds import KINDS, Kind
 
 EXAMS = ("test", "gate", "diagnose")
 
@@ -29,6 +30,11 @@ class Run:
     cards: list[Card]
     samples: list[Sample] | None
     trained: dict[int, Event]
+
+    @property
+    def kind(self) -> Kind:
+        """What a label of the task is."""
+        return KINDS[self.about["task"]["kind"]]
 
     @property
     def best(self) -> int:
@@ -98,13 +104,40 @@ def _money(cost: float | None) -> str:
 
 def metric_name(run: Run) -> str:
     """The task's metric, as people write it."""
-    return str(run.about["task"]["metric"]).replace("macro_f1", "macro-F1")
+    return named(run.about["task"]["metric"])
 
 
-def accuracy(share: float, size: int) -> str:
-    """An accuracy with its 95 % interval."""
-    low, high = wilson(round(share * size), size)
-    return f"{share:.3f} ({low:.3f}–{high:.3f})"
+def named(figure: str) -> str:
+    """A figure of an exam, as people write it."""
+    return NAMES.get(figure, figure)
+
+
+NAMES = {
+    "macro_f1": "macro-F1",
+    "micro_f1": "micro-F1",
+    "exact_match": "exact match",
+    "rouge_l": "ROUGE-L",
+    "chrf": "chrF",
+}
+_SHARES = ("accuracy", "exact_match")  # of texts: these have an interval
+
+
+def share(value: float, size: int) -> str:
+    """A share of texts with its 95 % interval."""
+    low, high = wilson(round(value * size), size)
+    return f"{value:.3f} ({low:.3f}–{high:.3f})"
+
+
+def figures(report: Report) -> str:
+    """All figures of an exam, shares of texts with their 95 % interval."""
+    told = []
+    for name, value in report["figures"].items():
+        told.append(f"{named(name)} {share(value, report['size']) if name in _SHARES else f'{value:.3f}'}")
+    gold, answered = report["items"]
+    several = (
+        f"; {gold:.2f} labels a text in gold, {answered:.2f} answered" if (gold, answered) != (1, 1) else ""
+    )
+    return ", ".join(told) + several
 
 
 def differences(one: dict[str, Any], two: dict[str, Any]) -> list[str]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from tutelage.agents.calibration import Calibration
 from tutelage.graph.charts import reliability_plot
 from tutelage.graph.page import Html, pairs, tag
-from tutelage.graph.report_run import accuracy
+from tutelage.graph.report_run import share
 
 SOURCES = {
     "logprobs": "the probability of the label's tokens",
@@ -48,7 +48,7 @@ def _facts(measured: Calibration, right: float) -> dict[str, object]:
     rows = measured["rows"]
     return {
         "Right on your texts": f"{round(right * rows):,} of {rows:,}",
-        "Accuracy, 95 % interval": accuracy(right, rows),
+        "Accuracy, 95 % interval": share(right, rows),
         "Its confidence is": SOURCES.get(measured["source"], measured["source"]),
         "Temperature T": f"{measured['temperature']:.2f}",
         "ECE as given": measured["ece_before"],

@@ -1,13 +1,15 @@
 """The report's sections about texts: classes, weaknesses, samples."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 from tutelage.graph.cards import Card, rate
 from tutelage.graph.page import Html, bar, table, tag
 from tutelage.graph.report_run import Run
 from tutelage.student.corpus import Sample
 from tutelage.student.exam import Report, wilson
+from tutelage.student.kinds import BOUNDARY, INVENTED, MISSED, Kind
 
 FATES = {
     "kept": "accepted by the critic, if one is asked; trained on, unless its round was rolled back",
@@ -37,6 +39,8 @@ def classes_section(test: Report | None) -> list[Html]:
     ]
     told = tag("p", "The best student on test, weakest label first.", class_="soft")
     listed = table(["Label", ">Precision", ">Recall", ">F1", "", ">Texts"], rows)
+    if not test["confusion"]:
+        return [told, listed] if rows else [tag("p", "None: this kind of task has no labels.")]
     small = len(rows) <= LARGE
     labels = [c["label"] for c in test["classes"]]
     return [told, listed, *(_matrix if small else _pairs_confused)(labels, test["confusion"])]
@@ -85,7 +89,7 @@ def _card(card: Card) -> Html:
         "article",
         tag("span", MARKS[card["status"]], class_="mark"),
         tag("h3", card["name"]),
-        tag("p", tag("b", card["label"]), " answered as ", tag("b", card["confused_with"])),
+        *_slip(card),
         tag("p", card["hypothesis"]),
         tag("ul", *(tag("li", text) for text in card["examples"])),
         table(["Exam", "Errors", "0 – 100 %"], rows),
@@ -93,6 +97,19 @@ def _card(card: Card) -> Html:
         class_=card["status"],
         id=card["id"],
     )
+
+
+def _slip(card: Card) -> list[Html]:
+    """What is taken for what; nothing where a task has no labels."""
+    label, other = (tag("b", card[name]) for name in ("label", "confused_with"))
+    if not card["label"]:
+        return []
+    words = {
+        MISSED: (label, " is missed"),
+        INVENTED: (label, " is invented"),
+        BOUNDARY: (label, " with other borders"),
+    }
+    return [tag("p", *words.get(card["confused_with"], (label, " answered as ", other)))]
 
 
 def samples_section(run: Run) -> list[Html]:
@@ -104,21 +121,31 @@ def samples_section(run: Run) -> list[Html]:
     for fate in FATES:
         found = [sample for sample in run.samples if sample["status"] == fate]
         if found:
-            parts.append(_examples(fate, found, 20 if fate == "kept" else 10))
+            parts.append(
+                _examples(
+                    run.kind, list(run.about["task"]["labels"]), fate, found, 20 if fate == "kept" else 10
+                )
+            )
     return parts
 
 
-def _examples(fate: str, found: Sequence[Sample], limit: int) -> Html:
+def _examples(kind: Kind, labels: Sequence[str], fate: str, found: Sequence[Sample], limit: int) -> Html:
     """Samples spread evenly over the run, without the columns that none of them fills."""
     size = min(limit, len(found))
-    rows = [_sample(found[i * len(found) // size]) for i in range(size)]
+    rows = [_sample(kind, labels, found[i * len(found) // size]) for i in range(size)]
     filled = [name for name in rows[0] if any(row[name] not in (None, "") for row in rows)]
     listed = table(filled, [[row[name] for name in filled] for row in rows])
     return tag("details", tag("summary", f"{fate}: {size} of {len(found):,}"), listed)
 
 
-def _sample(s: Sample) -> dict[str, object]:
-    given, confidence, near = s.get("label"), s.get("confidence"), s.get("neighbour")
+def _given(kind: Kind, labels: Sequence[str], s: Sample) -> str | None:
+    """The label a sample was given, in words."""
+    stands = cast(Mapping[str, Any], s).get(kind.key)
+    return None if stands is None else kind.words(kind.read(stands, s["text"], labels), s["text"])
+
+
+def _sample(kind: Kind, labels: Sequence[str], s: Sample) -> dict[str, object]:
+    given, confidence, near = _given(kind, labels, s), s.get("confidence"), s.get("neighbour")
     stated = None if confidence is None else f"{confidence:.2f} {s.get('confidence_source', '')}"
     return {
         ">Round": s["round"],

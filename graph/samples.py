@@ -6,7 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from tutelage.graph.config import Task, load_task
-from tutelage.student.fields import Kind
+from tutelage.student.fields import KindName
 from tutelage.student.rows import Row, read_rows
 
 _HERE = Path(str(files("tutelage.graph") / "sample"))
@@ -14,7 +14,7 @@ _SETS = ("seed", "diagnose", "gate", "test", "teacher")
 _PAIRS_OF_EACH = {"seed": 1, "diagnose": 1, "gate": 1, "test": 1, "teacher": 3}  # with a text as their first
 
 
-def sample_task(kind: Kind = "classification", folder: Path | None = None) -> Task:
+def sample_task(kind: KindName = "classification", folder: Path | None = None) -> Task:
     """A task to try: messages to a small online shop, six queues; of pairs, whether a message
     belongs in a queue that is described.
 

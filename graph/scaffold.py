@@ -7,7 +7,7 @@ from pathlib import Path
 from string import Template
 
 from tutelage.student.errors import InputError
-from tutelage.student.fields import ONE, Fields, Kind
+from tutelage.student.fields import ONE, Fields, KindName
 
 Stub = tuple[str, ...]  # the fields of a text, then its label
 
@@ -22,7 +22,7 @@ class _Example:
     fields: Fields = ONE
 
 
-_EXAMPLES: dict[Kind, _Example] = {
+_EXAMPLES: dict[KindName, _Example] = {
     "classification": _Example(
         task="""\
 kind: classification               # one label a text
@@ -93,7 +93,7 @@ labels:                            # label: description (the better described, t
 }
 
 
-def scaffold(folder: Path, kind: Kind = "classification") -> list[Path]:
+def scaffold(folder: Path, kind: KindName = "classification") -> list[Path]:
     """Write task.yaml and four data stubs; nothing is overwritten.
 
     Raises:

@@ -4,17 +4,13 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 
-import numpy as np
-from numpy.typing import NDArray
 from tutelage.graph.cards import read_cards, write_cards
 from tutelage.graph.pool import left_in_pool
 from tutelage.graph.state import State
-from tutelage.graph.strategies import Selection, Strategy
+from tutelage.graph.strategies import Strategy
 from tutelage.graph.workshop import Workshop
 from tutelage.student.corpus import Neighbour, Sample, changed
-from tutelage.student.exam import entropy
-from tutelage.student.model import Logits, softmax
-from tutelage.student.objectives import energy, negative_log_likelihood
+from tutelage.student.kinds import Kind
 
 
 def screen(shop: Workshop, state: State) -> State:
@@ -38,9 +34,9 @@ def keep(shop: Workshop, state: State) -> State:
     what the student makes of it before it is trained on it.
     """
     found = batch(shop, state)
-    accepted = [s for s in found if _accepted(shop.strategy, s)]
+    accepted = [s for s in found if _accepted(shop.task.form, shop.strategy, s)]
     ids = {s["id"] for s in accepted}
-    refused = [_refuse(s, shop.strategy) for s in found if s["id"] not in ids]
+    refused = [_refuse(shop.task.form, s, shop.strategy) for s in found if s["id"] not in ids]
     kept = _examined(shop, state, [changed(s, status="kept") for s in accepted])
     # The refused too, unless nobody judged them: none is paid for twice.
     shop.corpus.know([*kept, *(sample for sample in refused if sample["status"] == "refused")])
@@ -72,18 +68,6 @@ def batch(shop: Workshop, state: State) -> list[Sample]:
     return [sample for sample in drafts if sample["attempt"] == state["attempt"]]
 
 
-def wanted(selection: Selection, logits: Logits) -> NDArray[np.float64]:
-    """How much a student wants the label of each text, shape (n,), of logits of shape (n, k): entropy, least
-    confidence and margin as in Settles (2009), energy as in GOLD.
-    """
-    if selection == "energy":
-        return energy(logits)
-    p = np.sort(softmax(logits), axis=1).astype(float)
-    if selection == "entropy":
-        return entropy(softmax(logits))
-    return np.asarray(1.0 - p[:, -1] if selection == "least_confidence" else p[:, -2] - p[:, -1])
-
-
 def _surplus(shop: Workshop, state: State, fresh: Sequence[Sample], surplus: int) -> list[Sample]:
     """The `surplus` samples the best student wants least; any, where it does not choose."""
     strategy, reason = shop.strategy, "more texts came than were wanted"
@@ -92,8 +76,7 @@ def _surplus(shop: Workshop, state: State, fresh: Sequence[Sample], surplus: int
     if strategy.selection == "random":  # not the last ones: orders come hard texts first
         chance = random.Random(f"{shop.task.seed} {state['round']} {state['attempt']} surplus")
         return [changed(s, status="surplus", reason=reason) for s in chance.sample(fresh, surplus)]
-    logits = shop.student(state["best"]).logits([s["text"] for s in fresh])
-    rank = wanted(strategy.selection, logits)
+    rank = shop.student(state["best"]).read([s["text"] for s in fresh]).doubt(strategy.selection)
     reason = f"the student wants others more ({strategy.selection.replace('_', ' ')} {{:.2f}})"
     return [
         changed(fresh[i], status="surplus", reason=reason.format(rank[i]))
@@ -105,17 +88,12 @@ def _examined(shop: Workshop, state: State, samples: Sequence[Sample]) -> list[S
     """Samples with the best student's answer, its energy, and its loss on the label."""
     if not samples:
         return []
-    logits = shop.student(state["best"]).logits([s["text"] for s in samples])
-    number = {label: i for i, label in enumerate(shop.labels)}
-    loss = negative_log_likelihood(logits, np.array([number[s["label"]] for s in samples]))
+    student = shop.student(state["best"])
+    seen = student.read([s["text"] for s in samples], [s["label"] for s in samples])
+    assert seen.nll is not None, "labels were given"
     return [
-        changed(
-            sample,
-            answered=shop.labels[answer],
-            energy=round(float(out), 4),
-            nll=round(float(nll), 4),
-        )
-        for sample, answer, out, nll in zip(samples, logits.argmax(1), energy(logits), loss, strict=True)
+        changed(sample, answered=answer, energy=round(float(out), 4), nll=round(float(nll), 4))
+        for sample, answer, out, nll in zip(samples, seen.answers, seen.energy, seen.nll, strict=True)
     ]
 
 
@@ -149,20 +127,22 @@ def _refuse_near(sample: Sample, neighbour: Neighbour) -> Sample:
     )
 
 
-def _accepted(strategy: Strategy, sample: Sample) -> bool:
-    if "label" not in sample or disputed(strategy, sample):
+def _accepted(kind: Kind, strategy: Strategy, sample: Sample) -> bool:
+    if "label" not in sample or disputed(kind, strategy, sample):
         return False
     return not strategy.critic or sample.get("verdict") == "accept"
 
 
-def disputed(strategy: Strategy, sample: Sample) -> bool:
-    """Whether who wrote a text and who labelled it name two labels, where they are to agree."""
-    return strategy.agree and strategy.source == "generate" and sample.get("label") != sample["requested"]
+def disputed(kind: Kind, strategy: Strategy, sample: Sample) -> bool:
+    """Whether who labelled a text does not find in it what it was written for, where they are to agree."""
+    written = strategy.agree and strategy.source == "generate"
+    return written and sample["requested"] not in kind.groups(sample["label"])
 
 
-def _refuse(sample: Sample, strategy: Strategy) -> Sample:
-    if "label" in sample and disputed(strategy, sample):
-        why = f"written for {sample['requested']}, and labelled {sample['label']}"
+def _refuse(kind: Kind, sample: Sample, strategy: Strategy) -> Sample:
+    if "label" in sample and disputed(kind, strategy, sample):
+        given = kind.words(sample["label"], sample["text"])
+        why = f"written for {sample['requested'] or 'none'}, and labelled {given}"
         return changed(sample, status="refused", reason=why)
     prefixes = {"relabel": "labeler and critic disagree twice: ", "rewrite": "to be written better: "}
     verdict = sample.get("verdict", "unjudged")

@@ -8,12 +8,13 @@ import numpy as np
 from tutelage.agents.analyst import Answer
 from tutelage.agents.hostile import is_hostile
 from tutelage.graph.cards import Card
-from tutelage.graph.exams import answers_on_diagnose, gold
+from tutelage.graph.exams import answers_on_diagnose
 from tutelage.graph.state import State
 from tutelage.graph.strategies import Strategy
 from tutelage.graph.workshop import Workshop
 from tutelage.student.corpus import Sample
 from tutelage.student.exam import Report, grade
+from tutelage.student.kinds import Kind
 from tutelage.student.objectives import in_band
 from tutelage.student.rows import Row
 
@@ -25,7 +26,7 @@ def probed(shop: Workshop, state: State) -> list[Answer]:
     answers = _probed(shop, state)
     if shop.strategy.shows_wrong == "errors":
         return answers
-    return _placebo(answers, shop.labels, random.Random(f"{shop.task.seed} {state['round']} placebo"))
+    return _placebo(shop, answers, random.Random(f"{shop.task.seed} {state['round']} placebo"))
 
 
 def _probed(shop: Workshop, state: State) -> list[Answer]:
@@ -36,8 +37,8 @@ def _probed(shop: Workshop, state: State) -> list[Answer]:
     if last and strategy.test_first:
         return [answer(sample, sample["answered"]) for sample in batch]
     rows: Sequence[Row | Sample] = batch if last else shop.splits.seed
-    given = shop.student(state["best"]).logits([row["text"] for row in rows]).argmax(1)
-    return [answer(row, shop.labels[number]) for row, number in zip(rows, given, strict=True)]
+    given = shop.student(state["best"]).read([row["text"] for row in rows]).answers
+    return [answer(row, predicted) for row, predicted in zip(rows, given, strict=True)]
 
 
 def answer(row: Row | Sample | Answer, predicted: str) -> Answer:
@@ -47,37 +48,40 @@ def answer(row: Row | Sample | Answer, predicted: str) -> Answer:
 
 def graded_answers(shop: Workshop, answers: Sequence[Answer]) -> Report:
     """Answers as an exam."""
-    number = {label: i for i, label in enumerate(shop.labels)}
-    rows = [Row(id=a["id"], text=a["text"], label=a["label"]) for a in answers]
-    given = np.array([number[a["predicted"]] for a in answers], np.int64)
-    return grade(gold(shop, rows), given, shop.labels, shop.task.metric)
+    texts, gold = [a["text"] for a in answers], [a["label"] for a in answers]
+    given = [a["predicted"] for a in answers]
+    return grade(shop.task.form, texts, gold, given, shop.labels, shop.task.metric)
 
 
 def right_and_wrong(
-    strategy: Strategy, answers: Sequence[Answer], chance: random.Random
+    kind: Kind, strategy: Strategy, answers: Sequence[Answer], chance: random.Random
 ) -> tuple[list[Answer], list[Answer]]:
-    """Answers for the analyst: three errors of each pair of labels in turn, frequent pairs first, so that
-    one pair does not fill the page; and right ones of the same labels. Orders are shown to nobody.
+    """Answers for the analyst: three errors of each pair of labels, the first of an answer, in turn, frequent
+    pairs first, so that one pair does not fill the page; and right ones of the same labels. Orders are shown
+    to nobody.
     """
     calm = [a for a in answers if not is_hostile(a["text"])]
     wrong = [a for a in calm if a["label"] != a["predicted"]]
     chance.shuffle(wrong)
-    pairs = Counter((a["label"], a["predicted"]) for a in wrong)
+    first = {a["id"]: kind.slips(a["label"], a["predicted"])[0] for a in wrong}
+    pairs = Counter(first.values())
     seen: Counter[tuple[str, str]] = Counter()
     ranks = []
     for number, a in enumerate(wrong):
-        pair = a["label"], a["predicted"]
+        pair = first[a["id"]]
         ranks.append((seen[pair] // 3, -pairs[pair], number))
         seen[pair] += 1
     wrong = [wrong[number] for *_, number in sorted(ranks)][: strategy.shown]
     if not strategy.shows_right:
         return [], wrong
-    touched = {label for a in wrong for label in (a["label"], a["predicted"])}
+    touched = {label for a in wrong for label in first[a["id"]]}
     shown = {a["id"] for a in wrong}
     right = [
         a
         for a in calm
-        if a["label"] == a["predicted"] and (a["label"] in touched or not touched) and a["id"] not in shown
+        if a["label"] == a["predicted"]
+        and (touched & {*kind.groups(a["label"])} or not touched)
+        and a["id"] not in shown
     ]
     return chance.sample(right, min(strategy.shown, len(right))), wrong
 
@@ -129,18 +133,21 @@ def seeds_shown(shop: Workshop, round: int) -> list[Row]:
     seen: Counter[str] = Counter()
     shots = []
     for row in rows:
-        seen[row["label"]] += 1
-        if seen[row["label"]] <= shop.strategy.shots:
+        labels = shop.task.form.groups(row["label"])
+        if any(seen[label] < shop.strategy.shots for label in labels):
             shots.append(row)
+            seen.update(labels)
     return shots
 
 
-def _placebo(answers: Sequence[Answer], labels: Sequence[str], chance: random.Random) -> list[Answer]:
+def _placebo(shop: Workshop, answers: Sequence[Answer], chance: random.Random) -> list[Answer]:
     """Any third of the texts told as errors, the others as right: what feedback, and every figure made of
     it, is worth if it says nothing of the student.
     """
     wrong = set(chance.sample(range(len(answers)), len(answers) // 3))
     return [
-        answer(a, chance.choice([x for x in labels if x != a["label"]]) if i in wrong else a["label"])
+        answer(
+            a, shop.task.form.garbled(a["label"], shop.labels, chance.random()) if i in wrong else a["label"]
+        )
         for i, a in enumerate(answers)
     ]

@@ -51,13 +51,13 @@ def load_splits(task: Task) -> Splits:
         source: Source | None = getattr(task.data, name)
         if source is None:
             made[name] = []
-        elif source.per_label is None:
+        elif not source.drawn:
             made[name] = whole[name]
             if name != "test":  # a published test split is taken as it is
                 check_distinct(whole[name], _where(source))
         else:
             random_ = random.Random(f"{task.seed} {name}")
-            made[name] = _draw(whole[name], source.per_label, used, random_, _where(source))
+            made[name] = _draw(task, whole[name], source, used, random_)
             used |= {row["id"] for row in made[name]}
     _check_apart(task, made)
     notes = _check_seed(task, made["seed"])
@@ -82,7 +82,7 @@ def load_corpus(task: Task, splits: Splits, path: Path) -> list[Row]:
         InputError: nothing is left.
     """
     reserved = splits.ids()
-    rows = read_rows(path, list(task.labels), fields=task.fields)
+    rows = read_rows(path, list(task.labels), kind=task.form, fields=task.fields)
     left = [row for row in rows if row["id"] not in reserved]
     if not left:
         raise InputError(
@@ -110,31 +110,41 @@ def _pool(task: Task, taken: set[str], notes: list[str]) -> list[Row]:
 def _read(task: Task, source: Source, labels: Sequence[str] | None) -> list[Row]:
     fields = source.text or task.fields
     if source.hub:
-        return read_hub(source.hub, source.split, labels, fields=fields, label_field=source.label)
+        return read_hub(
+            source.hub, source.split, labels, kind=task.form, fields=fields, label_field=source.label
+        )
     assert source.path
-    return read_rows(source.path, labels, fields=fields, label_field=source.label)
+    return read_rows(source.path, labels, kind=task.form, fields=fields, label_field=source.label)
 
 
 def _draw(
-    rows: Sequence[Row], per_label: int, used: set[str], random_: random.Random, where: str
+    task: Task, rows: Sequence[Row], source: Source, used: set[str], chance: random.Random
 ) -> list[Row]:
-    """`per_label` distinct rows of each label, none in `used`, none that stands with two labels."""
+    """Distinct rows, none in `used` or with two labels: `per_label` of each label, or `rows` in all."""
     label_sets: dict[str, set[str]] = defaultdict(set)
     for row in rows:
         label_sets[row["id"]].add(row["label"])
+    distinct = {row["id"]: row for row in rows if row["id"] not in used and len(label_sets[row["id"]]) == 1}
+    if source.rows:
+        if len(distinct) < source.rows:
+            raise InputError(_too_few(source, "there are", len(distinct), f"rows asks for {source.rows}"))
+        return chance.sample(list(distinct.values()), source.rows)
     by_label: dict[str, list[Row]] = defaultdict(list)
-    for row in {row["id"]: row for row in rows}.values():
-        if row["id"] not in used and len(label_sets[row["id"]]) == 1:
-            by_label[row["label"]].append(row)
-    drawn = []
+    for row in distinct.values():
+        for label in task.form.groups(row["label"]):
+            by_label[label].append(row)
+    drawn: dict[str, Row] = {}
     for label in sorted(by_label):
-        if len(by_label[label]) < per_label:
-            raise InputError(
-                f"{where}: label {label!r} has {len(by_label[label])} rows left to draw from,"
-                f" per_label asks for {per_label}; ask for fewer or add rows"
-            )
-        drawn += random_.sample(by_label[label], per_label)
-    return drawn
+        left = [row for row in by_label[label] if row["id"] not in drawn]
+        if len(left) < (source.per_label or 0):
+            asked = f"per_label asks for {source.per_label}"
+            raise InputError(_too_few(source, f"label {label!r} has", len(left), asked))
+        drawn |= {row["id"]: row for row in chance.sample(left, source.per_label or 0)}
+    return list(drawn.values())
+
+
+def _too_few(source: Source, which: str, there: int, asked: str) -> str:
+    return f"{_where(source)}: {which} {there} rows left to draw from, {asked}; ask for fewer or add rows"
 
 
 def _check_apart(task: Task, made: dict[str, list[Row]]) -> None:
@@ -155,8 +165,8 @@ def _check_seed(task: Task, seed: list[Row]) -> list[str]:
         raise InputError(
             f"{where}: no seed rows; give at least one text for two labels, better five for each"
         )
-    present = {row["label"] for row in seed}
-    if len(present) == 1:
+    present = {label for row in seed for label in task.form.groups(row["label"])}
+    if len(present) == 1 and task.form.fewest > 1:
         raise InputError(
             f"{where}: all {len(seed)} seeds are {seed[0]['label']!r}; a student needs two labels"
         )
@@ -166,7 +176,7 @@ def _check_seed(task: Task, seed: list[Row]) -> list[str]:
 
 def _drawn(task: Task, name: str) -> bool:
     source: Source | None = getattr(task.data, name)
-    return source is not None and source.per_label is not None
+    return source is not None and source.drawn
 
 
 def _where(source: Source) -> str:

@@ -15,7 +15,6 @@ from tutelage.graph.orders import paraphrases, plan
 from tutelage.graph.screening import batch, disputed
 from tutelage.graph.state import State
 from tutelage.graph.workshop import Workshop
-from tutelage.student.corpus import changed
 
 
 def analyst(shop: Workshop, state: State) -> State:
@@ -26,10 +25,10 @@ def analyst(shop: Workshop, state: State) -> State:
         return opened
     answers = showing.probed(shop, state)
     chance = random.Random(f"{shop.task.seed} {round}")
-    right, wrong = showing.right_and_wrong(strategy, answers, chance)
+    right, wrong = showing.right_and_wrong(shop.task.form, strategy, answers, chance)
     cards = before(read_cards(shop.folder), round)
     if strategy.feedback == "errors":
-        found = the_analyst.grouped(wrong, limit=strategy.weaknesses, round=round)
+        found = the_analyst.grouped(shop.task.form, wrong, limit=strategy.weaknesses, round=round)
     else:
         found = the_analyst.diagnose(
             shop.teacher,
@@ -41,7 +40,7 @@ def analyst(shop: Workshop, state: State) -> State:
             round=round,
             seed=_seed(shop, state, 1),
         )
-    cards, served = open_cards(cards, found, answers_on_diagnose(shop, state["best"]))
+    cards, served = open_cards(shop.task.form, cards, found, answers_on_diagnose(shop, state["best"]))
     write_cards(shop.folder, cards)
     shop.trace.tell(weaknesses={card["id"]: card["name"] for card in cards if card["id"] in served})
     return {**opened, "weaknesses": served}
@@ -59,7 +58,7 @@ def generator(shop: Workshop, state: State) -> State:
     chance = random.Random(f"{shop.task.seed} {round} {attempt} orders")
     if round <= strategy.paraphrase_rounds:
         calm = [row for row in shop.splits.seed if not is_hostile(row["text"])]
-        requests = paraphrases(calm, count, chance)
+        requests = paraphrases(shop.task.form, calm, count, chance)
     else:
         requests = plan(strategy, count, cards, _f1(shop, state), chance, fed=bool(fed))
     samples = the_generator.write(
@@ -70,6 +69,7 @@ def generator(shop: Workshop, state: State) -> State:
         showing.seeds_shown(shop, round),
         showing.avoided(so_far),
         fed=fed,
+        answered=not strategy.label_apart,
         length=strategy.length,
         round=round,
         attempt=attempt,
@@ -82,14 +82,11 @@ def generator(shop: Workshop, state: State) -> State:
 
 def labeler(shop: Workshop, state: State) -> State:
     """Label blind what has no label; on the critic's word, label a second time. Where labelling is not apart,
-    a text keeps the label it was written for.
+    a text has the label it was written with.
     """
     again = state.get("rejudge", False)
     found = [s for s in batch(shop, state) if ("label" not in s or (again and s.get("verdict") == "relabel"))]
     if not shop.strategy.label_apart and shop.strategy.source == "generate" and not again:
-        own = [changed(s, label=s["requested"], labelled_by=s["written_by"]) for s in found]
-        shop.corpus.update(own)
-        shop.trace.tell(labelled=[s["id"] for s in own], again=False)
         return {}
     for sample in found:
         sample.pop("verdict", None)
@@ -100,6 +97,7 @@ def labeler(shop: Workshop, state: State) -> State:
         seed=_seed(shop, state, 4 if again else 3),
         votes=shop.task.teacher.votes,
         calibration=shop.folder.read_calibration(),
+        shots=showing.seeds_shown(shop, state["round"]),
     )
     shop.corpus.update(labelled)
     shop.trace.tell(labelled=[s["id"] for s in labelled if "label" in s], again=again)
@@ -111,7 +109,9 @@ def critic(shop: Workshop, state: State) -> State:
     if not shop.strategy.critic:
         return {"rejudge": False}
     labelled = [s for s in batch(shop, state) if "label" in s and "verdict" not in s]
-    found = [s for s in labelled if not disputed(shop.strategy, s)]  # those are refused in any case
+    found = [
+        s for s in labelled if not disputed(shop.task.form, shop.strategy, s)
+    ]  # those are refused in any case
     seed = _seed(shop, state, 6 if state.get("rejudge") else 5)
     judged = the_critic.judge(shop.teacher, shop.task.brief(), found, seed=seed)
     shop.corpus.update(judged)
@@ -121,10 +121,13 @@ def critic(shop: Workshop, state: State) -> State:
 
 
 def _f1(shop: Workshop, state: State) -> dict[str, float]:
-    """Label -> F1 of the best student on what it is probed on; 1 where a batch has no such text."""
+    """Label -> F1 of the best student on what it is probed on; 1 where a batch has no such text, and for
+    texts with no label, where they are ordered.
+    """
     opened: State = {**state, "round": state["round"] - 1}
     report = showing.graded_answers(shop, showing.probed(shop, opened))
-    return {c["label"]: c["f1"] if c["support"] else 1.0 for c in report["classes"]}
+    f1 = {c["label"]: c["f1"] if c["support"] else 1.0 for c in report["classes"]}
+    return {**f1, **dict.fromkeys(shop.task.form.bare, 1.0)}
 
 
 def _seed(shop: Workshop, state: State, step: int) -> int:

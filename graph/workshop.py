@@ -18,7 +18,8 @@ from tutelage.graph.trace import Listener, Trace
 from tutelage.student.corpus import Corpus
 from tutelage.student.encoder import Encoder, PairEncoder, Vectors, load_pretrained
 from tutelage.student.errors import InputError
-from tutelage.student.model import Student, load_student
+from tutelage.student.load import load_student
+from tutelage.student.model import Student
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -164,7 +165,12 @@ def _maker(task: Task, splits: Splits, encoder: Vectors, servers: ExitStack) -> 
         rows = load_corpus(task, splits, spec.corpus)
         noise, typicality = spec.label_noise, spec.typicality
         rehearsal = Rehearsal(
-            rows, encoder.encode, known=splits.diagnose, label_noise=noise, typicality=typicality
+            rows,
+            encoder.encode,
+            kind=task.form,
+            known=splits.diagnose,
+            label_noise=noise,
+            typicality=typicality,
         )
         model = RehearsalModel(rehearsal=rehearsal)
         return _behind_faults(model, spec, task.seed, servers) if spec.faults else model

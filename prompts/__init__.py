@@ -19,16 +19,18 @@ _FENCE = "```"
 
 
 def render(name: str, payload: Mapping[str, object], overlay: Path | None = None) -> tuple[str, str]:
-    """The system and the user part of the prompt `name` with its payload filled in.
+    """The system and the user part of a role's prompt with its payload filled in; a payload that names a
+    `kind` of task is for the prompt of that kind, `analyst.ner.md`.
 
     Args:
-        name: the file's name without `.md`, e.g. `analyst`.
+        name: the role.
         payload: the data of this call, JSON-able; see prompts/README.md for each role's fields.
         overlay: a folder whose files of the same name are read first.
 
     Raises:
         ValueError: the file lacks its `---` line, or its placeholders are not exactly `$payload`.
     """
+    name = f"{name}.{payload['kind']}" if "kind" in payload else name
     system, user = _parts(name, _read(name, overlay))
     block = f"{_FENCE}json\n{json.dumps(payload, ensure_ascii=False, indent=1)}\n{_FENCE}"
     return system, user.substitute(payload=block).strip()
@@ -67,9 +69,13 @@ def read_payload(user: str) -> dict[str, object]:
     return payload
 
 
-def digests(overlay: Path | None = None) -> dict[str, str]:
-    """Role -> the first 16 hexadecimal digits of the SHA-256 of its prompt file."""
-    return {role: hashlib.sha256(_read(role, overlay).encode()).hexdigest()[:16] for role in ROLES}
+def digests(about: Mapping[str, object], overlay: Path | None = None) -> dict[str, str]:
+    """Role -> the first 16 hexadecimal digits of the SHA-256 of its prompt, by what agents are told of a
+    task.
+    """
+    kind = f".{about['kind']}" if "kind" in about else ""
+    texts = {role: _read(f"{role}{kind}", overlay) for role in ROLES}
+    return {role: hashlib.sha256(text.encode()).hexdigest()[:16] for role, text in texts.items()}
 
 
 def _read(name: str, overlay: Path | None) -> str:

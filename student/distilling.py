@@ -6,10 +6,12 @@ KSM: Wang et al., Findings of EMNLP 2022, arXiv 2302.00444; marks as in student/
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import ceil
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from tutelage.student.classifying import fresh
 from tutelage.student.errors import InputError
 from tutelage.student.expert import Views
 from tutelage.student.knowledge import Knowledge, RunningMean, shallow
@@ -18,8 +20,9 @@ from tutelage.student.lessons import Lessons
 from tutelage.student.model import FullStudent
 from tutelage.student.pairing import Pair
 from tutelage.student.policy import Choose, Phases, Policy, fixed
+from tutelage.student.recipe import Recipe
 from tutelage.student.rows import Row
-from tutelage.student.training import Recipe, Tell, bucketed, fresh, warm_and_down
+from tutelage.student.training import Tell, bucketed, warm_and_down
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,7 +58,7 @@ def distil(
         raise InputError("a head has no layers to distil into; set the student's mode to `full`")
     if knowledge.weights == "dynamic":  # its gate has no RelK, which then need not be computed
         knowledge = replace(knowledge, kinds=tuple(kind for kind in knowledge.kinds if kind != "rel"))
-    work = _Work(Lessons.of(rows, labels), labels, recipe, knowledge, views, seed)
+    work = _Work(Lessons.of(rows), labels, recipe, knowledge, views, seed)
     places = list(range(len(rows)))
     held: list[int] = []
     began, policy, before = perf_counter(), None, 0
@@ -83,6 +86,10 @@ class _Work:
     knowledge: Knowledge
     views: Views
     seed: int
+
+    @cached_property
+    def numbers(self) -> list[int]:
+        return self.lessons.numbers(self.labels)
 
     def fresh(self, seed: int) -> FullStudent:
         return shallow(fresh(self.labels, self.recipe, seed), self.knowledge.layers)
@@ -121,7 +128,7 @@ def _cross_entropy(work: _Work, student: FullStudent, places: list[int]) -> floa
 
     logits = torch.from_numpy(student.logits([work.lessons.texts[i] for i in places]))
     student.model.train()
-    goal = torch.tensor([work.lessons.numbers[i] for i in places])
+    goal = torch.tensor([work.numbers[i] for i in places])
     return float(torch.nn.functional.cross_entropy(logits, goal))
 
 
@@ -140,7 +147,7 @@ def _learn(work: _Work, student: FullStudent, places: list[int], choose: Choose,
     import torch
 
     recipe, learner = work.recipe, FullLearner.of(work.lessons.texts, student, work.recipe.learning_rate)
-    pair = Pair(learner, work.lessons.numbers, places, len(work.labels), work.views, work.knowledge)
+    pair = Pair(learner, work.numbers, places, len(work.labels), work.views, work.knowledge)
     per_epoch = ceil(len(places) / recipe.batch)
     epochs = max(recipe.epochs, ceil(recipe.min_steps / per_epoch))
     optimizer = torch.optim.AdamW(pair.parameters, lr=learner.rate, weight_decay=learner.decay, fused=True)

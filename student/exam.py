@@ -1,114 +1,91 @@
 """The exam: a student's answers against gold labels, as numbers with their uncertainty."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import sqrt
-from typing import Literal, TypedDict
+from typing import TypedDict
 
 import numpy as np
-from numpy.typing import NDArray
+from tutelage.student.kinds import KINDS, Kind
 from tutelage.student.model import Student
 from tutelage.student.rows import Row
-
-Metric = Literal["macro_f1", "accuracy"]
-Labels = NDArray[np.int64]
-
-
-class ClassReport(TypedDict):
-    """One label's figures; `support` counts its gold rows."""
-
-    label: str
-    precision: float
-    recall: float
-    f1: float
-    support: int
+from tutelage.student.scoring import ClassReport, Marks
 
 
 class Report(TypedDict):
-    """A graded exam. `confusion[i][j]` counts rows of gold label i answered j."""
+    """A graded exam: `metric` is the figure asked for, `figures` are all by their names. `classes` and
+    `confusion[i][j]`, the texts of gold label i answered j, are empty where a kind has none. `items` are the
+    labels of a text on average, in gold and in the answers.
+    """
 
     metric: float
-    accuracy: float
-    macro_f1: float
+    figures: dict[str, float]
     size: int
     classes: list[ClassReport]
     confusion: list[list[int]]
+    items: list[float]
 
 
-def grade(gold: Labels, answers: Labels, labels: Sequence[str], metric: Metric) -> Report:
-    """Grade answers, both arrays of label numbers, shape (n,)."""
-    table = confusion(gold, answers, len(labels))
-    precision, recall, f1 = class_scores(table)
-    classes = [
-        ClassReport(
-            label=label,
-            precision=float(precision[i]),
-            recall=float(recall[i]),
-            f1=float(f1[i]),
-            support=int(table[i].sum()),
-        )
-        for i, label in enumerate(labels)
-    ]
+def grade(
+    kind: Kind,
+    texts: Sequence[str],
+    gold: Sequence[str],
+    answers: Sequence[str],
+    labels: Sequence[str],
+    metric: str,
+) -> Report:
+    """Grade the answers to texts, both labels as student/kinds/ writes them."""
+    marks = kind.marks(texts, gold, answers, labels, metric)
+    scores = kind.scores(marks.sum(0), len(gold), labels)
     return Report(
-        metric=METRICS[metric](table),
-        accuracy=accuracy(table),
-        macro_f1=macro_f1(table),
+        metric=scores["figures"][metric],
+        figures=scores["figures"],
         size=len(gold),
-        classes=classes,
-        confusion=table.tolist(),
+        classes=scores["classes"],
+        confusion=confusion(gold, answers, labels) if kind.key == "label" else [],
+        items=scores["items"],
     )
 
 
-def evaluate(student: Student, rows: Sequence[Row], metric: Metric = "macro_f1") -> Report:
-    """Grade a student on rows that carry its labels."""
-    number = {label: i for i, label in enumerate(student.labels)}
-    gold = np.array([number[row["label"]] for row in rows], np.int64)
-    answers = student.probabilities([row["text"] for row in rows]).argmax(1)
-    return grade(gold, answers, student.labels, metric)
+def evaluate(student: Student, rows: Sequence[Row], metric: str | None = None) -> Report:
+    """Grade a student on rows that carry its labels; by default by the first metric of its kind."""
+    kind, texts = KINDS[student.kind], [row["text"] for row in rows]
+    gold = [row["label"] for row in rows]
+    return grade(kind, texts, gold, student.read(texts).answers, student.labels, metric or kind.metrics[0])
 
 
-def confusion(gold: Labels, answers: Labels, size: int) -> NDArray[np.int64]:
-    """Counts of shape (size, size), gold label by row."""
-    return np.bincount(gold * size + answers, minlength=size * size).reshape(size, size)
-
-
-def class_scores(table: NDArray[np.int64]) -> tuple[NDArray[np.float64], ...]:
-    """Precision, recall and F1 of each class, each of shape (size,); 0 where nothing was there."""
-    hit = np.diagonal(table).astype(float)
-    asked, given = table.sum(1), table.sum(0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        parts = hit / given, hit / asked, 2 * hit / (asked + given)
-    return tuple(np.nan_to_num(part) for part in parts)
-
-
-def accuracy(table: NDArray[np.int64]) -> float:
-    """Share of right answers."""
-    return float(np.trace(table) / max(table.sum(), 1))
-
-
-def macro_f1(table: NDArray[np.int64]) -> float:
-    """Mean F1 over the labels that occur in gold or answers."""
-    present = (table.sum(0) + table.sum(1)) > 0
-    return float(class_scores(table)[2][present].mean()) if present.any() else 0.0
-
-
-METRICS: dict[Metric, Callable[[NDArray[np.int64]], float]] = {"macro_f1": macro_f1, "accuracy": accuracy}
+def confusion(gold: Sequence[str], answers: Sequence[str], labels: Sequence[str]) -> list[list[int]]:
+    """Counts of shape (labels, labels), gold label by row."""
+    place = {label: i for i, label in enumerate(labels)}
+    table = np.zeros((len(labels), len(labels)), int)
+    for true, given in zip(gold, answers, strict=True):
+        table[place[true], place[given]] += 1
+    return table.tolist()
 
 
 def chance_not_worse(
-    gold: Labels, before: Labels, after: Labels, size: int, metric: Metric, draws: int = 1000
+    kind: Kind, before: Marks, after: Marks, labels: Sequence[str], metric: str, draws: int = 1000
 ) -> float:
     """One-sided p-value for "after is worse than before" on the same exam, by paired bootstrap.
 
     The share of resampled exams in which `after` scores at least as well as `before`: small means that
-    the loss is beyond noise. Works for any metric of a confusion table (Koehn, EMNLP 2004).
+    the loss is beyond noise. Works for any figure of summed marks (Koehn, EMNLP 2004).
+
+    Args:
+        kind: of the task.
+        before: marks of one student's answers, shape (n, m).
+        after: those of another's answers to the same texts.
+        labels: of the task.
+        metric: which figure.
+        draws: resampled exams.
     """
-    random = np.random.default_rng(0)
-    score = METRICS[metric]
+    random, size = np.random.default_rng(0), len(before)
     kept = 0
     for _ in range(draws):
-        pick = random.integers(0, len(gold), len(gold))
-        old = score(confusion(gold[pick], before[pick], size))
-        kept += score(confusion(gold[pick], after[pick], size)) >= old
+        weights = np.bincount(random.integers(0, size, size), minlength=size)
+        old, new = (
+            kind.scores(weights @ marks, size, labels)["figures"][metric] for marks in (before, after)
+        )
+        kept += new >= old
     return kept / draws
 
 
@@ -120,9 +97,3 @@ def wilson(errors: int, size: int, z: float = 1.96) -> tuple[float, float]:
     centre = (rate + z * z / (2 * size)) / factor
     half = z * sqrt(rate * (1 - rate) / size + z * z / (4 * size * size)) / factor
     return max(0.0, centre - half), min(1.0, centre + half)
-
-
-def entropy(probabilities: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Entropy of each row of shape (n, k), divided by log k: 0 sure, 1 clueless."""
-    p = np.clip(probabilities.astype(float), 1e-12, 1)
-    return -(p * np.log(p)).sum(1) / np.log(max(p.shape[1], 2))  # type: ignore[no-any-return]

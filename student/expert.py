@@ -15,8 +15,9 @@ from tutelage.student.fields import ONE, Fields
 from tutelage.student.knowledge import Knowledge, class_states, cosines, fsp, related_states
 from tutelage.student.lessons import Lessons
 from tutelage.student.model import FullStudent
+from tutelage.student.recipe import Recipe
 from tutelage.student.rows import Row
-from tutelage.student.training import Recipe, train
+from tutelage.student.training import train
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -129,7 +130,7 @@ def black_box(rows: Sequence[Row], labels: Sequence[str], encoder: Vectors) -> V
     """
     import torch
 
-    targets = Lessons.of(rows, labels, soft=True).targets
+    targets = Lessons.of(rows).distributions(labels, soft=True)
     vectors = torch.from_numpy(encoder.encode([row["text"] for row in rows]))
     with np.errstate(divide="ignore"):
         logits = torch.from_numpy(np.log(targets))

@@ -7,12 +7,15 @@ shows or trains on them takes them apart.
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-Kind = Literal["classification", "pairs"]  # of a task: what its texts consist of
+KindName = Literal["classification", "pairs", "multilabel", "ner"]  # see student/kinds/
 Fields = tuple[str, ...]
 ONE: Fields = ("text",)
 PAIR: Fields = ("text_a", "text_b")
 # What else stands beside a text in a payload or a file.
-RESERVED = ("id", "label", "predicted", "kind", "weakness", "reason", "count", "of", "confidence")
+RESERVED = (
+    *("id", "label", "labels", "entities", "target", "predicted"),
+    *("kind", "weakness", "reason", "count", "of", "confidence"),
+)
 MARK = "␞"  # a symbol: it is part of a text's normal form, so that the pair (a, b c) is not (a b, c)
 _BETWEEN = f" {MARK} "
 

@@ -1,12 +1,13 @@
 """Lessons: rows as arrays for training, and which of them a step trains on."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from tutelage.student.exam import entropy
+from tutelage.student.reading import entropy
 from tutelage.student.rows import Row
 from tutelage.student.thresholds import Selection, Thresholds
 
@@ -16,46 +17,56 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Lessons:
-    """`numbers` are label numbers, `targets` distributions of shape (n, labels), `confidence` the teacher's,
-    NaN for the user's own labels.
-    """
+    """What rows teach: `confidence` is the teacher's in each label, NaN for the user's own."""
 
     ids: list[str]
     texts: list[str]
-    numbers: list[int]
-    targets: NDArray[np.float32]
+    labels: list[str]
     confidence: NDArray[np.float64]
 
     @classmethod
-    def of(cls, rows: Sequence[Row], labels: Sequence[str], *, soft: bool = False) -> "Lessons":
-        """Rows as arrays; `soft` targets put the teacher's confidence on the label, a fair share at least,
-        and spread the rest.
-        """
-        number = {label: i for i, label in enumerate(labels)}
-        numbers = [number[row["label"]] for row in rows]
+    def of(cls, rows: Sequence[Row]) -> "Lessons":
+        """Rows as columns."""
         confidence = np.array([row.get("confidence", np.nan) for row in rows])
-        sure = np.where(np.isnan(confidence), 1.0, confidence) if soft else np.ones(len(rows))
+        ids, texts, labels = zip(*((row["id"], row["text"], row["label"]) for row in rows), strict=True)
+        return cls(list(ids), list(texts), list(labels), confidence)
+
+    def numbers(self, labels: Sequence[str]) -> list[int]:
+        """The place of each label, of texts that have one."""
+        number = {label: i for i, label in enumerate(labels)}
+        return [number[label] for label in self.labels]
+
+    def distributions(self, labels: Sequence[str], *, soft: bool = False) -> NDArray[np.float32]:
+        """Targets of texts that have one label, shape (n, labels); `soft` ones put the teacher's confidence
+        on it, a fair share at least, and spread the rest.
+        """
+        count = len(self.texts)
+        sure = np.where(np.isnan(self.confidence), 1.0, self.confidence) if soft else np.ones(count)
         sure = np.maximum(sure, 1 / len(labels))  # or the label given would be the least likely one
         spread = (1 - sure) / max(len(labels) - 1, 1)
         targets = np.repeat(spread[:, None], len(labels), 1)
-        targets[np.arange(len(rows)), numbers] = sure
-        ids, texts = [row["id"] for row in rows], [row["text"] for row in rows]
-        return cls(ids, texts, numbers, targets.astype(np.float32), confidence)
+        targets[np.arange(count), self.numbers(labels)] = sure
+        return targets.astype(np.float32)
 
-    def selection(self, thresholds: Thresholds | None, seed: int) -> "Chosen | None":
+    def sets(self, labels: Sequence[str]) -> NDArray[np.float32]:
+        """Targets of texts that have any number of labels: 1 where they have it, shape (n, labels)."""
+        held = [json.loads(one) for one in self.labels]
+        return np.array([[label in one for label in labels] for one in held], np.float32)
+
+    def selection(self, thresholds: Thresholds | None, labels: Sequence[str], seed: int) -> "Chosen | None":
         """Who chooses at every step; None without thresholds, or where nothing is the teacher's."""
         if thresholds is None or np.isnan(self.confidence).all():
             return None
-        return Chosen(self, Selection(thresholds, self.targets.shape[1], seed))
+        return Chosen(self, self.numbers(labels), Selection(thresholds, len(labels), seed))
 
 
 class Chosen:
     """Which lessons are trained on. The user's own labels always are, at weight 1 (ours: LLKD has none)."""
 
-    def __init__(self, lessons: Lessons, selection: Selection):
+    def __init__(self, lessons: Lessons, numbers: Sequence[int], selection: Selection):
         self.lessons, self.selection = lessons, selection
         self.times = np.zeros(len(lessons.texts), int)
-        self._numbers = np.array(lessons.numbers)
+        self._numbers = np.array(numbers)
 
     def weights(self, batch: Sequence[int], logits: "Tensor") -> NDArray[np.float64]:
         """The weight of each sample of a mini-batch; 0 leaves it out."""

@@ -1,37 +1,31 @@
-"""The student: what it answers, and how it is saved and loaded."""
+"""The student: what it answers, and how it is saved."""
 
 import json
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from tutelage.student.encoder import Encoder, device, load_pretrained, longest
-from tutelage.student.errors import InputError
+from tutelage.student.encoder import Encoder, load_pretrained
 from tutelage.student.fields import ONE, Fields, columns
+from tutelage.student.reading import Floats, Logits, Reading, read_one, read_set, softmax
 
-Logits = NDArray[np.float32]
-Probabilities = NDArray[np.float32]
 PAIR_PARTS = 4  # vectors in the features of a pair
-_HEAD = "head.npz"
+HEAD_FILE = "head.npz"
 
 
 class Student(Protocol):
-    """A trained classifier; `labels[j]` names column j of its probabilities, `fields` what its texts consist
-    of (student/fields.py).
+    """A trained model: `kind` names what it answers with (student/kinds/), `fields` what its texts consist of
+    (student/fields.py).
     """
 
+    kind: str
     labels: list[str]
     fields: Fields
 
-    def logits(self, texts: Sequence[str]) -> Logits:
-        """Shape (len(texts), len(labels))."""
-        ...
-
-    def probabilities(self, texts: Sequence[str]) -> Probabilities:
-        """Shape (len(texts), len(labels)); rows sum to 1."""
+    def read(self, texts: Sequence[str], gold: Sequence[str] | None = None) -> Reading:
+        """Answers to texts, and how sure of them it is; given their labels, also its loss on these."""
         ...
 
     def save(self, folder: Path) -> None:
@@ -39,24 +33,38 @@ class Student(Protocol):
         ...
 
     def export(self, folder: Path) -> None:
-        """Write a folder that `transformers.pipeline("text-classification", folder)` loads."""
+        """Write a folder that transformers loads without us."""
         ...
 
 
-def softmax(logits: Logits) -> Probabilities:
-    """Probabilities of logits of shape (n, k)."""
-    exp = np.exp(logits - logits.max(1, keepdims=True))
-    return (exp / exp.sum(1, keepdims=True)).astype(np.float32)  # type: ignore[no-any-return]
+class Classifier(Student, Protocol):
+    """A student with logits: `labels[j]` names column j. Of a multi-label one `thresholds`, shape (k,), say
+    from which probability on a label is answered; others have none.
+    """
+
+    thresholds: Floats | None
+
+    def logits(self, texts: Sequence[str]) -> Logits:
+        """Shape (len(texts), len(labels))."""
+        ...
 
 
 class FullStudent:
     """A sequence classifier with every weight trained."""
 
     def __init__(
-        self, model: Any, tokenizer: Any, labels: Sequence[str], max_tokens: int, fields: Fields = ONE
+        self,
+        model: Any,
+        tokenizer: Any,
+        labels: Sequence[str],
+        max_tokens: int,
+        fields: Fields = ONE,
+        *,
+        thresholds: Floats | None = None,
     ):
         self.model, self.tokenizer, self.max_tokens = model, tokenizer, max_tokens
-        self.labels, self.fields = list(labels), fields
+        self.labels, self.fields, self.thresholds = list(labels), fields, thresholds
+        self.kind = _kind(fields, thresholds)
 
     def tokens(self, texts: Sequence[str], **options: Any) -> Any:
         """The tokenizer's encoding of texts, pairs as its model knows them, cut to `max_tokens`."""
@@ -77,14 +85,18 @@ class FullStudent:
                 result[part] = self.model(**batch.to(self.model.device)).logits.float().cpu().numpy()
         return result
 
-    def probabilities(self, texts: Sequence[str]) -> Probabilities:
-        """Shape (len(texts), len(labels))."""
+    def read(self, texts: Sequence[str], gold: Sequence[str] | None = None) -> Reading:
+        """See `Student`."""
+        return _read(self, texts, gold)
+
+    def probabilities(self, texts: Sequence[str]) -> Logits:
+        """Shape (len(texts), len(labels)); rows sum to 1."""
         return softmax(self.logits(texts))
 
     def save(self, folder: Path) -> None:
         """`save_pretrained` of model and tokenizer."""
         self.tokenizer.model_max_length = self.max_tokens
-        self.model.config.text_fields = list(self.fields)
+        self.model.config.update(_about(self))
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 
@@ -101,16 +113,27 @@ class HeadStudent:
         bias: NDArray[np.float32],
         labels: Sequence[str],
         fields: Fields = ONE,
+        *,
+        thresholds: Floats | None = None,
     ):
         self.encoder, self.weight, self.bias = encoder, weight, bias
-        self.labels, self.fields = list(labels), fields
+        self.labels, self.fields, self.thresholds = list(labels), fields, thresholds
+        self.kind = _kind(fields, thresholds)
+
+    def of(self, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> "HeadStudent":
+        """The same head with other numbers."""
+        return HeadStudent(self.encoder, weight, bias, self.labels, self.fields, thresholds=self.thresholds)
 
     def logits(self, texts: Sequence[str]) -> Logits:
         """Shape (len(texts), len(labels))."""
         return features(self.encoder, texts, self.fields) @ self.weight.T + self.bias
 
-    def probabilities(self, texts: Sequence[str]) -> Probabilities:
-        """Shape (len(texts), len(labels))."""
+    def read(self, texts: Sequence[str], gold: Sequence[str] | None = None) -> Reading:
+        """See `Student`."""
+        return _read(self, texts, gold)
+
+    def probabilities(self, texts: Sequence[str]) -> Logits:
+        """Shape (len(texts), len(labels)); rows sum to 1."""
         return softmax(self.logits(texts))
 
     def save(self, folder: Path) -> None:
@@ -120,12 +143,12 @@ class HeadStudent:
             "labels": self.labels,
             "encoder": self.encoder.name,
             "max_tokens": self.encoder.max_tokens,
-            "fields": self.fields,
+            **_about(self),
         }
-        part = folder / f"{_HEAD}.part"
+        part = folder / f"{HEAD_FILE}.part"
         with part.open("wb") as file:
             np.savez(file, weight=self.weight, bias=self.bias, about=json.dumps(about))
-        part.replace(folder / _HEAD)
+        part.replace(folder / HEAD_FILE)
 
     def export(self, folder: Path) -> None:
         """The whole model; loads with `pipeline(…, trust_remote_code=True)` (see modeling_head.py)."""
@@ -141,7 +164,7 @@ class HeadStudent:
             num_labels=len(names),
             id2label=names,
             label2id={label: i for i, label in names.items()},
-            text_fields=list(self.fields),
+            **_about(self),
         )
         HeadConfig.register_for_auto_class()
         HeadModel.register_for_auto_class("AutoModelForSequenceClassification")
@@ -169,49 +192,21 @@ def features(encoder: Encoder, texts: Sequence[str], fields: Fields) -> NDArray[
     return np.concatenate([u, v, abs(u - v), u.shape[1] ** 0.5 * u * v], axis=1)
 
 
-def load_student(folder: Path | str, *, encoder: Encoder | None = None, device_name: str = "auto") -> Student:
-    """Load a student that `save` or `export` wrote.
-
-    Args:
-        folder: the student's folder.
-        encoder: reused for a head student if it is the one the head was trained on.
-        device_name: `auto`, `cpu`, `cuda`, `mps`.
-
-    Raises:
-        InputError: the folder does not hold a student.
-    """
-    folder = Path(folder)
-    if (folder / _HEAD).exists():
-        return _load_head(folder, encoder, device_name)
-    if not (folder / "config.json").exists():
-        raise InputError(f"{folder} holds no student (no config.json); give a run folder or a saved model")
-    from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
-
-    try:
-        kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
-    except (OSError, ValueError) as error:
-        raise InputError(f"{folder / 'config.json'} cannot be read: {error}") from error
-    auto: Any = AutoModelForSequenceClassification
-    if kind == "tutelage-head":
-        from tutelage.student.modeling_head import HeadConfig, HeadModel
-
-        auto = HeadModel
-        # Known here, its code need not be run from the folder, nor anyone be asked whether it may.
-        AutoConfig.register(HeadConfig.model_type, HeadConfig, exist_ok=True)
-    model = load_pretrained(auto, str(folder)).to(device(device_name))
-    tokenizer = load_pretrained(AutoTokenizer, str(folder))
-    names = [model.config.id2label[i] for i in range(model.config.num_labels)]
-    tokens = longest(tokenizer, model.config, tokenizer.model_max_length)
-    return FullStudent(model, tokenizer, names, tokens, tuple(getattr(model.config, "text_fields", ONE)))
+def _read(student: Classifier, texts: Sequence[str], gold: Sequence[str] | None) -> Reading:
+    logits = student.logits(texts)
+    if student.thresholds is None:
+        return read_one(logits, student.labels, gold)
+    return read_set(logits, student.labels, student.thresholds, gold)
 
 
-def _load_head(folder: Path, encoder: Encoder | None, device_name: str) -> HeadStudent:
-    try:
-        with np.load(folder / _HEAD) as stored:
-            about = json.loads(str(stored["about"]))
-            weight, bias = stored["weight"], stored["bias"]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise InputError(f"{folder / _HEAD} cannot be read: {error}") from error
-    if encoder is None or (encoder.name, encoder.max_tokens) != (about["encoder"], about["max_tokens"]):
-        encoder = Encoder(about["encoder"], max_tokens=about["max_tokens"], device=device_name)
-    return HeadStudent(encoder, weight, bias, about["labels"], tuple(about.get("fields", ONE)))
+def _kind(fields: Fields, thresholds: Floats | None) -> str:
+    return "pairs" if len(fields) > 1 else "classification" if thresholds is None else "multilabel"
+
+
+def _about(student: Classifier) -> dict[str, Any]:
+    """What a saved classifier says of itself beside its labels; a pipeline goes by `problem_type`."""
+    about: dict[str, Any] = {"text_fields": list(student.fields)}
+    if student.thresholds is None:
+        return about
+    several = {"problem_type": "multi_label_classification", "thresholds": student.thresholds.tolist()}
+    return {**about, **several}

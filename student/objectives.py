@@ -8,13 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from tutelage.student.errors import InputError
 from tutelage.student.knowledge import Knowledge
+from tutelage.student.reading import Floats, Logits, logsumexp
 from tutelage.student.thresholds import Thresholds
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-Logits = NDArray[np.float32]
-Scores = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,8 @@ PLAIN = Objective()
 
 
 def sample_losses(logits: "Tensor", target: "Tensor", objective: Objective) -> "Tensor":
-    """The loss of each sample, shape (n,), of logits and target distributions of shape (n, k).
+    """The loss of each sample, shape (n,), of logits and target distributions of shape (n, k); of tokens, (n,
+    t) of (n, t, k).
 
     Cross-entropy, or `alpha · CE + beta · RCE` with `RCE = -Σ_v p_v log clamp(target_v, 1e-4, 1)`, p clamped
     to [1e-7, 1] (symmetric cross-entropy: Wang et al., ICCV 2019, arXiv 1908.06112, eq. 7; the constants
@@ -62,16 +61,18 @@ def sample_losses(logits: "Tensor", target: "Tensor", objective: Objective) -> "
     return objective.alpha * cross + objective.beta * reverse
 
 
-def energy(logits: Logits) -> Scores:
-    """Free energy of each text, shape (n,), of logits of shape (n, k): higher is further out.
-
-    `-log Σ_v exp f_v` at temperature 1 (Liu et al., NeurIPS 2020, arXiv 2010.03759, eq. 4; in GOLD, arXiv
-    2403.19754, of each token; for an encoder with k logits: ours).
+def set_losses(logits: "Tensor", target: "Tensor", objective: Objective) -> "Tensor":
+    """The loss of each sample, shape (n,), where every label is right or wrong by itself: the sum over labels
+    of `sample_losses` on two outcomes, of logits and targets of shape (n, k).
     """
-    return -_logsumexp(logits)
+    import torch
+
+    two = torch.stack([logits, torch.zeros_like(logits)], -1)
+    goal = torch.stack([target, 1 - target], -1)
+    return sample_losses(two, goal, objective).sum(-1)
 
 
-def token_energy(logits: Logits, mask: NDArray[np.bool_], *, masked: bool = True) -> Scores:
+def token_energy(logits: Logits, mask: NDArray[np.bool_], *, masked: bool = True) -> Floats:
     """Energy of each target sequence, shape (n,): `-(1/L) Σ_t log Σ_v exp f_t[v]` (GOLD, arXiv 2403.19754).
 
     Args:
@@ -80,16 +81,10 @@ def token_energy(logits: Logits, mask: NDArray[np.bool_], *, masked: bool = True
         masked: False counts padding too, as the released code does (paper); True is ours.
     """
     counted = mask if masked else np.ones_like(mask)
-    return -(_logsumexp(logits) * counted).sum(1) / np.maximum(counted.sum(1), 1)  # type: ignore[no-any-return]
+    return -(logsumexp(logits) * counted).sum(1) / np.maximum(counted.sum(1), 1)  # type: ignore[no-any-return]
 
 
-def negative_log_likelihood(logits: Logits, targets: NDArray[np.int64]) -> Scores:
-    """`-log p(target)` of each text, shape (n,): the ablation of the energy."""
-    found = _logsumexp(logits) - logits[np.arange(len(targets)), targets]
-    return np.asarray(found, np.float64)
-
-
-def in_band(scores: Scores, band: tuple[float, float]) -> list[int]:
+def in_band(scores: Floats, band: tuple[float, float]) -> list[int]:
     """Places of the scores at ranks [low · n, high · n) in ascending order, nearest in first.
 
     GOLD's band is (0.5, 0.8): below it is in the distribution, the top fifth is likely noise; 2 of a batch
@@ -97,9 +92,3 @@ def in_band(scores: Scores, band: tuple[float, float]) -> list[int]:
     """
     low, high = (int(share * len(scores)) for share in band)
     return [int(place) for place in scores.argsort(kind="stable")[low:high]]
-
-
-def _logsumexp(logits: Logits) -> Scores:
-    exact = logits.astype(np.float64)
-    top = exact.max(-1, keepdims=True)
-    return np.log(np.exp(exact - top).sum(-1)) + top.squeeze(-1)  # type: ignore[no-any-return]

@@ -6,6 +6,7 @@ KSM: Wang et al., Findings of EMNLP 2022, arXiv 2302.00444; marks as in student/
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, NamedTuple
 
+from tutelage.student.classifying import balance
 from tutelage.student.expert import Views
 from tutelage.student.knowledge import (
     Kind,
@@ -20,7 +21,6 @@ from tutelage.student.knowledge import (
     response_loss,
 )
 from tutelage.student.learners import FullLearner
-from tutelage.student.training import balance
 
 if TYPE_CHECKING:
     from torch import Tensor

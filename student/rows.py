@@ -8,12 +8,13 @@ import json
 import unicodedata
 import zlib
 from collections.abc import Iterator, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import NotRequired, TypedDict
 
 from tutelage.student.errors import InputError
 from tutelage.student.fields import MARK, ONE, Fields, join
+from tutelage.student.kinds import Kind
+from tutelage.student.kinds.classification import CLASSIFICATION
 
 LONGEST = 20_000  # characters; a longer text is a file pasted by mistake, and no student reads that far
 
@@ -56,26 +57,40 @@ def content_id(text: str) -> str:
 
 
 def read_rows(
-    path: Path, labels: Sequence[str] | None, *, fields: Fields = ONE, label_field: str = "label"
+    path: Path,
+    labels: Sequence[str] | None,
+    *,
+    kind: Kind = CLASSIFICATION,
+    fields: Fields = ONE,
+    label_field: str | None = None,
 ) -> list[Row]:
     """Read `.jsonl`, `.json` lines or `.csv` (each also `.gz`), in file order.
 
     Args:
         path: the file.
         labels: the labels a row may have; None reads texts alone, and every label is "".
+        kind: what a label is.
         fields: the column of the text, or the two of a pair.
-        label_field: the column of the label.
+        label_field: the column of the label, by default the kind's `key`.
 
     Raises:
         InputError: with the file, the line, what was found there and what to do.
     """
-    return [make_row(record, labels, where, fields, label_field) for where, record in _records(path)]
+    column = label_field or kind.key
+    return [make_row(record, labels, where, fields, column, kind) for where, record in _records(path)]
 
 
 def read_hub(
-    name: str, split: str, labels: Sequence[str] | None, *, fields: Fields, label_field: str
+    name: str,
+    split: str,
+    labels: Sequence[str] | None,
+    *,
+    kind: Kind = CLASSIFICATION,
+    fields: Fields,
+    label_field: str | None,
 ) -> list[Row]:
-    """Read a split of a `datasets` hub name or local data set folder; class numbers become names.
+    """Read a split of a `datasets` hub name or local data set folder; class numbers, also in lists, become
+    names.
 
     Raises:
         InputError: the data set or split cannot be loaded, or a row does not fit the task.
@@ -86,27 +101,41 @@ def read_hub(
         data = datasets.load_dataset(name, split=split)
     except Exception as error:  # datasets raises a dozen unrelated types; the reason is in the text
         raise InputError(f"data set {name!r}, split {split!r} cannot be loaded: {error}") from error
-    feature = data.features.get(label_field)
-    names = getattr(feature, "names", None)
+    column = label_field or kind.key
+    feature = data.features.get(column)
+    names = getattr(feature, "names", None) or getattr(getattr(feature, "feature", None), "names", None)
     rows = []
     for number, record in enumerate(data, 1):
         where = f"{name}[{split}] row {number}"
-        if names and isinstance(label := record.get(label_field), int):
-            if not 0 <= label < len(names):
-                raise InputError(f"{where}: label {label} names no class; take a split that is labelled")
-            record = {**record, label_field: names[label]}
-        rows.append(make_row(record, labels, where, fields, label_field))
+        if names and column in record:
+            record = {**record, column: _named_classes(record[column], names, where)}
+        rows.append(make_row(record, labels, where, fields, column, kind))
     return rows
 
 
+def _named_classes(value: object, names: Sequence[str], where: str) -> object:
+    if isinstance(value, list):
+        return [_named_classes(one, names, where) for one in value]
+    if not isinstance(value, int):
+        return value
+    if not 0 <= value < len(names):
+        raise InputError(f"{where}: label {value} names no class; take a split that is labelled")
+    return names[value]
+
+
 def make_row(
-    record: dict[str, object], labels: Sequence[str] | None, where: str, fields: Fields, label_field: str
+    record: dict[str, object],
+    labels: Sequence[str] | None,
+    where: str,
+    fields: Fields,
+    label_field: str,
+    kind: Kind = CLASSIFICATION,
 ) -> Row:
     """Check one record and give it its id.
 
     Raises:
         InputError: a field is missing or of the wrong type, a text is empty, too long or holds a NUL
-            byte, or the label is not one of `labels`.
+            byte, or the label is none that the kind knows.
     """
     wanted = fields if labels is None else (*fields, label_field)
     for field in wanted:
@@ -115,18 +144,26 @@ def make_row(
                 f"{where}: no field {field!r}, got {', '.join(map(repr, record)) or 'nothing'};"
                 " rename the column, or name it: `text`, `label` of the source in task.yaml, --text, --label"
             )
-        if not isinstance(record[field], str):
-            got = type(record[field]).__name__
-            raise InputError(f"{where}: field {field!r} is {got}, expected a string")
+    parts = {field: _text(record[field], f"{where}: field {field!r}", kind) for field in fields}
     for field in fields:
-        _check_text(str(record[field]), f"{where}: {_named(field, fields)}", len(fields) > 1)
-    text = join({field: str(record[field]) for field in fields}, fields)
-    label = "" if labels is None else str(record[label_field])
-    if labels is not None and label not in labels:
-        near = get_close_matches(label, labels, 1)
-        hint = f"did you mean {near[0]!r}?" if near else "add it to `labels` in task.yaml or mend the row"
-        raise InputError(f"{where}: label {label!r} is not one of the task's {len(labels)} labels; {hint}")
+        _check_text(parts[field], f"{where}: {_named(field, fields)}", len(fields) > 1)
+    text = join(parts, fields)
+    if labels is None:
+        return Row(id=content_id(text), text=text, label="")
+    try:
+        label = kind.read(record[label_field], text, labels)
+    except ValueError as error:
+        raise InputError(f"{where}: {label_field} {error}") from None
     return Row(id=content_id(text), text=text, label=label)
+
+
+def _text(value: object, which: str, kind: Kind) -> str:
+    """A text, or the tokens of one, with spaces between."""
+    if kind.lists and isinstance(value, list) and all(isinstance(token, str) for token in value):
+        return " ".join(value)
+    if not isinstance(value, str):
+        raise InputError(f"{which} is {type(value).__name__}, expected a string")
+    return value
 
 
 def _named(field: str, fields: Fields) -> str:

@@ -30,6 +30,7 @@ from tutelage.graph.samples import sample_task
 from tutelage.graph.splits import load_splits
 from tutelage.graph.workshop import Workshop, open_workshop
 from tutelage.student.encoder import Encoder
+from tutelage.student.kinds.classification import CLASSIFICATION
 from tutelage.student.rows import Row
 
 
@@ -165,12 +166,12 @@ def test_no_rows_measure_nothing() -> None:
 
 def test_a_slice_has_as_many_rows_of_each_label_as_there_are() -> None:
     rows = [Row(id=str(i), text=str(i), label="rare" if i < 3 else f"l{i % 2}") for i in range(60)]
-    drawn = slice_of(rows, 21, 0)
+    drawn = slice_of(CLASSIFICATION, rows, 21, 0)
     assert Counter(row["label"] for row in drawn) == {"rare": 3, "l0": 9, "l1": 9}
-    assert drawn == slice_of(rows, 21, 0)
-    assert drawn != slice_of(rows, 21, 1)
-    assert len(slice_of(rows, 100, 0)) == 60
-    assert slice_of(rows, 0, 0) == []
+    assert drawn == slice_of(CLASSIFICATION, rows, 21, 0)
+    assert drawn != slice_of(CLASSIFICATION, rows, 21, 1)
+    assert len(slice_of(CLASSIFICATION, rows, 100, 0)) == 60
+    assert slice_of(CLASSIFICATION, rows, 0, 0) == []
 
 
 Open = Callable[..., "Any"]

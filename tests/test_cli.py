@@ -72,7 +72,7 @@ BAD_TASKS = {
     "unknown field": ({"stduent": {}}, ["unknown field `stduent`", "did you mean 'student'?"]),
     "unknown inner field": ({"budget": {"round": 3}}, ["`budget.round`", "did you mean 'rounds'?"]),
     "missing field": ({"instruction": None}, ["`instruction` is missing", "tutelage init"]),
-    "one label": ({"labels": {"a": ""}}, ["`labels`", "at least two"]),
+    "one label": ({"labels": {"a": ""}}, ["`labels`", "at least 2"]),
     "unknown strategy": ({"strategy": "evkd"}, ["'evkd'", "did you mean 'evokd'?"]),
     "unknown strategy field": ({"strategy": {"base": "auto", "sample": 3}}, ["'sample'", "'samples'"]),
     "money without prices": (

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import tensor
+from tutelage.student.classifying import fresh
 from tutelage.student.errors import InputError
 from tutelage.student.knowledge import (
     Knowledge,
@@ -23,8 +24,8 @@ from tutelage.student.knowledge import (
     response_loss,
     shallow,
 )
-from tutelage.student.model import load_student
-from tutelage.student.training import Recipe, fresh
+from tutelage.student.load import load_student
+from tutelage.student.recipe import Recipe
 
 KINDS = ("fin", "res", "fea", "rel")
 

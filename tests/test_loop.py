@@ -14,7 +14,7 @@ from tutelage.graph.run import run
 from tutelage.graph.samples import sample_task
 from tutelage.graph.workshop import rehearsal_model
 from tutelage.student.encoder import Encoder
-from tutelage.student.model import load_student
+from tutelage.student.load import load_student
 
 Make = Callable[..., Task]
 

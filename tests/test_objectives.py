@@ -8,12 +8,11 @@ import torch
 from tutelage.student.lessons import Lessons
 from tutelage.student.objectives import (
     Objective,
-    energy,
     in_band,
-    negative_log_likelihood,
     sample_losses,
     token_energy,
 )
+from tutelage.student.reading import energy, negative_log_likelihood
 from tutelage.student.rows import Row
 
 # Logits (log 3, 0) are probabilities (3/4, 1/4).
@@ -49,9 +48,9 @@ def test_soft_targets_leave_the_teacher_s_doubt_to_the_other_labels() -> None:
         Row(id="1", text="x", label="b", confidence=0.7),
         Row(id="2", text="y", label="a"),
     ]
-    soft = Lessons.of(rows, ["a", "b", "c"], soft=True)
-    assert soft.targets.tolist() == [pytest.approx([0.15, 0.7, 0.15]), pytest.approx([1, 0, 0])]
-    assert Lessons.of(rows, ["a", "b", "c"]).targets.tolist() == [[0, 1, 0], [1, 0, 0]]
+    soft = Lessons.of(rows).distributions(["a", "b", "c"], soft=True)
+    assert soft.tolist() == [pytest.approx([0.15, 0.7, 0.15]), pytest.approx([1, 0, 0])]
+    assert Lessons.of(rows).distributions(["a", "b", "c"]).tolist() == [[0, 1, 0], [1, 0, 0]]
 
 
 def test_energy_is_minus_the_log_of_the_sum_of_exponentials() -> None:

@@ -12,6 +12,7 @@ from tutelage.graph.cards import before, measure_again, open_cards, rate, read_c
 from tutelage.graph.folder import RunFolder
 from tutelage.graph.orders import apportion, paraphrases, plan
 from tutelage.graph.strategies import STRATEGIES
+from tutelage.student.kinds.classification import CLASSIFICATION
 from tutelage.student.rows import Row
 
 CHANCE = random.Random(0)
@@ -89,7 +90,7 @@ def test_where_labels_outnumber_the_texts_chance_decides_which_are_served() -> N
 
 def test_every_seed_is_paraphrased_alike() -> None:
     seeds = [Row(id=str(i), text=f"text {i}", label="a") for i in range(4)]
-    requests = paraphrases(seeds, 10, CHANCE)
+    requests = paraphrases(CLASSIFICATION, seeds, 10, CHANCE)
     assert sum(r["count"] for r in requests) == 10
     assert {r["count"] for r in requests} == {2, 3}
     assert {(r["kind"], r["of"]) for r in requests} == {("paraphrase", row["text"]) for row in seeds}
@@ -103,27 +104,29 @@ def test_shares_add_up_and_follow_the_weights(count: int) -> None:
 
 
 def test_a_card_counts_the_whole_slice_not_the_shown_errors() -> None:
-    [card], served = open_cards([], [weakness()], answers("ab", "ab", "aa", "ac", "bb"))
+    [card], served = open_cards(CLASSIFICATION, [], [weakness()], answers("ab", "ab", "aa", "ac", "bb"))
     assert (card["support"], card["errors"], served) == (4, 2, ["w01-ab"])
 
 
 def test_a_weakness_is_cured_at_half_its_errors_and_returned_when_they_come_back() -> None:
-    cards, _ = open_cards([], [weakness()], answers("ab", "ab", "aa"))
+    cards, _ = open_cards(CLASSIFICATION, [], [weakness()], answers("ab", "ab", "aa"))
     for round, exam, status in (
         (1, ("ab", "ab", "aa"), "open"),
         (2, ("ab", "aa", "aa"), "cured"),
         (3, ("ab", "ab", "ab"), "returned"),
     ):  # fmt: skip
-        cards = measure_again(cards, answers(*exam), round)
+        cards = measure_again(CLASSIFICATION, cards, answers(*exam), round)
         assert cards[0]["status"] == status
     assert cards[0]["history"] == [[1, 2], [2, 1], [3, 3]]
-    assert measure_again(cards, answers("ab", "ab", "ab"), 3) == cards, "the same exam again changes nothing"
+    assert measure_again(CLASSIFICATION, cards, answers("ab", "ab", "ab"), 3) == cards, (
+        "the same exam again changes nothing"
+    )
 
 
 def test_a_pair_found_again_keeps_its_card_with_the_new_words() -> None:
-    cards, _ = open_cards([], [weakness()], answers("ab", "ab"))
+    cards, _ = open_cards(CLASSIFICATION, [], [weakness()], answers("ab", "ab"))
     again = weakness(round=2, hypothesis="sharper")
-    cards, served = open_cards(cards, [again], answers("ab"))
+    cards, served = open_cards(CLASSIFICATION, cards, [again], answers("ab"))
     assert served == ["w01-ab"]
     assert [(c["hypothesis"], c["errors"], c["found_in"]) for c in cards] == [("sharper", 2, [1, 2])]
     assert before(cards, 2)[0]["found_in"] == [1]
@@ -133,7 +136,7 @@ def test_a_pair_found_again_keeps_its_card_with_the_new_words() -> None:
 def test_cards_survive_the_file(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     assert read_cards(folder) == []
-    cards, _ = open_cards([], [weakness(hypothesis="naïve “quotes”")], answers("ab"))
+    cards, _ = open_cards(CLASSIFICATION, [], [weakness(hypothesis="naïve “quotes”")], answers("ab"))
     write_cards(folder, cards)
     assert read_cards(folder) == cards
 

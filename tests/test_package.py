@@ -36,8 +36,11 @@ def test_the_version_is_the_distribution_s() -> None:
 def test_every_folder_with_code_is_packaged() -> None:
     setup = Path(__file__).parent.parent / "pyproject.toml"
     packages = tomllib.loads(setup.read_text())["tool"]["setuptools"]["packages"]
-    folders = {f"tutelage.{path.parent.name}" for path in ROOT.glob("*/__init__.py")}
-    assert set(packages) == {"tutelage", *folders} - {"tutelage.tests", "tutelage.benchmarks"}
+    found = [path.parent.relative_to(ROOT).parts for path in ROOT.glob("[a-z]*/**/__init__.py")]
+    folders = {
+        ".".join(("tutelage", *parts)) for parts in found if parts[0] not in ("tests", "benchmarks", "build")
+    }
+    assert set(packages) == {"tutelage", *folders}
 
 
 def test_data_files_come_with_the_package() -> None:

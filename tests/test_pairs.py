@@ -20,9 +20,11 @@ from tutelage.prompts import ROLES, read_payload
 from tutelage.student.encoder import Encoder, PairEncoder
 from tutelage.student.errors import InputError
 from tutelage.student.fields import columns, join, split
-from tutelage.student.model import Student, features, load_student
+from tutelage.student.load import load_student
+from tutelage.student.model import Student, features
+from tutelage.student.recipe import Recipe
 from tutelage.student.rows import Row, content_id, read_rows
-from tutelage.student.training import Recipe, train, untouched
+from tutelage.student.training import train, untouched
 
 FIELDS = ("message", "queue")
 LABELS = ["fits", "other"]
@@ -121,7 +123,7 @@ def test_predict_refuses_half_a_pair(done: RunFolder) -> None:
 def test_evaluate_grades_a_pair_student_as_the_run_did(done: RunFolder, task: Task) -> None:
     assert task.data.test
     told = cli("evaluate", done.path, task.data.test.path or "", "--json")
-    assert json.loads(told.stdout)["macro_f1"] == pytest.approx(done.about()["test"]["macro_f1"], abs=1e-6)
+    assert json.loads(told.stdout)["metric"] == pytest.approx(done.about()["test"]["metric"], abs=1e-6)
 
 
 def test_pairs_are_drawn_from_a_pool_too(task: Task, encoder: Encoder, tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_line_ends_of_another_system_do_no_harm(tmp_path: Path) -> None:
 
 
 def test_digests_change_with_the_file_that_is_used(tmp_path: Path) -> None:
-    own, overlaid = digests(), digests(overlay(tmp_path, "Hello.\n---\n$payload"))
+    own, overlaid = digests({}), digests({}, overlay(tmp_path, "Hello.\n---\n$payload"))
     assert set(own) == set(ROLES)
     assert {role for role in ROLES if own[role] != overlaid[role]} == {"analyst"}
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tutelage.agents.analyst import Brief
-from tutelage.agents.forms import FoundWeakness, GivenLabel, Verdict, drafts_form
+from tutelage.agents.forms import FoundWeakness, Verdict, drafts_form, labels_form
 from tutelage.agents.rehearsal import Rehearsal, RehearsalModel, token_logprobs
 from tutelage.prompts import render
 from tutelage.student.rows import Row, content_id
@@ -78,7 +78,7 @@ def test_the_same_payload_and_seed_give_the_same_reply(make, brief, role: str) -
     [
         ("analyst", "weaknesses", FoundWeakness),
         ("generator", "drafts", None),
-        ("labeler", "labels", GivenLabel),
+        ("labeler", "labels", labels_form(("order_status", "return_refund")).item),
         ("critic", "verdicts", Verdict),
     ],
 )

@@ -5,7 +5,6 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
-import numpy as np
 import pytest
 from tutelage.agents.calibration import Bin, Calibration
 from tutelage.graph.cards import Card
@@ -14,7 +13,8 @@ from tutelage.graph.report import write_report
 from tutelage.graph.trace import Trace
 from tutelage.student.corpus import Sample
 from tutelage.student.errors import InputError
-from tutelage.student.exam import grade
+from tutelage.student.exam import Report, grade
+from tutelage.student.kinds.classification import CLASSIFICATION
 
 HOSTILE = (
     """</pre></style><script>alert("1")</script><img src='http://evil.test/x' onerror='a()'> & \\" {x} $y"""
@@ -62,6 +62,7 @@ def about(text: str = "plain", *, teacher: str = "openai:gpt-5-mini", strategy: 
     return {
         "task": {
             "name": f"letters {text}",
+            "kind": "classification",
             "instruction": f"sort letters {text}",
             "labels": {"bill": text, "praise": text},
             "teacher": {"model": teacher, "roles": {}},
@@ -155,14 +156,18 @@ def begun(path: Path, rounds: list[RoundLine], **changes: object) -> RunFolder:
     return folder
 
 
+def graded(gold: list[str], answers: list[str], labels: list[str]) -> Report:
+    return grade(CLASSIFICATION, gold, gold, answers, labels, "macro_f1")
+
+
 def finished(path: Path, text: str = "plain", **changes: object) -> RunFolder:
-    gold = np.arange(40) % 2
-    answers = np.where(np.arange(40) < 8, 1 - gold, gold)
+    gold = ["bill", "praise"] * 20
+    answers = ["praise", "bill"] * 4 + gold[8:]
     ends = {
         "stop": "2 rounds are done",
         "best": 1,
         "spent": {"calls": 31, "prompt_tokens": 3100, "completion_tokens": 310, "cost": 1234.56789},
-        "test": grade(gold, answers, ["bill", "praise"], "macro_f1"),
+        "test": graded(gold, answers, ["bill", "praise"]),
         "test_untouched": 0.3333,
         "test_by_round": [0.51, 0.8, 0.71],
         "overlap": {
@@ -233,8 +238,8 @@ def test_lessons_tell_what_was_distilled(tmp_path: Path) -> None:
 
 
 def test_classes_weakest_first_and_confusion_matrix(tmp_path: Path) -> None:
-    gold, answers = np.repeat([0, 1], 20), np.repeat([0, 1, 0], [20, 12, 8])
-    test = grade(gold, answers, ["bill", "praise"], "macro_f1")
+    gold, answers = ["bill"] * 20 + ["praise"] * 20, ["bill"] * 20 + ["praise"] * 12 + ["bill"] * 8
+    test = graded(gold, answers, ["bill", "praise"])
     page = reported(finished(tmp_path / "run", test=test))
     assert "praise 1.000 0.600 0.750 20 bill 0.714 1.000 0.833 20" in page["classes"]
     assert "gold ↓ answered → bill praise bill 20 0 praise 8 12" in page["classes"]
@@ -244,10 +249,10 @@ def test_classes_weakest_first_and_confusion_matrix(tmp_path: Path) -> None:
 
 
 def test_more_than_twenty_labels_give_pairs_instead_of_a_matrix(tmp_path: Path) -> None:
-    gold = np.repeat(np.arange(21), 4)
-    answers = gold.copy()
-    answers[[0, 8, 9, 10]] = [1, 5, 5, 5]
-    test = grade(gold, answers, [f"label-{i}" for i in range(21)], "macro_f1")
+    labels = [f"label-{i}" for i in range(21)]
+    gold = [label for label in labels for _ in range(4)]
+    answers = ["label-1", *gold[1:8], *["label-5"] * 3, *gold[11:]]
+    test = graded(gold, answers, labels)
     page = reported(finished(tmp_path / "run", test=test))
     assert "The 2 most confused pairs" in page["classes"]
     assert "label-2 label-5 3 75% label-0 label-1 1 25%" in page["classes"]
@@ -347,7 +352,7 @@ def test_control_is_drawn_dashed_and_stands_in_its_own_table(tmp_path: Path) -> 
     assert page.source.count("stroke-dasharray") > alone.source.count("stroke-dasharray")
     assert "test, control" in page["learning-curve"]
     assert "The control differs" not in page["learning-curve"]
-    assert "control (random): 0.800" in page["learning-curve"]
+    assert "control (random): macro-F1 0.800" in page["learning-curve"]
     assert "Control: strategy random" in page["rounds-and-cost"]
 
 
@@ -430,7 +435,7 @@ def test_rehearsal_teacher_is_named(tmp_path: Path, teacher: dict, sentence: str
 
 def test_hostile_text_stays_text(tmp_path: Path) -> None:
     names = [HOSTILE, "praise"]
-    test = grade(np.arange(2), np.arange(2), names, "macro_f1")
+    test = graded(names, names, names)
     folder = finished(tmp_path / "run", text=HOSTILE, stop=HOSTILE, test=test)
     folder.write_json(folder.weaknesses, [{**card(HOSTILE), "id": HOSTILE, "label": HOSTILE}])
     folder.write(folder.samples, json.dumps({**sample(1, text=HOSTILE), "weakness": HOSTILE}) + "\n")

@@ -21,7 +21,7 @@ from tutelage.graph.samples import sample_task
 from tutelage.graph.workshop import rehearsal_model
 from tutelage.student.encoder import Encoder
 from tutelage.student.errors import InputError
-from tutelage.student.model import load_student
+from tutelage.student.load import load_student
 
 # Where each process is killed: at the end of every node, when its work is done and its checkpoint is
 # not written, and between the calls of the nodes that pay.

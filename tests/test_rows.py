@@ -29,7 +29,7 @@ def bad_lines() -> dict[str, tuple[str | bytes, list[str]]]:
         ),
         "an empty object": ("{}", ["no field 'text'", "got nothing", "rename"]),
         "a number for a text": (line(7), ["field 'text'", "int", "expected a string"]),
-        "null for a label": (line("Hello", None), ["field 'label'", "NoneType", "expected a string"]),
+        "null for a label": (line("Hello", None), ["label is NoneType", "expected the name of a label"]),
         "an empty text": (line(" \n "), ["empty", "remove the row"]),
         "a megabyte": (line("a" * 1_000_000), ["1,000,000 characters", "at most 20,000", "shorten"]),
         "a NUL byte": (line("a\0b"), ["NUL", "damaged"]),
@@ -114,7 +114,7 @@ def test_a_csv_with_other_columns_is_told_which_it_has(tmp_path: Path) -> None:
 def test_a_csv_row_without_its_label_is_told(tmp_path: Path) -> None:
     path = tmp_path / "data.csv"
     path.write_text("text,label\nWhere is it?,status\nMy money back!\n")
-    with pytest.raises(InputError, match=r"data\.csv line 3: field 'label' is NoneType"):
+    with pytest.raises(InputError, match=r"data\.csv line 3: label is NoneType"):
         read_rows(path, LABELS)
 
 

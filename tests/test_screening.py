@@ -11,16 +11,16 @@ import pytest
 from tutelage.graph.config import Task, parse_task
 from tutelage.graph.run import run
 from tutelage.graph.samples import sample_task
-from tutelage.graph.screening import wanted
 from tutelage.graph.splits import load_splits
 from tutelage.student.encoder import Encoder
-from tutelage.student.exam import entropy
-from tutelage.student.model import load_student
+from tutelage.student.load import load_student
+from tutelage.student.reading import Doubt, entropy, read_one
 from tutelage.student.rows import Row
 from tutelage.student.training import train
 
 # Probabilities (1/2, 1/4, 1/4) and (3/5, 2/5 - ε, ε): the second is surer of its first label, and less torn
 # between many, but more between two.
+LABELS = ["a", "b", "c"]
 TORN = np.log(np.array([[0.5, 0.25, 0.25], [0.6, 0.3999, 0.0001]], np.float32))
 
 
@@ -33,12 +33,13 @@ TORN = np.log(np.array([[0.5, 0.25, 0.25], [0.6, 0.3999, 0.0001]], np.float32))
         ("energy", 0.0, 0.0),  # logits that are log-probabilities sum to 1
     ],
 )
-def test_what_is_wanted_most(selection: Any, first: float, second: float) -> None:
-    assert wanted(selection, TORN) == pytest.approx([first, second], abs=1e-4)
+def test_what_is_wanted_most(selection: Doubt, first: float, second: float) -> None:
+    assert read_one(TORN, LABELS, None).doubt(selection) == pytest.approx([first, second], abs=1e-4)
 
 
 def test_energy_wants_what_all_logits_are_low_for() -> None:
-    far, near = wanted("energy", np.array([[0.0, 0.0], [3.0, 0.0]], np.float32))
+    logits = np.array([[0.0, 0.0], [3.0, 0.0]], np.float32)
+    far, near = read_one(logits, LABELS, None).doubt("energy")
     assert far == pytest.approx(-log(2))
     assert far > near
 

@@ -132,7 +132,7 @@ def test_a_setting_that_does_nothing_or_cannot_be_is_refused_before_a_run(
     ("change", "told"),
     [
         ({"expert": {"base": "minilm"}}, "`expert` is for strategy ksm, and strategy 'auto' has none"),
-        ({"unlabelled": {"per_label": 3}}, "`data.unlabelled` has no labels to draw by"),
+        ({"unlabelled": {"per_label": 3}}, "`data.unlabelled` is taken as it is"),
     ],
 )
 def test_parts_that_a_strategy_has_no_use_for_are_refused(change: dict[str, Any], told: str) -> None:

@@ -7,9 +7,10 @@ import pytest
 from tutelage.student.encoder import Encoder
 from tutelage.student.errors import InputError
 from tutelage.student.objectives import Objective
+from tutelage.student.recipe import Recipe
 from tutelage.student.rows import Row, content_id
 from tutelage.student.thresholds import Selection, Thresholds
-from tutelage.student.training import Recipe, train
+from tutelage.student.training import train
 
 
 def weigh(

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tutelage.student.classifying import balance
 from tutelage.student.errors import InputError
 from tutelage.student.model import HeadStudent
 from tutelage.student.objectives import Objective
-from tutelage.student.training import Recipe, balance, bucketed, train, untouched, warm_and_down
+from tutelage.student.recipe import Recipe
+from tutelage.student.training import bucketed, train, untouched, warm_and_down
 
 LABELS = ["refund", "status"]
 
