@@ -81,9 +81,7 @@ def demo(
 @app.command()
 def init(
     folder: Annotated[Path, typer.Argument(help="Where to write.")] = Path(),
-    kind: Annotated[
-        KindName, typer.Option(help="Of the task: one text a row, or a pair.")
-    ] = "classification",
+    kind: Annotated[KindName, typer.Option(help="Of the task.")] = "classification",
 ) -> None:
     """Write a commented task.yaml and data stubs to start from.
 

@@ -275,11 +275,12 @@ def override(
     seed: int | None = None,
     rounds: int | None = None,
     batch: bool | None = None,
+    student: str | None = None,
 ) -> Task:
     """The task with what the command line says instead; a strategy keeps the task's own overrides.
 
     Raises:
-        InputError: the strategy is unknown.
+        InputError: the strategy is unknown, or what is said does not fit the task.
     """
     raw = task.model_dump(exclude_none=True)
     if strategy is not None:
@@ -291,6 +292,8 @@ def override(
         raw["budget"]["rounds"] = rounds
     if batch is not None:
         raw["teacher"]["batch"] = batch
+    if student is not None:
+        raw["student"]["mode"] = student
     return parse_task(raw, "command line", Path())
 
 

@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import Any
 
 from rich.table import Table
+from tutelage.graph.config import override
 from tutelage.graph.folder import RunFolder
 from tutelage.graph.progress import Progress
 from tutelage.graph.report import write_report
+from tutelage.graph.report_run import named
 from tutelage.graph.run import run
 from tutelage.graph.samples import sample_task
 from tutelage.student.encoder import Encoder
@@ -16,6 +18,8 @@ from tutelage.student.fields import KindName
 TO_PREDICT: dict[KindName, str] = {
     "classification": '"where is my parcel?"',
     "pairs": '"where is my parcel?" "lost or late parcels"',
+    "multilabel": '"where is my parcel? And please change my password"',
+    "ner": '"Maria ordered a kettle on 3 May"',
 }
 
 
@@ -31,17 +35,12 @@ def run_demo(
         rounds: rounds of both.
 
     Raises:
-        InputError: the folder exists.
+        InputError: the folder exists, or the kind has no such student.
     """
     if folder.exists():
         raise InputError(f"{folder} exists already; remove it or choose another folder with --out")
     task = sample_task(kind, folder / "task")
-    task = task.model_copy(
-        update={
-            "student": task.student.model_copy(update={"mode": student}),
-            "budget": task.budget.model_copy(update={"rounds": rounds}),
-        }
-    )
+    task = override(task, rounds=rounds, student=student)
     encoder = Encoder(task.encoder)
     with Progress("The loop: the student's errors decide what is written next") as progress:
         loop = run(task, folder / "loop", encoder=encoder, listener=progress)
@@ -56,7 +55,7 @@ def result_table(loop: RunFolder, control: RunFolder | None = None) -> Table:
     """Test score of the untouched student, of the seeds and of each round, beside the control's."""
     about, rounds = loop.about(), loop.read_rounds()
     other, others = (control.about(), control.read_rounds()) if control else ({}, [])
-    table = Table(title=f"{about['task']['name']}: test {about['task']['metric'].replace('_', '-')}")
+    table = Table(title=f"{about['task']['name']}: test {named(about['task']['metric'])}")
     for heading in ("student", "trained on", "test"):
         table.add_column(heading, justify="left" if heading == "student" else "right")
     if control:

@@ -55,11 +55,14 @@ def _load(outlook: Outlook, ask: Ask[Any]) -> tuple[float, float, float]:
 def _reply(outlook: Outlook, ask: Ask[Any]) -> dict[str, object]:
     """A right reply, of the length to be expected."""
     high, strategy = outlook.end == "high", outlook.strategy
-    label = (max if high else min)(outlook.task.labels, key=lambda label: len(label.encode()))
+    kind, extreme = outlook.task.form, max if high else min
+    label = extreme(outlook.task.labels or [""], key=lambda label: len(label.encode()))
+    seed = extreme(outlook.splits.seed, key=lambda row: len(row["label"]))
     reason = " ".join(["reason"] * (20 if high else 1))
     said: dict[str, object] = {
         "id": "12",
         "reason": reason,
+        kind.key: kind.shown(seed["label"], seed["text"]),  # of one label a text the next line says it
         "label": label,
         "confused_with": label,
         "confidence": 0.95,

@@ -1,22 +1,30 @@
-"""Sample tasks: the bundled one, and one of every other kind, made of its texts."""
+"""Sample tasks: the bundled one, and one of every other kind, made of its texts or of parts."""
 
 import json
 import random
+import re
+from collections.abc import Callable, Iterable
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
+import yaml
 from tutelage.graph.config import Task, load_task
 from tutelage.student.fields import KindName
-from tutelage.student.rows import Row, read_rows
+from tutelage.student.rows import Row, normal, read_rows
 
 _HERE = Path(str(files("tutelage.graph") / "sample"))
 _SETS = ("seed", "diagnose", "gate", "test", "teacher")
 _PAIRS_OF_EACH = {"seed": 1, "diagnose": 1, "gate": 1, "test": 1, "teacher": 3}  # with a text as their first
+_PUT_TOGETHER = {"seed": 15, "diagnose": 60, "gate": 60, "test": 100, "teacher": 600}
+_GAP = re.compile(r"\{(\w+)\}")
+Made = Iterable[dict[str, Any]]
 
 
 def sample_task(kind: KindName = "classification", folder: Path | None = None) -> Task:
-    """A task to try: messages to a small online shop, six queues; of pairs, whether a message
-    belongs in a queue that is described.
+    """A task to try: messages to a small online shop, six queues; of pairs, whether a message belongs in a
+    queue that is described; of several labels, all queues a message needs; of named entities, what it speaks
+    of.
 
     Args:
         kind: of the task.
@@ -28,22 +36,71 @@ def sample_task(kind: KindName = "classification", folder: Path | None = None) -
     assert folder, "made of the bundled texts, it has to be written somewhere"
     folder.mkdir(parents=True)
     (folder / "task.yaml").write_text((_HERE / f"{kind}.yaml").read_text(encoding="utf-8"), encoding="utf-8")
-    for name in _SETS:
-        rows = read_rows(_HERE / f"{name}.jsonl", list(task.labels))
-        made = _pairs(rows, task.labels, _PAIRS_OF_EACH[name], random.Random(name))
-        lines = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in made)
+    for name, rows in _MAKERS[kind](task):
+        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         (folder / f"{name}.jsonl").write_text(lines, encoding="utf-8")
     return load_task(folder / "task.yaml")
 
 
-def _pairs(rows: list[Row], labels: dict[str, str], each: int, chance: random.Random) -> list[dict[str, str]]:
-    """Every text with `each` descriptions of a queue, in turn of its own and of another."""
-    made = []
-    for number in range(each):
+def _read(task: Task) -> Iterable[tuple[str, list[Row]]]:
+    return ((name, read_rows(_HERE / f"{name}.jsonl", list(task.labels))) for name in _SETS)
+
+
+def _pairs(task: Task) -> Iterable[tuple[str, Made]]:
+    """Every text with a description of a queue, or several, in turn of its own and of another."""
+    for name, rows in _read(task):
+        chance, made = random.Random(name), []
+        for number in range(_PAIRS_OF_EACH[name]):
+            for i, row in enumerate(rows):
+                fits, others = (i + number) % 2 == 0, [x for x in task.labels if x != row["label"]]
+                queue = row["label"] if fits else chance.choice(others)
+                label = "fits" if fits else "other"
+                made.append({"message": row["text"], "queue": task.labels[queue], "label": label})
+        yield name, made
+
+
+def _several(task: Task) -> Iterable[tuple[str, Made]]:
+    """Every text, every second one with another of another queue after it."""
+    for name, rows in _read(task):
+        chance, made = random.Random(name), []
         for i, row in enumerate(rows):
-            fits = (i + number) % 2 == 0
-            queue = row["label"] if fits else chance.choice([x for x in labels if x != row["label"]])
-            made.append(
-                {"message": row["text"], "queue": labels[queue], "label": "fits" if fits else "other"}
-            )
-    return made
+            others = [x for x in rows if x["label"] != row["label"]]
+            parts = [row, chance.choice(others)] if i % 2 else [row]
+            text = " ".join(part["text"] for part in parts)
+            made.append({"text": text, "labels": sorted(part["label"] for part in parts)})
+        yield name, made
+
+
+def _entities(task: Task) -> Iterable[tuple[str, Made]]:
+    """Messages of one to three sentences, their gaps filled; none twice, in no two sets."""
+    parts = yaml.safe_load((_HERE / "ner_texts.yaml").read_text(encoding="utf-8"))
+    chance, seen = random.Random("entities"), set[str]()
+    for name, count in _PUT_TOGETHER.items():
+        made: list[dict[str, Any]] = []
+        while len(made) < count:
+            row = _message(parts, chance)
+            if normal(row["text"]) not in seen:
+                seen.add(normal(row["text"]))
+                made.append(row)
+        yield name, made
+
+
+def _message(parts: dict[str, Any], chance: random.Random) -> dict[str, Any]:
+    text, found = "", []
+    for sentence in chance.sample(parts["sentences"], chance.choice((1, 2, 2, 3))):
+        text += " " if text else ""
+        place = 0
+        for gap in _GAP.finditer(sentence):
+            text += sentence[place : gap.start()]
+            value = chance.choice(parts["values"][gap[1]])
+            found.append({"start": len(text), "end": len(text) + len(value), "type": gap[1], "text": value})
+            text, place = text + value, gap.end()
+        text += sentence[place:]
+    return {"text": text, "entities": found}
+
+
+_MAKERS: dict[KindName, Callable[[Task], Iterable[tuple[str, Made]]]] = {
+    "pairs": _pairs,
+    "multilabel": _several,
+    "ner": _entities,
+}

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from string import Template
+from typing import Any
 
 from tutelage.student.errors import InputError
 from tutelage.student.fields import ONE, Fields, KindName
+from tutelage.student.kinds import KINDS
 
-Stub = tuple[str, ...]  # the fields of a text, then its label
+Stub = tuple[Any, ...]  # the fields of a text, then its label
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,7 @@ class _Example:
     column: str
     stubs: dict[str, list[Stub]]
     fields: Fields = ONE
+    key: str = "label"
 
 
 _EXAMPLES: dict[KindName, _Example] = {
@@ -90,6 +93,79 @@ labels:                            # label: description (the better described, t
         },
         fields=("question", "passage"),
     ),
+    "multilabel": _Example(
+        task="""\
+kind: multilabel                   # any number of labels a text, also none
+instruction: >-                    # what every agent is told of the task
+  Say what a guest of a hotel writes about, whether in praise or in blame.
+labels:                            # label: description (the better described, the better labelled)
+  room: the room, the bed, noise, the bathroom
+  food: breakfast, the restaurant, the bar
+  staff: whoever works there, and how they treat guests
+""",
+        column="review",
+        stubs={
+            "seed": [
+                ("The bed was hard and the street loud.", ["room"]),
+                ("Fresh bread every morning.", ["food"]),
+                ("The porter found my lost bag within an hour.", ["staff"]),
+                ("Small bathroom, but the waiters know you by name.", ["room", "staff"]),
+                ("We came by train.", []),
+            ],
+            "diagnose": [
+                ("No window, cold soup.", ["room", "food"]),
+                ("They let us check out at noon.", ["staff"]),
+            ],
+            "gate": [
+                ("The cook came out to ask about my allergy.", ["food", "staff"]),
+                ("Towels like sandpaper.", ["room"]),
+            ],
+            "test": [
+                ("Friendly at the desk, mould in the shower.", ["room", "staff"]),
+                ("It rained all week.", []),
+            ],
+        },
+        key="labels",
+    ),
+    "ner": _Example(
+        task="""\
+kind: ner                          # named entities: spans of the text, each of a type
+instruction: >-                    # what every agent is told of the task
+  Mark what a cook's notes speak of.
+labels:                            # type: description, with what belongs to the span
+  ingredient: what is cooked or eaten, without its amount
+  amount: how much of it, with the unit
+  tool: what it is prepared with or in
+""",
+        column="tokens",
+        stubs={
+            "seed": [
+                (
+                    "Melt 50 g butter in a pan.",
+                    [("amount", "50 g"), ("ingredient", "butter"), ("tool", "pan")],
+                ),
+                ("Add two eggs.", [("amount", "two"), ("ingredient", "eggs")]),
+                ("Whisk well.", []),
+                ("Sieve the flour into the bowl.", [("ingredient", "flour"), ("tool", "bowl")]),
+            ],
+            "diagnose": [
+                ("A pinch of salt is enough.", [("amount", "A pinch"), ("ingredient", "salt")]),
+                ("Leave the wok on the fire.", [("tool", "wok")]),
+            ],
+            "gate": [
+                ("Pour in half a litre of stock.", [("amount", "half a litre"), ("ingredient", "stock")]),
+                ("Let it rest.", []),
+            ],
+            "test": [
+                ("Grate the ginger with a knife.", [("ingredient", "ginger"), ("tool", "knife")]),
+                (
+                    "Three lemons, no sugar.",
+                    [("amount", "Three"), ("ingredient", "lemons"), ("ingredient", "sugar")],
+                ),
+            ],
+        },
+        key="entities",
+    ),
 }
 
 
@@ -101,10 +177,13 @@ def scaffold(folder: Path, kind: KindName = "classification") -> list[Path]:
     """
     example = _EXAMPLES[kind]
     template = (files("tutelage.graph") / "sample" / "template.yaml").read_text(encoding="utf-8")
-    contents = {"task.yaml": Template(template).substitute(task=example.task, column=example.column)}
-    names = [*example.fields, "label"]
+    metric, *others = KINDS[kind].metrics
+    metrics = f"{metric}{'':<17}# or {', '.join(others)}"
+    text = Template(template).substitute(task=example.task, column=example.column, metric=metrics)
+    contents = {"task.yaml": text}
+    names = [*example.fields, example.key]
     for name, rows in example.stubs.items():
-        lines = [json.dumps(dict(zip(names, row, strict=True))) for row in rows]
+        lines = [json.dumps(dict(zip(names, map(_filed, row), strict=True))) for row in rows]
         contents[f"{name}.jsonl"] = "".join(f"{line}\n" for line in lines)
     there = [name for name in contents if (folder / name).exists()]
     if there:
@@ -116,3 +195,10 @@ def scaffold(folder: Path, kind: KindName = "classification") -> list[Path]:
     except OSError as error:
         raise InputError(f"{folder} cannot be written: {error}") from error
     return [folder / name for name in contents]
+
+
+def _filed(value: Any) -> Any:
+    """A label as a file holds it; entities stand above as pairs."""
+    if isinstance(value, list) and value and isinstance(value[0], tuple):
+        return [{"text": text, "type": kind} for kind, text in value]
+    return value
