@@ -56,7 +56,8 @@ class Answer(TypedDict):
 
 class Weakness(TypedDict):
     """A pattern of errors: texts of `label` that the student takes for `confused_with`, or what a kind of
-    task has in its place (`outcomes` in student/kinds/).
+    task has in its place (`outcomes` in student/kinds/). Where texts have no labels, `slice` are ids of the
+    diagnose texts that it is measured on.
     """
 
     id: str
@@ -68,6 +69,7 @@ class Weakness(TypedDict):
     evidence: list[str]
     examples: list[str]
     found_by: str
+    slice: NotRequired[list[str]]
 
 
 def diagnose(
@@ -134,6 +136,12 @@ def ask(
     return Ask("analyst", payload, diagnosis_form(labels_of(brief), kind.outcomes), seed)
 
 
+def identity(weakness: Weakness | FoundWeakness) -> tuple[str, str]:
+    """By what two weaknesses are one: their pair of labels or, where texts have none, their name."""
+    about = weakness if isinstance(weakness, dict) else weakness.model_dump()
+    return (about["label"], about["confused_with"]) if about["label"] else (about["name"], "")
+
+
 def named(label: str, confused_with: str) -> str:
     """What a weakness is called that nobody has given a name."""
     return f"{label} taken for {confused_with}" if label else "wrong answers"
@@ -150,9 +158,10 @@ def _with_evidence(
         item = told.item
         pair = item.label, item.confused_with
         cited = [key for key in item.evidence if pair in slips.get(key, ())]
-        if not cited or pair in found:
+        own = identity(item)
+        if not cited or own in found:
             continue
-        found[pair] = Weakness(
+        found[own] = Weakness(
             id=f"w{round:02d}-{len(found) + 1}",
             round=round,
             name=item.name,

@@ -98,7 +98,7 @@ class Rehearsal:
             "weaknesses": [
                 {
                     "evidence": list(dict.fromkeys(answer["id"] for answer in answers)),
-                    "hypothesis": f"Texts of {label} are answered {predicted} ({len(answers)} of the shown);"
+                    "hypothesis": f"{named(label, predicted)} ({len(answers)} of the shown);"
                     f" frequent words in them: {_shared_words([_whole(a, payload) for a in answers])}.",
                     "name": named(label, predicted),
                     "label": label,

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Literal, cast
 
-from tutelage.agents.analyst import Answer, Weakness
+from tutelage.agents.analyst import Answer, Weakness, identity
 from tutelage.graph.folder import RunFolder
 from tutelage.student.exam import wilson
 from tutelage.student.kinds import INVENTED, Kind
@@ -36,10 +36,10 @@ def open_cards(
 
     A pair of labels that has a card keeps it, with the new hypothesis, evidence and examples.
     """
-    by_pair = {(card["label"], card["confused_with"]): card for card in cards}
+    by_pair = {identity(card): card for card in cards}
     served = []
     for weakness in found:
-        pair = weakness["label"], weakness["confused_with"]
+        pair = identity(weakness)
         if old := by_pair.get(pair):
             told = {key: weakness[key] for key in _RENEWED}  # type: ignore[literal-required]
             by_pair[pair] = cast(Card, {**old, **told, "found_in": [*old["found_in"], weakness["round"]]})
@@ -110,6 +110,7 @@ def write_cards(folder: RunFolder, cards: Sequence[Card]) -> None:
 
 def _measure(kind: Kind, weakness: Weakness, answers: Sequence[Answer]) -> tuple[int, int]:
     pair = weakness["label"], weakness["confused_with"]
+    answers = [a for a in answers if a["id"] in weakness.get("slice", (a["id"],))]
     met = [pair in kind.slips(answer["label"], answer["predicted"]) for answer in answers]
     there = [pair[0] in kind.groups(answer["label"]) for answer in answers]
     slice_ = (

@@ -49,6 +49,8 @@ class Task(Part):
         if kind is None:
             return raw
         given = {"metric": kind.metrics[0], **raw}
+        if isinstance(student := given.get("student", {}), dict):
+            given["student"] = {"base": kind.base, **student}
         return {"fields": PAIR, **given} if kind.texts == 2 else given
 
     @field_validator("fields")
@@ -85,6 +87,8 @@ class Task(Part):
                 f"`student.mode` {self.student.mode} is not for `kind: {self.kind}`; set it to"
                 f" {' or '.join(self.form.modes)}"
             )
+        if not self.form.writes and (self.student.max_target or self.student.beams):
+            raise ValueError("`student.max_target` and `beams` are for a student that writes; leave them out")
         return self
 
     @model_validator(mode="after")
@@ -172,7 +176,7 @@ class Task(Part):
 
     def recipe(self) -> Recipe:
         """How the student is trained."""
-        return Recipe(**self.student.model_dump(), kind=self.kind, fields=self.fields)
+        return Recipe(**self.student.model_dump(exclude_none=True), kind=self.kind, fields=self.fields)
 
     def expert_recipe(self) -> Recipe | None:
         """How the white-box teacher is trained, if it has to be; None without one."""

@@ -20,6 +20,7 @@ TO_PREDICT: dict[KindName, str] = {
     "pairs": '"where is my parcel?" "lost or late parcels"',
     "multilabel": '"where is my parcel? And please change my password"',
     "ner": '"Maria ordered a kettle on 3 May"',
+    "seq2seq": '"I need it by 3 May 2024"',
 }
 
 
@@ -44,7 +45,7 @@ def run_demo(
     encoder = Encoder(task.encoder)
     with Progress("The loop: the student's errors decide what is written next") as progress:
         loop = run(task, folder / "loop", encoder=encoder, listener=progress)
-    control = task.model_copy(update={"strategy": "random"})
+    control = override(task, strategy="random")
     with Progress("Its control: the same orders at random, no feedback") as progress:
         random = run(control, folder / "random", encoder=encoder, listener=progress)
     write_report(loop, random)

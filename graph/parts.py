@@ -81,6 +81,8 @@ class StudentPart(Part):
     batch: int = Field(default=Recipe.batch, ge=1)
     learning_rate: float | None = Field(default=None, gt=0)
     max_tokens: int = Field(default=Recipe.max_tokens, ge=8, le=512)
+    max_target: int | None = Field(default=None, ge=1, le=1024)
+    beams: int | None = Field(default=None, ge=1, le=32)
     device: str = "auto"
 
 

@@ -1,9 +1,11 @@
 """Sample tasks: the bundled one, and one of every other kind, made of its texts or of parts."""
 
+import calendar
 import json
 import random
 import re
 from collections.abc import Callable, Iterable
+from datetime import date, timedelta
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -12,11 +14,22 @@ import yaml
 from tutelage.graph.config import Task, load_task
 from tutelage.student.fields import KindName
 from tutelage.student.rows import Row, normal, read_rows
+from tutelage.student.scratch import scratch_writer
 
 _HERE = Path(str(files("tutelage.graph") / "sample"))
 _SETS = ("seed", "diagnose", "gate", "test", "teacher")
 _PAIRS_OF_EACH = {"seed": 1, "diagnose": 1, "gate": 1, "test": 1, "teacher": 3}  # with a text as their first
 _PUT_TOGETHER = {"seed": 15, "diagnose": 60, "gate": 60, "test": 100, "teacher": 600}
+_DATES = {"seed": 60, "diagnose": 80, "gate": 80, "test": 150, "teacher": 2000}
+_FRAMES = (
+    "ordered on {}",
+    "I need it by {}",
+    "{}",
+    "since {}, still nothing",
+    "it came on {}",
+    "away until {}",
+)
+_FORMS = ("{0.day} {1} {0.year}", "{1} {0.day}, {0.year}", "{0.day}.{0.month}.{0.year}", "{0.day} {2} {0:%y}")
 _GAP = re.compile(r"\{(\w+)\}")
 Made = Iterable[dict[str, Any]]
 
@@ -39,6 +52,8 @@ def sample_task(kind: KindName = "classification", folder: Path | None = None) -
     for name, rows in _MAKERS[kind](task):
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         (folder / f"{name}.jsonl").write_text(lines, encoding="utf-8")
+        if kind == "seq2seq" and name == "teacher":
+            scratch_writer(folder / "base", [row[key] for row in rows for key in ("text", "target")])
     return load_task(folder / "task.yaml")
 
 
@@ -99,8 +114,24 @@ def _message(parts: dict[str, Any], chance: random.Random) -> dict[str, Any]:
     return {"text": text, "entities": found}
 
 
+def _dates(task: Task) -> Iterable[tuple[str, Made]]:
+    """Messages that name a date, which the student is to write in one form."""
+    chance, seen = random.Random("dates"), set[str]()
+    for name, count in _DATES.items():
+        made: list[dict[str, Any]] = []
+        while len(made) < count:
+            day = date(2010, 1, 1) + timedelta(days=chance.randrange(7300))
+            month = calendar.month_name[day.month]
+            text = chance.choice(_FRAMES).format(chance.choice(_FORMS).format(day, month, month[:3]))
+            if normal(text) not in seen:
+                seen.add(normal(text))
+                made.append({"text": text, "target": day.isoformat()})
+        yield name, made
+
+
 _MAKERS: dict[KindName, Callable[[Task], Iterable[tuple[str, Made]]]] = {
     "pairs": _pairs,
     "multilabel": _several,
     "ner": _entities,
+    "seq2seq": _dates,
 }

@@ -14,15 +14,34 @@ from tutelage.student.kinds import KINDS
 Stub = tuple[Any, ...]  # the fields of a text, then its label
 
 
+_READER = """\
+  mode: full                       # every weight; head: a classifier on frozen embeddings, seconds a round
+  base: minilm                     # or any hub name or local folder of a sequence classifier's backbone
+  # epochs: 4
+  # learning_rate: 0.0003          # default: 3e-4 for MiniLM's width, less for wider models
+"""
+_WRITER = """\
+  base: google-t5/t5-small         # or any encoder-decoder of the hub, or a folder
+  # epochs: 4
+  # learning_rate: 0.0003          # default: 3e-4 at a width of 384, less for wider models
+  # max_tokens: 128                # of a text that are read
+  # max_target: 64                 # of a target that are written
+  # beams: 1                       # tried at exams and by `predict`
+"""
+
+
 @dataclass(frozen=True)
 class _Example:
-    """What is written for a kind: what task.yaml says of it, an example of other columns, and the stubs."""
+    """What is written for a kind: what task.yaml says of it and of its student, an example of other columns,
+    and the stubs.
+    """
 
     task: str
     column: str
     stubs: dict[str, list[Stub]]
     fields: Fields = ONE
     key: str = "label"
+    student: str = _READER
 
 
 _EXAMPLES: dict[KindName, _Example] = {
@@ -166,6 +185,27 @@ labels:                            # type: description, with what belongs to the
         },
         key="entities",
     ),
+    "seq2seq": _Example(
+        task="""\
+kind: seq2seq                      # a target that the student writes
+instruction: >-                    # what every agent is told of the task: above all the form of a target
+  Turn a remark about a meeting into one line for a calendar: what, day, hour, in small letters, with commas
+  between.
+""",
+        column="remark",
+        stubs={
+            "seed": [
+                ("Lunch with Ann on Friday at one.", "lunch with ann, friday, 13:00"),
+                ("Could you be at the dentist's Monday, 9 sharp?", "dentist, monday, 9:00"),
+                ("The board sits on Tuesday at half past four.", "board meeting, tuesday, 16:30"),
+            ],
+            "diagnose": [("Football, Saturday, quarter to ten.", "football, saturday, 9:45")],
+            "gate": [("See you Thursday at noon for the review!", "review, thursday, 12:00")],
+            "test": [("Choir is on Sunday evening at eight.", "choir, sunday, 20:00")],
+        },
+        key="target",
+        student=_WRITER,
+    ),
 }
 
 
@@ -179,7 +219,9 @@ def scaffold(folder: Path, kind: KindName = "classification") -> list[Path]:
     template = (files("tutelage.graph") / "sample" / "template.yaml").read_text(encoding="utf-8")
     metric, *others = KINDS[kind].metrics
     metrics = f"{metric}{'':<17}# or {', '.join(others)}"
-    text = Template(template).substitute(task=example.task, column=example.column, metric=metrics)
+    text = Template(template).substitute(
+        task=example.task, column=example.column, metric=metrics, student=example.student
+    )
     contents = {"task.yaml": text}
     names = [*example.fields, example.key]
     for name, rows in example.stubs.items():

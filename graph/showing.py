@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
-from tutelage.agents.analyst import Answer
+from tutelage.agents.analyst import Answer, Weakness
 from tutelage.agents.hostile import is_hostile
 from tutelage.graph.cards import Card
 from tutelage.graph.exams import answers_on_diagnose
@@ -18,6 +18,8 @@ from tutelage.student.kinds import Kind
 from tutelage.student.objectives import in_band
 from tutelage.student.rows import Row
 
+_PAIR, _NAME = ("label", "confused_with", "status"), ("name", "status")
+SLICE = 10  # diagnose texts that a weakness without labels is measured on
 AVOIDED = 12  # refused texts shown to the generator
 
 
@@ -86,6 +88,24 @@ def right_and_wrong(
     return chance.sample(right, min(strategy.shown, len(right))), wrong
 
 
+def sliced(shop: Workshop, weaknesses: Sequence[Weakness]) -> list[Weakness]:
+    """Weaknesses of texts without labels, each with the diagnose texts nearest to those that show it, which
+    are left out: they are wrong by choice (ours).
+    """
+    rows = shop.splits.diagnose
+    if shop.labels or not weaknesses:
+        return list(weaknesses)
+    vectors = shop.encoder.encode([row["text"] for row in rows])
+    place = {row["id"]: i for i, row in enumerate(rows)}
+    result = []
+    for weakness in weaknesses:
+        cited = [place[key] for key in weakness["evidence"] if key in place]
+        near = (vectors @ vectors[cited].T).max(1) if cited else np.zeros(len(rows))
+        ranked = [i for i in near.argsort(kind="stable")[::-1] if i not in cited]
+        result.append(Weakness(**{**weakness, "slice": [rows[i]["id"] for i in ranked[:SLICE]]}))
+    return result
+
+
 def told(shop: Workshop, state: State, report: Report, cards: Sequence[Card]) -> dict[str, object]:
     """The analyst's `report`: figures of the probed answers, and the ledger.
 
@@ -99,7 +119,7 @@ def told(shop: Workshop, state: State, report: Report, cards: Sequence[Card]) ->
         "note": state["note"],
         "classes": [{"label": e["label"], "f1": round(e["f1"], 3), "support": e["support"]} for e in weak],
         "weaknesses": [
-            {"label": c["label"], "confused_with": c["confused_with"], "status": c["status"]}
+            {name: c[name] for name in (_PAIR if c["label"] else _NAME)}  # type: ignore[literal-required]
             for c in cards[-20:]
         ],
     }

@@ -40,6 +40,7 @@ def analyst(shop: Workshop, state: State) -> State:
             round=round,
             seed=_seed(shop, state, 1),
         )
+    found = showing.sliced(shop, found)
     cards, served = open_cards(shop.task.form, cards, found, answers_on_diagnose(shop, state["best"]))
     write_cards(shop.folder, cards)
     shop.trace.tell(weaknesses={card["id"]: card["name"] for card in cards if card["id"] in served})

@@ -16,7 +16,7 @@ from tutelage.graph.splits import Splits, load_corpus, load_splits
 from tutelage.graph.strategies import Strategy
 from tutelage.graph.trace import Listener, Trace
 from tutelage.student.corpus import Corpus
-from tutelage.student.encoder import Encoder, PairEncoder, Vectors, load_pretrained
+from tutelage.student.encoder import Encoder, PairEncoder, Vectors
 from tutelage.student.errors import InputError
 from tutelage.student.load import load_student
 from tutelage.student.model import Student
@@ -86,9 +86,12 @@ class Workshop:
         if self.task.student.mode == "head":
             self.student_encoder.require_mean_pooling()
         else:
-            from transformers import AutoConfig
+            from tutelage.student.training import check
 
-            load_pretrained(AutoConfig, self.task.student.base)
+            rows = [
+                row for name in ("seed", "diagnose", "gate", "test") for row in getattr(self.splits, name)
+            ]
+            check(rows, self.task.recipe())
 
     def close(self) -> None:
         """Close what holds files and ports."""
@@ -125,7 +128,7 @@ def open_workshop(
         return Encoder(name, device=device, max_tokens=tokens, cache=cache)
 
     plain = encoder or make(task.encoder, folder.embeddings)
-    same = task.student.base == task.encoder
+    same = task.student.base == task.encoder or task.student.mode != "head"  # only heads stand on an encoder
     student_encoder = plain if same else make(task.student.base, folder.student_embeddings)
     vectors = _vectors(task, plain)
     trace, servers = Trace(folder.trace, listener), ExitStack()

@@ -35,7 +35,7 @@ def grade(
 ) -> Report:
     """Grade the answers to texts, both labels as student/kinds/ writes them."""
     marks = kind.marks(texts, gold, answers, labels, metric)
-    scores = kind.scores(marks.sum(0), len(gold), labels)
+    scores = kind.scores(marks.sum(0), len(gold), labels, metric)
     return Report(
         metric=scores["figures"][metric],
         figures=scores["figures"],
@@ -50,7 +50,7 @@ def evaluate(student: Student, rows: Sequence[Row], metric: str | None = None) -
     """Grade a student on rows that carry its labels; by default by the first metric of its kind."""
     kind, texts = KINDS[student.kind], [row["text"] for row in rows]
     gold = [row["label"] for row in rows]
-    return grade(kind, texts, gold, student.read(texts).answers, student.labels, metric or kind.metrics[0])
+    return grade(kind, texts, gold, student.answer(texts), student.labels, metric or kind.metrics[0])
 
 
 def confusion(gold: Sequence[str], answers: Sequence[str], labels: Sequence[str]) -> list[list[int]]:
@@ -83,7 +83,7 @@ def chance_not_worse(
     for _ in range(draws):
         weights = np.bincount(random.integers(0, size, size), minlength=size)
         old, new = (
-            kind.scores(weights @ marks, size, labels)["figures"][metric] for marks in (before, after)
+            kind.scores(weights @ marks, size, labels, metric)["figures"][metric] for marks in (before, after)
         )
         kept += new >= old
     return kept / draws

@@ -7,7 +7,7 @@ shows or trains on them takes them apart.
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-KindName = Literal["classification", "pairs", "multilabel", "ner"]  # see student/kinds/
+KindName = Literal["classification", "pairs", "multilabel", "ner", "seq2seq"]  # see student/kinds/
 Fields = tuple[str, ...]
 ONE: Fields = ("text",)
 PAIR: Fields = ("text_a", "text_b")

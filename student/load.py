@@ -13,6 +13,8 @@ from tutelage.student.fields import ONE, Fields
 from tutelage.student.model import HEAD_FILE, FullStudent, HeadStudent, Student
 from tutelage.student.reading import Floats
 from tutelage.student.tagging import Tagger
+from tutelage.student.writing import Writer
+from tutelage.student.writing import load as load_writer
 
 
 def load_student(folder: Path | str, *, encoder: Encoder | None = None, device_name: str = "auto") -> Student:
@@ -93,4 +95,11 @@ def _tagger(folder: Path, about: Mapping[str, Any], device_name: str) -> Tagger:
     return Tagger(model, tokenizer, tags, longest(tokenizer, model.config, tokenizer.model_max_length))
 
 
-_LOADERS: dict[str, Callable[[Path, Mapping[str, Any], str], Student]] = {"ForTokenClassification": _tagger}
+def _writer(folder: Path, about: Mapping[str, Any], device_name: str) -> Writer:
+    return load_writer(folder, device_name)
+
+
+_LOADERS: dict[str, Callable[[Path, Mapping[str, Any], str], Student]] = {
+    "ForTokenClassification": _tagger,
+    "ForConditionalGeneration": _writer,
+}

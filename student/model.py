@@ -28,6 +28,10 @@ class Student(Protocol):
         """Answers to texts, and how sure of them it is; given their labels, also its loss on these."""
         ...
 
+    def answer(self, texts: Sequence[str]) -> list[str]:
+        """Answers alone, as good as it can: what it is examined by, and what users get."""
+        ...
+
     def save(self, folder: Path) -> None:
         """Write what `load_student` needs, as small as it can be."""
         ...
@@ -89,6 +93,10 @@ class FullStudent:
         """See `Student`."""
         return _read(self, texts, gold)
 
+    def answer(self, texts: Sequence[str]) -> list[str]:
+        """See `Student`."""
+        return self.read(texts).answers
+
     def probabilities(self, texts: Sequence[str]) -> Logits:
         """Shape (len(texts), len(labels)); rows sum to 1."""
         return softmax(self.logits(texts))
@@ -131,6 +139,10 @@ class HeadStudent:
     def read(self, texts: Sequence[str], gold: Sequence[str] | None = None) -> Reading:
         """See `Student`."""
         return _read(self, texts, gold)
+
+    def answer(self, texts: Sequence[str]) -> list[str]:
+        """See `Student`."""
+        return self.read(texts).answers
 
     def probabilities(self, texts: Sequence[str]) -> Logits:
         """Shape (len(texts), len(labels)); rows sum to 1."""

@@ -71,6 +71,10 @@ class Tagger:
         sure, unsure, margin, out, loss = np.array([figures for _, figures in found]).reshape(-1, 5).T
         return Reading([one for one, _ in found], sure, unsure, margin, out, None if gold is None else loss)
 
+    def answer(self, texts: Sequence[str]) -> list[str]:
+        """See `Student`."""
+        return self.read(texts).answers
+
     def goals(self, words: Words, entities: Sequence[Span]) -> list[int]:
         """The tag number of each word: B- where it is an entity's first, I- within."""
         number = {tag: i for i, tag in enumerate(self.tags)}

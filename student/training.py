@@ -7,8 +7,8 @@ from math import ceil
 from typing import Any, NamedTuple
 
 import numpy as np
-from tutelage.student import classifying, tagging
-from tutelage.student.encoder import Encoder
+from tutelage.student import classifying, tagging, writing
+from tutelage.student.encoder import Encoder, load_pretrained
 from tutelage.student.learners import Learner
 from tutelage.student.lessons import Chosen, Lessons
 from tutelage.student.model import HeadStudent, Student
@@ -124,11 +124,25 @@ def warm_and_down(steps: int) -> Any:
     return lambda step: min((step + 1) / warm, max(0.0, (steps - step) / max(1, steps - warm)))
 
 
+def check(rows: Sequence[Row], recipe: Recipe) -> None:
+    """See that a recipe's student can be made and can answer as these rows, before anything is paid for.
+
+    Raises:
+        InputError: its base cannot be loaded, or fits neither the kind nor the rows.
+    """
+    from transformers import AutoConfig
+
+    load_pretrained(AutoConfig, recipe.base)
+    if see := _TRAINERS[recipe.kind].check:
+        see(rows, recipe)
+
+
 class _Trainer(NamedTuple):
-    """How a student of a kind is begun, and learns."""
+    """How a student of a kind is begun, and learns, and what is seen to before."""
 
     fresh: Callable[[Sequence[str], Recipe, int], Any]
     learner: Callable[[Lessons, Any, Recipe, Objective], Learner]
+    check: Callable[[Sequence[Row], Recipe], None] | None = None
 
 
 _CLASSIFIERS = _Trainer(classifying.fresh, classifying.full_learner)
@@ -137,4 +151,5 @@ _TRAINERS = {
     "pairs": _CLASSIFIERS,
     "multilabel": _CLASSIFIERS,
     "ner": _Trainer(tagging.fresh, tagging.learner),
+    "seq2seq": _Trainer(writing.fresh, writing.learner, writing.check),
 }

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from tutelage.student.kinds.classification import CLASSIFICATION, PAIRS
 from tutelage.student.kinds.multilabel import INVENTED, MISSED, MULTILABEL
 from tutelage.student.kinds.ner import BOUNDARY, NER
+from tutelage.student.kinds.seq2seq import SEQ2SEQ
 from tutelage.student.scoring import Marks, Scores
 
 __all__ = ["BOUNDARY", "INVENTED", "KINDS", "MISSED", "Kind"]
@@ -24,6 +25,8 @@ class Kind(Protocol):
         fewest: labels a task needs.
         texts: how many texts a row consists of.
         modes: of the student (see `Recipe`).
+        base: of the student, unless a task names another.
+        writes: whether the student writes its answers, token by token.
         outcomes: what a label may be confused with beside other labels.
         lists: whether a file may give a text as a list of tokens.
         bare: ("",) where texts may have none of the labels, and are ordered as such; else ().
@@ -35,6 +38,8 @@ class Kind(Protocol):
     fewest: int
     texts: int
     modes: tuple[str, ...]
+    base: str
+    writes: bool
     outcomes: tuple[str, ...]
     lists: bool
     bare: tuple[str, ...]
@@ -110,8 +115,8 @@ class Kind(Protocol):
         """What each answer adds to the figures of an exam, the metric among them, shape (n, m)."""
         ...
 
-    def scores(self, total: Any, size: int, labels: Sequence[str]) -> Scores:
-        """The figures of an exam whose marks sum to `total`, shape (m,)."""
+    def scores(self, total: Any, size: int, labels: Sequence[str], metric: str) -> Scores:
+        """The figures of an exam, the metric among them, whose marks sum to `total`, shape (m,)."""
         ...
 
 
@@ -120,4 +125,5 @@ KINDS: Mapping[str, Kind] = {
     "pairs": PAIRS,
     "multilabel": MULTILABEL,
     "ner": NER,
+    "seq2seq": SEQ2SEQ,
 }

@@ -35,6 +35,8 @@ class Classification:
     metrics: tuple[str, ...] = ("macro_f1", "accuracy")
     fewest: int = 2
     modes: tuple[str, ...] = ("full", "head")
+    base: str = "minilm"
+    writes: bool = False
     outcomes: tuple[str, ...] = ()
     lists: bool = False
     bare: tuple[str, ...] = ()
@@ -100,7 +102,7 @@ class Classification:
         """One item a text."""
         return item_marks([[(one, 0)] for one in gold], [[(one, 0)] for one in answers], labels)
 
-    def scores(self, total: Any, size: int, labels: Sequence[str]) -> Scores:
+    def scores(self, total: Any, size: int, labels: Sequence[str], metric: str) -> Scores:
         """See student/scoring.py."""
         return item_scores(total, size, labels)
 

@@ -19,6 +19,8 @@ class Multilabel:
     metrics: tuple[str, ...] = ("macro_f1", "micro_f1", "accuracy")
     fewest: int = 2
     modes: tuple[str, ...] = ("full", "head")
+    base: str = "minilm"
+    writes: bool = False
     outcomes: tuple[str, ...] = (MISSED, INVENTED)
     lists: bool = False
     bare: tuple[str, ...] = ("",)
@@ -99,7 +101,7 @@ class Multilabel:
         true, given = ([[(one, 0) for one in _names(x)] for x in part] for part in (gold, answers))
         return item_marks(true, given, labels)
 
-    def scores(self, total: Any, size: int, labels: Sequence[str]) -> Scores:
+    def scores(self, total: Any, size: int, labels: Sequence[str], metric: str) -> Scores:
         """See student/scoring.py."""
         return item_scores(total, size, labels)
 

@@ -54,6 +54,8 @@ class Ner:
     metrics: tuple[str, ...] = ("micro_f1", "macro_f1", "accuracy")
     fewest: int = 1
     modes: tuple[str, ...] = ("full",)
+    base: str = "minilm"
+    writes: bool = False
     outcomes: tuple[str, ...] = (MISSED, INVENTED, BOUNDARY)
     lists: bool = True
     bare: tuple[str, ...] = ("",)
@@ -160,7 +162,7 @@ class Ner:
         true, given = ([[(s.type, s[:2]) for s in spans(one)] for one in part] for part in (gold, answers))
         return item_marks(true, given, labels)
 
-    def scores(self, total: Any, size: int, labels: Sequence[str]) -> Scores:
+    def scores(self, total: Any, size: int, labels: Sequence[str], metric: str) -> Scores:
         """See student/scoring.py."""
         return item_scores(total, size, labels)
 

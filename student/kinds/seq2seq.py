@@ -1,0 +1,185 @@
+"""A target a text: whatever the student is to write."""
+
+import sys
+from collections.abc import Callable, Sequence
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import AfterValidator
+from tutelage.student.errors import InputError
+from tutelage.student.kinds.classification import unknown
+from tutelage.student.scoring import Marks, Scores
+
+EXACT, ROUGE, CHRF = "exact_match", "rouge_l", "chrf"
+LONGEST = 20_000  # characters of a target
+Judge = Callable[[str, str, str], float]  # (answer, target, text) -> 0 to 1
+
+
+class Seq2seq:
+    """A label is the target itself, without the spaces around it."""
+
+    texts: int = 1
+    key: str = "target"
+    metrics: tuple[str, ...] = (EXACT, ROUGE, CHRF)
+    fewest: int = 0
+    modes: tuple[str, ...] = ("full",)
+    base: str = "google-t5/t5-small"
+    writes: bool = True
+    outcomes: tuple[str, ...] = ()
+    lists: bool = False
+    bare: tuple[str, ...] = ("",)
+    shots: bool = True
+
+    def unfit(self, metric: str) -> str:
+        """A figure that cannot be had: unknown, its library missing, or no function at that path."""
+        if ":" in metric:
+            try:
+                judge(metric)
+            except InputError as error:
+                return str(error)
+            return ""
+        if metric in (ROUGE, CHRF) and metric not in _figures():
+            return f"{metric} needs another package: pip install 'tutelage[seq2seq]'"
+        problem = unknown(metric, self.metrics)
+        return f"{problem}; or module:function of your own" if problem else ""
+
+    def read(self, value: object, text: str, labels: Sequence[str]) -> str:
+        """A string that is not blank."""
+        if not isinstance(value, str):
+            raise ValueError(f"is {type(value).__name__}, expected a string")
+        return self.said(value, text)
+
+    def shown(self, label: str, text: str) -> Any:
+        """As it is."""
+        return label
+
+    def filed(self, label: str, text: str) -> Any:
+        """As it is."""
+        return label
+
+    def words(self, label: str, text: str) -> str:
+        """In one line."""
+        return " ".join(label.split())
+
+    def reply(self, labels: Sequence[str]) -> Any:
+        """A string that is not blank."""
+        return Annotated[str, AfterValidator(lambda target: self.said(target, ""))]
+
+    def said(self, value: Any, text: str) -> str:
+        """Without the spaces around it."""
+        target = str(value).strip()
+        if not target:
+            raise ValueError("is blank; a target is what the student is to write")
+        if len(target) > LONGEST or "\0" in target:
+            raise ValueError(
+                f"has {len(target):,} characters or a NUL byte; at most {LONGEST:,} can be learnt"
+            )
+        return target
+
+    def groups(self, label: str) -> list[str]:
+        """What all texts share."""
+        return list(self.bare)
+
+    def slips(self, gold: str, answer: str) -> list[tuple[str, str]]:
+        """That it is wrong: word for word it has to be the target."""
+        return [] if gold == answer else [("", "")]
+
+    def garbled(self, label: str, labels: Sequence[str], chance: float) -> str:
+        """One word less, or the last sign, as of somebody who broke off."""
+        words = label.split()
+        if len(words) < 2:
+            return label[:-1] or f"{label}{label}"
+        del words[int(chance * len(words))]
+        return " ".join(words)
+
+    def fitting(self, label: str, text: str) -> str:
+        """All of it."""
+        return label
+
+    def choices(self, labels: Sequence[str]) -> int:
+        """Right or wrong."""
+        return 2
+
+    def marks(
+        self,
+        texts: Sequence[str],
+        gold: Sequence[str],
+        answers: Sequence[str],
+        labels: Sequence[str],
+        metric: str,
+    ) -> Marks:
+        """Each figure of each answer by itself; that of an exam is their mean."""
+        triples = list(zip(answers, gold, texts, strict=True))
+        judges = _judges(metric).values()
+        return np.array([[of(*one) for of in judges] for one in triples]).reshape(len(triples), len(judges))
+
+    def scores(self, total: Any, size: int, labels: Sequence[str], metric: str) -> Scores:
+        """Means."""
+        figures = {
+            name: float(part / max(size, 1)) for name, part in zip(_judges(metric), total, strict=True)
+        }
+        return Scores(figures=figures, classes=[], items=[1.0, 1.0])
+
+
+SEQ2SEQ = Seq2seq()
+
+
+def judge(path: str) -> Judge:
+    """A figure of the user's own, `module:function`, of (answer, target, text), from 0 to 1; the working
+    folder is looked in too.
+
+    Raises:
+        InputError: there is none.
+    """
+    module, _, name = path.partition(":")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
+    try:
+        found = getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(f"no function at {path!r} ({error}); write module:function") from error
+    if not callable(found):
+        raise InputError(f"{path!r} is {type(found).__name__}, expected a function of (answer, target, text)")
+    return found  # type: ignore[no-any-return]
+
+
+def _judges(metric: str) -> dict[str, Judge]:
+    own = {metric: _bounded(metric)} if ":" in metric else {}
+    return {**own, **_figures()}
+
+
+@cache
+def _bounded(path: str) -> Judge:
+    of = judge(path)
+
+    def bounded(answer: str, target: str, text: str) -> float:
+        value = float(of(answer, target, text))
+        if not 0 <= value <= 1:
+            raise InputError(f"{path} gave {value} for {answer[:60]!r}; a figure lies between 0 and 1")
+        return value
+
+    return bounded
+
+
+@cache
+def _figures() -> dict[str, Judge]:
+    """The figures that can be had, by their names: word for word the target; the F-measure of the longest
+    common subsequence of words (Lin 2004), as rouge-score has it; character n-grams (Popović 2015), of each
+    answer by itself, as sacrebleu has them.
+    """
+    figures: dict[str, Judge] = {EXACT: lambda answer, target, text: float(answer == target)}
+    if find_spec("rouge_score"):
+        from rouge_score.rouge_scorer import RougeScorer
+
+        scorer = RougeScorer(["rougeL"])
+        figures[ROUGE] = lambda answer, target, text: float(scorer.score(target, answer)["rougeL"].fmeasure)
+    if find_spec("sacrebleu"):
+        from sacrebleu import sentence_chrf
+
+        figures[CHRF] = lambda answer, target, text: float(sentence_chrf(answer, [target]).score / 100)
+    return figures

@@ -1,0 +1,52 @@
+"""A small encoder-decoder begun from nothing: to rehearse with, or for a language of one's own."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+_SPECIAL = ("<pad>", "</s>", "<unk>")
+
+
+def scratch_writer(folder: Path, texts: Iterable[str], *, width: int = 128, words: int = 600) -> Path:
+    """Write a T5 of two layers each way with random weights, and a byte-level vocabulary learnt from texts:
+    no text is unknown to it, and every one comes back as it went in.
+
+    Args:
+        folder: where; must not exist.
+        texts: inputs and targets.
+        width: of the model.
+        words: of the vocabulary, at least 260.
+    """
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
+
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    made.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=words,
+        special_tokens=list(_SPECIAL),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    made.train_from_iterator(texts, trainer)
+    made.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=made, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", model_max_length=512
+    )
+    torch.manual_seed(0)
+    config = T5Config(
+        vocab_size=len(tokenizer),
+        d_model=width,
+        d_kv=32,
+        d_ff=4 * width,
+        num_layers=2,
+        num_heads=4,
+        dropout_rate=0.0,
+        pad_token_id=0,
+        eos_token_id=1,
+        decoder_start_token_id=0,
+    )
+    T5ForConditionalGeneration(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

@@ -1,0 +1,244 @@
+"""Writers: students that write a target, encoder-decoders."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tutelage.student.encoder import device, load_pretrained
+from tutelage.student.errors import InputError
+from tutelage.student.fields import ONE, Fields
+from tutelage.student.learners import default_rate, even, half_on_cuda
+from tutelage.student.lessons import Lessons
+from tutelage.student.objectives import Objective, sample_losses, token_energy
+from tutelage.student.reading import Floats, Reading, entropy, softmax
+from tutelage.student.recipe import Recipe
+from tutelage.student.rows import Row
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_IGNORED = -100  # the target of padding
+_BATCH = 32
+Ids = list[int]
+
+
+class Writer:
+    """An encoder-decoder with every weight trained. It writes greedily; where it is examined or used, with
+    `beams`. `max_target` tokens are written at most.
+    """
+
+    kind = "seq2seq"
+    fields: Fields = ONE
+
+    def __init__(self, model: Any, tokenizer: Any, max_tokens: int, max_target: int, beams: int):
+        self.model, self.tokenizer = model, tokenizer
+        self.max_tokens, self.max_target, self.beams = max_tokens, max_target, beams
+        self.labels: list[str] = []
+
+    def read(self, texts: Sequence[str], gold: Sequence[str] | None = None) -> Reading:
+        """See `Student`; figures are means over the tokens of what it writes (the confidence of their
+        log-probabilities, as MNLP; the margin the least of them), the energy those of the gold target, if
+        there is one (GOLD, arXiv 2403.19754, reads the written sample's).
+        """
+        answers = self._written(texts, beams=1)
+        own = self._figures(texts, answers)
+        taught = own if gold is None else self._figures(texts, gold)
+        sure, unsure, margin = own[:3]
+        return Reading(answers, sure, unsure, margin, taught[3], None if gold is None else taught[4])
+
+    def answer(self, texts: Sequence[str]) -> list[str]:
+        """See `Student`; by beam search, if the recipe says so."""
+        return self._written(texts, beams=self.beams)
+
+    def ids(self, texts: Sequence[str]) -> list[Ids]:
+        """Token ids of texts, cut to `max_tokens`."""
+        found: list[Ids] = self.tokenizer(list(texts), truncation=True, max_length=self.max_tokens)[
+            "input_ids"
+        ]
+        return found
+
+    def targets(self, targets: Sequence[str]) -> list[Ids]:
+        """Token ids of targets, each with its end, cut to `max_target`."""
+        made = self.tokenizer(text_target=list(targets), truncation=True, max_length=self.max_target)
+        found: list[Ids] = made["input_ids"]
+        return found
+
+    def forced(self, texts: list[Ids], targets: list[Ids]) -> "tuple[Tensor, Tensor]":
+        """Logits (n, t, vocabulary) of each token of the targets, given those before it, and the padded
+        targets.
+        """
+        import torch
+
+        inputs = self.tokenizer.pad({"input_ids": texts}, return_tensors="pt").to(self.model.device)
+        rows = [torch.tensor(ids) for ids in targets]
+        goals = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=_IGNORED)
+        goals = goals.to(self.model.device)
+        with half_on_cuda(self.model.device):
+            logits: Tensor = self.model(**inputs, labels=goals).logits
+        return logits.float(), goals
+
+    def save(self, folder: Path) -> None:
+        """`save_pretrained` of model and tokenizer, for `AutoModelForSeq2SeqLM`."""
+        self.tokenizer.model_max_length = self.max_tokens
+        self.model.generation_config.update(
+            max_length=None, max_new_tokens=self.max_target, num_beams=self.beams
+        )
+        self.model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
+    export = save
+
+    def _written(self, texts: Sequence[str], *, beams: int) -> list[str]:
+        """What it writes; in length order, returned in the given one."""
+        import torch
+
+        self.model.eval()
+        ids = self.ids(texts)
+        result = [""] * len(texts)
+        for part in _batches(ids):
+            inputs = self.tokenizer.pad({"input_ids": [ids[i] for i in part]}, return_tensors="pt")
+            with torch.inference_mode():
+                found = self.model.generate(
+                    **inputs.to(self.model.device),
+                    max_new_tokens=self.max_target,
+                    num_beams=beams,
+                    do_sample=False,
+                )
+            for i, text in zip(
+                part, self.tokenizer.batch_decode(found, skip_special_tokens=True), strict=True
+            ):
+                result[i] = text.strip()
+        return result
+
+    def _figures(self, texts: Sequence[str], targets: Sequence[str]) -> NDArray[np.float64]:
+        """Confidence, entropy, margin, energy and loss of targets, shape (5, n)."""
+        import torch
+
+        self.model.eval()
+        ids, goals = self.ids(texts), self.targets(targets)
+        result = np.zeros((5, len(texts)))
+        for part in _batches(ids):
+            with torch.inference_mode():
+                logits, padded = self.forced([ids[i] for i in part], [goals[i] for i in part])
+            result[:, part] = _of_tokens(logits.cpu().numpy(), padded.cpu().numpy())
+        return result
+
+
+class WritingLearner:
+    """Every weight of an encoder-decoder."""
+
+    decay = 0.01  # AdamW's own default
+
+    def __init__(self, student: Writer, texts: list[Ids], targets: list[Ids], rate: float):
+        self.student, self.texts, self.targets, self.rate = student, texts, targets, rate
+        # Padding of both sides is the cost: batches of like length by their sum.
+        self.lengths = [len(text) + len(target) for text, target in zip(texts, targets, strict=True)]
+        self.parameters = list(student.model.parameters())
+        self.device = student.model.device
+        self.weights = even([""] * len(texts)).to(self.device)
+
+    def logits(self, batch: Sequence[int]) -> "Tensor":
+        """Float logits of shape (len(batch), tokens, vocabulary), with gradient."""
+        return self.student.forced([self.texts[i] for i in batch], [self.targets[i] for i in batch])[0]
+
+    def losses(self, logits: "Tensor", batch: Sequence[int], objective: Objective) -> "Tensor":
+        """Of each target the sum over its tokens, by their mean number: the mean is that of all tokens."""
+        import torch
+
+        rows = [torch.tensor(self.targets[i]) for i in batch]
+        goals = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=_IGNORED).to(
+            self.device
+        )
+        mask = goals != _IGNORED
+        if objective.loss == "ce":
+            flat, wanted = logits.flatten(0, 1), goals.flatten()
+            losses = torch.nn.functional.cross_entropy(flat, wanted, ignore_index=_IGNORED, reduction="none")
+            losses = losses.view(goals.shape)
+        else:
+            target = torch.nn.functional.one_hot(goals.clamp(min=0), logits.shape[2]).float()
+            losses = sample_losses(logits, target, objective) * mask
+        return losses.sum(1) * len(batch) / mask.sum().clamp(min=1)
+
+    def penalty(self) -> float:
+        """Nothing."""
+        return 0.0
+
+
+def fresh(labels: Sequence[str], recipe: Recipe, seed: int) -> Writer:
+    """A student of the recipe's base, as it is."""
+    import torch
+    from transformers import AutoModelForSeq2SeqLM
+
+    torch.manual_seed(seed)
+    model = load_pretrained(AutoModelForSeq2SeqLM, recipe.base)
+    return Writer(
+        model.to(device(recipe.device)),
+        _tokenizer(recipe.base),
+        recipe.max_tokens,
+        recipe.max_target,
+        recipe.beams,
+    )
+
+
+def load(folder: Path, device_name: str) -> Writer:
+    """A saved writer."""
+    from transformers import AutoModelForSeq2SeqLM
+
+    model = load_pretrained(AutoModelForSeq2SeqLM, str(folder)).to(device(device_name))
+    tokenizer, kept = _tokenizer(str(folder)), model.generation_config
+    tokens = min(int(tokenizer.model_max_length), Recipe.max_tokens * 4)
+    return Writer(model, tokenizer, tokens, kept.max_new_tokens or Recipe.max_target, kept.num_beams or 1)
+
+
+def learner(lessons: Lessons, student: Writer, recipe: Recipe, objective: Objective) -> WritingLearner:
+    """A writer on lessons."""
+    student.model.train()
+    rate = recipe.learning_rate or default_rate(student.model)
+    return WritingLearner(student, student.ids(lessons.texts), student.targets(lessons.labels), rate)
+
+
+def check(rows: Sequence[Row], recipe: Recipe) -> None:
+    """See that a writer can write every target.
+
+    Raises:
+        InputError: the base is no encoder-decoder, or a target is too long.
+    """
+    from transformers import AutoConfig
+
+    if not load_pretrained(AutoConfig, recipe.base).is_encoder_decoder:
+        raise InputError(
+            f"`student.base` {recipe.base} is no encoder-decoder; take one, such as google-t5/t5-small"
+        )
+    tokenizer = _tokenizer(recipe.base)
+    for row in rows:
+        size = len(tokenizer(text_target=row["label"])["input_ids"])
+        if size > recipe.max_target:
+            raise InputError(
+                f"the target {row['label'][:60]!r} has {size} tokens, and the student writes at most"
+                f" {recipe.max_target}: raise `student.max_target`, or shorten it"
+            )
+
+
+def _tokenizer(base: str) -> Any:
+    from transformers import AutoTokenizer
+
+    return load_pretrained(AutoTokenizer, base)
+
+
+def _batches(ids: Sequence[Ids]) -> list[list[int]]:
+    order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
+    return [order[start : start + _BATCH] for start in range(0, len(order), _BATCH)]
+
+
+def _of_tokens(logits: NDArray[np.float32], goals: NDArray[np.int64]) -> Floats:
+    mask = goals != _IGNORED
+    counts = np.maximum(mask.sum(1), 1)
+    p = softmax(logits)
+    of_goal = np.take_along_axis(p, np.where(mask, goals, 0)[..., None], -1)[..., 0].clip(1e-12)
+    top = np.sort(p, -1)[..., -2:].astype(float)
+    margin = np.where(mask, top[..., 1] - top[..., 0], 1.0).min(1)
+    unsure = (entropy(p) * mask).sum(1) / counts
+    loss = -(np.log(of_goal) * mask).sum(1) / counts
+    return np.array([np.exp(-loss), unsure, margin, token_energy(logits, mask), loss])
