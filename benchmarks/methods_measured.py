@@ -10,7 +10,7 @@ def measured(done: Any, gold: Mapping[str, str]) -> dict[str, Any]:
     """The figures of a finished run folder; `gold` is human labels by text id, as far as there are any."""
     about, rounds = done.about(), done.read_rounds()
     kept = kept_samples(done)
-    labels = {s["id"]: s["label"] for s in kept}
+    labels = {s["id"]: s["label"] for s in kept if "label" in s}
     found = {
         "test": round(about["test"]["metric"], 4),
         "by_round": [round(score, 4) for score in about["test_by_round"]],

@@ -39,11 +39,12 @@ def rows_of(found: Sequence[Result], upper: str) -> list[list[str]]:
             rows += [[arm, task, *_scores(runs), *[""] * 10] for task, runs in sorted(tasks.items())]
             continue
         control = CONTROLS[arm]
-        tests = {task: paired(runs, arms[control][task]) for task, runs in tasks.items() if control}
+        rivals = {task: arms.get(control, {}).get(task, {}) for task in tasks}
+        tests = {task: paired(runs, rivals[task]) for task, runs in tasks.items() if control}
         adjusted = holm({task: p for task, (_, p) in tests.items() if p is not None})
         for task, runs in sorted(tasks.items()):
             gap, p = tests.get(task, (None, None))
-            even = paired(runs, arms[control][task], at_equal_tokens) if control else (None, None)
+            even = paired(runs, rivals[task], at_equal_tokens) if control else (None, None)
             row = [arm, task, *_curve(list(runs.values()), bounds.get(task)), control]
             row += [_signed(gap), _p(p), _p(adjusted.get(task)), _signed(even[0]), _p(even[1])]
             rows.append(row)

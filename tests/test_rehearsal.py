@@ -268,7 +268,7 @@ def test_weaknesses_are_the_commonest_confusions_with_their_texts_as_evidence(ma
         ("return_refund", "order_status", ["2", "3"]),
         ("order_status", "return_refund", ["1"]),
     ]
-    assert "return_refund are answered order_status (2 of the shown)" in found[0]["hypothesis"]
+    assert "return_refund taken for order_status (2 of the shown)" in found[0]["hypothesis"]
     assert "about, parcel" in found[0]["hypothesis"]
 
 
