@@ -14,6 +14,7 @@ from tutelage.agents.hostile import apart
 from tutelage.agents.teacher import Teacher
 from tutelage.student.corpus import Sample, changed
 from tutelage.student.fields import split
+from tutelage.student.kinds import Kind
 from tutelage.student.rows import Row
 
 TEXTS_A_CALL = 12
@@ -59,7 +60,7 @@ def label(
     _vote(turn, samples, answers, seed, votes)
     reasons = {**problems, **again}
     return [
-        _labelled(sample, answers[sample["id"]], calibration)
+        _labelled(kind_of(brief), sample, answers[sample["id"]], calibration)
         if sample["id"] in answers
         else changed(sample, status="unlabelled", reason=f"no label: {reasons[sample['id']]}")
         for sample in samples
@@ -132,7 +133,9 @@ class _Turn(NamedTuple):
         return given, problems
 
 
-def _labelled(sample: Sample, answers: Sequence[_Given], calibration: Calibration | None) -> Sample:
+def _labelled(
+    kind: Kind, sample: Sample, answers: Sequence[_Given], calibration: Calibration | None
+) -> Sample:
     """The label most answers give (on a tie the earliest), and how sure that is."""
     camps: dict[str, list[Told[GivenLabel]]] = defaultdict(list)
     for given in answers:
@@ -144,6 +147,8 @@ def _labelled(sample: Sample, answers: Sequence[_Given], calibration: Calibratio
         raw, source = len(camp) / len(answers), "votes"
     else:
         raw, source = mean(one.item.confidence for one in camp), "stated"
+    if kind.writes:
+        sample = changed(sample, rationale=camp[0].item.reason)
     fits = calibration is not None and calibration["source"] == source
     return changed(
         sample,

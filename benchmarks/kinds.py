@@ -5,10 +5,10 @@
     python benchmarks/kinds.py --table                       # print what is there
 
 Entities of conll2003 and mit_movie, the set of types that a question of mit_movie names (several labels a
-text), and nl2bash by an encoder-decoder begun from nothing (no pretrained one is at hand: its scores say how the
-loop runs, not how good such a student is). The teacher is the rehearsal teacher with 10 % errors: no language
-model was asked. One line a cell goes to results/kinds.jsonl as it comes; what is reported is the published test
-split.
+text), and nl2bash by an encoder-decoder begun from nothing (no pretrained one is at hand: its scores say how
+the loop runs, not how good such a student is). The teacher is the rehearsal teacher with 10 % errors: no
+language model was asked. One line a cell goes to results/kinds.jsonl as it comes; what is reported is the
+published test split.
 """
 
 import argparse

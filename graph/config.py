@@ -132,6 +132,12 @@ class Task(Part):
                 f"strategy {strategy.name!r} goes by the probability of one label a text:"
                 f" it is not for `kind: {self.kind}`; take entropy or least_confidence for a pool, or auto"
             )
+        if objective.rationale and not self.form.writes:
+            raise ValueError(
+                f"`objective.rationale` is not for `kind: {self.kind}`: its student writes nothing"
+            )
+        if objective.rationale and strategy.source == "generate" and not strategy.label_apart:
+            raise ValueError("`objective.rationale` is the labeler's reason: set `label_apart: true`")
         if problem := _unused(strategy):
             raise ValueError(problem)
         return self

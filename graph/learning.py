@@ -132,6 +132,8 @@ def _row(sample: Sample) -> Row:
     row = Row(id=sample["id"], text=sample["text"], label=sample["label"])
     if "confidence" in sample:
         row["confidence"] = sample["confidence"]
+    if sample.get("rationale"):
+        row["rationale"] = sample["rationale"]
     return row
 
 

@@ -22,9 +22,9 @@ class Source(Part):
     """Where rows come from: a file, or a `datasets` hub name with its split.
 
     `text` is the column of the text, or the two of a pair; by default as the task calls its `fields`.
-    `label` is the column of the label, by default as the task's kind calls it. `per_label` draws that many
-    rows of each label, `rows` so many in all, at random by the run's seed, never one that another set already
-    holds.
+    `label` is the column of the label, by default as the task's kind calls it; `rationale` that of its
+    reason. `per_label` draws that many rows of each label, `rows` so many in all, at random by the run's
+    seed, never one that another set already holds.
     """
 
     path: Path | None = None
@@ -32,6 +32,7 @@ class Source(Part):
     split: str = "train"
     text: tuple[str, ...] | None = None
     label: str | None = None
+    rationale: str | None = None
     per_label: int | None = Field(default=None, ge=1)
     rows: int | None = Field(default=None, ge=1)
 

@@ -109,12 +109,11 @@ def _pool(task: Task, taken: set[str], notes: list[str]) -> list[Row]:
 
 def _read(task: Task, source: Source, labels: Sequence[str] | None) -> list[Row]:
     fields = source.text or task.fields
+    columns = {"label_field": source.label, "rationale_field": source.rationale}
     if source.hub:
-        return read_hub(
-            source.hub, source.split, labels, kind=task.form, fields=fields, label_field=source.label
-        )
+        return read_hub(source.hub, source.split, labels, kind=task.form, fields=fields, **columns)
     assert source.path
-    return read_rows(source.path, labels, kind=task.form, fields=fields, label_field=source.label)
+    return read_rows(source.path, labels, kind=task.form, fields=fields, **columns)
 
 
 def _draw(

@@ -20,8 +20,9 @@ class Sample(TypedDict):
 
     `requested` is the label it was written for, `label` the one it was given blind, with `confidence`
     calibrated on the user's labels and `confidence_raw` as it was measured. `answered`, `energy` and `nll`
-    (its loss on `label`) are of the student before it was trained on the sample. `written_by`,
-    `labelled_by` and `judged_by` are ids of teacher calls in trace.jsonl.
+    (its loss on `label`) are of the student before it was trained on the sample. `rationale` is the labeler's
+    reason, kept where a student may learn to write it. `written_by`, `labelled_by` and `judged_by` are ids of
+    teacher calls in trace.jsonl.
     """
 
     id: str
@@ -39,6 +40,7 @@ class Sample(TypedDict):
     confidence_raw: NotRequired[float]
     confidence_source: NotRequired[str]
     labelled_by: NotRequired[str]
+    rationale: NotRequired[str]
     verdict: NotRequired[str]
     judged_by: NotRequired[str]
     answered: NotRequired[str]

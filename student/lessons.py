@@ -17,19 +17,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Lessons:
-    """What rows teach: `confidence` is the teacher's in each label, NaN for the user's own."""
+    """What rows teach: `confidence` is the teacher's in each label, NaN for the user's own; `rationales` are
+    reasons, "" where none is known.
+    """
 
     ids: list[str]
     texts: list[str]
     labels: list[str]
     confidence: NDArray[np.float64]
+    rationales: list[str]
 
     @classmethod
     def of(cls, rows: Sequence[Row]) -> "Lessons":
         """Rows as columns."""
         confidence = np.array([row.get("confidence", np.nan) for row in rows])
         ids, texts, labels = zip(*((row["id"], row["text"], row["label"]) for row in rows), strict=True)
-        return cls(list(ids), list(texts), list(labels), confidence)
+        reasons = [row.get("rationale", "") for row in rows]
+        return cls(list(ids), list(texts), list(labels), confidence, reasons)
 
     def numbers(self, labels: Sequence[str]) -> list[int]:
         """The place of each label, of texts that have one."""

@@ -26,6 +26,10 @@ class Objective:
         target: `hard` the label alone; `soft` the teacher's confidence on it, the rest spread evenly.
         thresholds: LLKD's choice of samples at every step; None takes all.
         knowledge: KSM's four kinds of knowledge of a white-box teacher; None takes the labels alone.
+        rationale: weight of the loss on the teacher's reason for a target, which a student that writes learns
+        to
+            write too (distilling step by step: Hsieh et al., Findings of ACL 2023, arXiv 2305.02301, eq. 4,
+            where it is 1; paper, unseen; 0 is none).
     """
 
     loss: Literal["ce", "sce"] = "ce"
@@ -34,9 +38,10 @@ class Objective:
     target: Literal["hard", "soft"] = "hard"
     thresholds: Thresholds | None = None
     knowledge: Knowledge | None = None
+    rationale: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("alpha", "beta"):
+        for name in ("alpha", "beta", "rationale"):
             if not 0 <= getattr(self, name) < inf:
                 raise InputError(f"`{name}` is {getattr(self, name)}; it is a number, at least 0")
         if self.alpha == self.beta == 0:

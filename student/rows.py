@@ -22,13 +22,15 @@ LONGEST = 20_000  # characters; a longer text is a file pasted by mistake, and n
 class Row(TypedDict):
     """A text and its label; `id` is `content_id(text)`.
 
-    `confidence` is how sure the teacher is of a label it gave; the user's own labels have none.
+    `confidence` is how sure the teacher is of a label it gave; the user's own labels have none. `rationale`
+    is the reason for the label, where one is known.
     """
 
     id: str
     text: str
     label: str
     confidence: NotRequired[float]
+    rationale: NotRequired[str]
 
 
 def normal(text: str) -> str:
@@ -63,6 +65,7 @@ def read_rows(
     kind: Kind = CLASSIFICATION,
     fields: Fields = ONE,
     label_field: str | None = None,
+    rationale_field: str | None = None,
 ) -> list[Row]:
     """Read `.jsonl`, `.json` lines or `.csv` (each also `.gz`), in file order.
 
@@ -72,12 +75,16 @@ def read_rows(
         kind: what a label is.
         fields: the column of the text, or the two of a pair.
         label_field: the column of the label, by default the kind's `key`.
+        rationale_field: the column of the reason for the label, if there is one.
 
     Raises:
         InputError: with the file, the line, what was found there and what to do.
     """
     column = label_field or kind.key
-    return [make_row(record, labels, where, fields, column, kind) for where, record in _records(path)]
+    return [
+        reasoned(make_row(record, labels, where, fields, column, kind), record, rationale_field, where)
+        for where, record in _records(path)
+    ]
 
 
 def read_hub(
@@ -88,6 +95,7 @@ def read_hub(
     kind: Kind = CLASSIFICATION,
     fields: Fields,
     label_field: str | None,
+    rationale_field: str | None = None,
 ) -> list[Row]:
     """Read a split of a `datasets` hub name or local data set folder; class numbers, also in lists, become
     names.
@@ -109,7 +117,8 @@ def read_hub(
         where = f"{name}[{split}] row {number}"
         if names and column in record:
             record = {**record, column: _named_classes(record[column], names, where)}
-        rows.append(make_row(record, labels, where, fields, column, kind))
+        row = make_row(record, labels, where, fields, column, kind)
+        rows.append(reasoned(row, record, rationale_field, where))
     return rows
 
 
@@ -155,6 +164,23 @@ def make_row(
     except ValueError as error:
         raise InputError(f"{where}: {label_field} {error}") from None
     return Row(id=content_id(text), text=text, label=label)
+
+
+def reasoned(row: Row, record: dict[str, object], field: str | None, where: str) -> Row:
+    """A row with the reason for its label, which may be blank.
+
+    Raises:
+        InputError: the column is not there, or holds no string.
+    """
+    if field is None:
+        return row
+    if not isinstance(reason := record.get(field), str):
+        raise InputError(
+            f"{where}: field {field!r} is {type(reason).__name__}, expected the reason, a string"
+        )
+    if reason.strip():
+        row["rationale"] = reason.strip()
+    return row
 
 
 def _text(value: object, which: str, kind: Kind) -> str:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from tutelage.student.encoder import device, load_pretrained
 from tutelage.student.errors import InputError
 from tutelage.student.fields import ONE, Fields
-from tutelage.student.learners import default_rate, even, half_on_cuda
+from tutelage.student.learners import default_rate, half_on_cuda
 from tutelage.student.lessons import Lessons
 from tutelage.student.objectives import Objective, sample_losses, token_energy
 from tutelage.student.reading import Floats, Reading, entropy, softmax
@@ -21,12 +21,14 @@ if TYPE_CHECKING:
 
 _IGNORED = -100  # the target of padding
 _BATCH = 32
+_ANSWER, _REASON = "[label] ", "[rationale] "  # as in distilling step by step (arXiv 2305.02301)
 Ids = list[int]
 
 
 class Writer:
     """An encoder-decoder with every weight trained. It writes greedily; where it is examined or used, with
-    `beams`. `max_target` tokens are written at most.
+    `beams`. `max_target` tokens are written at most. One that learnt to write reasons too reads what it is to
+    write as the text's first word.
     """
 
     kind = "seq2seq"
@@ -36,6 +38,7 @@ class Writer:
         self.model, self.tokenizer = model, tokenizer
         self.max_tokens, self.max_target, self.beams = max_tokens, max_target, beams
         self.labels: list[str] = []
+        self.prefix = str(getattr(model.config, "text_prefix", ""))
 
     def read(self, texts: Sequence[str], gold: Sequence[str] | None = None) -> Reading:
         """See `Student`; figures are means over the tokens of what it writes (the confidence of their
@@ -53,7 +56,8 @@ class Writer:
         return self._written(texts, beams=self.beams)
 
     def ids(self, texts: Sequence[str]) -> list[Ids]:
-        """Token ids of texts, cut to `max_tokens`."""
+        """Token ids of texts, cut to `max_tokens`, with the prefix of what is to be written."""
+        texts = [self.prefix + text for text in texts]
         found: list[Ids] = self.tokenizer(list(texts), truncation=True, max_length=self.max_tokens)[
             "input_ids"
         ]
@@ -82,6 +86,7 @@ class Writer:
     def save(self, folder: Path) -> None:
         """`save_pretrained` of model and tokenizer, for `AutoModelForSeq2SeqLM`."""
         self.tokenizer.model_max_length = self.max_tokens
+        self.model.config.text_prefix = self.prefix
         self.model.generation_config.update(
             max_length=None, max_new_tokens=self.max_target, num_beams=self.beams
         )
@@ -131,13 +136,17 @@ class WritingLearner:
 
     decay = 0.01  # AdamW's own default
 
-    def __init__(self, student: Writer, texts: list[Ids], targets: list[Ids], rate: float):
+    def __init__(
+        self, student: Writer, texts: list[Ids], targets: list[Ids], weights: Sequence[float], rate: float
+    ):
+        import torch
+
         self.student, self.texts, self.targets, self.rate = student, texts, targets, rate
         # Padding of both sides is the cost: batches of like length by their sum.
         self.lengths = [len(text) + len(target) for text, target in zip(texts, targets, strict=True)]
         self.parameters = list(student.model.parameters())
         self.device = student.model.device
-        self.weights = even([""] * len(texts)).to(self.device)
+        self.weights = torch.tensor(weights, device=self.device)
 
     def logits(self, batch: Sequence[int]) -> "Tensor":
         """Float logits of shape (len(batch), tokens, vocabulary), with gradient."""
@@ -193,10 +202,20 @@ def load(folder: Path, device_name: str) -> Writer:
 
 
 def learner(lessons: Lessons, student: Writer, recipe: Recipe, objective: Objective) -> WritingLearner:
-    """A writer on lessons."""
+    """A writer on lessons; where reasons are learnt, each is a lesson more, of that weight."""
     student.model.train()
     rate = recipe.learning_rate or default_rate(student.model)
-    return WritingLearner(student, student.ids(lessons.texts), student.targets(lessons.labels), rate)
+    reasons: list[str] = []
+    texts: list[Ids] = []
+    if objective.rationale:
+        told = [(t, r) for t, r in zip(lessons.texts, lessons.rationales, strict=True) if r]
+        student.prefix = _REASON
+        texts, reasons = student.ids([text for text, _ in told]), [reason for _, reason in told]
+        student.prefix = _ANSWER
+    ids = [*student.ids(lessons.texts), *texts]
+    goals = student.targets([*lessons.labels, *reasons])
+    weights = [1.0] * len(lessons.texts) + [objective.rationale] * len(reasons)
+    return WritingLearner(student, ids, goals, weights, rate)
 
 
 def check(rows: Sequence[Row], recipe: Recipe) -> None:
