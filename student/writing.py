@@ -57,6 +57,8 @@ class Writer:
 
     def ids(self, texts: Sequence[str]) -> list[Ids]:
         """Token ids of texts, cut to `max_tokens`, with the prefix of what is to be written."""
+        if not texts:  # which tokenizers trip over
+            return []
         texts = [self.prefix + text for text in texts]
         found: list[Ids] = self.tokenizer(list(texts), truncation=True, max_length=self.max_tokens)[
             "input_ids"

@@ -346,13 +346,13 @@ def test_labels_of_few_texts_share_the_border_of_the_best_f1_nearest_to_a_half(
 def test_a_label_has_a_border_of_its_own_from_ten_texts_on(
     encoder: Encoder, shop: Any, count: int, own: float
 ) -> None:
-    # The shared F1 with nine texts of b: from .70 on 30 / (15 + 24), from .25 on 48 / (39 + 24), a bit less.
+    # The shared F1 is 30 / (15 + 15 + count) from .70 on, and from .25 on 2 (15 + count) / (75 + 2 count).
     texts = [row["text"] for row in shop("seed")]
     a, b = np.arange(30) < 15, np.arange(30) >= 30 - count
-    p = np.stack([np.where(a, 0.82, 0.67), np.where(b, 0.27, 0.17)], 1)
+    p = np.stack([np.where(a, 0.82, 0.67), np.where(b, 0.27, 0.17), np.full(30, 0.57)], 1)
     gold = [[label for label, there in (("a", a[i]), ("b", b[i])) if there] for i in range(30)]
-    student = tuned(sure_of(encoder, texts, p, ["a", "b"]), rows_of(texts, gold))
-    assert student.thresholds == pytest.approx([0.70, own])  # type: ignore[attr-defined]
+    student = tuned(sure_of(encoder, texts, p, ["a", "b", "c"]), rows_of(texts, gold))
+    assert student.thresholds == pytest.approx([0.70, own, 0.70])  # type: ignore[attr-defined]
     assert evaluate(student, rows_of(texts, gold))["classes"][0]["f1"] == 1
 
 
