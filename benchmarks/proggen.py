@@ -4,10 +4,10 @@
     python benchmarks/proggen.py --tasks conll2003 --seeds 0
     python benchmarks/proggen.py --table                     # print what is there
 
-Nothing is asked: sentences, entities and log-probabilities are as they were recorded. Of 1,600 sentences, drawn
+Nothing is asked: sentences, entities and log-probabilities are as recorded. Of 1,600 sentences, drawn
 by the seed, an arm takes all, or 400: any, those whose entities the model was surest of, those that a student
 doubts most (four rounds, by the loop's entropy), those that the model itself left as they were when asked to
-correct them (its word as a critic). One line a cell goes to results/proggen.jsonl as it comes; what is reported
+correct them (its word as a critic). A line a cell goes to results/proggen.jsonl as it comes; what is reported
 is the span F1 on the published test split.
 """
 
