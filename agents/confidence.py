@@ -31,7 +31,9 @@ def field_probability(form: Form[Item], found: Found[Item], entry: Entry) -> flo
 
 
 def _value(content: str, start: int, end: int, name: str, value: object) -> tuple[int, int] | None:
-    """Where the value of a field stands between two places, without its quotes or brackets."""
+    """Where the value of a field stands between two places: a string without its quotes, a list with its
+    brackets, of which the last says that no more follows.
+    """
     for match in reversed(list(re.finditer(rf'"{re.escape(name)}"\s*:\s*(?=["\[])', content[start:end]))):
         place = start + match.end()
         try:
@@ -39,5 +41,5 @@ def _value(content: str, start: int, end: int, name: str, value: object) -> tupl
         except ValueError:  # a name inside of a text
             continue
         if found == value and after <= end:
-            return place + 1, after - 1
+            return (place, after) if isinstance(value, list) else (place + 1, after - 1)
     return None

@@ -31,7 +31,10 @@ Payload = Mapping[str, Any]
 _CANDIDATES = 8  # texts looked at for each one written
 _ODD = -1.5  # how much it keeps from the middle when asked for texts of another domain
 _TOKEN = 4  # bytes, wherever they fall: tokens span quotes and split characters, as real ones do
-_GIVEN = re.compile(r'"(?:label|labels|entities|target)": ["\[](?!\{"id")(.*?)["\]], "confidence": ([\d.]+)')
+_GIVEN = re.compile(
+    r'"(?:label|target)": "((?:[^"\\]|\\.)*)", "confidence": ([\d.]+)'
+    r'|"(?:labels|entities)": (\[(?!\{"id").*?\]), "confidence": ([\d.]+)'
+)
 _ORDER = re.compile(
     r"\b(label|answer|classify|mark)\b.*\b(all|every|everything)\b", re.IGNORECASE | re.DOTALL
 )
@@ -284,9 +287,10 @@ def token_logprobs(content: str) -> list[dict[str, Any]]:
     data = content.encode()
     logprobs = [0.0] * -(-len(data) // _TOKEN)
     for given in _GIVEN.finditer(content):
-        start, end = (len(content[:place].encode()) for place in given.span(1))
+        value = 1 if given[1] is not None else 3
+        start, end = (len(content[:place].encode()) for place in given.span(value))
         inside = range(start // _TOKEN, -(-end // _TOKEN))
-        total = math.log(min(0.999, max(0.02, float(given[2]) ** 0.5)))
+        total = math.log(min(0.999, max(0.02, float(given[value + 1]) ** 0.5)))
         for i in inside:
             logprobs[i] = total / len(inside)
     tokens = [data[i : i + _TOKEN] for i in range(0, len(data), _TOKEN)]
@@ -298,6 +302,8 @@ def token_logprobs(content: str) -> list[dict[str, Any]]:
 
 def _obeyed(payload: Payload) -> dict[str, object] | None:
     """The reply to texts one of which orders a label for all; None when none does."""
+    if "kind" in payload:  # an order for a label says nothing of entities or targets
+        return None
     entries = payload.get("texts") or payload.get("samples") or ()
     orders = [text for entry in entries if _ORDER.search(text := _whole(entry, payload))]
     named = (

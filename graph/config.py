@@ -110,6 +110,14 @@ class Task(Part):
     @model_validator(mode="after")
     def _strategy_fits(self) -> Self:
         strategy = self.resolved_strategy()
+        objective = strategy.objective
+        if self.form.key != "label" and (
+            objective.thresholds or objective.knowledge or objective.target == "soft"
+        ):
+            raise ValueError(
+                f"strategy {strategy.name!r} goes by the probability of one label a text:"
+                f" it is not for `kind: {self.kind}`; take entropy or least_confidence for a pool, or auto"
+            )
         if strategy.source == "pool" and self.data.unlabelled is None:
             raise ValueError(
                 f"strategy {strategy.name!r} draws from texts of your own: set `data.unlabelled` to a file of"
@@ -123,14 +131,6 @@ class Task(Part):
         if self.expert and not strategy.objective.knowledge:
             raise ValueError(
                 f"`expert` is for strategy ksm, and strategy {strategy.name!r} has none; leave it out"
-            )
-        objective = strategy.objective
-        if self.form.key != "label" and (
-            objective.thresholds or objective.knowledge or objective.target == "soft"
-        ):
-            raise ValueError(
-                f"strategy {strategy.name!r} goes by the probability of one label a text:"
-                f" it is not for `kind: {self.kind}`; take entropy or least_confidence for a pool, or auto"
             )
         if objective.rationale and not self.form.writes:
             raise ValueError(

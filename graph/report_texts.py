@@ -138,20 +138,24 @@ def _examples(kind: Kind, labels: Sequence[str], fate: str, found: Sequence[Samp
     return tag("details", tag("summary", f"{fate}: {size} of {len(found):,}"), listed)
 
 
-def _given(kind: Kind, labels: Sequence[str], s: Sample) -> str | None:
-    """The label a sample was given, in words."""
+def _given(kind: Kind, labels: Sequence[str], s: Sample) -> Html | str | None:
+    """The label a sample was given, in words; marked where what it was written for is not in it."""
     stands = cast(Mapping[str, Any], s).get(kind.key)
-    return None if stands is None else kind.words(kind.read(stands, s["text"], labels), s["text"])
+    if stands is None:
+        return None
+    label = kind.read(stands, s["text"], labels)
+    words, drawn = kind.words(label, s["text"]), s["kind"] == "pool"
+    return words if drawn or s["requested"] in kind.groups(label) else tag("span", words, class_="mark warn")
 
 
 def _sample(kind: Kind, labels: Sequence[str], s: Sample) -> dict[str, object]:
-    given, confidence, near = _given(kind, labels, s), s.get("confidence"), s.get("neighbour")
+    confidence, near = s.get("confidence"), s.get("neighbour")
     stated = None if confidence is None else f"{confidence:.2f} {s.get('confidence_source', '')}"
     return {
         ">Round": s["round"],
         "<Text": s["text"],
         "Requested": s["requested"],
-        "Given": given if given in (None, s["requested"]) else tag("span", given, class_="mark warn"),
+        "Given": _given(kind, labels, s),
         "Confidence": stated,
         "Weakness": tag("a", s["weakness"], href=f"#{s['weakness']}") if s["weakness"] else "",
         "<Reason": s.get("reason"),

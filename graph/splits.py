@@ -135,10 +135,12 @@ def _draw(
     drawn: dict[str, Row] = {}
     for label in sorted(by_label):
         left = [row for row in by_label[label] if row["id"] not in drawn]
-        if len(left) < (source.per_label or 0):
+        # Drawn for another label, a row may have this one too; texts without any are taken as far as they go.
+        lacking = (source.per_label or 0) - (len(by_label[label]) - len(left))
+        if len(left) < lacking and label:
             asked = f"per_label asks for {source.per_label}"
-            raise InputError(_too_few(source, f"label {label!r} has", len(left), asked))
-        drawn |= {row["id"]: row for row in chance.sample(left, source.per_label or 0)}
+            raise InputError(_too_few(source, f"label {label!r} has", len(by_label[label]), asked))
+        drawn |= {row["id"]: row for row in chance.sample(left, max(0, min(lacking, len(left))))}
     return list(drawn.values())
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tutelage.student.encoder import Encoder, load_pretrained
 from tutelage.student.fields import ONE, Fields, columns
-from tutelage.student.reading import Floats, Logits, Reading, read_one, read_set, softmax
+from tutelage.student.reading import Floats, Logits, Reading, read_one, read_set, sigmoid, softmax
 
 PAIR_PARTS = 4  # vectors in the features of a pair
 HEAD_FILE = "head.npz"
@@ -97,9 +97,9 @@ class FullStudent:
         """See `Student`."""
         return self.read(texts).answers
 
-    def probabilities(self, texts: Sequence[str]) -> Logits:
-        """Shape (len(texts), len(labels)); rows sum to 1."""
-        return softmax(self.logits(texts))
+    def probabilities(self, texts: Sequence[str]) -> NDArray[Any]:
+        """Shape (len(texts), len(labels)); rows sum to 1, unless each label is right or wrong by itself."""
+        return softmax(self.logits(texts)) if self.thresholds is None else sigmoid(self.logits(texts))
 
     def save(self, folder: Path) -> None:
         """`save_pretrained` of model and tokenizer."""
@@ -144,9 +144,9 @@ class HeadStudent:
         """See `Student`."""
         return self.read(texts).answers
 
-    def probabilities(self, texts: Sequence[str]) -> Logits:
-        """Shape (len(texts), len(labels)); rows sum to 1."""
-        return softmax(self.logits(texts))
+    def probabilities(self, texts: Sequence[str]) -> NDArray[Any]:
+        """Shape (len(texts), len(labels)); rows sum to 1, unless each label is right or wrong by itself."""
+        return softmax(self.logits(texts)) if self.thresholds is None else sigmoid(self.logits(texts))
 
     def save(self, folder: Path) -> None:
         """The head alone: the encoder is named, not copied."""
@@ -216,9 +216,12 @@ def _kind(fields: Fields, thresholds: Floats | None) -> str:
 
 
 def _about(student: Classifier) -> dict[str, Any]:
-    """What a saved classifier says of itself beside its labels; a pipeline goes by `problem_type`."""
-    about: dict[str, Any] = {"text_fields": list(student.fields)}
-    if student.thresholds is None:
-        return about
-    several = {"problem_type": "multi_label_classification", "thresholds": student.thresholds.tolist()}
-    return {**about, **several}
+    """What a saved classifier says of itself beside its labels; a pipeline goes by `problem_type`. Both are
+    written always: the base may have been a classifier of the other sort.
+    """
+    several = student.thresholds is not None
+    return {
+        "text_fields": list(student.fields),
+        "problem_type": f"{'multi' if several else 'single'}_label_classification",
+        "thresholds": None if student.thresholds is None else student.thresholds.tolist(),
+    }

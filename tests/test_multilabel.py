@@ -21,6 +21,7 @@ from tutelage.graph.orders import plan
 from tutelage.graph.run import run
 from tutelage.graph.samples import sample_task
 from tutelage.graph.scaffold import scaffold
+from tutelage.graph.splits import load_splits
 from tutelage.graph.strategies import STRATEGIES
 from tutelage.prompts import ROLES, read_payload
 from tutelage.student.borders import tuned
@@ -744,3 +745,43 @@ def test_init_writes_a_task_of_several_labels_that_can_be_planned(tmp_path: Path
     made = load_task(tmp_path / "task.yaml")
     assert (made.kind, list(made.labels)) == ("multilabel", LABELS)
     assert planned(made)["roles"]["labeler"]["calls"][0] > 0
+
+
+# What once went wrong
+
+
+def test_a_student_of_one_label_begun_from_one_of_several_answers_one(tiny_bert: Any, tmp_path: Path) -> None:
+    rows = [Row(id=content_id(x), text=x, label=y) for x, y in (("where is it", "room"), ("refund", "food"))]
+    several = [Row(**{**row, "label": written([row["label"]])}) for row in rows]
+    recipe = Recipe(kind="multilabel", base=tiny_bert(tmp_path / "tiny"), epochs=1, min_steps=1)
+    train(several, LABELS, recipe, seed=0, encoder=Encoder("minilm")).save(tmp_path / "several")
+    one = train(
+        rows,
+        LABELS,
+        Recipe(base=str(tmp_path / "several"), epochs=1, min_steps=1),
+        seed=0,
+        encoder=Encoder("minilm"),
+    )
+    one.save(tmp_path / "one")
+    loaded = load_student(tmp_path / "one")
+    assert loaded.kind == "classification"
+    assert set(loaded.read(["where is it", "refund"]).answers) <= set(LABELS)
+
+
+def test_rows_drawn_for_one_label_count_for_their_others(tmp_path: Path) -> None:
+    both, alone = [["food", "room"]] * 3, [["food"]] * 5
+    texts = [{"text": f"text {i}", "labels": labels} for i, labels in enumerate([*both, *alone, []])]
+    (tmp_path / "all.jsonl").write_text("".join(json.dumps(text) + "\n" for text in texts))
+    raw = {
+        "name": "drawn",
+        "kind": "multilabel",
+        "instruction": "x",
+        "labels": ["food", "room"],
+        "data": {"seed": {"path": "all.jsonl", "per_label": 2}},
+        "teacher": {"model": "openai:x"},
+    }
+    drawn = load_splits(parse_task(raw, "task", tmp_path)).seed
+    held = [label for row in drawn for label in MULTILABEL.groups(row["label"])]
+    assert held.count("food") >= 2
+    assert held.count("room") == 2
+    assert held.count("") == 1, "there is no second text without a label"

@@ -123,5 +123,5 @@ def _list_of(value: str) -> object:
         return [part.strip() for part in value.split("|") if part.strip()]
     try:
         return json.loads(value)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{value[:60]!r} is no JSON list ({error})") from error

@@ -72,7 +72,7 @@ class Ner:
         if isinstance(value, str):
             try:
                 value = json.loads(value)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise ValueError(f"{str(value)[:60]!r} is no JSON list ({error})") from error
         if not isinstance(value, list):
             raise ValueError(f"is {type(value).__name__}, expected a list of entities, or of BIO tags")
