@@ -33,8 +33,9 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "kinds.jsonl"
 DATA = HERE.parent.parent / "shared" / "data"
 TASKS = ("conll2003", "mit_movie", "mit_movie_types", "nl2bash")
+STUDENTS = {"mit_movie_types": "head"}
 ARMS = ("random", "auto", "zerogen")
-UPPER, UPPER_ROWS = "human labels", 2000
+UPPER, UPPER_ROWS = "human labels", 1000
 CORPUS_ROWS = 4000  # of the train split, for the rehearsal teacher to answer from
 
 
@@ -49,7 +50,13 @@ def main() -> None:
     wanted = parser.parse_args()
     if not wanted.table:
         cells: list[Cell] = [
-            {"task": task, "arm": arm, "setting": "typical", "seed": seed, "student": "full"}
+            {
+                "task": task,
+                "arm": arm,
+                "setting": "typical",
+                "seed": seed,
+                "student": STUDENTS.get(task, "full"),
+            }
             for seed in wanted.seeds
             for task in wanted.tasks
             for arm in wanted.arms
@@ -92,6 +99,7 @@ def task_of(cell: Cell, place: Path) -> Any:
         corpus = [{"text": r["input"], "target": r["target"]} for r in corpus]
         texts = [r[key] for r in corpus for key in ("text", "target")]
         raw["student"]["base"] = str(scratch_writer(place / "base", texts, words=2000))
+    raw.setdefault("student", {})["mode"] = cell["student"]
     write(place / "corpus.jsonl", corpus)
     raw["teacher"]["corpus"] = str(place / "corpus.jsonl")
     if cell["arm"] != UPPER:

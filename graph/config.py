@@ -87,8 +87,9 @@ class Task(Part):
                 f"`student.mode` {self.student.mode} is not for `kind: {self.kind}`; set it to"
                 f" {' or '.join(self.form.modes)}"
             )
-        if not self.form.writes and (self.student.max_target or self.student.beams):
-            raise ValueError("`student.max_target` and `beams` are for a student that writes; leave them out")
+        writing = (self.student.max_target, self.student.beams, self.student.lora)
+        if not self.form.writes and any(writing):
+            raise ValueError("`max_target`, `beams` and `lora` are for a student that writes; leave them out")
         return self
 
     @model_validator(mode="after")

@@ -84,6 +84,7 @@ class StudentPart(Part):
     max_tokens: int = Field(default=Recipe.max_tokens, ge=8, le=512)
     max_target: int | None = Field(default=None, ge=1, le=1024)
     beams: int | None = Field(default=None, ge=1, le=32)
+    lora: int | None = Field(default=None, ge=1, le=512)
     device: str = "auto"
 
 

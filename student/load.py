@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tutelage.student.adapting import ADAPTER, CausalWriter
+from tutelage.student.adapting import load as load_causal
 from tutelage.student.encoder import Encoder, device, load_pretrained, longest
 from tutelage.student.errors import InputError
 from tutelage.student.fields import ONE, Fields
@@ -31,6 +33,8 @@ def load_student(folder: Path | str, *, encoder: Encoder | None = None, device_n
     folder = Path(folder)
     if (folder / HEAD_FILE).exists():
         return _head(folder, encoder, device_name)
+    if (folder / ADAPTER).exists():
+        return load_causal(folder, device_name)
     if not (folder / "config.json").exists():
         raise InputError(f"{folder} holds no student (no config.json); give a run folder or a saved model")
     try:
@@ -99,7 +103,13 @@ def _writer(folder: Path, about: Mapping[str, Any], device_name: str) -> Writer:
     return load_writer(folder, device_name)
 
 
+def _causal(folder: Path, about: Mapping[str, Any], device_name: str) -> CausalWriter:
+    return load_causal(folder, device_name)
+
+
 _LOADERS: dict[str, Callable[[Path, Mapping[str, Any], str], Student]] = {
     "ForTokenClassification": _tagger,
     "ForConditionalGeneration": _writer,
+    "ForCausalLM": _causal,
+    "LMHeadModel": _causal,
 }

@@ -17,7 +17,8 @@ class Recipe:
     the square of the width (7.5e-5 at 768). `head_decay` / √labels · ‖W‖² is added to a head's sum of losses:
     rows of five data sets wanted so much at 100, 300 and 1,000 of them, with 0 and 10 % wrong labels (ours).
     `kind` and `fields`: see student/kinds/ and student/fields.py. `max_target` tokens are written at most,
-    where the student writes; `beams` are tried at an exam, one everywhere else.
+    where the student writes; `beams` are tried at an exam, one everywhere else; of a causal base adapters of
+    rank `lora` are trained.
     """
 
     mode: Literal["full", "head"] = "full"
@@ -33,3 +34,4 @@ class Recipe:
     fields: Fields = ONE
     max_target: int = 64
     beams: int = 1
+    lora: int = 16

@@ -7,7 +7,7 @@ from math import ceil
 from typing import Any, NamedTuple
 
 import numpy as np
-from tutelage.student import classifying, tagging, writing
+from tutelage.student import adapting, classifying, tagging, writing
 from tutelage.student.encoder import Encoder, load_pretrained
 from tutelage.student.learners import Learner
 from tutelage.student.lessons import Chosen, Lessons
@@ -151,5 +151,5 @@ _TRAINERS = {
     "pairs": _CLASSIFIERS,
     "multilabel": _CLASSIFIERS,
     "ner": _Trainer(tagging.fresh, tagging.learner),
-    "seq2seq": _Trainer(writing.fresh, writing.learner, writing.check),
+    "seq2seq": _Trainer(adapting.fresh, writing.learner, adapting.check),
 }

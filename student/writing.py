@@ -7,19 +7,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 from tutelage.student.encoder import device, load_pretrained
-from tutelage.student.errors import InputError
 from tutelage.student.fields import ONE, Fields
 from tutelage.student.learners import default_rate, half_on_cuda
 from tutelage.student.lessons import Lessons
 from tutelage.student.objectives import Objective, sample_losses, token_energy
 from tutelage.student.reading import Floats, Reading, entropy, softmax
 from tutelage.student.recipe import Recipe
-from tutelage.student.rows import Row
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_IGNORED = -100  # the target of padding
+IGNORED = -100  # the target of padding
 _BATCH = 32
 _ANSWER, _REASON = "[label] ", "[rationale] "  # as in distilling step by step (arXiv 2305.02301)
 Ids = list[int]
@@ -38,7 +36,12 @@ class Writer:
         self.model, self.tokenizer = model, tokenizer
         self.max_tokens, self.max_target, self.beams = max_tokens, max_target, beams
         self.labels: list[str] = []
-        self.prefix = str(getattr(model.config, "text_prefix", ""))
+        self.prefix = str(tokenizer.init_kwargs.get("text_prefix", ""))
+
+    @property
+    def rate(self) -> float:
+        """The learning rate unless a recipe names one."""
+        return default_rate(self.model)
 
     def read(self, texts: Sequence[str], gold: Sequence[str] | None = None) -> Reading:
         """See `Student`; figures are means over the tokens of what it writes (the confidence of their
@@ -79,7 +82,7 @@ class Writer:
 
         inputs = self.tokenizer.pad({"input_ids": texts}, return_tensors="pt").to(self.model.device)
         rows = [torch.tensor(ids) for ids in targets]
-        goals = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=_IGNORED)
+        goals = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=IGNORED)
         goals = goals.to(self.model.device)
         with half_on_cuda(self.model.device):
             logits: Tensor = self.model(**inputs, labels=goals).logits
@@ -87,15 +90,17 @@ class Writer:
 
     def save(self, folder: Path) -> None:
         """`save_pretrained` of model and tokenizer, for `AutoModelForSeq2SeqLM`."""
-        self.tokenizer.model_max_length = self.max_tokens
-        self.model.config.text_prefix = self.prefix
-        self.model.generation_config.update(
-            max_length=None, max_new_tokens=self.max_target, num_beams=self.beams
-        )
+        self.settle(self.model)
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 
     export = save
+
+    def settle(self, model: Any) -> None:
+        """Have a model keep how it is to write, which `generate` goes by, and the tokenizer how it reads."""
+        model.generation_config.update(max_length=None, max_new_tokens=self.max_target, num_beams=self.beams)
+        self.tokenizer.model_max_length = self.max_tokens
+        self.tokenizer.init_kwargs["text_prefix"] = self.prefix
 
     def _written(self, texts: Sequence[str], *, beams: int) -> list[str]:
         """What it writes; in length order, returned in the given one."""
@@ -104,7 +109,7 @@ class Writer:
         self.model.eval()
         ids = self.ids(texts)
         result = [""] * len(texts)
-        for part in _batches(ids):
+        for part in batches(ids):
             inputs = self.tokenizer.pad({"input_ids": [ids[i] for i in part]}, return_tensors="pt")
             with torch.inference_mode():
                 found = self.model.generate(
@@ -126,7 +131,7 @@ class Writer:
         self.model.eval()
         ids, goals = self.ids(texts), self.targets(targets)
         result = np.zeros((5, len(texts)))
-        for part in _batches(ids):
+        for part in batches(ids):
             with torch.inference_mode():
                 logits, padded = self.forced([ids[i] for i in part], [goals[i] for i in part])
             result[:, part] = _of_tokens(logits.cpu().numpy(), padded.cpu().numpy())
@@ -146,7 +151,7 @@ class WritingLearner:
         self.student, self.texts, self.targets, self.rate = student, texts, targets, rate
         # Padding of both sides is the cost: batches of like length by their sum.
         self.lengths = [len(text) + len(target) for text, target in zip(texts, targets, strict=True)]
-        self.parameters = list(student.model.parameters())
+        self.parameters = [weight for weight in student.model.parameters() if weight.requires_grad]
         self.device = student.model.device
         self.weights = torch.tensor(weights, device=self.device)
 
@@ -159,13 +164,11 @@ class WritingLearner:
         import torch
 
         rows = [torch.tensor(self.targets[i]) for i in batch]
-        goals = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=_IGNORED).to(
-            self.device
-        )
-        mask = goals != _IGNORED
+        goals = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=IGNORED).to(self.device)
+        mask = goals != IGNORED
         if objective.loss == "ce":
             flat, wanted = logits.flatten(0, 1), goals.flatten()
-            losses = torch.nn.functional.cross_entropy(flat, wanted, ignore_index=_IGNORED, reduction="none")
+            losses = torch.nn.functional.cross_entropy(flat, wanted, ignore_index=IGNORED, reduction="none")
             losses = losses.view(goals.shape)
         else:
             target = torch.nn.functional.one_hot(goals.clamp(min=0), logits.shape[2]).float()
@@ -177,20 +180,14 @@ class WritingLearner:
         return 0.0
 
 
-def fresh(labels: Sequence[str], recipe: Recipe, seed: int) -> Writer:
-    """A student of the recipe's base, as it is."""
+def fresh(recipe: Recipe, seed: int) -> Writer:
+    """A student of the recipe's base as it is."""
     import torch
     from transformers import AutoModelForSeq2SeqLM
 
     torch.manual_seed(seed)
-    model = load_pretrained(AutoModelForSeq2SeqLM, recipe.base)
-    return Writer(
-        model.to(device(recipe.device)),
-        _tokenizer(recipe.base),
-        recipe.max_tokens,
-        recipe.max_target,
-        recipe.beams,
-    )
+    model = load_pretrained(AutoModelForSeq2SeqLM, recipe.base).to(device(recipe.device))
+    return Writer(model, _tokenizer(recipe.base), recipe.max_tokens, recipe.max_target, recipe.beams)
 
 
 def load(folder: Path, device_name: str) -> Writer:
@@ -206,7 +203,7 @@ def load(folder: Path, device_name: str) -> Writer:
 def learner(lessons: Lessons, student: Writer, recipe: Recipe, objective: Objective) -> WritingLearner:
     """A writer on lessons; where reasons are learnt, each is a lesson more, of that weight."""
     student.model.train()
-    rate = recipe.learning_rate or default_rate(student.model)
+    rate = recipe.learning_rate or student.rate
     reasons: list[str] = []
     texts: list[Ids] = []
     if objective.rationale:
@@ -220,41 +217,20 @@ def learner(lessons: Lessons, student: Writer, recipe: Recipe, objective: Object
     return WritingLearner(student, ids, goals, weights, rate)
 
 
-def check(rows: Sequence[Row], recipe: Recipe) -> None:
-    """See that a writer can write every target.
-
-    Raises:
-        InputError: the base is no encoder-decoder, or a target is too long.
-    """
-    from transformers import AutoConfig
-
-    if not load_pretrained(AutoConfig, recipe.base).is_encoder_decoder:
-        raise InputError(
-            f"`student.base` {recipe.base} is no encoder-decoder; take one, such as google-t5/t5-small"
-        )
-    tokenizer = _tokenizer(recipe.base)
-    for row in rows:
-        size = len(tokenizer(text_target=row["label"])["input_ids"])
-        if size > recipe.max_target:
-            raise InputError(
-                f"the target {row['label'][:60]!r} has {size} tokens, and the student writes at most"
-                f" {recipe.max_target}: raise `student.max_target`, or shorten it"
-            )
-
-
 def _tokenizer(base: str) -> Any:
     from transformers import AutoTokenizer
 
     return load_pretrained(AutoTokenizer, base)
 
 
-def _batches(ids: Sequence[Ids]) -> list[list[int]]:
+def batches(ids: Sequence[Ids]) -> list[list[int]]:
+    """Places in length order, in parts."""
     order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
     return [order[start : start + _BATCH] for start in range(0, len(order), _BATCH)]
 
 
 def _of_tokens(logits: NDArray[np.float32], goals: NDArray[np.int64]) -> Floats:
-    mask = goals != _IGNORED
+    mask = goals != IGNORED
     counts = np.maximum(mask.sum(1), 1)
     p = softmax(logits)
     of_goal = np.take_along_axis(p, np.where(mask, goals, 0)[..., None], -1)[..., 0].clip(1e-12)

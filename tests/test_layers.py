@@ -14,7 +14,8 @@ HOMES = {
     "chromadb": {"student/corpus.py"},
     "torch": {
         "student/training.py", "student/learners.py", "student/lessons.py", "student/objectives.py",
-        "student/classifying.py", "student/tagging.py", "student/knowledge.py", "student/pairing.py",
+        "student/classifying.py", "student/tagging.py", "student/writing.py",
+        "student/adapting.py", "student/scratch.py", "student/knowledge.py", "student/pairing.py",
         "student/policy.py",
         "student/distilling.py", "student/expert.py",
         "student/model.py", "student/modeling_head.py", "student/encoder.py",

@@ -755,13 +755,8 @@ def test_a_student_of_one_label_begun_from_one_of_several_answers_one(tiny_bert:
     several = [Row(**{**row, "label": written([row["label"]])}) for row in rows]
     recipe = Recipe(kind="multilabel", base=tiny_bert(tmp_path / "tiny"), epochs=1, min_steps=1)
     train(several, LABELS, recipe, seed=0, encoder=Encoder("minilm")).save(tmp_path / "several")
-    one = train(
-        rows,
-        LABELS,
-        Recipe(base=str(tmp_path / "several"), epochs=1, min_steps=1),
-        seed=0,
-        encoder=Encoder("minilm"),
-    )
+    again = Recipe(base=str(tmp_path / "several"), epochs=1, min_steps=1)
+    one = train(rows, LABELS, again, seed=0, encoder=Encoder("minilm"))
     one.save(tmp_path / "one")
     loaded = load_student(tmp_path / "one")
     assert loaded.kind == "classification"

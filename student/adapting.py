@@ -1,0 +1,186 @@
+"""Causal models that learn to write a target after a text, by low-rank adapters alone (LoRA)."""
+
+from collections.abc import Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tutelage.student import writing
+from tutelage.student.encoder import device, load_pretrained
+from tutelage.student.errors import InputError
+from tutelage.student.learners import half_on_cuda
+from tutelage.student.recipe import Recipe
+from tutelage.student.rows import Row
+from tutelage.student.writing import IGNORED, Ids, Writer, batches
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+ADAPTER = "adapter_config.json"
+_BETWEEN = "\n"  # text and target
+
+
+class CausalWriter(Writer):
+    """A causal model with adapters on all its linear layers (Hu et al., ICLR 2022, arXiv 2106.09685); the
+    other weights stay as they are.
+    """
+
+    @property
+    def rate(self) -> float:
+        """Of adapters, whatever the model's width (ours; that of QLoRA, arXiv 2305.14314, up to 13 billion
+        weights).
+        """
+        return 2e-4
+
+    def ids(self, texts: Sequence[str]) -> list[Ids]:
+        """Token ids of texts, cut to `max_tokens`, each with the line's end after it."""
+        room = self.max_tokens - len(self._plain([_BETWEEN])[0])
+        after = self._plain([_BETWEEN])[0]
+        return [ids[:room] + after for ids in self._plain([self.prefix + text for text in texts])]
+
+    def targets(self, targets: Sequence[str]) -> list[Ids]:
+        """Token ids of targets, cut to `max_target`, each with its end."""
+        return [[*ids[: self.max_target - 1], self.tokenizer.eos_token_id] for ids in self._plain(targets)]
+
+    def forced(self, texts: list[Ids], targets: list[Ids]) -> "tuple[Tensor, Tensor]":
+        """As `Writer.forced`: of each target the logits that foretell its tokens."""
+        import torch
+        from torch.nn.utils.rnn import pad_sequence
+
+        here = self.model.device
+        rows = [torch.tensor(text + target) for text, target in zip(texts, targets, strict=True)]
+        ids = pad_sequence(rows, batch_first=True, padding_value=self.tokenizer.pad_token_id).to(here)
+        mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True).to(here)
+        with half_on_cuda(here):
+            logits: Tensor = self.model(input_ids=ids, attention_mask=mask).logits
+        # The token before a target's first foretells it.
+        parts = [
+            logits[i, len(text) - 1 : len(text) + len(target) - 1].float()
+            for i, (text, target) in enumerate(zip(texts, targets, strict=True))
+        ]
+        goals = [torch.tensor(target) for target in targets]
+        wanted = pad_sequence(goals, batch_first=True, padding_value=IGNORED).to(here)
+        return pad_sequence(parts, batch_first=True), wanted
+
+    def save(self, folder: Path) -> None:
+        """The adapters alone: the base is named, not copied."""
+        self.settle(self.model)
+        self.model.save_pretrained(folder)
+        self._rest(folder)
+
+    def export(self, folder: Path) -> None:
+        """The whole model, adapters worked in, for `AutoModelForCausalLM`."""
+        whole = deepcopy(self.model).merge_and_unload()
+        self.settle(whole)
+        whole.save_pretrained(folder)
+        self._rest(folder)
+
+    def _written(self, texts: Sequence[str], *, beams: int) -> list[str]:
+        """What it writes after each text."""
+        import torch
+
+        self.model.eval()
+        ids, result = self.ids(texts), [""] * len(texts)
+        for part in batches(ids):
+            inputs = self.tokenizer.pad(
+                {"input_ids": [ids[i] for i in part]}, return_tensors="pt", padding_side="left"
+            ).to(self.model.device)
+            with torch.inference_mode():
+                found = self.model.generate(
+                    **inputs,
+                    max_new_tokens=self.max_target,
+                    num_beams=beams,
+                    do_sample=False,
+                    pad_token_id=self.tokenizer.pad_token_id,
+                )
+            new = found[:, inputs["input_ids"].shape[1] :]
+            written = self.tokenizer.batch_decode(new, skip_special_tokens=True)
+            for i, text in zip(part, written, strict=True):
+                result[i] = text.strip()
+        return result
+
+    def _plain(self, texts: Sequence[str]) -> list[Ids]:
+        if not texts:
+            return []
+        found: list[Ids] = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+        return found
+
+    def _rest(self, folder: Path) -> None:
+        self.tokenizer.save_pretrained(folder)
+        self.model.generation_config.save_pretrained(folder)
+
+
+def fresh(labels: Sequence[str], recipe: Recipe, seed: int) -> Writer:
+    """A student of the recipe's base as it is: an encoder-decoder, or a causal model with adapters that
+    change nothing yet.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    if load_pretrained(AutoConfig, recipe.base).is_encoder_decoder:
+        return writing.fresh(recipe, seed)
+    peft = _peft()
+    torch.manual_seed(seed)
+    base = load_pretrained(AutoModelForCausalLM, recipe.base)
+    adapters = peft.LoraConfig(
+        task_type="CAUSAL_LM", r=recipe.lora, lora_alpha=2 * recipe.lora, target_modules="all-linear"
+    )
+    model = peft.get_peft_model(base, adapters).to(device(recipe.device))
+    return CausalWriter(model, _tokenizer(recipe.base), recipe.max_tokens, recipe.max_target, recipe.beams)
+
+
+def check(rows: Sequence[Row], recipe: Recipe) -> None:
+    """See that a student that writes can be made, and can write every target.
+
+    Raises:
+        InputError: the base writes nothing, its adapters need a package, or a target is too long.
+    """
+    from transformers import AutoConfig
+
+    config = load_pretrained(AutoConfig, recipe.base)
+    if not config.is_encoder_decoder:
+        # An encoder can be loaded as a causal model too, and then writes nothing worth reading.
+        if not any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in config.architectures or ()):
+            raise InputError(
+                f"`student.base` {recipe.base} cannot write; take an encoder-decoder, such as"
+                " google-t5/t5-small, or a causal model"
+            )
+        _peft()
+    tokenizer = _tokenizer(recipe.base)
+    for row in rows:
+        size = len(tokenizer(text_target=row["label"])["input_ids"])
+        if size > recipe.max_target:
+            raise InputError(
+                f"the target {row['label'][:60]!r} has {size} tokens, and the student writes at most"
+                f" {recipe.max_target}: raise `student.max_target`, or shorten it"
+            )
+
+
+def load(folder: Path, device_name: str) -> CausalWriter:
+    """Saved adapters on their base, or a whole model."""
+    from transformers import AutoModelForCausalLM, GenerationConfig
+
+    auto = _peft().AutoPeftModelForCausalLM if (folder / ADAPTER).exists() else AutoModelForCausalLM
+    model = load_pretrained(auto, str(folder)).to(device(device_name))
+    model.generation_config = kept = GenerationConfig.from_pretrained(folder)
+    words = _tokenizer(str(folder))
+    tokens = min(int(words.model_max_length), Recipe.max_tokens * 4)
+    return CausalWriter(model, words, tokens, kept.max_new_tokens or Recipe.max_target, kept.num_beams or 1)
+
+
+def _peft() -> Any:
+    try:
+        import peft
+    except ImportError:
+        raise InputError("a causal student needs another package: pip install 'tutelage[lora]'") from None
+    return peft
+
+
+def _tokenizer(base: str) -> Any:
+    """A tokenizer that can pad: one without a sign for it ends texts in its place."""
+    from transformers import AutoTokenizer
+
+    found = load_pretrained(AutoTokenizer, base)
+    if found.pad_token_id is None:
+        found.pad_token = found.eos_token
+    return found
