@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tutelage.graph.build import build_graph as build_graph
-    from tutelage.graph.config import Task as Task
     from tutelage.graph.config import load_task as load_task
     from tutelage.graph.run import resume as resume
     from tutelage.graph.run import run as run
     from tutelage.graph.strategies import STRATEGIES as STRATEGIES
     from tutelage.graph.strategies import Strategy as Strategy
+    from tutelage.graph.task import Task as Task
     from tutelage.student.errors import InputError as InputError
     from tutelage.student.load import load_student as load_student
     from tutelage.student.model import Student as Student
@@ -22,7 +22,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "build_graph": "tutelage.graph.build",
-    "Task": "tutelage.graph.config",
+    "Task": "tutelage.graph.task",
     "load_task": "tutelage.graph.config",
     "run": "tutelage.graph.run",
     "resume": "tutelage.graph.run",

@@ -305,15 +305,11 @@ def predict(
     if file:
         rows = read_rows(file, None, kind=kind, fields=_columns(text, loaded.fields))
         given = [row["text"] for row in rows]
-    elif texts:
-        given = _whole(texts, loaded.fields)
     else:
-        lines = [line.rstrip("\n") for line in sys.stdin if line.strip()]
-        parts = [[line] if len(loaded.fields) == 1 else line.split("\t") for line in lines]
-        given = [text for part in parts for text in _whole(part, loaded.fields)]
+        given = _whole(texts, loaded.fields) if texts else _lines(loaded.fields)
     if not given:
         return
-    found = loaded.read(given)
+    found = loaded.read(given, best=True)
     for one, label, sure in zip(given, found.answers, found.confidence, strict=True):
         shown = split(one, loaded.fields)
         answer = {**shown, kind.key: kind.filed(label, one), "confidence": round(float(sure), 4)}
@@ -438,6 +434,13 @@ def _whole(parts: list[str], fields: Fields) -> list[str]:
         raise InputError("an empty text is given; there is nothing to label in it")
     groups = [parts[i : i + size] for i in range(0, len(parts), size)]
     return [join(dict(zip(fields, group, strict=True)), fields) for group in groups]
+
+
+def _lines(fields: Fields) -> list[str]:
+    """The texts of standard input, one a line; of pairs with a tab between."""
+    lines = [line.rstrip("\n") for line in sys.stdin if line.strip()]
+    parts = [[line] if len(fields) == 1 else line.split("\t") for line in lines]
+    return [text for part in parts for text in _whole(part, fields)]
 
 
 def _student_folder(path: Path) -> Path:

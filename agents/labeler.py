@@ -46,19 +46,17 @@ def label(
         seed: of the first call; others count on from it.
         votes: times each text is labelled where there are no log-probabilities.
         calibration: fitted on the user's own labels.
-        shots: labelled texts that show the form of a label, for kinds where it is written.
+        shots: labelled texts that show what a label looks like, where kinds need it.
 
     Returns:
         The samples; one that stays without a label has status `unlabelled` and the reason.
     """
     turn = _Turn(teacher, brief, shots)
-    given, problems = turn.take(samples, seed, TEXTS_A_CALL)
-    missing = [sample for sample in samples if sample["id"] not in given]
-    found, again = turn.take(missing, seed + _STRIDE, FEW)
-    given |= found
+    given, reasons = turn.take(samples, seed, TEXTS_A_CALL)
+    found, again = turn.take([s for s in samples if s["id"] not in given], seed + _STRIDE, FEW)
+    given, reasons = given | found, reasons | again
     answers = {key: [one] for key, one in given.items()}
     _vote(turn, samples, answers, seed, votes)
-    reasons = {**problems, **again}
     return [
         _labelled(kind_of(brief), sample, answers[sample["id"]], calibration)
         if sample["id"] in answers

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from tutelage.graph import calibrate, learning, routes, screening, teaching
-from tutelage.graph.config import Task, load_task
+from tutelage.graph.config import load_task
 from tutelage.graph.folder import RunFolder
 from tutelage.graph.pool import pool
 from tutelage.graph.splits import Splits, load_splits
 from tutelage.graph.state import Input, Output, State
+from tutelage.graph.task import Task
 from tutelage.graph.trace import Listener
 from tutelage.graph.workshop import Workshop, open_workshop
 

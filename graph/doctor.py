@@ -8,7 +8,7 @@ from tutelage.agents.analyst import fields_of
 from tutelage.agents.exchange import Call
 from tutelage.agents.forms import labels_form
 from tutelage.agents.models import ModelSpec
-from tutelage.graph.config import Task
+from tutelage.graph.task import Task
 from tutelage.prompts import render
 from tutelage.student.errors import InputError
 

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from tutelage.graph.config import Task, parse_task
+from tutelage.graph.config import parse_task
 from tutelage.graph.folder import RunFolder
 from tutelage.graph.learning import taught, why_stop
 from tutelage.graph.state import State
+from tutelage.graph.task import Task
 from tutelage.graph.workshop import Workshop
 
 if TYPE_CHECKING:

@@ -11,11 +11,11 @@ from tutelage.agents import analyst, critic, generator, labeler
 from tutelage.agents.analyst import Weakness
 from tutelage.agents.ask import Ask
 from tutelage.graph.calibrate import slice_of
-from tutelage.graph.config import Task
 from tutelage.graph.orders import plan as order
 from tutelage.graph.showing import AVOIDED, answer
 from tutelage.graph.splits import Splits
 from tutelage.graph.strategies import Strategy
+from tutelage.graph.task import Task
 from tutelage.student.corpus import Sample
 from tutelage.student.rows import Row
 

@@ -4,10 +4,10 @@ from typing import TypedDict
 
 import numpy as np
 from tutelage.agents.batch import DISCOUNT
-from tutelage.graph.config import Task
 from tutelage.graph.foreseen import Outlook
 from tutelage.graph.loads import Loads, stages
 from tutelage.graph.splits import load_splits
+from tutelage.graph.task import Task
 from tutelage.prompts import ROLES, render
 
 FREE = "it runs here, and costs nothing"

@@ -11,10 +11,11 @@ from typing import Any, cast
 
 from tutelage.agents.endpoint import TeacherDownError
 from tutelage.graph.build import claim, wire
-from tutelage.graph.config import Task, load_task
+from tutelage.graph.config import load_task
 from tutelage.graph.extend import extend, raise_budget
 from tutelage.graph.folder import RunFolder
 from tutelage.graph.splits import load_splits
+from tutelage.graph.task import Task
 from tutelage.graph.trace import Listener
 from tutelage.graph.workshop import Workshop, open_workshop
 from tutelage.student.encoder import Encoder

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from tutelage.graph.config import Task, load_task
+from tutelage.graph.config import load_task
+from tutelage.graph.task import Task
 from tutelage.student.fields import KindName
 from tutelage.student.rows import Row, normal, read_rows
 from tutelage.student.scratch import scratch_writer

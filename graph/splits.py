@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tutelage.graph.config import Task
 from tutelage.graph.parts import Source
+from tutelage.graph.task import Task
 from tutelage.student.errors import InputError
 from tutelage.student.rows import Row, check_distinct, read_hub, read_rows
 

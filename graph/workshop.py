@@ -10,10 +10,10 @@ from tutelage.agents.journal import Journal
 from tutelage.agents.models import ModelSpec, make_model
 from tutelage.agents.submitted import Submitted
 from tutelage.agents.teacher import Teacher
-from tutelage.graph.config import Task
 from tutelage.graph.folder import RunFolder
 from tutelage.graph.splits import Splits, load_corpus, load_splits
 from tutelage.graph.strategies import Strategy
+from tutelage.graph.task import Task
 from tutelage.graph.trace import Listener, Trace
 from tutelage.student.corpus import Corpus
 from tutelage.student.encoder import Encoder, PairEncoder, Vectors

@@ -24,12 +24,14 @@ class Student(Protocol):
     labels: list[str]
     fields: Fields
 
-    def read(self, texts: Sequence[str], gold: Sequence[str] | None = None) -> Reading:
-        """Answers to texts, and how sure of them it is; given their labels, also its loss on these."""
+    def read(self, texts: Sequence[str], gold: Sequence[str] | None = None, *, best: bool = False) -> Reading:
+        """Answers to texts, the `best` it can give or quick ones, and how sure of them it is; given their
+        labels, also its loss on these.
+        """
         ...
 
     def answer(self, texts: Sequence[str]) -> list[str]:
-        """Answers alone, as good as it can: what it is examined by, and what users get."""
+        """The best answers alone: what it is examined by."""
         ...
 
     def save(self, folder: Path) -> None:
@@ -89,8 +91,8 @@ class FullStudent:
                 result[part] = self.model(**batch.to(self.model.device)).logits.float().cpu().numpy()
         return result
 
-    def read(self, texts: Sequence[str], gold: Sequence[str] | None = None) -> Reading:
-        """See `Student`."""
+    def read(self, texts: Sequence[str], gold: Sequence[str] | None = None, *, best: bool = False) -> Reading:
+        """See `Student`; it has one answer alone."""
         return _read(self, texts, gold)
 
     def answer(self, texts: Sequence[str]) -> list[str]:
@@ -136,8 +138,8 @@ class HeadStudent:
         """Shape (len(texts), len(labels))."""
         return features(self.encoder, texts, self.fields) @ self.weight.T + self.bias
 
-    def read(self, texts: Sequence[str], gold: Sequence[str] | None = None) -> Reading:
-        """See `Student`."""
+    def read(self, texts: Sequence[str], gold: Sequence[str] | None = None, *, best: bool = False) -> Reading:
+        """See `Student`; it has one answer alone."""
         return _read(self, texts, gold)
 
     def answer(self, texts: Sequence[str]) -> list[str]:

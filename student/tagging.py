@@ -59,9 +59,10 @@ class Tagger:
             )
         return result
 
-    def read(self, texts: Sequence[str], gold: Sequence[str] | None = None) -> Reading:
-        """See `Student`; a text's figures are means over its words, of log-probabilities for the confidence
-        (MNLP: Shen et al., ICLR 2018, arXiv 1707.05928, section 4), its margin the least of them.
+    def read(self, texts: Sequence[str], gold: Sequence[str] | None = None, *, best: bool = False) -> Reading:
+        """See `Student`; it has one answer alone; a text's figures are means over its words, of
+        log-probabilities for the confidence (MNLP: Shen et al., ICLR 2018, arXiv 1707.05928, section 4), its
+        margin the least of them.
         """
         read = self.words(texts)
         found: list[tuple[str, Floats]] = []

@@ -46,17 +46,8 @@ def train(
     lessons = Lessons.of(rows)
     if recipe.mode == "head" and objective == PLAIN and start is None:
         return classifying.solve_head(lessons, labels, recipe, encoder)
-    learner: Learner
-    if recipe.mode == "head":
-        head = start if isinstance(start, HeadStudent) else classifying.blank_head(labels, recipe, encoder)
-        learner = classifying.head_learner(lessons, head, recipe, objective)
-        passes = recipe.epochs * _HEAD_PASSES
-    else:
-        made = _TRAINERS[recipe.kind]
-        learner = made.learner(
-            lessons, deepcopy(start) or made.fresh(labels, recipe, seed), recipe, objective
-        )
-        passes = recipe.epochs
+    learner = _learner(lessons, labels, recipe, objective, seed, encoder, start)
+    passes = recipe.epochs * (_HEAD_PASSES if recipe.mode == "head" else 1)
     per_epoch = ceil(len(rows) / recipe.batch)
     passes = passes if start else max(passes, ceil(recipe.min_steps / per_epoch))
     chosen = lessons.selection(objective.thresholds, labels, seed)
@@ -64,6 +55,24 @@ def train(
     if objective.thresholds and tell:
         tell(**(chosen.counts(passes) if chosen else {}))
     return learner.student
+
+
+def _learner(
+    lessons: Lessons,
+    labels: Sequence[str],
+    recipe: Recipe,
+    objective: Objective,
+    seed: int,
+    encoder: Encoder,
+    start: Student | None,
+) -> Learner:
+    """A fresh student, or a copy of another, on lessons."""
+    if recipe.mode == "head":
+        head = start if isinstance(start, HeadStudent) else classifying.blank_head(labels, recipe, encoder)
+        return classifying.head_learner(lessons, head, recipe, objective)
+    made = _TRAINERS[recipe.kind]
+    student = deepcopy(start) if start else made.fresh(labels, recipe, seed)
+    return made.learner(lessons, student, recipe, objective)
 
 
 def _learn(

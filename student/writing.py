@@ -43,12 +43,12 @@ class Writer:
         """The learning rate unless a recipe names one."""
         return default_rate(self.model)
 
-    def read(self, texts: Sequence[str], gold: Sequence[str] | None = None) -> Reading:
-        """See `Student`; figures are means over the tokens of what it writes (the confidence of their
-        log-probabilities, as MNLP; the margin the least of them), the energy those of the gold target, if
-        there is one (GOLD, arXiv 2403.19754, reads the written sample's).
+    def read(self, texts: Sequence[str], gold: Sequence[str] | None = None, *, best: bool = False) -> Reading:
+        """See `Student`, the best by `beams`; figures are means over the tokens of what it writes (the
+        confidence of their log-probabilities, as MNLP; the margin the least of them), the energy those of the
+        gold target, if there is one (GOLD, arXiv 2403.19754, reads the written sample's).
         """
-        answers = self._written(texts, beams=1)
+        answers = self._written(texts, beams=self.beams if best else 1)
         own = self._figures(texts, answers)
         taught = own if gold is None else self._figures(texts, gold)
         sure, unsure, margin = own[:3]

@@ -29,10 +29,12 @@ from tutelage.student.errors import InputError
 from tutelage.student.exam import evaluate
 from tutelage.student.kinds import KINDS
 from tutelage.student.kinds.ner import Span, spans, written
+from tutelage.student.lessons import Lessons
 from tutelage.student.load import load_student
+from tutelage.student.objectives import PLAIN
 from tutelage.student.recipe import Recipe
 from tutelage.student.rows import Row, content_id, read_rows
-from tutelage.student.tagging import Tagger, fresh
+from tutelage.student.tagging import Tagger, fresh, learner
 from tutelage.student.training import train, untouched
 
 NER = KINDS["ner"]
@@ -158,6 +160,16 @@ def test_a_word_s_token_begins_where_the_word_does_whatever_space_it_brings(
             assert head is not None
             assert text[slice(*offsets[head])].lstrip()[0] == text[start], (text, text[start:end])
             assert offsets[head][0] <= start < offsets[head][1]
+
+
+def test_a_token_stands_for_one_word_and_the_next_word_it_covers_has_none() -> None:
+    from transformers import PreTrainedTokenizerFast
+
+    made = byte_level(["so it goes ..."] * 20)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=made, pad_token="<pad>")
+    [words] = Tagger(None, tokenizer, TAGS, 128).words(["so ... goes"])
+    assert tokenizer.convert_ids_to_tokens(words.inputs["input_ids"]) == ["so", "Ġ...", "Ġgoes"]
+    assert words.heads == [0, 1, None, None, 2]
 
 
 def test_entities_become_tags_and_come_back_the_same(tokenizer: Any, rows: dict[str, list[Row]]) -> None:
@@ -301,6 +313,21 @@ def test_a_transformers_pipeline_finds_the_same_spans(
         for one in found
     }
     assert {1, 2} <= lengths
+
+
+def test_the_loss_is_the_mean_over_the_words_of_all_texts_of_a_batch(minilm: Tagger) -> None:
+    city = written([Span(0, 4, "city")])
+    given = [("York", city), ("kettles and kettles", "[]"), ("York, York", city)]
+    rows = [Row(id=content_id(text), text=text, label=label) for text, label in given]
+    made = learner(Lessons.of(rows), minilm, Recipe(kind="ner"), PLAIN)
+    logits = made.logits([0, 1, 2])
+    losses = made.losses(logits, [0, 1, 2], PLAIN) * made.weights
+    words = []
+    for row, tags in enumerate((["B-city"], ["O"] * 3, ["B-city", "O", "O"])):
+        heads = minilm.words([given[row][0]])[0].heads
+        surprise = -logits[row].log_softmax(-1)
+        words += [surprise[head, TAGS.index(tag)].item() for head, tag in zip(heads, tags, strict=True)]
+    assert losses.mean().item() == pytest.approx(sum(words) / 7, rel=1e-5)
 
 
 @pytest.fixture(scope="module")

@@ -86,7 +86,7 @@ def changed(task: Task, **parts: Any) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def done(task: Task, encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     raw = changed(task, strategy={"base": "auto", "samples": 60}, budget={"rounds": 1})
-    raw["student"]["epochs"] = 16
+    raw["student"] |= {"epochs": 16, "beams": 3}
     made = parse_task(raw, "task.yaml", Path())
     return run(made, tmp_path_factory.mktemp("run") / "run", encoder=encoder)
 
@@ -177,9 +177,13 @@ def test_the_report_names_the_figures_of_what_was_written(done: RunFolder) -> No
     assert all(name in page for name in ("exact match", "ROUGE-L", "chrF", "wrong answers"))
 
 
-def test_predict_prints_what_the_student_writes(done: RunFolder, tmp_path: Path) -> None:
-    texts = ["I need it by 3 May 2024", "since 4.7.2012, still nothing"]
-    expected = load_student(done.student, device_name="cpu").answer(texts)
+def test_predict_prints_the_best_that_the_student_writes(done: RunFolder, test_rows: list[Row]) -> None:
+    student = load_student(done.student, device_name="cpu")
+    all_texts = [row["text"] for row in test_rows[:60]]
+    best, quick = student.answer(all_texts), student.read(all_texts).answers
+    chosen = [i for i in range(60) if best[i] != quick[i]][:2]
+    assert chosen, "three beams find what one does not"
+    texts, expected = [all_texts[i] for i in chosen], [best[i] for i in chosen]
     told = cli("predict", done.path, *texts, "--json")
     answers = [json.loads(line) for line in told.stdout.splitlines()]
     assert [(answer["text"], answer["target"]) for answer in answers] == list(
@@ -338,7 +342,7 @@ def test_what_else_is_in_a_batch_changes_no_figure_of_a_text(writer: Writer, tes
     for name in ("confidence", "entropy", "margin", "energy", "nll"):
         assert getattr(back, name)[::-1] == pytest.approx(getattr(together, name), abs=1e-3), name
     for i in (0, 17, 41, 43):
-        [one] = [writer.read([texts[i]], [targets[i]])]
+        one = writer.read([texts[i]], [targets[i]])
         assert one.answers == [together.answers[i]]
         for name in ("confidence", "entropy", "margin", "energy", "nll"):
             assert getattr(one, name) == pytest.approx(getattr(together, name)[i : i + 1], abs=1e-3), name
@@ -350,12 +354,15 @@ def test_nothing_is_read_of_no_texts(writer: Writer) -> None:
     assert found.energy.shape == found.confidence.shape == (0,)
 
 
-def test_beams_are_tried_in_answers_and_nowhere_else(writer: Writer, test_rows: list[Row]) -> None:
+def test_beams_are_tried_where_the_best_is_wanted_and_nowhere_else(
+    writer: Writer, test_rows: list[Row]
+) -> None:
     texts = [row["text"] for row in test_rows]
     wide = with_beams(writer, 3)
     greedy, best = writer.answer(texts), wide.answer(texts)
-    assert wide.read(texts).answers == writer.read(texts).answers == greedy
     assert best != greedy
+    assert wide.read(texts).answers == writer.read(texts).answers == greedy
+    assert wide.read(texts, best=True).answers == best
     place = next(i for i, (a, b) in enumerate(zip(best, greedy, strict=True)) if a != b)
     made = writer.model.generate(
         **writer.tokenizer(texts[place], return_tensors="pt"), max_new_tokens=16, num_beams=3, do_sample=False
@@ -588,10 +595,10 @@ def test_a_metric_that_cannot_be_is_told_in_one_line(task: Task, metric: str, to
         ({"metric": "own:nothing"}, "no function at 'own:nothing'"),
         (
             {"kind": "classification", "labels": ["a", "b"], "metric": "accuracy", "student": {"beams": 3}},
-            "`student.max_target` and `beams` are for a student that writes; leave them out",
+            "are for a student that writes; leave them out",
         ),
         ({"student": {"max_target": 4}}, "tokens, and the student writes at most 4: raise"),
-        ({"student": {"base": "minilm"}}, "`student.base` minilm is no encoder-decoder; take one"),
+        ({"student": {"base": "minilm"}}, "`student.base` minilm cannot write; take an encoder-decoder"),
         ({"data": {"seed": {"path": "blank.jsonl"}}}, "blank.jsonl line 1: target is blank"),
     ],
     ids=lambda value: None if isinstance(value, str) else "-".join(value),

@@ -1,0 +1,243 @@
+"""A task: the fields of a task.yaml, checked together."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, field_validator, model_validator
+from tutelage.agents.analyst import Brief
+from tutelage.agents.budget import Budget
+from tutelage.agents.limits import Limits
+from tutelage.agents.models import ModelSpec
+from tutelage.graph.parts import BudgetPart, Data, ExpertPart, Model, Part, StudentPart, TeacherPart
+from tutelage.graph.strategies import STRATEGIES, Strategy
+from tutelage.graph.variants import varied
+from tutelage.prompts import ROLES
+from tutelage.student.encoder import EMBEDDED
+from tutelage.student.fields import ONE, PAIR, RESERVED, KindName
+from tutelage.student.kinds import KINDS, Kind
+from tutelage.student.recipe import Recipe
+
+
+class Task(Part):
+    """A whole task.yaml; paths in it are made absolute by `load_task`."""
+
+    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9._-]+$")
+    kind: KindName = "classification"
+    instruction: str = Field(min_length=1)
+    fields: tuple[str, ...] = ONE
+    labels: dict[str, str] = Field(default_factory=dict)
+    data: Data
+    student: StudentPart = StudentPart()
+    expert: ExpertPart | None = None
+    encoder: str = EMBEDDED
+    teacher: TeacherPart = TeacherPart()
+    strategy: str | dict[str, Any] = "auto"
+    budget: BudgetPart = BudgetPart()
+    metric: str = ""
+    duplicate_above: float = Field(default=0.92, gt=0, le=1)
+    prompts: Path | None = None
+    seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_kind(cls, raw: Any) -> Any:
+        kind = KINDS.get(str(raw.get("kind", "classification"))) if isinstance(raw, dict) else None
+        if kind is None:
+            return raw
+        given = {"metric": kind.metrics[0], **raw}
+        if isinstance(student := given.get("student", {}), dict):
+            given["student"] = {"base": kind.base, **student}
+        return {"fields": PAIR, **given} if kind.texts == 2 else given
+
+    @field_validator("fields")
+    @classmethod
+    def _names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if wrong := [name for name in value if not name.isidentifier() or name in RESERVED]:
+            raise ValueError(
+                f"{wrong[0]!r} cannot name a text: letters, digits and _, and none of {', '.join(RESERVED)}"
+            )
+        return value
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _described(cls, value: Any) -> Any:
+        if isinstance(value, list):
+            value = {str(label): "" for label in value}
+        if isinstance(value, dict):
+            if any(isinstance(label, bool) for label in value):
+                raise ValueError("YAML reads yes, no, on and off as truth values: put such labels in quotes")
+            value = {str(label): str(text or "") for label, text in value.items()}
+        return value
+
+    @model_validator(mode="after")
+    def _labels_fit(self) -> Self:
+        if len(self.labels) < self.form.fewest:
+            few = f"{len(self.labels)} label{'' if len(self.labels) == 1 else 's'} given"
+            raise ValueError(f"`labels`: {few}, `kind: {self.kind}` needs at least {self.form.fewest}")
+        if taken := [label for label in self.labels if label in ("", *self.form.outcomes)]:
+            raise ValueError(f"{taken[0]!r} cannot name a label of `kind: {self.kind}`; call it otherwise")
+        if problem := self.form.unfit(self.metric):
+            raise ValueError(f"`metric`: {problem}")
+        if self.student.mode not in self.form.modes:
+            raise ValueError(
+                f"`student.mode` {self.student.mode} is not for `kind: {self.kind}`; set it to"
+                f" {' or '.join(self.form.modes)}"
+            )
+        writing = (self.student.max_target, self.student.beams, self.student.lora)
+        if not self.form.writes and any(writing):
+            raise ValueError("`max_target`, `beams` and `lora` are for a student that writes; leave them out")
+        return self
+
+    @model_validator(mode="after")
+    def _texts_fit(self) -> Self:
+        expected = self.form.texts
+        if len(set(self.fields)) != expected or (expected == 1 and self.fields != ONE):
+            raise ValueError(
+                "`fields` names the two texts of a pair, such as [premise, hypothesis], and is for"
+                " `kind: pairs` alone; where only a column is called otherwise, set `text` of the source"
+            )
+        for name in type(self.data).model_fields:
+            columns = getattr(getattr(self.data, name), "text", None)
+            if columns and len(columns) != expected:
+                raise ValueError(f"`data.{name}.text` names {len(columns)} columns, expected {expected}")
+        if self.data.unlabelled and self.data.unlabelled.drawn:
+            raise ValueError("`data.unlabelled` is taken as it is; leave `per_label` and `rows` out")
+        return self
+
+    @model_validator(mode="after")
+    def _strategy_fits(self) -> Self:
+        strategy = self.resolved_strategy()
+        objective = strategy.objective
+        if self.form.key != "label" and (
+            objective.thresholds or objective.knowledge or objective.target == "soft"
+        ):
+            raise ValueError(
+                f"strategy {strategy.name!r} goes by the probability of one label a text:"
+                f" it is not for `kind: {self.kind}`; take entropy or least_confidence for a pool, or auto"
+            )
+        if strategy.source == "pool" and self.data.unlabelled is None:
+            raise ValueError(
+                f"strategy {strategy.name!r} draws from texts of your own: set `data.unlabelled` to a file of"
+                " them (only its text is read), or take a strategy that has texts written, such as auto"
+            )
+        if strategy.objective.knowledge and (self.student.mode == "head" or strategy.carry):
+            raise ValueError(
+                f"strategy {strategy.name!r} distils a teacher's layers into a fresh student: set"
+                " `student.mode` to full and leave the strategy's `carry` false"
+            )
+        if self.expert and not strategy.objective.knowledge:
+            raise ValueError(
+                f"`expert` is for strategy ksm, and strategy {strategy.name!r} has none; leave it out"
+            )
+        if objective.rationale and not self.form.writes:
+            raise ValueError(
+                f"`objective.rationale` is not for `kind: {self.kind}`: its student writes nothing"
+            )
+        if objective.rationale and strategy.source == "generate" and not strategy.label_apart:
+            raise ValueError("`objective.rationale` is the labeler's reason: set `label_apart: true`")
+        if problem := _unused(strategy):
+            raise ValueError(problem)
+        return self
+
+    @model_validator(mode="after")
+    def _teacher_fits(self) -> Self:
+        specs = self.model_specs().values()
+        if any(spec.model == "rehearsal" and spec.corpus is None for spec in specs):
+            raise ValueError(
+                "the rehearsal teacher answers from labelled texts: set `teacher.corpus` to a file of them,"
+                " or `teacher.model` to a language model such as openai:gpt-5-mini"
+            )
+        if self.teacher.batch and not any(spec.speaks_openai for spec in specs):
+            raise ValueError("`teacher.batch` is the OpenAI Batch API, and no role asks an `openai:` model")
+        unpriced = [spec.place for spec in specs if spec.price() is None]
+        if self.budget.money is not None and unpriced:
+            raise ValueError(
+                f"`budget.money` needs prices, and that of {unpriced[0]} is unknown: set `price_prompt` and"
+                " `price_completion` (per million tokens), or `prices`, under `teacher`"
+            )
+        return self
+
+    @property
+    def form(self) -> Kind:
+        """What a label of the task is."""
+        return KINDS[self.kind]
+
+    def resolved_strategy(self) -> Strategy:
+        """The strategy with the user's overrides; `strategy: {base: evokd, samples: 24}` changes fields."""
+        given = {"base": self.strategy} if isinstance(self.strategy, str) else dict(self.strategy)
+        base = str(given.pop("base", "auto"))
+        if base not in STRATEGIES:
+            raise ValueError(f"strategy {base!r} is none of {', '.join(STRATEGIES)}{near(base, STRATEGIES)}")
+        return varied(STRATEGIES[base], given)
+
+    def model_specs(self) -> dict[str, ModelSpec]:
+        """Role -> model."""
+        shared = {name: getattr(self.teacher, name) for name in Model.model_fields}
+        roles = self.teacher.roles.model_dump(exclude_none=True)
+        specs = {role: ModelSpec(**{**shared, **_moved(shared, roles.get(role, {}))}) for role in ROLES}
+        return {role: replace(spec, base_url=spec.base_url or None) for role, spec in specs.items()}
+
+    def recipe(self) -> Recipe:
+        """How the student is trained."""
+        return Recipe(**self.student.model_dump(exclude_none=True), kind=self.kind, fields=self.fields)
+
+    def expert_recipe(self) -> Recipe | None:
+        """How the white-box teacher is trained, if it has to be; None without one."""
+        if self.expert is None:
+            return None
+        part = self.student
+        own = self.expert.model_dump()
+        return Recipe(**own, max_tokens=part.max_tokens, device=part.device, fields=self.fields)
+
+    def spending(self) -> Budget:
+        """What the teacher's door refuses beyond."""
+        return Budget(**self.budget.model_dump(exclude={"rounds"}))
+
+    def limits(self) -> Limits:
+        """How the teacher's endpoints may be asked."""
+        return Limits(**{name: getattr(self.teacher, name) for name in Limits.__dataclass_fields__})
+
+    def brief(self) -> Brief:
+        """What agents are told of the task."""
+        told = Brief(task=self.instruction)
+        if self.labels:
+            told["labels"] = dict(self.labels)
+        if self.form.key != "label":
+            told["kind"] = self.kind
+        return told if len(self.fields) == 1 else {**told, "fields": list(self.fields)}
+
+
+def _unused(strategy: Strategy) -> str:
+    """What of a strategy's objective would do nothing, in words; "" if all of it does something."""
+    objective = strategy.objective
+    chosen = "`objective.thresholds`" if objective.thresholds else "`objective.target: soft`"
+    if objective.thresholds is None and objective.target == "hard":
+        return f"{_OWN_LOSSES} `objective.loss`" if objective.knowledge and objective.loss != "ce" else ""
+    if objective.knowledge:
+        return f"{_OWN_LOSSES} {chosen}"
+    if strategy.source == "generate" and not strategy.label_apart:
+        return (
+            f"{chosen} needs the teacher's confidence, and labels that texts are written for have none: set"
+            " `label_apart: true`, or leave it out"
+        )
+    return ""
+
+
+_OWN_LOSSES = "`objective.knowledge` brings losses of its own; leave out"
+
+
+def _moved(shared: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """A role's fields; where it asks another provider, the shared address and key are not that one's."""
+    provider = str(own.get("model", shared["model"])).partition(":")[0]
+    if provider == str(shared["model"]).partition(":")[0]:
+        return own
+    return {"base_url": None, "api_key_env": None, **own}
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """What a name may have been meant to be, as the end of a sentence; "" where nothing is near."""
+    match = get_close_matches(name, list(known), 1, 0.5)
+    return f"; did you mean {match[0]!r}?" if match else ""
