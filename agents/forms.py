@@ -124,7 +124,9 @@ class Form(Generic[Item]):
     def schema(self) -> dict[str, object]:
         """JSON schema of the whole reply, fit for strict structured output."""
         items = self.item.model_json_schema()
+        parts = {"$defs": items.pop("$defs")} if "$defs" in items else {}  # references count from the root
         return {
+            **parts,
             "title": self.title,
             "type": "object",
             "properties": {self.field: {"type": "array", "items": items}},

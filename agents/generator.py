@@ -150,6 +150,6 @@ def _sizes(text: str, fields: Fields) -> list[int]:
 
 
 def _told(weakness: Weakness, fields: Fields) -> dict[str, object]:
-    names = ("id", "name", "hypothesis", "label", "confused_with")
-    about = {name: weakness[name] for name in names if weakness[name] or name != "label"}  # type: ignore[literal-required]
+    names = ("id", "name", "hypothesis", *(("label", "confused_with") if weakness["label"] else ()))
+    about = {name: weakness[name] for name in names}  # type: ignore[literal-required]
     return {**about, "examples": [_alone(text, fields) for text in weakness["examples"]]}

@@ -29,7 +29,8 @@ def calibrate(shop: Workshop, state: State) -> State:
         return {}
     seed = random.Random(f"{shop.task.seed} calibrate").randrange(2**30)  # agents count on from it
     asked = [drawn_sample(row, place=place) for place, row in enumerate(rows)]
-    shots = seeds_shown(shop, 0)
+    asked_for = {row["id"] for row in rows}  # without a diagnose set they are seeds
+    shots = [row for row in seeds_shown(shop, 0) if row["id"] not in asked_for]
     labelled = labeler.label(shop.teacher, shop.task.brief(), asked, seed=seed, votes=part.votes, shots=shots)
     answered = [(s, row["label"]) for s, row in zip(labelled, rows, strict=True) if "label" in s]
     if not answered and not shop.teacher.refusal():

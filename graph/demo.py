@@ -14,6 +14,7 @@ from tutelage.graph.samples import sample_task
 from tutelage.student.encoder import Encoder
 from tutelage.student.errors import InputError
 from tutelage.student.fields import KindName
+from tutelage.student.kinds import KINDS
 
 TO_PREDICT: dict[KindName, str] = {
     "classification": '"where is my parcel?"',
@@ -40,6 +41,10 @@ def run_demo(
     """
     if folder.exists():
         raise InputError(f"{folder} exists already; remove it or choose another folder with --out")
+    if student not in KINDS[kind].modes:
+        raise InputError(
+            f"--student {student} is not for --kind {kind}; take {' or '.join(KINDS[kind].modes)}"
+        )
     task = sample_task(kind, folder / "task")
     task = override(task, rounds=rounds, student=student)
     encoder = Encoder(task.encoder)

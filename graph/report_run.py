@@ -134,9 +134,7 @@ def figures(report: Report) -> str:
     for name, value in report["figures"].items():
         told.append(f"{named(name)} {share(value, report['size']) if name in _SHARES else f'{value:.3f}'}")
     gold, answered = report["items"]
-    several = (
-        f"; {gold:.2f} labels a text in gold, {answered:.2f} answered" if (gold, answered) != (1, 1) else ""
-    )
+    several = f"; {gold:.2f} a text in gold, {answered:.2f} answered" if (gold, answered) != (1, 1) else ""
     return ", ".join(told) + several
 
 

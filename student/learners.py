@@ -160,7 +160,8 @@ class HeadLearner:
 
 def default_rate(model: Any) -> float:
     """See `Recipe`."""
-    return 3e-4 * min(1.0, 384 / int(model.config.hidden_size)) ** 2
+    config = getattr(model.config, "decoder", model.config)  # of two models in one
+    return 3e-4 * min(1.0, 384 / int(config.hidden_size)) ** 2
 
 
 def even(texts: Sequence[str], weights: "Tensor | None" = None) -> "Tensor":

@@ -15,7 +15,6 @@ from tutelage.student.fields import ONE, Fields
 from tutelage.student.model import HEAD_FILE, FullStudent, HeadStudent, Student
 from tutelage.student.reading import Floats
 from tutelage.student.tagging import Tagger
-from tutelage.student.writing import Writer
 from tutelage.student.writing import load as load_writer
 
 
@@ -42,6 +41,8 @@ def load_student(folder: Path | str, *, encoder: Encoder | None = None, device_n
     except (OSError, ValueError) as error:
         raise InputError(f"{folder / 'config.json'} cannot be read: {error}") from error
     architecture = next(iter(about.get("architectures") or ()), "")
+    if about.get("is_encoder_decoder"):
+        return load_writer(folder, device_name)
     load = next((load for form, load in _LOADERS.items() if architecture.endswith(form)), _classifier)
     return load(folder, about, device_name)
 
@@ -99,17 +100,12 @@ def _tagger(folder: Path, about: Mapping[str, Any], device_name: str) -> Tagger:
     return Tagger(model, tokenizer, tags, longest(tokenizer, model.config, tokenizer.model_max_length))
 
 
-def _writer(folder: Path, about: Mapping[str, Any], device_name: str) -> Writer:
-    return load_writer(folder, device_name)
-
-
 def _causal(folder: Path, about: Mapping[str, Any], device_name: str) -> CausalWriter:
     return load_causal(folder, device_name)
 
 
 _LOADERS: dict[str, Callable[[Path, Mapping[str, Any], str], Student]] = {
     "ForTokenClassification": _tagger,
-    "ForConditionalGeneration": _writer,
     "ForCausalLM": _causal,
     "LMHeadModel": _causal,
 }

@@ -9,7 +9,7 @@ _SPECIAL = ("<pad>", "</s>", "<unk>")
 
 def scratch_writer(folder: Path, texts: Iterable[str], *, width: int = 128, words: int = 600) -> Path:
     """Write a T5 of two layers each way with random weights, and a byte-level vocabulary learnt from texts:
-    no text is unknown to it, and every one comes back as it went in.
+    no text is unknown to it, and every one without its three signs comes back as it went in.
 
     Args:
         folder: where; must not exist.

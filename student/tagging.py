@@ -1,6 +1,6 @@
 """Taggers: students that give every word of a text a BIO tag."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,12 +10,12 @@ from tutelage.student.classifying import quicken
 from tutelage.student.encoder import device, load_pretrained, longest
 from tutelage.student.errors import InputError
 from tutelage.student.fields import ONE, Fields
-from tutelage.student.kinds.ner import Span, spans, units, written
 from tutelage.student.learners import default_rate, even, half_on_cuda
 from tutelage.student.lessons import Lessons
 from tutelage.student.objectives import Objective, sample_losses
 from tutelage.student.reading import Floats, Reading, energy, entropy, softmax
 from tutelage.student.recipe import Recipe
+from tutelage.student.spans import Span, spans, units, written
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,11 +42,16 @@ class Tagger:
             raise InputError(
                 f"{tokenizer.name_or_path} has no fast tokenizer: places of tokens are not known"
             )
+        if odd := [tag for tag in tags if tag != "O" and tag[:2] not in ("B-", "I-")]:
+            raise InputError(f"the model's tag {odd[0]!r} is no BIO tag: O, B-TYPE or I-TYPE")
+        tokenizer.padding_side = "right"  # places of tokens count from the left
         self.model, self.tokenizer, self.tags, self.max_tokens = model, tokenizer, list(tags), max_tokens
         self.labels = list(dict.fromkeys(tag[2:] for tag in tags if tag != "O"))
 
     def words(self, texts: Sequence[str]) -> list[Words]:
         """Texts cut to `max_tokens`; words beyond have no token."""
+        if not texts:  # which tokenizers trip over
+            return []
         made = self.tokenizer(
             list(texts), truncation=True, max_length=self.max_tokens, return_offsets_mapping=True
         )
@@ -55,7 +60,7 @@ class Tagger:
         for i, text in enumerate(texts):
             found = units(text)
             result.append(
-                Words({name: ids[i] for name, ids in made.items()}, found, _heads(text, found, offsets[i]))
+                Words({name: ids[i] for name, ids in made.items()}, found, _heads(found, offsets[i]))
             )
         return result
 
@@ -115,9 +120,9 @@ class Tagger:
         """Entities of the words' tags; an I- that continues nothing begins an entity, as in conlleval."""
         best, found, open_ = logits.argmax(-1), list[Span](), ""
         for (start, end), head in zip(words.units, words.heads, strict=True):
-            tag = (
-                "O" if head is None and not open_ else f"I-{open_}" if head is None else self.tags[best[head]]
-            )
+            if head is None:  # of an entity only if a later word goes on with it
+                continue
+            tag = self.tags[best[head]]
             if tag[0] == "I" and tag[2:] == open_:
                 found[-1] = found[-1]._replace(end=end)
             elif tag != "O":
@@ -192,11 +197,9 @@ def learner(lessons: Lessons, student: Tagger, recipe: Recipe, objective: Object
     return TaggingLearner(student, read, goals, recipe.learning_rate or default_rate(student.model))
 
 
-def _heads(
-    text: str, found: Sequence[tuple[int, int]], offsets: Sequence[tuple[int, int]]
-) -> list[int | None]:
+def _heads(found: Sequence[tuple[int, int]], offsets: Sequence[tuple[int, int]]) -> list[int | None]:
     """The first token of each word; a token stands for one word at most."""
-    tokens = _tokens(text, offsets)
+    tokens = ((number, start, end) for number, (start, end) in enumerate(offsets))
     heads: list[int | None] = []
     token = next(tokens, None)
     for start, end in found:
@@ -208,14 +211,6 @@ def _heads(
         else:
             heads.append(None)
     return heads
-
-
-def _tokens(text: str, offsets: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int, int]]:
-    """(number, start, end) of the tokens that stand for something, without the space that some begin with."""
-    for number, (start, end) in enumerate(offsets):
-        begun = start + len(text[start:end]) - len(text[start:end].lstrip())
-        if begun < end:
-            yield number, begun, end
 
 
 def _figures(

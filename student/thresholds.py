@@ -37,6 +37,9 @@ class Thresholds:
         fixed: thresholds of confidence and of uncertainty for the rule `fixed`.
         top: share for the rules `top` and `random`.
         warm_up: steps at the beginning that train on everything.
+        passes: over the rows, of a full student, for each epoch of its recipe: where a step trains on a tenth
+        of
+            its batch, as many steps teach little (benchmarks/README.md). A head makes eight in any case.
     """
 
     gates: Literal["both", "teacher", "student"] = "both"
@@ -50,6 +53,7 @@ class Thresholds:
     fixed: tuple[float, float] = (0.8, 0.5)
     top: float = 0.25
     warm_up: int = 0
+    passes: int = 4
 
     def __post_init__(self) -> None:
         shares = {name: getattr(self, name) for name in ("quantile", "decay", "top")}
@@ -58,6 +62,8 @@ class Thresholds:
                 raise InputError(f"`{name}` is {share}; it is at least 0 and at most 1")
         if self.warm_up < 0:
             raise InputError(f"`warm_up` is {self.warm_up}; it is at least 0")
+        if self.passes < 1:
+            raise InputError(f"`passes` is {self.passes}; it is at least 1")
 
 
 class Selection:

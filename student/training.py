@@ -47,7 +47,8 @@ def train(
     if recipe.mode == "head" and objective == PLAIN and start is None:
         return classifying.solve_head(lessons, labels, recipe, encoder)
     learner = _learner(lessons, labels, recipe, objective, seed, encoder, start)
-    passes = recipe.epochs * (_HEAD_PASSES if recipe.mode == "head" else 1)
+    of_full = objective.thresholds.passes if objective.thresholds else 1
+    passes = recipe.epochs * (_HEAD_PASSES if recipe.mode == "head" else of_full)
     per_epoch = ceil(len(rows) / recipe.batch)
     passes = passes if start else max(passes, ceil(recipe.min_steps / per_epoch))
     chosen = lessons.selection(objective.thresholds, labels, seed)

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 IGNORED = -100  # the target of padding
+_SIGNS = (  # which a model begins and ends with
+    *("decoder_start_token_id", "bos_token_id", "eos_token_id", "pad_token_id"),
+    *("forced_bos_token_id", "forced_eos_token_id"),
+)
 _BATCH = 32
 _ANSWER, _REASON = "[label] ", "[rationale] "  # as in distilling step by step (arXiv 2305.02301)
 Ids = list[int]
@@ -33,6 +37,12 @@ class Writer:
     fields: Fields = ONE
 
     def __init__(self, model: Any, tokenizer: Any, max_tokens: int, max_target: int, beams: int):
+        # Of what a base's authors recommend (lengths, penalties) nothing: a target has the length it has.
+        from transformers import GenerationConfig
+
+        signs = {name: getattr(model.generation_config, name, None) for name in _SIGNS}
+        known = {name: sign for name, sign in signs.items() if sign is not None}
+        model.generation_config = GenerationConfig(**known)
         self.model, self.tokenizer = model, tokenizer
         self.max_tokens, self.max_target, self.beams = max_tokens, max_target, beams
         self.labels: list[str] = []
@@ -70,6 +80,8 @@ class Writer:
 
     def targets(self, targets: Sequence[str]) -> list[Ids]:
         """Token ids of targets, each with its end, cut to `max_target`."""
+        if not targets:
+            return []
         made = self.tokenizer(text_target=list(targets), truncation=True, max_length=self.max_target)
         found: list[Ids] = made["input_ids"]
         return found
@@ -192,10 +204,10 @@ def fresh(recipe: Recipe, seed: int) -> Writer:
 
 def load(folder: Path, device_name: str) -> Writer:
     """A saved writer."""
-    from transformers import AutoModelForSeq2SeqLM
+    from transformers import AutoModelForSeq2SeqLM, GenerationConfig
 
     model = load_pretrained(AutoModelForSeq2SeqLM, str(folder)).to(device(device_name))
-    tokenizer, kept = _tokenizer(str(folder)), model.generation_config
+    tokenizer, kept = _tokenizer(str(folder)), GenerationConfig.from_pretrained(folder)
     tokens = min(int(tokenizer.model_max_length), Recipe.max_tokens * 4)
     return Writer(model, tokenizer, tokens, kept.max_new_tokens or Recipe.max_target, kept.num_beams or 1)
 

@@ -14,8 +14,8 @@ from tutelage.agents.forms import labels_form
 from tutelage.student.errors import InputError
 from tutelage.student.exam import grade
 from tutelage.student.kinds import KINDS
-from tutelage.student.kinds.ner import Mention, Span, aligned, spans, units, written
 from tutelage.student.rows import read_hub, read_rows
+from tutelage.student.spans import Mention, Span, aligned, spans, units, written
 
 NER = KINDS["ner"]
 LABELS = ["person", "city"]
@@ -141,7 +141,7 @@ def test_numbered_tags_of_a_data_set_become_their_names(tmp_path: Path) -> None:
     [
         (["O"], "has 1 tags for 8 tokens; give each token one, O outside"),
         (["O"] * 9, "has 9 tags for 8 tokens"),
-        (["I-city", *["O"] * 7], "'I-city' (token 1) follows O: an entity begins with B-city"),
+        (["I-city", *["O"] * 7], "'I-city' (token 1) follows nothing: an entity begins with B-city"),
         (["O", "O", "O", "I-city", *["O"] * 4], "'I-city' (token 4) follows O"),
         (["B-person", "I-city", *["O"] * 6], "'I-city' (token 2) follows an entity of person"),
         (["B-city", "E-city", *["O"] * 6], "'E-city' (token 2) is no BIO tag; expected O, B-TYPE or I-TYPE"),

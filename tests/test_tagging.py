@@ -28,12 +28,12 @@ from tutelage.student.encoder import Encoder
 from tutelage.student.errors import InputError
 from tutelage.student.exam import evaluate
 from tutelage.student.kinds import KINDS
-from tutelage.student.kinds.ner import Span, spans, written
 from tutelage.student.lessons import Lessons
 from tutelage.student.load import load_student
 from tutelage.student.objectives import PLAIN
 from tutelage.student.recipe import Recipe
 from tutelage.student.rows import Row, content_id, read_rows
+from tutelage.student.spans import Span, spans, written
 from tutelage.student.tagging import Tagger, fresh, learner
 from tutelage.student.training import train, untouched
 

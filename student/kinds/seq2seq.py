@@ -74,10 +74,10 @@ class Seq2seq:
         target = str(value).strip()
         if not target:
             raise ValueError("is blank; a target is what the student is to write")
-        if len(target) > LONGEST or "\0" in target:
-            raise ValueError(
-                f"has {len(target):,} characters or a NUL byte; at most {LONGEST:,} can be learnt"
-            )
+        if "\0" in target or any("\ud800" <= sign <= "\udfff" for sign in target):
+            raise ValueError("holds a NUL byte or half of a surrogate pair; it is damaged")
+        if len(target) > LONGEST:
+            raise ValueError(f"has {len(target):,} characters; at most {LONGEST:,} can be learnt")
         return target
 
     def groups(self, label: str) -> list[str]:
@@ -141,7 +141,7 @@ def judge(path: str) -> Judge:
         sys.path.append(here)
     try:
         found = getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except Exception as error:  # the user's own code: whatever it raises is told
         raise InputError(f"no function at {path!r} ({error}); write module:function") from error
     if not callable(found):
         raise InputError(f"{path!r} is {type(found).__name__}, expected a function of (answer, target, text)")
@@ -158,7 +158,10 @@ def _bounded(path: str) -> Judge:
     of = judge(path)
 
     def bounded(answer: str, target: str, text: str) -> float:
-        value = float(of(answer, target, text))
+        try:
+            value = float(of(answer, target, text))
+        except Exception as error:  # the user's own code: whatever it raises is told
+            raise InputError(f"{path} failed on {answer[:60]!r}: {type(error).__name__}: {error}") from error
         if not 0 <= value <= 1:
             raise InputError(f"{path} gave {value} for {answer[:60]!r}; a figure lies between 0 and 1")
         return value
