@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tutelage.agents.forms import labels_form
+from tutelage.agents.forms import drafts_form, labels_form
 from tutelage.student.errors import InputError
 from tutelage.student.exam import grade
 from tutelage.student.kinds import KINDS
@@ -464,3 +464,32 @@ def test_span_f1_is_what_seqeval_gives(seed: int) -> None:
         )
     exact = np.mean([a == b for a, b in zip(gold, mixed, strict=True)])
     assert report["figures"]["accuracy"] == pytest.approx(exact)
+
+
+# What once went wrong
+
+
+def test_the_references_of_a_reply_s_schema_count_from_its_root() -> None:
+    for form in (labels_form(["city"], NER), drafts_form(["city"], kind=NER, answered=True)):
+        assert "Mention" in form.schema["$defs"]
+        assert '"#/$defs/Mention"' in json.dumps(form.schema)
+
+
+@pytest.mark.parametrize(("text", "words"), [("Re\u0301my left", "Re"), ("गोवा", "ग")])
+def test_a_mark_is_a_part_of_its_word(text: str, words: str) -> None:
+    with pytest.raises(ValueError, match="only as a part of a word"):
+        aligned(text, [Mention(text=words, type="city")])
+
+
+def test_a_whole_mention_behind_a_part_of_a_word_is_found() -> None:
+    assert aligned("aa a a", [Mention(text="a a", type="city")]) == [Span(3, 6, "city")]
+
+
+def test_an_empty_token_is_no_entity() -> None:
+    with pytest.raises(ValueError, match="no place"):
+        NER.read(["O", "B-city"], "a ", ["city"])
+
+
+def test_errors_are_named_in_order() -> None:
+    answer = '[[0, 3, "b"], [4, 10, "c"]]'
+    assert NER.slips('[[0, 10, "a"]]', answer) == [("a", "b")]
