@@ -238,6 +238,9 @@ def evaluate(
         list[str] | None, typer.Option(help="The column of the text; of a pair, given twice.")
     ] = None,
     label: Annotated[str | None, typer.Option(help="The column of the label.")] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="Of targets, module:function of your own beside the others.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Grade a student on labelled texts.
@@ -257,7 +260,9 @@ def evaluate(
     rows = read_rows(data, loaded.labels, kind=kind, fields=columns, label_field=label)
     if not rows:
         raise InputError(f"{data} holds no rows; there is nothing to grade")
-    found = grade_student(loaded, rows)
+    if metric and (problem := kind.unfit(metric)):
+        raise InputError(f"--metric: {problem}")
+    found = grade_student(loaded, rows, metric)
     if as_json:
         typer.echo(json.dumps(found))
         return

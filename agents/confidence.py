@@ -3,7 +3,9 @@
 import json
 import math
 import re
+from collections.abc import Callable
 
+from pydantic import ValidationError
 from tutelage.agents.forms import Form, Found, Item
 from tutelage.agents.journal import Entry
 
@@ -16,8 +18,17 @@ def field_probability(form: Form[Item], found: Found[Item], entry: Entry) -> flo
     """
     if not form.measured or not entry.tokens:
         return None
-    value = found.item.model_dump()[form.measured]
-    span = _value(entry.content, found.start, found.end, form.measured, value)
+    item = found.item.model_dump()
+    value = item[form.measured]
+
+    def same(raw: object) -> bool:  # as the form reads it: without spaces around, or fields too many
+        try:
+            read = form.item.model_validate({**item, form.measured: raw})
+        except ValidationError:
+            return False
+        return bool(read.model_dump()[form.measured] == value)
+
+    span = _value(entry.content, found.start, found.end, form.measured, same)
     if span is None:
         return None
     # Tokens are counted in bytes: a character may be split over two of them.
@@ -30,7 +41,9 @@ def field_probability(form: Form[Item], found: Found[Item], entry: Entry) -> flo
     return min(1.0, math.exp(total))
 
 
-def _value(content: str, start: int, end: int, name: str, value: object) -> tuple[int, int] | None:
+def _value(
+    content: str, start: int, end: int, name: str, same: Callable[[object], bool]
+) -> tuple[int, int] | None:
     """Where the value of a field stands between two places: a string without its quotes, a list with its
     brackets, of which the last says that no more follows.
     """
@@ -40,6 +53,6 @@ def _value(content: str, start: int, end: int, name: str, value: object) -> tupl
             found, after = json.JSONDecoder().raw_decode(content, place)
         except ValueError:  # a name inside of a text
             continue
-        if found == value and after <= end:
-            return (place, after) if isinstance(value, list) else (place + 1, after - 1)
+        if after <= end and same(found):
+            return (place, after) if isinstance(found, list) else (place + 1, after - 1)
     return None

@@ -206,7 +206,8 @@ def drafts_form(
     """What the generator replies with: a text, or the two of a pair, for a label of the task, if it has any;
     `answered` ones bring all that the text is to be labelled with.
     """
-    parts: dict[str, Any] = {"label": (Literal[tuple(labels)], ...)} if any(labels) else {}
+    orders = (*labels, *kind.bare)  # an empty one is for an order alone, never for an answer
+    parts: dict[str, Any] = {"label": (Literal[orders], ...)} if any(orders) else {}
     parts |= {"kind": (Order, ...), "weakness": (str, ...)}
     parts |= dict.fromkeys(fields, (Said if len(fields) == 1 else OfPair, ...))
     if answered and kind.key != "label":

@@ -45,8 +45,8 @@ def write(
 
     Drafts for a label nobody asked for are kept (the labeler decides what they are); a text of only
     spaces, with a NUL byte or of another `length` in characters (a pair: either text) is not. Requests of
-    kind `like` are shown the texts in `fed`. With `answered` each draft comes with its label, and one whose
-    label does not fit its text is left out.
+    kind `like` are shown the texts in `fed`. With `answered` each draft comes with its label; one whose
+    label does not fit its text is `unlabelled`.
 
     Returns:
         Draft samples in order, their `weakness` one of those asked for or "".
@@ -69,7 +69,7 @@ def asks(
 ) -> Iterator[Ask[Draft]]:
     """The requests for these orders."""
     fields, kind = fields_of(brief), kind_of(brief)
-    form = drafts_form([*labels_of(brief), *kind.bare], fields, kind=kind, answered=answered)
+    form = drafts_form(labels_of(brief), fields, kind=kind, answered=answered)
     for number, part in enumerate(_portions(requests)):
         served = {request["weakness"] for request in part}
         labels = {request["label"] for request in part}
@@ -124,9 +124,11 @@ def _samples(
                 continue
             try:
                 label = kind.said(getattr(item, kind.key), text)
-            except ValueError:
-                continue
-            yield changed(sample, label=label, labelled_by=one.call)
+            except ValueError as error:
+                reason = f"no label: the one it was written with does not fit: {error}"
+                yield changed(sample, status="unlabelled", reason=reason)
+            else:
+                yield changed(sample, label=label, labelled_by=one.call)
 
 
 def _portions(requests: Sequence[Request]) -> list[list[Request]]:

@@ -13,11 +13,11 @@ from tutelage.student.kinds import INVENTED, Kind
 class Card(Weakness):
     """A weakness with its numbers on the diagnose set; one card for a pair of labels.
 
-    The slice is all diagnose texts of `label` (of a label that is invented, all others); an error is one
-    answered `confused_with`. It is not the shown errors alone: those are wrong by choice, and would look
-    cured by chance. `found_in` lists the rounds whose analysis named it, `errors` is the count at the first
-    of them, `history` holds [round, errors] of every exam since; `ordered` and `kept` count samples written
-    for it.
+    The slice is all diagnose texts of `label` (of a label that is invented, all others and where it was); an
+    error is one answered `confused_with`. It is not the shown errors alone: those are wrong by choice, and
+    would look cured by chance. `found_in` lists the rounds whose analysis named it, `errors` is the count at
+    the first of them, `history` holds [round, errors] of every exam since; `ordered` and `kept` count samples
+    written for it.
     """
 
     support: int
@@ -81,7 +81,7 @@ def measure_again(kind: Kind, cards: Sequence[Card], answers: Sequence[Answer], 
     for card in cards:
         errors = _measure(kind, card, answers)[1]
         history = [entry for entry in card["history"] if entry[0] < round] + [[round, errors]]
-        healed = [2 * count <= card["errors"] for _, count in history]
+        healed = [0 < card["errors"] >= 2 * count for _, count in history]
         status: Literal["open", "cured", "returned"] = (
             "cured" if healed[-1] else "returned" if any(healed) else "open"
         )
@@ -113,7 +113,6 @@ def _measure(kind: Kind, weakness: Weakness, answers: Sequence[Answer]) -> tuple
     answers = [a for a in answers if a["id"] in weakness.get("slice", (a["id"],))]
     met = [pair in kind.slips(answer["label"], answer["predicted"]) for answer in answers]
     there = [pair[0] in kind.groups(answer["label"]) for answer in answers]
-    slice_ = (
-        [there[i] or met[i] for i in range(len(answers))] if pair[1] != INVENTED else [not x for x in there]
-    )
-    return sum(slice_), sum(error and inside for error, inside in zip(met, slice_, strict=True))
+    wanted = [not x for x in there] if pair[1] == INVENTED else there
+    slice_ = [inside or error for inside, error in zip(wanted, met, strict=True)]
+    return sum(slice_), sum(met)

@@ -34,9 +34,12 @@ def keep(shop: Workshop, state: State) -> State:
     what the student makes of it before it is trained on it.
     """
     found = batch(shop, state)
-    accepted = [s for s in found if _accepted(shop.task.form, shop.strategy, s)]
-    ids = {s["id"] for s in accepted}
+    judged = [s for s in found if _accepted(shop.task.form, shop.strategy, s)]
+    problems = {s["id"]: shop.student(state["best"]).unlearnt(s["label"]) for s in judged}
+    accepted = [s for s in judged if not problems[s["id"]]]
+    ids = {s["id"] for s in judged}
     refused = [_refuse(shop.task.form, s, shop.strategy) for s in found if s["id"] not in ids]
+    refused += [changed(s, status="refused", reason=why) for s in judged if (why := problems[s["id"]])]
     kept = _examined(shop, state, [changed(s, status="kept") for s in accepted])
     # The refused too, unless nobody judged them: none is paid for twice.
     shop.corpus.know([*kept, *(sample for sample in refused if sample["status"] == "refused")])

@@ -96,13 +96,13 @@ def sliced(shop: Workshop, weaknesses: Sequence[Weakness]) -> list[Weakness]:
     if shop.labels or not weaknesses:
         return list(weaknesses)
     vectors = shop.encoder.encode([row["text"] for row in rows])
-    place = {row["id"]: i for i, row in enumerate(rows)}
     result = []
     for weakness in weaknesses:
-        cited = [place[key] for key in weakness["evidence"] if key in place]
-        near = (vectors @ vectors[cited].T).max(1) if cited else np.zeros(len(rows))
-        ranked = [i for i in near.argsort(kind="stable")[::-1] if i not in cited]
-        result.append(Weakness(**{**weakness, "slice": [rows[i]["id"] for i in ranked[:SLICE]]}))
+        cited = [row["text"] for row in rows if row["id"] in weakness["evidence"]]
+        near = (vectors @ shop.encoder.encode(cited or weakness["examples"]).T).max(1)
+        ranked = [rows[i]["id"] for i in (-near).argsort(kind="stable")]
+        shown = [key for key in ranked if key not in weakness["evidence"]][:SLICE]
+        result.append(Weakness(**{**weakness, "slice": shown}))
     return result
 
 

@@ -137,7 +137,7 @@ def _draw(
         left = [row for row in by_label[label] if row["id"] not in drawn]
         # Drawn for another label, a row may have this one too; texts without any are taken as far as they go.
         lacking = (source.per_label or 0) - (len(by_label[label]) - len(left))
-        if len(left) < lacking and label:
+        if len(left) < lacking and (label or not task.labels):
             asked = f"per_label asks for {source.per_label}"
             raise InputError(_too_few(source, f"label {label!r} has", len(by_label[label]), asked))
         drawn |= {row["id"]: row for row in chance.sample(left, max(0, min(lacking, len(left))))}

@@ -77,6 +77,8 @@ class Task(Part):
         if len(self.labels) < self.form.fewest:
             few = f"{len(self.labels)} label{'' if len(self.labels) == 1 else 's'} given"
             raise ValueError(f"`labels`: {few}, `kind: {self.kind}` needs at least {self.form.fewest}")
+        if self.labels and not self.form.fewest:
+            raise ValueError(f"`labels` are not for `kind: {self.kind}`; leave them out")
         if taken := [label for label in self.labels if label in ("", *self.form.outcomes)]:
             raise ValueError(f"{taken[0]!r} cannot name a label of `kind: {self.kind}`; call it otherwise")
         if problem := self.form.unfit(self.metric):

@@ -32,6 +32,11 @@ class CausalWriter(Writer):
         """
         return 2e-4
 
+    def unlearnt(self, label: str) -> str:
+        """See `Student`; with its end."""
+        size = len(self._plain([label])[0]) + 1
+        return f"the target has {size} tokens, more than {self.max_target}" if size > self.max_target else ""
+
     def ids(self, texts: Sequence[str]) -> list[Ids]:
         """Token ids of texts, cut to `max_tokens`, each with the line's end after it."""
         room = self.max_tokens - len(self._plain([_BETWEEN])[0])
@@ -148,7 +153,8 @@ def check(rows: Sequence[Row], recipe: Recipe) -> None:
         _peft()
     tokenizer = _tokenizer(recipe.base)
     for row in rows:
-        size = len(tokenizer(text_target=row["label"])["input_ids"])
+        # A causal model's tokenizer puts no end; its student does.
+        size = len(tokenizer(text_target=row["label"])["input_ids"]) + (not config.is_encoder_decoder)
         if size > recipe.max_target:
             raise InputError(
                 f"the target {row['label'][:60]!r} has {size} tokens, and the student writes at most"
@@ -160,8 +166,11 @@ def load(folder: Path, device_name: str) -> CausalWriter:
     """Saved adapters on their base, or a whole model."""
     from transformers import AutoModelForCausalLM, GenerationConfig
 
-    auto = _peft().AutoPeftModelForCausalLM if (folder / ADAPTER).exists() else AutoModelForCausalLM
-    model = load_pretrained(auto, str(folder)).to(device(device_name))
+    if (folder / ADAPTER).exists():
+        model = load_pretrained(_peft().AutoPeftModelForCausalLM, str(folder), is_trainable=True)
+    else:
+        model = load_pretrained(AutoModelForCausalLM, str(folder))
+    model = model.to(device(device_name))
     model.generation_config = kept = GenerationConfig.from_pretrained(folder)
     words = _tokenizer(str(folder))
     tokens = min(int(words.model_max_length), Recipe.max_tokens * 4)

@@ -41,7 +41,8 @@ def load_student(folder: Path | str, *, encoder: Encoder | None = None, device_n
     except (OSError, ValueError) as error:
         raise InputError(f"{folder / 'config.json'} cannot be read: {error}") from error
     architecture = next(iter(about.get("architectures") or ()), "")
-    if about.get("is_encoder_decoder"):
+    classifies = architecture.endswith(("ForSequenceClassification", "ForTokenClassification"))
+    if about.get("is_encoder_decoder") and not classifies:
         return load_writer(folder, device_name)
     load = next((load for form, load in _LOADERS.items() if architecture.endswith(form)), _classifier)
     return load(folder, about, device_name)

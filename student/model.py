@@ -34,6 +34,10 @@ class Student(Protocol):
         """The best answers alone: what it is examined by."""
         ...
 
+    def unlearnt(self, label: str) -> str:
+        """Why it could not learn to answer so, in words; "" if it could."""
+        ...
+
     def save(self, folder: Path) -> None:
         """Write what `load_student` needs, as small as it can be."""
         ...
@@ -99,6 +103,10 @@ class FullStudent:
         """See `Student`."""
         return self.read(texts).answers
 
+    def unlearnt(self, label: str) -> str:
+        """See `Student`: nothing."""
+        return ""
+
     def probabilities(self, texts: Sequence[str]) -> NDArray[Any]:
         """Shape (len(texts), len(labels)); rows sum to 1, unless each label is right or wrong by itself."""
         return softmax(self.logits(texts)) if self.thresholds is None else sigmoid(self.logits(texts))
@@ -145,6 +153,10 @@ class HeadStudent:
     def answer(self, texts: Sequence[str]) -> list[str]:
         """See `Student`."""
         return self.read(texts).answers
+
+    def unlearnt(self, label: str) -> str:
+        """See `Student`: nothing."""
+        return ""
 
     def probabilities(self, texts: Sequence[str]) -> NDArray[Any]:
         """Shape (len(texts), len(labels)); rows sum to 1, unless each label is right or wrong by itself."""

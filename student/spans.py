@@ -92,7 +92,11 @@ def _placed(text: str, words: str, types: Sequence[str], taken: Sequence[Span]) 
     inside = [p for p in places if any(o.start <= p[0] and p[1] <= o.end for o in taken)]
     if len(free) + len(inside) < len(places):
         raise ValueError(f"the entity {words!r} overlaps another one in part; one of the two must go")
-    kinds = list(dict.fromkeys(types))
+    apart: list[tuple[int, int]] = []
+    for place in free:  # "a a" stands once in "a a a"
+        if not apart or apart[-1][1] <= place[0]:
+            apart.append(place)
+    free, kinds = apart, list(dict.fromkeys(types))
     if len(kinds) == 1:
         if len(types) > len(places):
             raise ValueError(

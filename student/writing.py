@@ -68,6 +68,11 @@ class Writer:
         """See `Student`; by beam search, if the recipe says so."""
         return self._written(texts, beams=self.beams)
 
+    def unlearnt(self, label: str) -> str:
+        """See `Student`: a target that it could not write to its end."""
+        size = len(self.tokenizer(text_target=label)["input_ids"])
+        return f"the target has {size} tokens, more than {self.max_target}" if size > self.max_target else ""
+
     def ids(self, texts: Sequence[str]) -> list[Ids]:
         """Token ids of texts, cut to `max_tokens`, with the prefix of what is to be written."""
         if not texts:  # which tokenizers trip over
@@ -143,10 +148,12 @@ class Writer:
         self.model.eval()
         ids, goals = self.ids(texts), self.targets(targets)
         result = np.zeros((5, len(texts)))
-        for part in batches(ids):
+        for part in batches(ids, 8):
             with torch.inference_mode():
                 logits, padded = self.forced([ids[i] for i in part], [goals[i] for i in part])
-            result[:, part] = _of_tokens(logits.cpu().numpy(), padded.cpu().numpy())
+            found, wanted = logits.cpu().numpy(), padded.cpu().numpy()
+            for row, i in enumerate(part):  # one at a time: a vocabulary is wide
+                result[:, [i]] = _of_tokens(found[row : row + 1], wanted[row : row + 1])
         return result
 
 
@@ -235,10 +242,10 @@ def _tokenizer(base: str) -> Any:
     return load_pretrained(AutoTokenizer, base)
 
 
-def batches(ids: Sequence[Ids]) -> list[list[int]]:
+def batches(ids: Sequence[Ids], size: int = _BATCH) -> list[list[int]]:
     """Places in length order, in parts."""
     order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
-    return [order[start : start + _BATCH] for start in range(0, len(order), _BATCH)]
+    return [order[start : start + size] for start in range(0, len(order), size)]
 
 
 def _of_tokens(logits: NDArray[np.float32], goals: NDArray[np.int64]) -> Floats:

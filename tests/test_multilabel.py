@@ -567,7 +567,7 @@ def test_weaknesses_are_of_labels_that_are_missed_invented_or_taken_for_others(
 
 def test_the_report_tells_how_many_labels_a_text_has(done: RunFolder) -> None:
     page, (gold, answered) = done.report.read_text(), done.about()["test"]["items"]
-    assert f"{gold:.2f} labels a text in gold, {answered:.2f} answered" in page
+    assert f"{gold:.2f} a text in gold, {answered:.2f} answered" in page
     assert "is missed" in page or "is invented" in page
     assert "Confusion" not in page
 

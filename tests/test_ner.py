@@ -493,3 +493,23 @@ def test_an_empty_token_is_no_entity() -> None:
 def test_errors_are_named_in_order() -> None:
     answer = '[[0, 3, "b"], [4, 10, "c"]]'
     assert NER.slips('[[0, 10, "a"]]', answer) == [("a", "b")]
+
+
+def test_an_empty_order_is_no_entity_type_of_an_answer() -> None:
+    draft = {
+        "label": "",
+        "kind": "any",
+        "weakness": "",
+        "text": "Bob",
+        "entities": [{"text": "Bob", "type": ""}],
+    }
+    form = drafts_form(["city"], kind=NER, answered=True)
+    good, problems = form.read(json.dumps({"drafts": [draft]}))
+    assert not good
+    assert "type" in problems[0]
+    assert form.read(json.dumps({"drafts": [{**draft, "entities": []}]}))[0]
+
+
+def test_a_mention_that_overlaps_itself_stands_once() -> None:
+    found = aligned("we saw Duran Duran Duran live", [Mention(text="Duran Duran", type="person")])
+    assert found == [Span(7, 18, "person")]

@@ -30,7 +30,7 @@ from tutelage.student.recipe import Recipe
 from tutelage.student.rows import Row, read_rows
 from tutelage.student.scratch import scratch_writer
 from tutelage.student.training import train, untouched
-from tutelage.student.writing import Writer, learner
+from tutelage.student.writing import Writer, fresh, learner
 
 # Of several lengths, so that a batch of them has padding on both sides.
 ODD = [
@@ -628,3 +628,22 @@ def test_init_writes_a_task_of_targets_that_can_be_planned(tmp_path: Path) -> No
     made = load_task(tmp_path / "task.yaml")
     assert (made.kind, made.labels, made.student.base) == ("seq2seq", {}, "google-t5/t5-small")
     assert plan(made)["roles"]["labeler"]["calls"][0] > 0
+
+
+def test_labels_are_refused(tmp_path: Path) -> None:
+    raw = {
+        "name": "x",
+        "kind": "seq2seq",
+        "instruction": "x",
+        "data": {"seed": "seed.jsonl"},
+        "labels": ["a", "b"],
+    }
+    with pytest.raises(InputError, match="`labels` are not for `kind: seq2seq`"):
+        parse_task({**raw, "teacher": {"model": "openai:x"}}, "task", tmp_path)
+
+
+def test_a_target_that_cannot_be_written_whole_is_not_learnt(tmp_path: Path) -> None:
+    base = scratch_writer(tmp_path / "base", ["one two three"], words=260)
+    student = fresh(Recipe(kind="seq2seq", base=str(base), max_target=4, device="cpu"), 0)
+    assert student.unlearnt("o") == ""
+    assert "more than 4" in student.unlearnt("one two three four five six")

@@ -134,5 +134,5 @@ NER = Ner()
 
 
 def _mention(types: Any) -> Any:
-    config = ConfigDict(json_schema_extra={"additionalProperties": False})
+    config = ConfigDict(json_schema_extra={"additionalProperties": False}, coerce_numbers_to_str=True)
     return create_model("Mention", __config__=config, text=(str, ...), type=(types, ...))
