@@ -154,7 +154,7 @@ def print_table(results: Sequence[Cell]) -> None:
     groups: dict[str, dict[str, dict[int, Cell]]] = defaultdict(lambda: defaultdict(dict))
     for r in results:
         if "error" not in r:
-            groups[r["task"]][r["arm"]][r["seed"]] = r
+            groups[f"{r['task']}, {r['student']}"][r["arm"]][r["seed"]] = r
     print(f"| task | arm | seeds | seeds only | final | - random | p | tokens |\n{'|---' * 8}|")
     for task, arms in groups.items():
         for arm, runs in arms.items():
