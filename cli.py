@@ -270,7 +270,7 @@ def evaluate(
     if not found["classes"]:
         return
     table = Table()
-    for heading in ("label", "precision", "recall", "F1", "rows"):
+    for heading in ("label", "precision", "recall", "F1", "in gold"):
         table.add_column(heading, justify="left" if heading == "label" else "right")
     for entry in found["classes"]:
         scores = (f"{score:.3f}" for score in (entry["precision"], entry["recall"], entry["f1"]))

@@ -8,7 +8,7 @@ from tutelage.agents.ask import Ask, Reply
 from tutelage.agents.forms import FoundWeakness, diagnosis_form
 from tutelage.agents.teacher import Teacher
 from tutelage.student.fields import ONE, Fields, split
-from tutelage.student.kinds import KINDS, Kind
+from tutelage.student.kinds import BOUNDARY, INVENTED, KINDS, MISSED, Kind
 
 EXAMPLES = 4  # wrong texts that show the generator what a weakness is
 
@@ -144,7 +144,8 @@ def identity(weakness: Weakness | FoundWeakness) -> tuple[str, str]:
 
 def named(label: str, confused_with: str) -> str:
     """What a weakness is called that nobody has given a name."""
-    return f"{label} taken for {confused_with}" if label else "wrong answers"
+    told = {MISSED: "is missed", INVENTED: "is invented", BOUNDARY: "has other borders"}
+    return f"{label} {told.get(confused_with, f'taken for {confused_with}')}" if label else "wrong answers"
 
 
 def _with_evidence(

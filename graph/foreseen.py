@@ -135,8 +135,9 @@ class Outlook:
             Weakness(
                 id=f"w01-{number}",
                 round=1,
-                name=f"{label} ({MADE_UP})",
-                hypothesis=f"Which texts of {label} fail, and what misleads the student ({MADE_UP}).",
+                name=f"{label or 'a pattern'} ({MADE_UP})",
+                hypothesis=f"Which texts{f' of {label}' if label else ''} fail, and what misleads the student"
+                f" ({MADE_UP}).",
                 label=label,
                 confused_with=self._other(label),
                 evidence=[],

@@ -20,6 +20,15 @@ _READER = """\
   # epochs: 4
   # learning_rate: 0.0003          # default: 3e-4 for MiniLM's width, less for wider models
 """
+_TAGGER = """\
+  base: minilm                     # or any hub name or local folder of a token classifier's backbone
+  # epochs: 4
+  # learning_rate: 0.0003          # default: 3e-4 for MiniLM's width, less for wider models
+"""
+_EXPERT = """\
+# expert: {base: my-classifier}    # for ksm: a sequence classifier to learn from; without the task's
+                                   # labels it is trained on the seeds first
+"""
 _WRITER = """\
   base: google-t5/t5-small         # or any encoder-decoder of the hub, or a folder
   # epochs: 4
@@ -41,6 +50,7 @@ class _Example:
     stubs: dict[str, list[Stub]]
     fields: Fields = ONE
     key: str = "label"
+    answer: str = "verdict"  # the column of the label in an example of other columns
     student: str = _READER
 
 
@@ -145,6 +155,7 @@ labels:                            # label: description (the better described, t
             ],
         },
         key="labels",
+        answer="topics",
     ),
     "ner": _Example(
         task="""\
@@ -184,6 +195,8 @@ labels:                            # type: description, with what belongs to the
             ],
         },
         key="entities",
+        answer="tags",
+        student=_TAGGER,
     ),
     "seq2seq": _Example(
         task="""\
@@ -204,6 +217,7 @@ instruction: >-                    # what every agent is told of the task: above
             "test": [("Choir is on Sunday evening at eight.", "choir, sunday, 20:00")],
         },
         key="target",
+        answer="line",
         student=_WRITER,
     ),
 }
@@ -218,9 +232,17 @@ def scaffold(folder: Path, kind: KindName = "classification") -> list[Path]:
     example = _EXAMPLES[kind]
     template = (files("tutelage.graph") / "sample" / "template.yaml").read_text(encoding="utf-8")
     metric, *others = KINDS[kind].metrics
-    metrics = f"{metric}{'':<17}# or {', '.join(others)}"
+    own = ", module:function" if KINDS[kind].writes else ""
+    metrics = f"{metric:<27}# or {', '.join(others)}{own}"
+    single = KINDS[kind].key == "label"  # what goes by the probability of one label a text is for these alone
     text = Template(template).substitute(
-        task=example.task, column=example.column, metric=metrics, student=example.student
+        task=example.task,
+        column=example.column,
+        answer=example.answer,
+        metric=metrics,
+        student=example.student,
+        pool="llkd, ksm, entropy" if single else "entropy, least_confidence",
+        expert=_EXPERT if single else "",
     )
     contents = {"task.yaml": text}
     names = [*example.fields, example.key]

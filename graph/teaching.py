@@ -88,6 +88,8 @@ def labeler(shop: Workshop, state: State) -> State:
     again = state.get("rejudge", False)
     found = [s for s in batch(shop, state) if ("label" not in s or (again and s.get("verdict") == "relabel"))]
     if not shop.strategy.label_apart and shop.strategy.source == "generate" and not again:
+        own = [s["id"] for s in batch(shop, state) if "label" in s]
+        shop.trace.tell(labelled=own, again=False)
         return {}
     for sample in found:
         sample.pop("verdict", None)

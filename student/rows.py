@@ -8,6 +8,7 @@ import json
 import unicodedata
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NotRequired, TypedDict
 
@@ -184,7 +185,10 @@ def reasoned(row: Row, record: dict[str, object], field: str | None, where: str)
 
 
 def _text(value: object, which: str, kind: Kind) -> str:
-    """A text, or the tokens of one, with spaces between."""
+    """A text, or the tokens of one, with spaces between; in .csv they stand as JSON."""
+    if kind.lists and isinstance(value, str) and value.startswith('["'):
+        with suppress(ValueError, RecursionError):  # else it is a text that begins so
+            value = json.loads(value)
     if kind.lists and isinstance(value, list) and all(isinstance(token, str) for token in value):
         return " ".join(value)
     if not isinstance(value, str):

@@ -265,3 +265,16 @@ def test_ksm_distils_into_a_full_student_from_an_expert_trained_first(
 def test_ksm_with_a_head_is_told() -> None:
     with pytest.raises(InputError, match=r"set `student\.mode` to full"):
         pooled("ksm")
+
+
+def test_a_run_whose_labels_come_with_the_texts_is_told_as_it_goes(
+    encoder: Encoder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Progress() as progress:
+        run(
+            task({"base": "zerogen", "samples": 12}, rounds=1),
+            tmp_path / "run",
+            encoder=encoder,
+            listener=progress,
+        )
+    assert "labelled" in capsys.readouterr().err

@@ -513,3 +513,12 @@ def test_an_empty_order_is_no_entity_type_of_an_answer() -> None:
 def test_a_mention_that_overlaps_itself_stands_once() -> None:
     found = aligned("we saw Duran Duran Duran live", [Mention(text="Duran Duran", type="person")])
     assert found == [Span(7, 18, "person")]
+
+
+def test_tokens_of_a_csv_are_tokens(tmp_path: Path) -> None:
+    with (tmp_path / "rows.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerows([["tokens", "tags"], [json.dumps(TEXT.split()), json.dumps(TAGS)]])
+    [row] = read_rows(tmp_path / "rows.csv", LABELS, kind=NER, fields=("tokens",), label_field="tags")
+    assert row["text"] == TEXT
+    assert spans(row["label"])[0] == Span(0, 11, "person")
