@@ -99,6 +99,7 @@ POOL: dict[str, Arm] = {
     "llkd quick": _llkd(decay=0.9),
     "llkd warm": _llkd(warm_up=60),
     "llkd slow": _llkd(decay=0.999, start="uniform"),
+    "llkd one pass": _llkd(passes=1),
     "llkd soft": {"base": "llkd", "objective": {"target": "soft", "thresholds": {}}},
 }
 

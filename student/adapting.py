@@ -11,7 +11,7 @@ from tutelage.student.errors import InputError
 from tutelage.student.learners import half_on_cuda
 from tutelage.student.recipe import Recipe
 from tutelage.student.rows import Row
-from tutelage.student.writing import IGNORED, Ids, Writer, batches
+from tutelage.student.writing import IGNORED, Ids, Writer, batches, tokenizer_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -131,7 +131,7 @@ def fresh(labels: Sequence[str], recipe: Recipe, seed: int) -> Writer:
         task_type="CAUSAL_LM", r=recipe.lora, lora_alpha=2 * recipe.lora, target_modules="all-linear"
     )
     model = peft.get_peft_model(base, adapters).to(device(recipe.device))
-    return CausalWriter(model, _tokenizer(recipe.base), recipe.max_tokens, recipe.max_target, recipe.beams)
+    return CausalWriter(model, tokenizer_of(recipe.base), recipe.max_tokens, recipe.max_target, recipe.beams)
 
 
 def check(rows: Sequence[Row], recipe: Recipe) -> None:
@@ -151,7 +151,7 @@ def check(rows: Sequence[Row], recipe: Recipe) -> None:
                 " google-t5/t5-small, or a causal model"
             )
         _peft()
-    tokenizer = _tokenizer(recipe.base)
+    tokenizer = tokenizer_of(recipe.base)
     for row in rows:
         # A causal model's tokenizer puts no end; its student does.
         size = len(tokenizer(text_target=row["label"])["input_ids"]) + (not config.is_encoder_decoder)
@@ -172,7 +172,7 @@ def load(folder: Path, device_name: str) -> CausalWriter:
         model = load_pretrained(AutoModelForCausalLM, str(folder))
     model = model.to(device(device_name))
     model.generation_config = kept = GenerationConfig.from_pretrained(folder)
-    words = _tokenizer(str(folder))
+    words = tokenizer_of(str(folder))
     tokens = min(int(words.model_max_length), Recipe.max_tokens * 4)
     return CausalWriter(model, words, tokens, kept.max_new_tokens or Recipe.max_target, kept.num_beams or 1)
 
@@ -183,13 +183,3 @@ def _peft() -> Any:
     except ImportError:
         raise InputError("a causal student needs another package: pip install 'tutelage[lora]'") from None
     return peft
-
-
-def _tokenizer(base: str) -> Any:
-    """A tokenizer that can pad: one without a sign for it ends texts in its place."""
-    from transformers import AutoTokenizer
-
-    found = load_pretrained(AutoTokenizer, base)
-    if found.pad_token_id is None:
-        found.pad_token = found.eos_token
-    return found

@@ -206,15 +206,15 @@ def fresh(recipe: Recipe, seed: int) -> Writer:
 
     torch.manual_seed(seed)
     model = load_pretrained(AutoModelForSeq2SeqLM, recipe.base).to(device(recipe.device))
-    return Writer(model, _tokenizer(recipe.base), recipe.max_tokens, recipe.max_target, recipe.beams)
+    return Writer(model, tokenizer_of(recipe.base), recipe.max_tokens, recipe.max_target, recipe.beams)
 
 
 def load(folder: Path, device_name: str) -> Writer:
     """A saved writer."""
-    from transformers import AutoModelForSeq2SeqLM, GenerationConfig
+    from transformers import AutoModelForSeq2SeqLM
 
     model = load_pretrained(AutoModelForSeq2SeqLM, str(folder)).to(device(device_name))
-    tokenizer, kept = _tokenizer(str(folder)), GenerationConfig.from_pretrained(folder)
+    tokenizer, kept = tokenizer_of(str(folder)), model.generation_config
     tokens = min(int(tokenizer.model_max_length), Recipe.max_tokens * 4)
     return Writer(model, tokenizer, tokens, kept.max_new_tokens or Recipe.max_target, kept.num_beams or 1)
 
@@ -236,10 +236,14 @@ def learner(lessons: Lessons, student: Writer, recipe: Recipe, objective: Object
     return WritingLearner(student, ids, goals, weights, rate)
 
 
-def _tokenizer(base: str) -> Any:
+def tokenizer_of(base: str) -> Any:
+    """A tokenizer that can pad: one without a sign for it ends texts in its place."""
     from transformers import AutoTokenizer
 
-    return load_pretrained(AutoTokenizer, base)
+    found = load_pretrained(AutoTokenizer, base)
+    if found.pad_token_id is None:
+        found.pad_token = found.eos_token
+    return found
 
 
 def batches(ids: Sequence[Ids], size: int = _BATCH) -> list[list[int]]:
