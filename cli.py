@@ -15,6 +15,7 @@ from tutelage.student.fields import Fields, KindName
 
 if TYPE_CHECKING:
     from tutelage.graph.folder import RunFolder
+    from tutelage.student.scoring import ClassReport
 
 # Before torch is loaded: spinning OpenMP threads make training 7-10 times slower beside a busy process.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -247,7 +248,6 @@ def evaluate(
 
     Example: [bold]tutelage evaluate runs/first more.jsonl[/bold]
     """
-    from rich.table import Table
     from tutelage.graph.report_run import figures
     from tutelage.student.errors import InputError
     from tutelage.student.exam import evaluate as grade_student
@@ -267,15 +267,8 @@ def evaluate(
         typer.echo(json.dumps(found))
         return
     typer.echo(f"{found['size']} rows: {figures(found)}")
-    if not found["classes"]:
-        return
-    table = Table()
-    for heading in ("label", "precision", "recall", "F1", "in gold"):
-        table.add_column(heading, justify="left" if heading == "label" else "right")
-    for entry in found["classes"]:
-        scores = (f"{score:.3f}" for score in (entry["precision"], entry["recall"], entry["f1"]))
-        table.add_row(entry["label"], *scores, str(entry["support"]))
-    _print(table)
+    if found["classes"]:
+        _print_classes(found["classes"])
 
 
 @app.command()
@@ -414,6 +407,19 @@ def _print(table: Any) -> None:
     console = Console()
     # In a pipe there is no width to fit: rich would cut columns at 80.
     console.print(table) if console.is_terminal else Console(width=160).print(table)
+
+
+def _print_classes(classes: "list[ClassReport]") -> None:
+    """Precision, recall and F1 of each label."""
+    from rich.table import Table
+
+    table = Table()
+    for heading in ("label", "precision", "recall", "F1", "in gold"):
+        table.add_column(heading, justify="left" if heading == "label" else "right")
+    for entry in classes:
+        scores = (f"{score:.3f}" for score in (entry["precision"], entry["recall"], entry["f1"]))
+        table.add_row(entry["label"], *scores, str(entry["support"]))
+    _print(table)
 
 
 def _columns(given: list[str] | None, fields: Fields) -> Fields:

@@ -31,15 +31,16 @@ def answers_on_diagnose(shop: Workshop, round: int) -> list[Answer]:
 
 def graded(shop: Workshop, round: int | None, exam: str) -> Report:
     """The graded exam of a round's student, or of the untouched one (None)."""
-    rows: list[Row] = getattr(shop.splits, exam)
-    answers = shop.folder.unseal("untouched" if round is None else f"round-{round:02d}", exam)
-    texts, gold = [row["text"] for row in rows], [row["label"] for row in rows]
-    return grade(shop.task.form, texts, gold, answers, shop.labels, shop.task.metric)
+    return grade(shop.task.form, *_sheet(shop, round, exam), shop.labels, shop.task.metric)
 
 
 def marks(shop: Workshop, round: int, exam: str) -> Marks:
     """What each answer of a round's student adds to its score, shape (rows, m)."""
+    return shop.task.form.marks(*_sheet(shop, round, exam), shop.labels, shop.task.metric)
+
+
+def _sheet(shop: Workshop, round: int | None, exam: str) -> tuple[list[str], list[str], list[str]]:
+    """The texts of an exam, their gold labels, and a student's answers."""
     rows: list[Row] = getattr(shop.splits, exam)
-    answers = shop.folder.unseal(f"round-{round:02d}", exam)
-    texts, gold = [row["text"] for row in rows], [row["label"] for row in rows]
-    return shop.task.form.marks(texts, gold, answers, shop.labels, shop.task.metric)
+    answers = shop.folder.unseal("untouched" if round is None else f"round-{round:02d}", exam)
+    return [row["text"] for row in rows], [row["label"] for row in rows], answers
