@@ -39,6 +39,7 @@ def write(
     length: tuple[int, int] = (1, LONGEST),
     round: int,
     attempt: int,
+    first: int = 0,
     seed: int,
 ) -> list[Sample]:
     """Ask for the texts, some calls side by side.
@@ -49,12 +50,12 @@ def write(
     label does not fit its text is `unlabelled`.
 
     Returns:
-        Draft samples in order, their `weakness` one of those asked for or "".
+        Draft samples in order, numbered from `first`, their `weakness` one of those asked for or "".
     """
     known = {weakness["id"] for weakness in weaknesses}
     planned = list(asks(brief, requests, weaknesses, shots, avoid, seed, fed, answered))
     samples = list(_samples(teacher.ask(planned), known, brief, length, answered))
-    return [changed(s, round=round, attempt=attempt, place=place) for place, s in enumerate(samples)]
+    return [changed(s, round=round, attempt=attempt, place=place) for place, s in enumerate(samples, first)]
 
 
 def asks(

@@ -100,8 +100,9 @@ def task_of(cell: dict[str, Any]) -> Any:
     loaded = load_task(HERE / "tasks" / f"{cell['task']}.yaml")
     raw = loaded.model_dump(exclude_none=True)
     arm = dict(ARMS.get(cell["arm"], WRITTEN["random"]))
-    if cell["arm"] in POOL:
+    if cell["arm"] in POOL or arm.get("pool_share"):
         raw["data"]["unlabelled"] = {"path": raw["teacher"]["corpus"]}
+    if cell["arm"] in POOL:
         raw["budget"]["rounds"] = POOL_ROUNDS
         arm["samples"] = int(POOL_SIZE * arm.pop("share", 1.0)) // POOL_ROUNDS
     else:

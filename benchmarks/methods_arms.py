@@ -62,6 +62,10 @@ WRITTEN: dict[str, Arm] = {
     "former five": {**FORMER, "oversample": 5},
     "former soft": {**FORMER, "objective": {"target": "soft"}},
     "former thresholds": {**FORMER, "objective": {"thresholds": {}}},
+    # Half of a round, or all of it, drawn from the user's own texts in place of written.
+    "auto +pool": {"base": "auto", "pool_share": 0.5},
+    "random +pool": {"base": "random", "pool_share": 0.5},
+    "random all pool": {"base": "random", "pool_share": 1.0},
     "zerogen with shots": {"base": "zerogen", "shots": 3},
     "random sce": {"base": "random", "objective": {"loss": "sce"}},
     "random soft": {"base": "random", "objective": {"target": "soft"}},
@@ -75,14 +79,14 @@ def _llkd(**changed: Any) -> Arm:
 _ALL = {"rule": "random", "top": 1.0, "weight": "none"}  # LLKD's steps, with nothing left out
 # Texts of a pool; `share` of the labels that the whole pool would take is bought.
 POOL: dict[str, Arm] = {
-    "whole pool": {"base": "random", "source": "pool", "critic": False},
+    "whole pool": {"base": "random", "pool_share": 1.0, "critic": False},
     "whole pool in steps": _llkd(**_ALL),
-    "pool at random": {"base": "random", "source": "pool", "critic": False, "share": 0.5},
+    "pool at random": {"base": "random", "pool_share": 1.0, "critic": False, "share": 0.5},
     "entropy": {"base": "entropy", "oversample": 2, "share": 0.5},
     "least confidence": {"base": "least_confidence", "oversample": 2, "share": 0.5},
     "whole pool soft": {
         "base": "random",
-        "source": "pool",
+        "pool_share": 1.0,
         "critic": False,
         "objective": {"target": "soft"},
     },

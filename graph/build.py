@@ -80,11 +80,12 @@ def wire(
         graph.add_node(name, cast(Any, _framed(name, node, shop)))
     graph.add_edge(START, "prepare")
     begin = ("prepare", "calibrate", "train", "examine")
-    for path in (begin, ("generator", "screen", "labeler", "critic"), ("pool", "screen")):
+    for path in (begin, ("generator", "screen", "labeler", "critic")):
         for name, following in pairwise(path):
             graph.add_edge(name, following)
     graph.add_conditional_edges("examine", _bound(routes.after_examine, shop), ["analyst", "report"])
     graph.add_conditional_edges("analyst", _bound(routes.after_analyst, shop), ["generator", "pool"])
+    graph.add_conditional_edges("pool", _bound(routes.after_pool, shop), ["generator", "screen"])
     graph.add_conditional_edges("critic", _bound(routes.after_critic, shop), ["labeler", "keep"])
     graph.add_conditional_edges("keep", _bound(routes.after_keep, shop), ["generator", "pool", "train"])
     graph.add_edge("report", END)

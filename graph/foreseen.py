@@ -51,31 +51,33 @@ class Outlook:
     def round(self, *, cold: bool) -> list[Ask[Any]]:
         """The requests of a round; in a cold one no more texts are written than are wanted."""
         strategy, high = self.strategy, self.end == "high"
-        written = strategy.samples * (1 if cold else strategy.oversample)
+        written = (strategy.samples - strategy.drawn) * (1 if cold else strategy.oversample)
         texts = self.texts(strategy.samples if high else ceil(strategy.enough * strategy.samples))
         asks = self._analysis()
         for attempt in range(1 + strategy.attempts * high):
-            if strategy.source == "generate":
+            if strategy.writes:
                 asks += self._writing(written, AVOIDED if attempt else 0)
             asks += self._deciding(texts) * (1 + (high and strategy.critic))
         return asks
 
     def _deciding(self, texts: Sequence[Row]) -> list[Ask[Any]]:
         """The requests that label and judge texts, where the strategy asks for either."""
-        apart = self.strategy.label_apart or self.strategy.source == "pool"
-        asks = self._labelling(texts) if apart else []
-        if self.strategy.critic:
-            judged = texts[::2] if self.end == "low" and self.strategy.agree else texts
+        strategy = self.strategy
+        unlabelled = texts if strategy.label_apart else texts[: round(strategy.pool_share * len(texts))]
+        asks = self._labelling(unlabelled)
+        if strategy.critic:
+            judged = texts[::2] if self.end == "low" and strategy.agree else texts
             asks += [ask for _, ask in critic.asks(self.task.brief(), _samples(judged), 0)]
         return asks
 
     def texts(self, count: int, label: str = "") -> list[Row]:
-        """So many texts of the pool or, for those that are to be written, so many seeds, of a label if there
-        are any, over and over again.
+        """So many texts: first the pool's share; for those that are to be written stand seeds, of a label if
+        there are any. Both over and over again.
         """
-        seeds = self.splits.unlabelled if self.strategy.source == "pool" else self.splits.seed
-        fitting = self._of(seeds, label) if label else seeds
-        return list(islice(cycle(self._half(fitting or seeds)), count))
+        drawn = round(self.strategy.pool_share * count)
+        seeds = self._of(self.splits.seed, label) if label else []
+        parts = ((self.splits.unlabelled, drawn), (seeds or self.splits.seed, count - drawn))
+        return [row for rows, share in parts for row in islice(cycle(self._half(rows)), share)]
 
     def _analysis(self) -> list[Ask[Any]]:
         """The analyst's request; at the low end none, where a student may have learnt all it is shown."""

@@ -201,7 +201,7 @@ def why_stop(shop: Workshop, state: State, *, cut_short: bool = False) -> str:
         return f"{rounds} {'round is' if rounds == 1 else 'rounds are'} done"
     if refusal := shop.teacher.refusal():
         return refusal
-    if shop.strategy.source == "pool" and not cut_short and not left_in_pool(shop):
+    if not shop.strategy.writes and not cut_short and not left_in_pool(shop):
         return f"all {len(shop.splits.unlabelled)} texts of the pool are used"
     if state["round"] and not cut_short and not shop.corpus.drafts(round=state["round"], status="kept"):
         return f"round {state['round']} brought no new sample"

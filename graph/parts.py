@@ -58,7 +58,7 @@ class Source(Part):
 class Data(Part):
     """The sets of a task. Agents read seed and diagnose; gate and test are sealed from them.
 
-    `unlabelled` is the pool that strategies with `source: pool` draw from; of its rows only the text is read.
+    `unlabelled` is the pool that strategies with a `pool_share` draw from; of its rows only the text is read.
     """
 
     seed: Source

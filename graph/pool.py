@@ -4,18 +4,20 @@ import random
 
 from tutelage.graph.state import State
 from tutelage.graph.workshop import Workshop
-from tutelage.student.corpus import drawn_sample
+from tutelage.student.corpus import drawn_sample, is_drawn
 from tutelage.student.rows import Row
 
 
 def pool(shop: Workshop, state: State) -> State:
-    """Draw the texts that the round still lacks, times `oversample`, from what is left of the pool."""
+    """Begin an attempt: draw what the pool's share of the round still lacks, times `oversample`, from what is
+    left of the pool.
+    """
     round, attempt = state["round"], state["attempt"] + 1
     strategy = shop.strategy
-    kept = len(shop.corpus.drafts(round=round, status="kept"))
+    kept = sum(is_drawn(sample) for sample in shop.corpus.drafts(round=round, status="kept"))
     left = left_in_pool(shop, before=(round, attempt))
-    factor = strategy.oversample if round > strategy.cold_rounds else 1
-    count = min((strategy.samples - kept) * factor, len(left))
+    lacking = max(0, strategy.drawn - kept)
+    count = min(lacking * strategy.for_one(round), len(left))
     drawn = random.Random(f"{shop.task.seed} {round} {attempt} pool").sample(left, count)
     samples = [
         drawn_sample(row, round=round, attempt=attempt, place=place) for place, row in enumerate(drawn)
@@ -29,7 +31,7 @@ def left_in_pool(shop: Workshop, before: tuple[int, int] | None = None) -> list[
     """Texts of the pool that were not drawn yet (before a round and attempt), or were drawn in an earlier
     round and not chosen.
     """
-    drafts = shop.corpus.drafts()
+    drafts = [s for s in shop.corpus.drafts() if is_drawn(s)]
     last = max((s["round"] for s in drafts), default=0) + 1
     round, attempt = before or (last, 1)
     used = {

@@ -7,7 +7,7 @@ from typing import Any, cast
 from tutelage.graph.cards import Card, rate
 from tutelage.graph.page import Html, bar, table, tag
 from tutelage.graph.report_run import Run
-from tutelage.student.corpus import Sample
+from tutelage.student.corpus import Sample, is_drawn
 from tutelage.student.exam import Report, wilson
 from tutelage.student.kinds import BOUNDARY, INVENTED, MISSED, Kind
 
@@ -145,7 +145,7 @@ def _given(kind: Kind, labels: Sequence[str], s: Sample) -> Html | str | None:
     if stands is None:
         return None
     label = kind.read(stands, s["text"], labels)
-    words, drawn = kind.words(label, s["text"]), s["kind"] == "pool"
+    words, drawn = kind.words(label, s["text"]), is_drawn(s)
     return words if drawn or s["requested"] in kind.groups(label) else tag("span", words, class_="mark warn")
 
 

@@ -18,8 +18,13 @@ def after_critic(shop: Workshop, state: State) -> Literal["labeler", "keep"]:
 
 
 def after_analyst(shop: Workshop, state: State) -> Literal["generator", "pool"]:
-    """Where the strategy has its texts from."""
-    return "generator" if shop.strategy.source == "generate" else "pool"
+    """Where the strategy has its texts from first."""
+    return "pool" if shop.strategy.pool_share else "generator"
+
+
+def after_pool(shop: Workshop, state: State) -> Literal["generator", "screen"]:
+    """To the generator for those texts of the round that are to be written, if any are."""
+    return "generator" if shop.strategy.writes else "screen"
 
 
 def after_keep(shop: Workshop, state: State) -> Literal["generator", "pool", "train"]:

@@ -9,7 +9,7 @@ from tutelage.graph.pool import left_in_pool
 from tutelage.graph.state import State
 from tutelage.graph.strategies import Strategy
 from tutelage.graph.workshop import Workshop
-from tutelage.student.corpus import Neighbour, Sample, changed
+from tutelage.student.corpus import Neighbour, Sample, changed, is_drawn
 from tutelage.student.kinds import Kind
 
 
@@ -56,7 +56,7 @@ def short_of_samples(shop: Workshop, state: State) -> bool:
     short = kept < strategy.enough * strategy.samples
     if not short or state["attempt"] > strategy.attempts:
         return False
-    if strategy.source == "pool" and not left_in_pool(shop, before=(state["round"], state["attempt"] + 1)):
+    if not strategy.writes and not left_in_pool(shop, before=(state["round"], state["attempt"] + 1)):
         return False
     if refusal := shop.teacher.refusal():
         # As if the generator had asked: with more to spend, this round is to be begun again.
@@ -138,8 +138,7 @@ def _accepted(kind: Kind, strategy: Strategy, sample: Sample) -> bool:
 
 def disputed(kind: Kind, strategy: Strategy, sample: Sample) -> bool:
     """Whether who labelled a text does not find in it what it was written for, where they are to agree."""
-    written = strategy.agree and strategy.source == "generate"
-    return written and sample["requested"] not in kind.groups(sample["label"])
+    return strategy.agree and not is_drawn(sample) and sample["requested"] not in kind.groups(sample["label"])
 
 
 def _refuse(kind: Kind, sample: Sample, strategy: Strategy) -> Sample:

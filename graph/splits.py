@@ -104,6 +104,12 @@ def _pool(task: Task, taken: set[str], notes: list[str]) -> list[Row]:
         notes.append(
             f"{len(distinct) - len(left)} texts of the pool are in another set too, and are left out"
         )
+    strategy = task.resolved_strategy()
+    if not strategy.pool_share:
+        notes.append(
+            f"the pool is not used: strategy {strategy.name} has every text written; `pool_share: 0.5` draws"
+            " half of them from it"
+        )
     return left
 
 

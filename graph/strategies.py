@@ -21,7 +21,8 @@ class Strategy:
 
     Attributes:
         name: what reports call it.
-        source: `generate` has texts written; `pool` draws from the user's unlabelled ones.
+        pool_share: share of a round's samples that is drawn from the user's unlabelled texts; the rest is
+            written, and what the pool no longer gives is written too, unless all was to be drawn.
         samples: labelled samples wanted each round.
         feedback: what the teacher learns of the student: `analysis`, weaknesses that the analyst finds
             in right and wrong answers; `errors`, the same pairs of labels without anyone's analysis;
@@ -62,7 +63,7 @@ class Strategy:
     """
 
     name: str
-    source: Literal["generate", "pool"] = "generate"
+    pool_share: Share = 0.0
     samples: Count = 48
     feedback: Literal["analysis", "errors", "band", "none"] = "analysis"
     probe: Literal["diagnose", "batch"] = "diagnose"
@@ -92,9 +93,24 @@ class Strategy:
     replay: Annotated[float, Field(ge=0)] = 1.0
     objective: Objective = PLAIN
 
+    @property
+    def drawn(self) -> int:
+        """Samples of a round that are to come from the pool."""
+        return round(self.pool_share * self.samples)
+
+    @property
+    def writes(self) -> bool:
+        """Whether texts are written."""
+        return self.pool_share < 1
+
+    def for_one(self, round: int) -> int:
+        """Texts written or drawn for each one that is labelled in a round."""
+        return self.oversample if round > self.cold_rounds else 1
+
 
 _RANDOM = Strategy("random", feedback="none", selection="random", agree=True)
 _AS_WRITTEN = replace(_RANDOM, label_apart=False, critic=False, agree=False)
+_POOL = Strategy("pool", pool_share=1.0, feedback="none", critic=False, cold_rounds=0)
 
 STRATEGIES: dict[str, Strategy] = {
     # Composed by the gate scores of five tasks, not by their tests (benchmarks/README.md). Three times as
@@ -125,26 +141,10 @@ STRATEGIES: dict[str, Strategy] = {
     # LLKD: Li et al., Findings of NAACL 2025, arXiv 2411.08028. The teacher labels texts of the user's
     # own; every step trains where it is sure and the student is not (student/thresholds.py:
     # reconstruction). `oversample` above 1 asks first and pays later (ours).
-    "llkd": Strategy(
-        "llkd",
-        source="pool",
-        feedback="none",
-        critic=False,
-        samples=500,
-        cold_rounds=0,
-        objective=Objective(thresholds=Thresholds()),
-    ),
+    "llkd": replace(_POOL, name="llkd", samples=500, objective=Objective(thresholds=Thresholds())),
     # KSM: Wang et al., Findings of EMNLP 2022, arXiv 2302.00444. A white-box teacher's four kinds of
     # knowledge, weighed at every step by an actor-critic (student/policy.py).
-    "ksm": Strategy(
-        "ksm",
-        source="pool",
-        feedback="none",
-        critic=False,
-        samples=500,
-        cold_rounds=0,
-        objective=Objective(knowledge=Knowledge()),
-    ),
+    "ksm": replace(_POOL, name="ksm", samples=500, objective=Objective(knowledge=Knowledge())),
     # The control: the same teacher, order sizes and checks, and no feedback from the student.
     "random": _RANDOM,
     # ZeroGen: Ye et al., EMNLP 2022, arXiv 2202.07922: written for a label from its description alone, unseen
@@ -153,14 +153,6 @@ STRATEGIES: dict[str, Strategy] = {
     # AugGPT: Dai et al., arXiv 2302.13007: paraphrases of the seeds, with their labels.
     "auggpt": replace(_AS_WRITTEN, name="auggpt", paraphrase_rounds=99),
     # Active learning on the user's pool, by what the student is least sure of (Settles 2009).
-    "entropy": Strategy("entropy", source="pool", feedback="none", critic=False, oversample=4, cold_rounds=0),
-    "least_confidence": Strategy(
-        "least_confidence",
-        source="pool",
-        feedback="none",
-        critic=False,
-        oversample=4,
-        cold_rounds=0,
-        selection="least_confidence",
-    ),
+    "entropy": replace(_POOL, name="entropy", oversample=4),
+    "least_confidence": replace(_POOL, name="least_confidence", oversample=4, selection="least_confidence"),
 }

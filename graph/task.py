@@ -120,7 +120,7 @@ class Task(Part):
                 f"strategy {strategy.name!r} goes by the probability of one label a text:"
                 f" it is not for `kind: {self.kind}`; take entropy or least_confidence for a pool, or auto"
             )
-        if strategy.source == "pool" and self.data.unlabelled is None:
+        if strategy.pool_share and self.data.unlabelled is None:
             raise ValueError(
                 f"strategy {strategy.name!r} draws from texts of your own: set `data.unlabelled` to a file of"
                 " them (only its text is read), or take a strategy that has texts written, such as auto"
@@ -138,7 +138,7 @@ class Task(Part):
             raise ValueError(
                 f"`objective.rationale` is not for `kind: {self.kind}`: its student writes nothing"
             )
-        if objective.rationale and strategy.source == "generate" and not strategy.label_apart:
+        if objective.rationale and strategy.writes and not strategy.label_apart:
             raise ValueError("`objective.rationale` is the labeler's reason: set `label_apart: true`")
         if problem := _unused(strategy):
             raise ValueError(problem)
@@ -220,7 +220,7 @@ def _unused(strategy: Strategy) -> str:
         return f"{_OWN_LOSSES} `objective.loss`" if objective.knowledge and objective.loss != "ce" else ""
     if objective.knowledge:
         return f"{_OWN_LOSSES} {chosen}"
-    if strategy.source == "generate" and not strategy.label_apart:
+    if strategy.writes and not strategy.label_apart:
         return (
             f"{chosen} needs the teacher's confidence, and labels that texts are written for have none: set"
             " `label_apart: true`, or leave it out"

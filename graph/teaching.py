@@ -15,6 +15,7 @@ from tutelage.graph.orders import paraphrases, plan
 from tutelage.graph.screening import batch, disputed
 from tutelage.graph.state import State
 from tutelage.graph.workshop import Workshop
+from tutelage.student.corpus import is_drawn
 
 
 def analyst(shop: Workshop, state: State) -> State:
@@ -48,12 +49,15 @@ def analyst(shop: Workshop, state: State) -> State:
 
 
 def generator(shop: Workshop, state: State) -> State:
-    """Have the texts written that the round still lacks."""
-    strategy, round, attempt = shop.strategy, state["round"], state["attempt"] + 1
+    """Have the texts written that the round still lacks, beside those that were drawn in this attempt."""
+    strategy, round = shop.strategy, state["round"]
+    attempt = state["attempt"] + (not strategy.pool_share)  # the pool, where there is one, has begun it
     # Of earlier attempts only: cut off after its work was stored, this one must ask the same again.
-    so_far = [sample for sample in shop.corpus.drafts(round=round) if sample["attempt"] < attempt]
+    drafts = shop.corpus.drafts(round=round)
+    so_far = [sample for sample in drafts if sample["attempt"] < attempt]
     lacking = strategy.samples - sum(sample["status"] == "kept" for sample in so_far)
-    count = lacking * (strategy.oversample if round > strategy.cold_rounds else 1)
+    drawn = [sample for sample in drafts if sample["attempt"] == attempt and is_drawn(sample)]
+    count = lacking * strategy.for_one(round) - len(drawn)
     cards = [card for card in read_cards(shop.folder) if card["id"] in state["weaknesses"]]
     fed = showing.band(shop, round) if strategy.feedback == "band" else []
     chance = random.Random(f"{shop.task.seed} {round} {attempt} orders")
@@ -68,12 +72,13 @@ def generator(shop: Workshop, state: State) -> State:
         requests,
         cards,
         showing.seeds_shown(shop, round),
-        showing.avoided(so_far),
+        showing.avoided([sample for sample in so_far if not is_drawn(sample)]),
         fed=fed,
         answered=not strategy.label_apart,
         length=strategy.length,
         round=round,
         attempt=attempt,
+        first=len(drawn),
         seed=_seed(shop, state, 2),
     )
     shop.corpus.put(samples)
@@ -86,11 +91,12 @@ def labeler(shop: Workshop, state: State) -> State:
     a text has the label it was written with.
     """
     again = state.get("rejudge", False)
-    found = [s for s in batch(shop, state) if ("label" not in s or (again and s.get("verdict") == "relabel"))]
-    if not shop.strategy.label_apart and shop.strategy.source == "generate" and not again:
-        own = [s["id"] for s in batch(shop, state) if "label" in s]
-        shop.trace.tell(labelled=own, again=False)
-        return {}
+    under_way = batch(shop, state)
+    found = [s for s in under_way if "label" not in s or (again and s.get("verdict") == "relabel")]
+    given: list[str] = []
+    if not (shop.strategy.label_apart or again):
+        given = [s["id"] for s in under_way if "label" in s]
+        found = [s for s in found if is_drawn(s)]
     for sample in found:
         sample.pop("verdict", None)
     labelled = the_labeler.label(
@@ -103,7 +109,7 @@ def labeler(shop: Workshop, state: State) -> State:
         shots=showing.seeds_shown(shop, state["round"]),
     )
     shop.corpus.update(labelled)
-    shop.trace.tell(labelled=[s["id"] for s in labelled if "label" in s], again=again)
+    shop.trace.tell(labelled=given + [s["id"] for s in labelled if "label" in s], again=again)
     return {}
 
 

@@ -14,6 +14,8 @@ from tutelage.student.rows import Row, content_id
 
 Status = Literal["draft", "kept", "duplicate", "leak", "surplus", "refused", "unlabelled", "unjudged"]
 
+POOL = "pool"  # the kind of a sample that was drawn, not written
+
 
 class Sample(TypedDict):
     """One generated text from its order to its end; what is not known yet is absent.
@@ -64,12 +66,17 @@ def drawn_sample(row: Row, *, round: int = 0, attempt: int = 0, place: int) -> S
         round=round,
         attempt=attempt,
         place=place,
-        kind="pool",
+        kind=POOL,
         requested="",
         weakness="",
         written_by="",
         status="draft",
     )
+
+
+def is_drawn(sample: Sample) -> bool:
+    """Whether a sample is a text of the user's own; all others were written."""
+    return sample["kind"] == POOL
 
 
 class Neighbour(NamedTuple):

@@ -177,7 +177,7 @@ def test_a_pool_ends_when_all_of_it_is_used(encoder: Encoder, tmp_path: Path) ->
     rows = lines(sample_task().teacher.corpus or Path())[:30]
     few = tmp_path / "few.jsonl"
     few.write_text("".join(json.dumps({"text": row["text"]}) + "\n" for row in rows))
-    raw = pooled({"base": "random", "source": "pool", "samples": 20}, rounds=9).model_dump(exclude_none=True)
+    raw = pooled({"base": "random", "pool_share": 1.0, "samples": 20}, rounds=9).model_dump(exclude_none=True)
     raw["data"]["unlabelled"] = {"path": few}
     folder = run(parse_task(raw, "test", Path()), tmp_path / "run", encoder=encoder)
     assert folder.about()["stop"] == "all 30 texts of the pool are used"

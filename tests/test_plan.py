@@ -19,6 +19,7 @@ from tutelage.student.encoder import Encoder
 from tutelage.student.rows import Row
 
 MEASURES = ("calls", "prompt_tokens", "completion_tokens")
+DATA = sample_task().model_dump(exclude_none=True)["data"]
 MINI = {"model": "openai:gpt-5-mini"}
 UNKNOWN = {"model": "openai:mine", "base_url": "http://localhost:1/v1"}
 
@@ -41,6 +42,10 @@ RUNS: dict[str, dict[str, Any]] = {
     "gold": {"strategy": {"base": "gold", "samples": 24}},
     "zerogen": {"strategy": {"base": "zerogen", "samples": 24}},
     "random": {"strategy": {"base": "random", "samples": 24}},
+    "half of it drawn": {
+        "strategy": {"base": "auto", "samples": 24, "pool_share": 0.5},
+        "data": {**DATA, "unlabelled": DATA["diagnose"] | {"path": sample_task().teacher.corpus}},
+    },
     "a teacher that errs": {
         "strategy": {"base": "auto", "oversample": 1, "samples": 24},
         "teacher": rehearsed(label_noise=0.4),

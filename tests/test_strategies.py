@@ -23,11 +23,11 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "objective": Objective(loss="sce"),
     },
     "llkd": {
-        "source": "pool", "feedback": "none", "critic": False, "samples": 500, "cold_rounds": 0,
+        "pool_share": 1.0, "feedback": "none", "critic": False, "samples": 500, "cold_rounds": 0,
         "objective": Objective(thresholds=Thresholds()),
     },
     "ksm": {
-        "source": "pool", "feedback": "none", "critic": False, "samples": 500, "cold_rounds": 0,
+        "pool_share": 1.0, "feedback": "none", "critic": False, "samples": 500, "cold_rounds": 0,
         "objective": Objective(knowledge=Knowledge()),
     },
     "random": {"feedback": "none", "selection": "random", "agree": True},
@@ -39,10 +39,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "critic": False,
     },
     "entropy": {
-        "source": "pool", "feedback": "none", "critic": False, "oversample": 4, "cold_rounds": 0,
+        "pool_share": 1.0, "feedback": "none", "critic": False, "oversample": 4, "cold_rounds": 0,
     },
     "least_confidence": {
-        "source": "pool", "feedback": "none", "critic": False, "oversample": 4, "cold_rounds": 0,
+        "pool_share": 1.0, "feedback": "none", "critic": False, "oversample": 4, "cold_rounds": 0,
         "selection": "least_confidence",
     },
 }  # fmt: skip
