@@ -240,7 +240,7 @@ def evaluate(
     ] = None,
     label: Annotated[str | None, typer.Option(help="The column of the label.")] = None,
     metric: Annotated[
-        str | None, typer.Option(help="Of targets, module:function of your own beside the others.")
+        str | None, typer.Option(help="Of targets also file.py:function; by default that of the run.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -257,6 +257,7 @@ def evaluate(
 
     loaded = load_student(_student_folder(student))
     kind, columns = KINDS[loaded.kind], _columns(text, loaded.fields)
+    metric = metric or _metric_of(student)
     rows = read_rows(data, loaded.labels, kind=kind, fields=columns, label_field=label)
     if not rows:
         raise InputError(f"{data} holds no rows; there is nothing to grade")
@@ -294,7 +295,7 @@ def predict(
     from tutelage.student.fields import split
     from tutelage.student.kinds import KINDS
     from tutelage.student.load import load_student
-    from tutelage.student.rows import read_rows
+    from tutelage.student.rows import filed, read_rows
 
     if file and texts:
         raise InputError("texts are given both as arguments and by --file; give one of them")
@@ -309,9 +310,9 @@ def predict(
         return
     found = loaded.read(given, best=True)
     for one, label, sure in zip(given, found.answers, found.confidence, strict=True):
-        shown = split(one, loaded.fields)
-        answer = {**shown, kind.key: kind.filed(label, one), "confidence": round(float(sure), 4)}
-        plain = "\t".join([kind.words(label, one), f"{sure:.3f}", *shown.values()])
+        row = filed(one, label, kind=kind, fields=loaded.fields)
+        answer = {**row, "confidence": round(float(sure), 4)}
+        plain = "\t".join([kind.words(label, one), f"{sure:.3f}", *split(one, loaded.fields).values()])
         typer.echo(json.dumps(answer, ensure_ascii=False) if as_json else plain)
 
 
@@ -463,6 +464,13 @@ def _student_folder(path: Path) -> Path:
     if not (path / "student").exists():
         raise InputError(f"{path} has no student yet; continue it with `tutelage resume {path}`")
     return path / "student"
+
+
+def _metric_of(path: Path) -> str | None:
+    """What a run folder's task is measured by; None of a student by itself."""
+    from tutelage.graph.folder import RunFolder
+
+    return str(RunFolder(path).about()["task"]["metric"]) if (path / "run.json").exists() else None
 
 
 def main() -> None:

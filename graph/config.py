@@ -8,6 +8,7 @@ from pydantic import BaseModel, ValidationError
 from tutelage.graph.task import Task, near
 from tutelage.prompts import ROLES, render
 from tutelage.student.errors import InputError
+from tutelage.student.own import placed
 
 
 def load_task(path: Path | str) -> Task:
@@ -37,7 +38,7 @@ def parse_task(raw: dict[str, Any], where: str, folder: Path) -> Task:
         InputError: as `load_task`.
     """
     try:
-        task = Task.model_validate(raw)
+        task = Task.model_validate(_with_own(raw, folder))
     except ValidationError as error:
         raise InputError(f"{where}: {_told(error)}") from None
     made = Task.model_validate(_absolute(task.model_dump(exclude_none=True), folder))
@@ -78,6 +79,16 @@ def override(
     if student is not None:
         raw["student"]["mode"] = student
     return parse_task(raw, "command line", Path())
+
+
+def _with_own(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The fields with the user's own functions at their whole paths: checking them imports them."""
+    made = dict(raw)
+    if isinstance(metric := raw.get("metric"), str):
+        made["metric"] = placed(metric, folder)
+    if isinstance(filters := raw.get("filters"), list):
+        made["filters"] = [placed(one, folder) if isinstance(one, str) else one for one in filters]
+    return made
 
 
 def _absolute(value: Any, folder: Path) -> Any:

@@ -14,6 +14,7 @@ from tutelage.graph.trace import Event, Trace
 from tutelage.student.corpus import Sample
 from tutelage.student.exam import Report, wilson
 from tutelage.student.kinds import KINDS, Kind
+from tutelage.student.own import title
 
 EXAMS = ("test", "gate", "diagnose")
 
@@ -109,7 +110,7 @@ def metric_name(run: Run) -> str:
 
 def named(figure: str) -> str:
     """A figure of an exam, as people write it."""
-    return NAMES.get(figure, figure)
+    return NAMES.get(figure, title(figure))
 
 
 NAMES = {

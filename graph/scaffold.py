@@ -232,7 +232,7 @@ def scaffold(folder: Path, kind: KindName = "classification") -> list[Path]:
     example = _EXAMPLES[kind]
     template = (files("tutelage.graph") / "sample" / "template.yaml").read_text(encoding="utf-8")
     metric, *others = KINDS[kind].metrics
-    own = ", module:function" if KINDS[kind].writes else ""
+    own = ", file.py:function" if KINDS[kind].writes else ""
     metrics = f"{metric:<27}# or {', '.join(others)}{own}"
     single = KINDS[kind].key == "label"  # what goes by the probability of one label a text is for these alone
     text = Template(template).substitute(

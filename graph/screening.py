@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from tutelage.graph.cards import read_cards, write_cards
 from tutelage.graph.pool import left_in_pool
 from tutelage.graph.state import State
-from tutelage.graph.strategies import Strategy
 from tutelage.graph.workshop import Workshop
 from tutelage.student.corpus import Neighbour, Sample, changed, is_drawn
-from tutelage.student.kinds import Kind
+from tutelage.student.own import filtered, title
+from tutelage.student.rows import filed
 
 
 def screen(shop: Workshop, state: State) -> State:
@@ -29,16 +29,16 @@ def screen(shop: Workshop, state: State) -> State:
 
 
 def keep(shop: Workshop, state: State) -> State:
-    """Keep what the critic accepts (without one, all that is labelled) and, where they must, what writer and
-    labeler agree on; refuse the rest with its reason, and count both on the cards. Of what is kept, note
-    what the student makes of it before it is trained on it.
+    """Keep what the critic accepts (without one, all that is labelled) and nothing objects to; refuse the
+    rest with its reason, and count both on the cards. Of what is kept, note what the student makes of it
+    before it is trained on it.
     """
     found = batch(shop, state)
-    judged = [s for s in found if _accepted(shop.task.form, shop.strategy, s)]
+    judged = [s for s in found if _accepted(shop, s)]
     problems = {s["id"]: shop.student(state["best"]).unlearnt(s["label"]) for s in judged}
     accepted = [s for s in judged if not problems[s["id"]]]
     ids = {s["id"] for s in judged}
-    refused = [_refuse(shop.task.form, s, shop.strategy) for s in found if s["id"] not in ids]
+    refused = [_refuse(shop, s) for s in found if s["id"] not in ids]
     refused += [changed(s, status="refused", reason=why) for s in judged if (why := problems[s["id"]])]
     kept = _examined(shop, state, [changed(s, status="kept") for s in accepted])
     # The refused too, unless nobody judged them: none is paid for twice.
@@ -130,21 +130,28 @@ def _refuse_near(sample: Sample, neighbour: Neighbour) -> Sample:
     )
 
 
-def _accepted(kind: Kind, strategy: Strategy, sample: Sample) -> bool:
-    if "label" not in sample or disputed(kind, strategy, sample):
+def objection(shop: Workshop, sample: Sample) -> str:
+    """Why a labelled sample is refused whatever the critic may say, "" if it is not: who labelled it does not
+    find in it what it was written for, where they are to agree, or a filter of the task's finds it wrong.
+    """
+    task, text, label = shop.task, sample["text"], sample["label"]
+    written = shop.strategy.agree and not is_drawn(sample)
+    if written and sample["requested"] not in task.form.groups(label):
+        given = task.form.words(label, text)
+        return f"written for {sample['requested'] or 'none'}, and labelled {given}"
+    row = filed(text, label, kind=task.form, fields=task.fields)
+    found = ((name, filtered(name, row)) for name in task.filters)
+    return next((f"{title(name)}: {wrong}" for name, wrong in found if wrong), "")
+
+
+def _accepted(shop: Workshop, sample: Sample) -> bool:
+    if "label" not in sample or objection(shop, sample):
         return False
-    return not strategy.critic or sample.get("verdict") == "accept"
+    return not shop.strategy.critic or sample.get("verdict") == "accept"
 
 
-def disputed(kind: Kind, strategy: Strategy, sample: Sample) -> bool:
-    """Whether who labelled a text does not find in it what it was written for, where they are to agree."""
-    return strategy.agree and not is_drawn(sample) and sample["requested"] not in kind.groups(sample["label"])
-
-
-def _refuse(kind: Kind, sample: Sample, strategy: Strategy) -> Sample:
-    if "label" in sample and disputed(kind, strategy, sample):
-        given = kind.words(sample["label"], sample["text"])
-        why = f"written for {sample['requested'] or 'none'}, and labelled {given}"
+def _refuse(shop: Workshop, sample: Sample) -> Sample:
+    if "label" in sample and (why := objection(shop, sample)):
         return changed(sample, status="refused", reason=why)
     prefixes = {"relabel": "labeler and critic disagree twice: ", "rewrite": "to be written better: "}
     verdict = sample.get("verdict", "unjudged")

@@ -10,7 +10,8 @@ from pathlib import Path
 from tutelage.graph.parts import Source
 from tutelage.graph.task import Task
 from tutelage.student.errors import InputError
-from tutelage.student.rows import Row, check_distinct, read_hub, read_rows
+from tutelage.student.own import filtered, title
+from tutelage.student.rows import Row, check_distinct, filed, read_hub, read_rows
 
 SETS = ("seed", "diagnose", "gate", "test")
 
@@ -60,7 +61,7 @@ def load_splits(task: Task) -> Splits:
             made[name] = _draw(task, whole[name], source, used, random_)
             used |= {row["id"] for row in made[name]}
     _check_apart(task, made)
-    notes = _check_seed(task, made["seed"])
+    notes = _check_seed(task, made["seed"]) + _try_own(task, made["seed"])
     if not made["diagnose"]:
         made["diagnose"] = made["seed"]
         notes.append(
@@ -89,6 +90,25 @@ def load_corpus(task: Task, splits: Splits, path: Path) -> list[Row]:
             f"{path} has {len(rows)} rows, all in the task's own sets too; give it texts of its own"
         )
     return left
+
+
+def _try_own(task: Task, seeds: Sequence[Row]) -> list[str]:
+    """Try the user's own metric and filters on the seeds, before anything is paid for.
+
+    Returns:
+        A note for each filter that would refuse one.
+    """
+    text, label = ([row[key] for row in seeds[:1]] for key in ("text", "label"))
+    task.form.marks(text, label, label, list(task.labels), task.metric)
+    rows = [filed(row["text"], row["label"], kind=task.form, fields=task.fields) for row in seeds]
+    notes = []
+    for name in task.filters:
+        wrong = [why for row in rows if (why := filtered(name, row))]
+        if wrong:
+            notes.append(
+                f"the filter {title(name)} would refuse {len(wrong)} of {len(rows)} seeds: {wrong[0]}"
+            )
+    return notes
 
 
 def _pool(task: Task, taken: set[str], notes: list[str]) -> list[Row]:

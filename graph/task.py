@@ -16,8 +16,10 @@ from tutelage.graph.strategies import STRATEGIES, Strategy
 from tutelage.graph.variants import varied
 from tutelage.prompts import ROLES
 from tutelage.student.encoder import EMBEDDED
+from tutelage.student.errors import InputError
 from tutelage.student.fields import ONE, PAIR, RESERVED, KindName
 from tutelage.student.kinds import KINDS, Kind
+from tutelage.student.own import function
 from tutelage.student.recipe import Recipe
 
 
@@ -37,6 +39,7 @@ class Task(Part):
     strategy: str | dict[str, Any] = "auto"
     budget: BudgetPart = BudgetPart()
     metric: str = ""
+    filters: list[str] = Field(default_factory=list)
     duplicate_above: float = Field(default=0.92, gt=0, le=1)
     prompts: Path | None = None
     seed: int = Field(default=0, ge=0)
@@ -83,6 +86,11 @@ class Task(Part):
             raise ValueError(f"{taken[0]!r} cannot name a label of `kind: {self.kind}`; call it otherwise")
         if problem := self.form.unfit(self.metric):
             raise ValueError(f"`metric`: {problem}")
+        for name in self.filters:
+            try:
+                function(name)
+            except InputError as error:
+                raise ValueError(f"`filters`: {error}") from None
         if self.student.mode not in self.form.modes:
             raise ValueError(
                 f"`student.mode` {self.student.mode} is not for `kind: {self.kind}`; set it to"

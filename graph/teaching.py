@@ -12,7 +12,7 @@ from tutelage.graph import showing
 from tutelage.graph.cards import before, open_cards, read_cards, write_cards
 from tutelage.graph.exams import answers_on_diagnose
 from tutelage.graph.orders import paraphrases, plan
-from tutelage.graph.screening import batch, disputed
+from tutelage.graph.screening import batch, objection
 from tutelage.graph.state import State
 from tutelage.graph.workshop import Workshop
 from tutelage.student.corpus import is_drawn
@@ -118,9 +118,7 @@ def critic(shop: Workshop, state: State) -> State:
     if not shop.strategy.critic:
         return {"rejudge": False}
     labelled = [s for s in batch(shop, state) if "label" in s and "verdict" not in s]
-    found = [
-        s for s in labelled if not disputed(shop.task.form, shop.strategy, s)
-    ]  # those are refused in any case
+    found = [s for s in labelled if not objection(shop, s)]
     seed = _seed(shop, state, 6 if state.get("rejudge") else 5)
     judged = the_critic.judge(shop.teacher, shop.task.brief(), found, seed=seed)
     shop.corpus.update(judged)

@@ -7,6 +7,7 @@ from typing import TypedDict
 import numpy as np
 from tutelage.student.kinds import KINDS, Kind
 from tutelage.student.model import Student
+from tutelage.student.own import title
 from tutelage.student.rows import Row
 from tutelage.student.scoring import ClassReport, Marks
 
@@ -37,7 +38,7 @@ def grade(
     marks = kind.marks(texts, gold, answers, labels, metric)
     scores = kind.scores(marks.sum(0), len(gold), labels, metric)
     return Report(
-        metric=scores["figures"][metric],
+        metric=scores["figures"][title(metric)],
         figures=scores["figures"],
         size=len(gold),
         classes=scores["classes"],
@@ -83,7 +84,8 @@ def chance_not_worse(
     for _ in range(draws):
         weights = np.bincount(random.integers(0, size, size), minlength=size)
         old, new = (
-            kind.scores(weights @ marks, size, labels, metric)["figures"][metric] for marks in (before, after)
+            kind.scores(weights @ marks, size, labels, metric)["figures"][title(metric)]
+            for marks in (before, after)
         )
         kept += new >= old
     return kept / draws

@@ -10,10 +10,10 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from tutelage.student.errors import InputError
-from tutelage.student.fields import MARK, ONE, Fields, join
+from tutelage.student.fields import MARK, ONE, Fields, join, split
 from tutelage.student.kinds import Kind
 from tutelage.student.kinds.classification import CLASSIFICATION
 
@@ -32,6 +32,11 @@ class Row(TypedDict):
     label: str
     confidence: NotRequired[float]
     rationale: NotRequired[str]
+
+
+def filed(text: str, label: str, *, kind: Kind, fields: Fields) -> dict[str, Any]:
+    """A labelled text as files hold it."""
+    return {**split(text, fields), kind.key: kind.filed(label, text)}
 
 
 def normal(text: str) -> str:

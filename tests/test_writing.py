@@ -225,16 +225,15 @@ def test_gold_has_targets_written_with_their_texts_and_feeds_its_band_back(
 
 
 def test_a_pool_is_drawn_from_by_doubt_and_graded_by_a_figure_of_one_s_own(
-    task: Task, encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    task: Task, encoder: Encoder, tmp_path: Path
 ) -> None:
     (tmp_path / "own_year.py").write_text(
         "def same(answer, target, text):\n    return answer[:4] == target[:4]\n"
     )
-    monkeypatch.chdir(tmp_path)
     raw = changed(task, strategy={"base": "entropy", "samples": 16}, budget={"rounds": 1})
-    raw |= {"metric": "own_year:same"}
+    raw |= {"metric": "own_year.py:same"}
     raw["data"]["unlabelled"] = {"path": raw["teacher"]["corpus"]}
-    folder = run(parse_task(raw, "task.yaml", Path()), tmp_path / "run", encoder=encoder)
+    folder = run(parse_task(raw, "task.yaml", tmp_path), tmp_path / "run", encoder=encoder)
     fates = [(sample["status"], sample.get("reason", "")) for sample in lines(folder.samples)]
     assert [status for status, _ in fates].count("kept") == 16
     passed = [reason for status, reason in fates if status == "surplus"]
@@ -242,7 +241,7 @@ def test_a_pool_is_drawn_from_by_doubt_and_graded_by_a_figure_of_one_s_own(
     assert all(reason.startswith("the student wants others more (entropy ") for reason in passed)
     test = folder.about()["test"]
     assert test["metric"] == test["figures"]["own_year:same"] >= test["figures"]["exact_match"]
-    assert "own_year:same" in folder.report.read_text(encoding="utf-8")
+    assert "own_year:same on test" in folder.report.read_text(encoding="utf-8")
 
 
 def test_a_small_t5_begun_from_nothing_learns_to_write_dates(
@@ -571,7 +570,7 @@ def test_a_figure_of_one_s_own_is_a_function_in_a_file_of_the_working_folder(
 @pytest.mark.parametrize(
     ("metric", "told"),
     [
-        ("bleu", "expected one of exact_match, rouge_l, chrf, got 'bleu'; or module:function of your own"),
+        ("bleu", "expected one of exact_match, rouge_l, chrf, got 'bleu'; or file.py:function of your own"),
         ("no_such_file:f", "no function at 'no_such_file:f' (No module named 'no_such_file')"),
         ("statistics:no_such", "has no attribute 'no_such'"),
         ("statistics:", "no function at 'statistics:'"),

@@ -1,22 +1,19 @@
 """A target a text: whatever the student is to write."""
 
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
-from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 from pydantic import AfterValidator
 from tutelage.student.errors import InputError
 from tutelage.student.kinds.classification import unknown
+from tutelage.student.own import Judge, is_own, judge, title
 from tutelage.student.scoring import Marks, Scores
 
 EXACT, ROUGE, CHRF = "exact_match", "rouge_l", "chrf"
 LONGEST = 20_000  # characters of a target
-Judge = Callable[[str, str, str], float]  # (answer, target, text) -> 0 to 1
 
 
 class Seq2seq:
@@ -36,7 +33,7 @@ class Seq2seq:
 
     def unfit(self, metric: str) -> str:
         """A figure that cannot be had: unknown, its library missing, or no function at that path."""
-        if ":" in metric:
+        if is_own(metric):
             try:
                 judge(metric)
             except InputError as error:
@@ -45,7 +42,7 @@ class Seq2seq:
         if metric in (ROUGE, CHRF) and metric not in _figures():
             return f"{metric} needs another package: pip install 'tutelage[seq2seq]'"
         problem = unknown(metric, self.metrics)
-        return f"{problem}; or module:function of your own" if problem else ""
+        return f"{problem}; or file.py:function of your own" if problem else ""
 
     def read(self, value: object, text: str, labels: Sequence[str]) -> str:
         """A string that is not blank."""
@@ -128,45 +125,9 @@ class Seq2seq:
 SEQ2SEQ = Seq2seq()
 
 
-def judge(path: str) -> Judge:
-    """A figure of the user's own, `module:function`, of (answer, target, text), from 0 to 1; the working
-    folder is looked in too.
-
-    Raises:
-        InputError: there is none.
-    """
-    module, _, name = path.partition(":")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.append(here)
-    try:
-        found = getattr(import_module(module), name)
-    except Exception as error:  # the user's own code: whatever it raises is told
-        raise InputError(f"no function at {path!r} ({error}); write module:function") from error
-    if not callable(found):
-        raise InputError(f"{path!r} is {type(found).__name__}, expected a function of (answer, target, text)")
-    return found  # type: ignore[no-any-return]
-
-
 def _judges(metric: str) -> dict[str, Judge]:
-    own = {metric: _bounded(metric)} if ":" in metric else {}
+    own = {title(metric): judge(metric)} if is_own(metric) else {}
     return {**own, **_figures()}
-
-
-@cache
-def _bounded(path: str) -> Judge:
-    of = judge(path)
-
-    def bounded(answer: str, target: str, text: str) -> float:
-        try:
-            value = float(of(answer, target, text))
-        except Exception as error:  # the user's own code: whatever it raises is told
-            raise InputError(f"{path} failed on {answer[:60]!r}: {type(error).__name__}: {error}") from error
-        if not 0 <= value <= 1:
-            raise InputError(f"{path} gave {value} for {answer[:60]!r}; a figure lies between 0 and 1")
-        return value
-
-    return bounded
 
 
 @cache

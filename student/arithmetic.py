@@ -1,0 +1,56 @@
+"""Arithmetic that a student or a teacher writes: its value, a figure and a filter made of it."""
+
+import ast
+import operator
+from collections.abc import Callable, Mapping
+from math import isclose, isfinite
+
+_LONGEST = 500  # characters: what is longer is no answer to a word problem
+_OPERATORS: dict[type[ast.AST], Callable[..., float]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.UAdd: operator.pos,
+    ast.USub: operator.neg,
+}
+
+
+def value(written: str) -> float | None:
+    """What an expression of numbers, + - * / and parentheses comes to; None if it is none. Of a text that
+    reasons first, what stands after the last `####` (as in GSM8K, arXiv 2110.14168).
+    """
+    text = written.rpartition("####")[2].strip().removeprefix("$").replace(",", "")
+    if not text or len(text) > _LONGEST:
+        return None
+    try:
+        found = _value(ast.parse(text, mode="eval").body)
+    except (SyntaxError, ValueError, ZeroDivisionError, OverflowError, RecursionError, MemoryError):
+        return None
+    return found if isfinite(found) else None
+
+
+def same_value(answer: str, target: str, text: str) -> float:
+    """A figure: 1 where answer and target come to the same, as GOLD measures SVAMP (arXiv 2403.19754). A
+    target that is no arithmetic has to be met word for word.
+    """
+    wanted, given = value(target), value(answer)
+    if wanted is None:
+        return float(answer == target)
+    return float(given is not None and isclose(given, wanted, rel_tol=1e-6, abs_tol=1e-9))
+
+
+def evaluates(row: Mapping[str, str]) -> str:
+    """A filter: the target has to be arithmetic (GOLD's, of SVAMP)."""
+    return "" if value(row["target"]) is not None else "its target is no arithmetic"
+
+
+def _value(node: ast.AST) -> float:
+    match node:
+        case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
+            return float(number)
+        case ast.UnaryOp(op=sign, operand=part) if type(sign) in _OPERATORS:
+            return _OPERATORS[type(sign)](_value(part))
+        case ast.BinOp(left=left, op=sign, right=right) if type(sign) in _OPERATORS:
+            return _OPERATORS[type(sign)](_value(left), _value(right))
+    raise ValueError("no arithmetic")
