@@ -6,6 +6,8 @@ Arm = dict[str, Any]
 
 # What `auto` was before the benchmark chose: three times as many texts for the student to choose from.
 FORMER: Arm = {"base": "auto", "agree": False, "oversample": 3}
+# What `gold` was: every round's student a fresh one by symmetric cross-entropy.
+FORMER_GOLD: Arm = {"base": "gold", "carry": False, "last": None, "objective": {"loss": "sce"}}
 # Texts are written for these; each gets the same number of labelled samples, or `share` times as many.
 WRITTEN: dict[str, Arm] = {
     "random": {"base": "random"},  # the control: what feedback, analysis and choice are measured against
@@ -33,8 +35,13 @@ WRITTEN: dict[str, Arm] = {
     "gold low band": {"base": "gold", "band": [0.0, 0.5]},
     "gold high band": {"base": "gold", "band": [0.8, 1.0]},
     "gold choice": {"base": "gold", "oversample": 3},
-    "gold carried": {"base": "gold", "carry": True},
-    "gold ce": {"base": "gold", "objective": {"loss": "ce"}},
+    "gold fresh": {"base": "gold", "carry": False},
+    "gold -last": {"base": "gold", "last": None},
+    "gold ce": {"base": "gold", "last": {"loss": "ce"}},
+    "former gold": FORMER_GOLD,
+    "former gold -feedback": {**FORMER_GOLD, "feedback": "none"},
+    "former gold choice": {**FORMER_GOLD, "oversample": 3},
+    "former gold ce": {**FORMER_GOLD, "objective": {"loss": "ce"}},
     "auto -agreement": {"base": "auto", "agree": False},
     "auto -analysis": {"base": "auto", "feedback": "errors"},
     "auto -feedback": {"base": "auto", "feedback": "none"},
@@ -110,11 +117,12 @@ POOL: dict[str, Arm] = {
 ARMS = {**WRITTEN, **POOL}
 # What each is measured against: an ablation its method, a share of the labels the same share by chance.
 _HALF = ("entropy", "least confidence", "llkd ask first")
-_PARENTS = ("evokd", "gold", "auto", "former", "zerogen", "llkd", "random", "whole pool")
+_PARENTS = ("evokd", "gold", "auto", "former gold", "former", "zerogen", "llkd", "random", "whole pool")
 CONTROLS = {
     **{arm: next((p for p in _PARENTS if arm.startswith(f"{p} ")), "random") for arm in WRITTEN},
     **{arm: next((p for p in _PARENTS if arm.startswith(f"{p} ")), "whole pool") for arm in POOL},
     **dict.fromkeys(_HALF, "pool at random"),
+    "former gold": "random",
     **dict.fromkeys(("former", "former random more", "former random thresholds"), "former random"),
     "former random": "random",
     "random": "",

@@ -23,7 +23,8 @@ def measured(done: Any, gold: Mapping[str, str]) -> dict[str, Any]:
         "leaks": about["overlap"]["test"]["exact"] + about["overlap"]["test"]["near"],
         "right": right(labels, gold, labels),
     }
-    trained = [e for e in _leaves(done, "train") if e["round"] == about["best"]]
+    leaves = [*_leaves(done, "train"), *_leaves(done, "final")]
+    trained = [e for e in leaves if e["round"] == about["best"]]
     if "used" in (last := trained[-1]):
         promoted = {line["round"] for line in rounds if line["accepted"] and line["round"] <= about["best"]}
         offered = {s["id"] for s in kept if s["round"] in promoted}

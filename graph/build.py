@@ -25,6 +25,7 @@ NODES: dict[str, Node] = {
     "prepare": learning.prepare,
     "calibrate": calibrate.calibrate,
     "train": learning.train,
+    "final": learning.final,
     "examine": learning.examine,
     "analyst": teaching.analyst,
     "generator": teaching.generator,
@@ -83,7 +84,8 @@ def wire(
     for path in (begin, ("generator", "screen", "labeler", "critic")):
         for name, following in pairwise(path):
             graph.add_edge(name, following)
-    graph.add_conditional_edges("examine", _bound(routes.after_examine, shop), ["analyst", "report"])
+    graph.add_conditional_edges("examine", _bound(routes.after_examine, shop), ["analyst", "final", "report"])
+    graph.add_edge("final", "examine")
     graph.add_conditional_edges("analyst", _bound(routes.after_analyst, shop), ["generator", "pool"])
     graph.add_conditional_edges("pool", _bound(routes.after_pool, shop), ["generator", "screen"])
     graph.add_conditional_edges("critic", _bound(routes.after_critic, shop), ["labeler", "keep"])
@@ -143,8 +145,8 @@ def _framed(name: str, node: Node, shop: Workshop) -> Callable[[State], State]:
     """The node with its trace."""
 
     def framed(state: State) -> State:
-        # The analyst opens the next round: its work belongs to that one.
-        with shop.trace.node(name, state.get("round", 0) + (name == "analyst")):
+        # Analyst and last student open the next round: their work belongs to that one.
+        with shop.trace.node(name, state.get("round", 0) + (name in ("analyst", "final"))):
             return node(shop, state)
 
     return framed

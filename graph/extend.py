@@ -54,8 +54,10 @@ def extend(shop: Workshop, graph: "CompiledStateGraph[Any, Any, Any, Any]", thre
     before = graph.get_state(thread)
     if "round" not in before.values or before.next in (("analyst",), ("calibrate",)):
         return True
-    state = cast(State, {**before.values, "rounds": shop.task.budget.rounds})
-    cut = _cut_short(shop, state["round"])
+    final = bool(before.values.get("final"))
+    last = before.values["round"] - final  # a last student's round is taken back
+    state = cast(State, {**before.values, "round": last, "rounds": shop.task.budget.rounds})
+    cut = _cut_short(shop, last)
     if before.next and (not cut or shop.teacher.refusal()):
         return True
     if why_stop(shop, state, cut_short=cut):
@@ -66,20 +68,26 @@ def extend(shop: Workshop, graph: "CompiledStateGraph[Any, Any, Any, Any]", thre
         about["notes"] = [*dict.fromkeys([*about["notes"], note])]
     shop.folder.write_json(shop.folder.run_json, {k: v for k, v in about.items() if k not in RESULTS})
     if not cut:
-        _bring_back(shop, state["best"])
-        graph.update_state(thread, {"rounds": state["rounds"], "stop": ""}, as_node="examine")
+        config, best = thread, state["best"]
+        if final:
+            start = _before(graph, thread, "final", last)
+            config, best = start.config, start.values["best"]
+        _bring_back(shop, best)
+        graph.update_state(config, {"rounds": state["rounds"], "stop": ""}, as_node="examine")
         return True
-    opens, ahead = ("analyst", "examine") if state["round"] else ("calibrate", "prepare")
-    start = next(
-        old
-        for old in graph.get_state_history(thread)
-        if old.next == (opens,) and old.values["round"] == max(state["round"] - 1, 0)
-    )
-    shop.corpus.forget(since=max(state["round"], 1))
-    if state["round"]:
+    opens, ahead = ("analyst", "examine") if last else ("calibrate", "prepare")
+    start = _before(graph, thread, opens, max(last - 1, 0))
+    shop.corpus.forget(since=max(last, 1))
+    if last:
         _bring_back(shop, start.values["best"])
     graph.update_state(start.config, {"rounds": state["rounds"]}, as_node=ahead)
     return True
+
+
+def _before(graph: "CompiledStateGraph[Any, Any, Any, Any]", thread: Any, node: str, round: int) -> Any:
+    """The last checkpoint of a round after which a node was to come."""
+    history = graph.get_state_history(thread)
+    return next(old for old in history if old.next == (node,) and old.values["round"] == round)
 
 
 def _cut_short(shop: Workshop, round: int) -> bool:

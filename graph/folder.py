@@ -5,7 +5,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,8 @@ class RoundLine(TypedDict):
     """One line of rounds.jsonl: what this round cost and brought; `metric` is on diagnose, `gate` on gate.
 
     `chance` is the p-value of "this round did not make the student worse" on the gate set, None for
-    the first round or without a gate set; `refused` counts samples by status.
+    the first round or without a gate set; `refused` counts samples by status. `final` stands in the line of
+    a last student, trained afresh on all that is kept: its round asks nothing.
     """
 
     round: int
@@ -34,6 +35,7 @@ class RoundLine(TypedDict):
     refused: dict[str, int]
     trained_on: int
     seconds: float
+    final: NotRequired[bool]
 
 
 class RunFolder:

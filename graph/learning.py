@@ -17,6 +17,8 @@ from tutelage.student.borders import tuned
 from tutelage.student.corpus import Sample
 from tutelage.student.exam import chance_not_worse
 from tutelage.student.model import Student
+from tutelage.student.objectives import Objective
+from tutelage.student.recipe import Recipe
 from tutelage.student.rows import Row
 from tutelage.student.training import train as train_student
 from tutelage.student.training import untouched
@@ -44,6 +46,8 @@ def prepare(shop: Workshop, state: State) -> State:
         "promoted": [],
         "weaknesses": [],
         "note": "",
+        "final": False,
+        "stop": "",
     }
 
 
@@ -56,6 +60,19 @@ def train(shop: Workshop, state: State) -> State:
     student.save(shop.folder.student_of(state["round"]))
     shop.remember(state["round"], student)
     return {}
+
+
+def final(shop: Workshop, state: State) -> State:
+    """Train the last student: a fresh one, on all that promoted rounds brought, as `Strategy.last` says. Its
+    round brings no samples, and is taken back should the run go on with more than it had.
+    """
+    assert shop.strategy.last, "routes.py saw to it"
+    number = state["round"] + 1
+    student = _fresh(shop, training_rows(shop, state["promoted"]), shop.strategy.last)
+    shop.folder.drop_students([state["best"]])
+    student.save(shop.folder.student_of(number))
+    shop.remember(number, student)
+    return {"round": number, "final": True}
 
 
 def examine(shop: Workshop, state: State) -> State:
@@ -73,15 +90,19 @@ def examine(shop: Workshop, state: State) -> State:
     answers = answers_on_diagnose(shop, best)
     write_cards(shop.folder, measure_again(shop.task.form, read_cards(shop.folder), answers, round))
     line = _line(shop, round, accepted, chance, [*state["promoted"], round])
+    if state.get("final"):
+        line["final"] = True
     shop.folder.write_round(line)
     shop.trace.tell(metric=line["metric"], gate=line["gate"], accepted=accepted, chance=chance)
-    told = "" if accepted else f"round {round} was rolled back: its samples made the student worse"
+    brings = accepted and round and not state.get("final")
+    promoted = [*state["promoted"], round] if brings else state["promoted"]
+    worse = f"round {round} was rolled back: its samples made the student worse"
     return {
         "best": best,
-        "promoted": [*state["promoted"], round] if accepted and round else state["promoted"],
-        "note": told,
+        "promoted": promoted,
+        "note": "" if accepted or state.get("final") else worse,
         "metric": graded(shop, best, "diagnose")["metric"],
-        "stop": why_stop(shop, state),
+        "stop": state.get("stop") or why_stop(shop, state),
     }
 
 
@@ -99,22 +120,34 @@ def report(shop: Workshop, state: State) -> State:
 
 def taught(shop: Workshop, promoted: Sequence[int], round: int) -> Student:
     """The student of a round, trained (again, if its weights are gone) as the strategy says."""
-    strategy, seed, recipe = shop.strategy, shop.task.seed, shop.task.recipe()
-    rows, start = training_rows(shop, [*promoted, round]), None
-    if strategy.carry and round:
-        start = _carried(shop, promoted)
-        rows, recipe = _new_and_old(shop, rows, round), replace(recipe, epochs=strategy.repeat)
+    strategy, recipe, rows = shop.strategy, shop.task.recipe(), training_rows(shop, [*promoted, round])
+    if not (strategy.carry and round):
+        return _fresh(shop, rows, strategy.objective)
+    start, rows = _carried(shop, promoted), _new_and_old(shop, rows, round)
+    return _trained(shop, rows, strategy.objective, replace(recipe, epochs=strategy.repeat), start)
+
+
+def _fresh(shop: Workshop, rows: Sequence[Row], objective: Objective) -> Student:
+    """A student that has seen nothing but these rows."""
+    if not objective.knowledge:
+        return _trained(shop, rows, objective, shop.task.recipe())
     shop.let_go()
     shop.trace.tell(rows=len(rows))
-    if strategy.objective.knowledge:
-        return distilled(shop, rows, strategy.objective.knowledge)
+    return distilled(shop, rows, objective.knowledge)
+
+
+def _trained(
+    shop: Workshop, rows: Sequence[Row], objective: Objective, recipe: Recipe, start: Student | None = None
+) -> Student:
+    shop.let_go()
+    shop.trace.tell(rows=len(rows))
     student = train_student(
         rows,
         shop.labels,
         recipe,
-        seed=seed,
+        seed=shop.task.seed,
         encoder=shop.student_encoder,
-        objective=strategy.objective,
+        objective=objective,
         start=start,
         tell=shop.trace.tell,
     )

@@ -10,6 +10,7 @@ _DOING = {
     "prepare": "reading the sets, encoding what is sealed",
     "calibrate": "seeing how often the teacher is right",
     "train": "training the student",
+    "final": "training the last student, afresh on all that is kept",
     "examine": "examining the student",
     "analyst": "looking for weaknesses",
     "generator": "writing texts",
@@ -67,7 +68,7 @@ def _summary(node: str, event: Event) -> str:
             return ", ".join(f"{event[name]} {name}" for name in ("seed", "diagnose", "gate", "test"))
         case "calibrate":
             return _trust(event)
-        case "train":
+        case "train" | "final":
             share = f", of the teacher's {event['unique']:.0%}" if "unique" in event else ""
             return f"on {event['rows']} texts{share}"
         case "examine":

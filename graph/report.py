@@ -138,7 +138,7 @@ def _round_table(run: Run) -> Html:
 def _round_row(x: RoundLine, best: bool, test: float | None) -> Sequence[object]:
     fate = "★ best" if best else "✓ accepted" if x["accepted"] else "✕ rolled back"
     return (
-        x["round"],
+        f"{x['round']}, final" if x.get("final") else x["round"],
         x["metric"],
         x["gate"],
         x["chance"],

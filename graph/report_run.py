@@ -77,7 +77,7 @@ def read_run(folder: RunFolder) -> Run:
         with folder.samples.open(encoding="utf-8") as file:  # splitlines would cut a text at U+2028
             samples = [json.loads(line) for line in file]
     events = Trace(folder.trace).events()
-    trained = {e["round"]: e for e in events if (e["event"], e["node"]) == ("leave", "train")}
+    trained = {e["round"]: e for e in events if e["event"] == "leave" and e["node"] in ("train", "final")}
     return Run(folder, folder.about(), folder.read_rounds(), read_cards(folder), samples, trained)
 
 

@@ -7,9 +7,11 @@ from tutelage.graph.state import State
 from tutelage.graph.workshop import Workshop
 
 
-def after_examine(shop: Workshop, state: State) -> Literal["analyst", "report"]:
-    """Another round, unless there is a reason to stop."""
-    return "report" if state.get("stop") else "analyst"
+def after_examine(shop: Workshop, state: State) -> Literal["analyst", "final", "report"]:
+    """Another round, unless there is a reason to stop; then a last student, where the strategy has one."""
+    if not state.get("stop"):
+        return "analyst"
+    return "final" if shop.strategy.last and not state.get("final") else "report"
 
 
 def after_critic(shop: Workshop, state: State) -> Literal["labeler", "keep"]:

@@ -100,7 +100,9 @@ def list_runs(root: Path | str = "runs") -> list[dict[str, Any]]:
                 "run": str(folder.path),
                 "task": about["task"]["name"],
                 "strategy": about["strategy"]["name"],
-                "rounds": max(len(rounds) - 1, 0),  # the first line is of the seeds
+                "rounds": max(
+                    sum(not line.get("final") for line in rounds) - 1, 0
+                ),  # the first is of the seeds
                 "diagnose": rounds[-1]["metric"] if rounds else None,
                 "test": test["metric"] if test else None,
                 "state": about.get("stop") or "unfinished",

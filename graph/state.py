@@ -22,9 +22,9 @@ class Output(TypedDict, total=False):
 class State(TypedDict, total=False):
     """One run. Samples live in the corpus under their round; students and reports in the run folder.
 
-    `best` is the round of the student promoted last. `promoted`
-    lists the rounds whose samples are trained on. `rejudge` is set while samples are labelled a second
-    time. `weaknesses` are ids in weaknesses.json.
+    `best` is the round of the student promoted last. `promoted` lists the rounds whose samples are trained
+    on. `rejudge` is set while samples are labelled a second time, `final` once the round is that of the last
+    student, which brings no samples. `weaknesses` are ids in weaknesses.json.
     """
 
     rounds: int
@@ -33,6 +33,7 @@ class State(TypedDict, total=False):
     best: int
     promoted: list[int]
     rejudge: bool
+    final: bool
     weaknesses: list[str]
     note: str
     student: str

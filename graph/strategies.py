@@ -60,6 +60,8 @@ class Strategy:
         repeat: passes of a carried student over what is new (eight times as many of a head).
         replay: earlier samples mixed in, drawn anew, for each one that is new.
         objective: the student's loss; see student/objectives.py.
+        last: the loss of a fresh student that is trained at the end on all that promoted rounds brought, and
+            is promoted as a round's is; None leaves the one promoted last.
     """
 
     name: str
@@ -92,6 +94,7 @@ class Strategy:
     repeat: Count = 3
     replay: Annotated[float, Field(ge=0)] = 1.0
     objective: Objective = PLAIN
+    last: Objective | None = None
 
     @property
     def drawn(self) -> int:
@@ -103,6 +106,11 @@ class Strategy:
         """Whether texts are written."""
         return self.pool_share < 1
 
+    @property
+    def objectives(self) -> list[Objective]:
+        """Every loss that a student is trained towards."""
+        return [self.objective, *([self.last] if self.last else [])]
+
     def for_one(self, round: int) -> int:
         """Texts written or drawn for each one that is labelled in a round."""
         return self.oversample if round > self.cold_rounds else 1
@@ -111,6 +119,8 @@ class Strategy:
 _RANDOM = Strategy("random", feedback="none", selection="random", agree=True)
 _AS_WRITTEN = replace(_RANDOM, label_apart=False, critic=False, agree=False)
 _POOL = Strategy("pool", pool_share=1.0, feedback="none", critic=False, cold_rounds=0)
+
+_ALL = 1000.0  # `replay` of everything that there is
 
 STRATEGIES: dict[str, Strategy] = {
     # Composed by the gate scores of five tasks, not by their tests (benchmarks/README.md). Three times as
@@ -127,8 +137,9 @@ STRATEGIES: dict[str, Strategy] = {
     "evokd": Strategy("evokd", probe="batch", shown=8, critic=False, carry=True),
     # GOLD: Gholami et al., Findings of NAACL 2024, arXiv 2403.19754. Its code: label fixed before the
     # text is written, a batch of another topic and domain for each plain one, ranks 50-80 % of its energy
-    # as further examples in every second batch, symmetric cross-entropy, 10 to 400 characters, no
-    # critic. Ours: a round is one refresh, and every round's student is fresh, so the last is the final run.
+    # as further examples in every second batch, 10 to 400 characters, no critic; the student carried on by
+    # one pass of plain cross-entropy over all that there is, and at the end a fresh one by the symmetric.
+    # Ours: a round is one such refresh; the seeds begin the student.
     "gold": Strategy(
         "gold",
         feedback="band",
@@ -136,7 +147,10 @@ STRATEGIES: dict[str, Strategy] = {
         label_apart=False,
         critic=False,
         length=(10, 400),
-        objective=Objective(loss="sce"),
+        carry=True,
+        repeat=1,
+        replay=_ALL,
+        last=Objective(loss="sce"),
     ),
     # LLKD: Li et al., Findings of NAACL 2025, arXiv 2411.08028. The teacher labels texts of the user's
     # own; every step trains where it is sure and the student is not (student/thresholds.py:

@@ -19,6 +19,7 @@ from tutelage.student.encoder import EMBEDDED
 from tutelage.student.errors import InputError
 from tutelage.student.fields import ONE, PAIR, RESERVED, KindName
 from tutelage.student.kinds import KINDS, Kind
+from tutelage.student.objectives import Objective
 from tutelage.student.own import function
 from tutelage.student.recipe import Recipe
 
@@ -120,10 +121,7 @@ class Task(Part):
     @model_validator(mode="after")
     def _strategy_fits(self) -> Self:
         strategy = self.resolved_strategy()
-        objective = strategy.objective
-        if self.form.key != "label" and (
-            objective.thresholds or objective.knowledge or objective.target == "soft"
-        ):
+        if self.form.key != "label" and any(_of_one_label(one) for one in strategy.objectives):
             raise ValueError(
                 f"strategy {strategy.name!r} goes by the probability of one label a text:"
                 f" it is not for `kind: {self.kind}`; take entropy or least_confidence for a pool, or auto"
@@ -133,23 +131,26 @@ class Task(Part):
                 f"strategy {strategy.name!r} draws from texts of your own: set `data.unlabelled` to a file of"
                 " them (only its text is read), or take a strategy that has texts written, such as auto"
             )
-        if strategy.objective.knowledge and (self.student.mode == "head" or strategy.carry):
+        distils = any(one.knowledge for one in strategy.objectives)
+        if distils and (self.student.mode == "head" or strategy.carry):
             raise ValueError(
                 f"strategy {strategy.name!r} distils a teacher's layers into a fresh student: set"
                 " `student.mode` to full and leave the strategy's `carry` false"
             )
-        if self.expert and not strategy.objective.knowledge:
+        if self.expert and not distils:
             raise ValueError(
                 f"`expert` is for strategy ksm, and strategy {strategy.name!r} has none; leave it out"
             )
-        if objective.rationale and not self.form.writes:
+        reasons = any(one.rationale for one in strategy.objectives)
+        if reasons and not self.form.writes:
             raise ValueError(
                 f"`objective.rationale` is not for `kind: {self.kind}`: its student writes nothing"
             )
-        if objective.rationale and strategy.writes and not strategy.label_apart:
+        if reasons and strategy.writes and not strategy.label_apart:
             raise ValueError("`objective.rationale` is the labeler's reason: set `label_apart: true`")
-        if problem := _unused(strategy):
-            raise ValueError(problem)
+        for objective in strategy.objectives:
+            if problem := _unused(objective, strategy):
+                raise ValueError(problem)
         return self
 
     @model_validator(mode="after")
@@ -220,9 +221,13 @@ class Task(Part):
         return told if len(self.fields) == 1 else {**told, "fields": list(self.fields)}
 
 
-def _unused(strategy: Strategy) -> str:
-    """What of a strategy's objective would do nothing, in words; "" if all of it does something."""
-    objective = strategy.objective
+def _of_one_label(objective: Objective) -> bool:
+    """Whether it goes by the probability of one label a text."""
+    return bool(objective.thresholds or objective.knowledge or objective.target == "soft")
+
+
+def _unused(objective: Objective, strategy: Strategy) -> str:
+    """What of an objective would do nothing, in words; "" if all of it does something."""
     chosen = "`objective.thresholds`" if objective.thresholds else "`objective.target: soft`"
     if objective.thresholds is None and objective.target == "hard":
         return f"{_OWN_LOSSES} `objective.loss`" if objective.knowledge and objective.loss != "ce" else ""

@@ -27,9 +27,8 @@ class Objective:
         thresholds: LLKD's choice of samples at every step; None takes all.
         knowledge: KSM's four kinds of knowledge of a white-box teacher; None takes the labels alone.
         rationale: weight of the loss on the teacher's reason for a target, which a student that writes learns
-        to
-            write too (distilling step by step: Hsieh et al., Findings of ACL 2023, arXiv 2305.02301, eq. 4,
-            where it is 1; paper, unseen; 0 is none).
+            to write too (distilling step by step: Hsieh et al., Findings of ACL 2023, arXiv 2305.02301,
+            eq. 4, where it is 1; paper, unseen; 0 is none).
     """
 
     loss: Literal["ce", "sce"] = "ce"

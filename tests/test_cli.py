@@ -262,6 +262,8 @@ def test_graph_draws_every_node_offline(form: str, cli: Cli, tmp_path: Path) -> 
         "prepare",
         "train",
         "examine",
+        "final",
+        "pool",
         "analyst",
         "generator",
         "screen",

@@ -122,6 +122,69 @@ def test_gold_keeps_the_label_a_text_was_written_for_and_asks_nobody_else(gold: 
     assert all(10 <= len(s["text"]) <= 400 for s in lines(gold.samples))
 
 
+def test_gold_carries_its_student_on_over_all_there_is_and_ends_with_a_fresh_one(gold: RunFolder) -> None:
+    rounds = gold.read_rounds()
+    assert [line.get("final", False) for line in rounds] == [False, False, False, True]
+    trained = [event["rows"] for event in leaves(gold, "train")]
+    promoted = [line["samples_kept"] for line in rounds if line["accepted"]]
+    assert trained[2] == 30 + rounds[2]["samples_kept"] + rounds[1]["samples_kept"] * rounds[1]["accepted"]
+    [last] = leaves(gold, "final")
+    assert last["rows"] == 30 + sum(promoted)
+    assert (rounds[-1]["samples_kept"], rounds[-1]["teacher_calls"]) == (0, 0)
+    about = gold.about()
+    assert len(about["test_by_round"]) == 4
+    assert about["stop"] == "2 rounds are done"
+    assert "3, final" in gold.report.read_text(encoding="utf-8")
+
+
+def test_a_last_student_is_the_one_that_its_loss_trains_from_nothing(
+    encoder: Encoder, tmp_path: Path
+) -> None:
+    strategy = {"base": "gold", "samples": 36, "carry": False, "last": None, "objective": {"loss": "sce"}}
+    every = run(task(strategy, rounds=1), tmp_path / "every", encoder=encoder)
+    one = run(task({"base": "gold", "samples": 36}, rounds=1), tmp_path / "one", encoder=encoder)
+    [*_, last] = one.read_rounds()
+    assert one.unseal("round-02", "test") == every.unseal("round-01", "test")
+    assert last["gate"] == every.read_rounds()[-1]["gate"]
+
+
+def test_a_run_killed_at_its_last_student_ends_as_if_it_had_not_been(
+    gold: RunFolder, encoder: Encoder, tmp_path: Path
+) -> None:
+    class Killed(Exception):  # noqa: N818
+        pass
+
+    def kill(event: dict[str, Any]) -> None:
+        if (event["event"], event["node"], event["round"]) == ("leave", "final", 3):
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(task({"base": "gold", "samples": 36}), tmp_path / "run", encoder=encoder, listener=kill)
+    again = resume(tmp_path / "run")
+    assert again.about()["test"] == gold.about()["test"]
+    assert again.about()["best"] == gold.about()["best"]
+
+
+def test_a_last_student_is_taken_back_when_the_run_goes_on(
+    gold: RunFolder, encoder: Encoder, tmp_path: Path
+) -> None:
+    short = run(task({"base": "gold", "samples": 36}, rounds=1), tmp_path / "run", encoder=encoder)
+    assert [line.get("final", False) for line in short.read_rounds()] == [False, False, True]
+    longer = resume(short.path, budget={"rounds": 2})
+
+    def told(folder: RunFolder) -> list[dict[str, Any]]:
+        return [{k: v for k, v in line.items() if k != "seconds"} for line in folder.read_rounds()]
+
+    assert told(longer) == told(gold)
+    assert longer.about()["test_by_round"] == gold.about()["test_by_round"]
+
+
+def test_a_last_student_without_rounds_is_of_the_seeds(encoder: Encoder, tmp_path: Path) -> None:
+    folder = run(task("gold", rounds=0), tmp_path / "run", encoder=encoder)
+    assert [line["trained_on"] for line in folder.read_rounds()] == [30, 30]
+    assert resume(folder.path).about()["stop"] == "0 rounds are done"
+
+
 @pytest.mark.parametrize(
     ("change", "differs"),
     [({"feedback": "none"}, "feedback"), ({"ood_share": 0.0}, "ood"), ({"score": "nll"}, "band")],

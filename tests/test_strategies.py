@@ -20,7 +20,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "evokd": {"probe": "batch", "shown": 8, "critic": False, "carry": True},
     "gold": {
         "feedback": "band", "ood_share": 0.5, "label_apart": False, "critic": False, "length": (10, 400),
-        "objective": Objective(loss="sce"),
+        "carry": True, "repeat": 1, "replay": 1000.0, "last": Objective(loss="sce"),
     },
     "llkd": {
         "pool_share": 1.0, "feedback": "none", "critic": False, "samples": 500, "cold_rounds": 0,
