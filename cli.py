@@ -11,7 +11,7 @@ if __name__ == "__main__" and Path(sys.path[0]).resolve() == Path(__file__).reso
     sys.path.pop(0)  # `python cli.py` must not offer agents/, graph/ … as top-level names
 
 import typer
-from tutelage.student.fields import Fields, KindName
+from tutelage.student.fields import KindName
 
 if TYPE_CHECKING:
     from tutelage.graph.folder import RunFolder
@@ -248,17 +248,19 @@ def evaluate(
 
     Example: [bold]tutelage evaluate runs/first more.jsonl[/bold]
     """
+    from tutelage.graph.folder import metric_in, student_in
     from tutelage.graph.report_run import figures
     from tutelage.student.errors import InputError
     from tutelage.student.exam import evaluate as grade_student
+    from tutelage.student.given import columns
     from tutelage.student.kinds import KINDS
     from tutelage.student.load import load_student
     from tutelage.student.rows import read_rows
 
-    loaded = load_student(_student_folder(student))
-    kind, columns = KINDS[loaded.kind], _columns(text, loaded.fields)
-    metric = metric or _metric_of(student)
-    rows = read_rows(data, loaded.labels, kind=kind, fields=columns, label_field=label)
+    loaded = load_student(student_in(student))
+    kind = KINDS[loaded.kind]
+    metric = metric or metric_in(student)
+    rows = read_rows(data, loaded.labels, kind=kind, fields=columns(text, loaded.fields), label_field=label)
     if not rows:
         raise InputError(f"{data} holds no rows; there is nothing to grade")
     if metric and (problem := kind.unfit(metric)):
@@ -291,21 +293,23 @@ def predict(
 
     Example: [bold]tutelage predict runs/first "where is my parcel?"[/bold]
     """
+    from tutelage.graph.folder import student_in
     from tutelage.student.errors import InputError
     from tutelage.student.fields import split
+    from tutelage.student.given import columns, of_lines, whole
     from tutelage.student.kinds import KINDS
     from tutelage.student.load import load_student
     from tutelage.student.rows import filed, read_rows
 
     if file and texts:
         raise InputError("texts are given both as arguments and by --file; give one of them")
-    loaded = load_student(_student_folder(student))
+    loaded = load_student(student_in(student))
     kind = KINDS[loaded.kind]
     if file:
-        rows = read_rows(file, None, kind=kind, fields=_columns(text, loaded.fields))
+        rows = read_rows(file, None, kind=kind, fields=columns(text, loaded.fields))
         given = [row["text"] for row in rows]
     else:
-        given = _whole(texts, loaded.fields) if texts else _lines(loaded.fields)
+        given = whole(texts, loaded.fields) if texts else of_lines(sys.stdin, loaded.fields)
     if not given:
         return
     found = loaded.read(given, best=True)
@@ -421,56 +425,6 @@ def _print_classes(classes: "list[ClassReport]") -> None:
         scores = (f"{score:.3f}" for score in (entry["precision"], entry["recall"], entry["f1"]))
         table.add_row(entry["label"], *scores, str(entry["support"]))
     _print(table)
-
-
-def _columns(given: list[str] | None, fields: Fields) -> Fields:
-    """The columns of a text, by default as the student calls them."""
-    from tutelage.student.errors import InputError
-
-    if given and len(given) != len(fields):
-        raise InputError(f"--text is given {len(given)} times, and this student reads {', '.join(fields)}")
-    return tuple(given or fields)
-
-
-def _whole(parts: list[str], fields: Fields) -> list[str]:
-    """Texts as students take them; of pairs, two and two."""
-    from tutelage.student.errors import InputError
-    from tutelage.student.fields import join
-
-    size = len(fields)
-    if len(parts) % size:
-        raise InputError(
-            f"this student labels pairs ({', '.join(fields)}), and {len(parts)} texts were given"
-        )
-    if not all(part.strip() for part in parts):
-        raise InputError("an empty text is given; there is nothing to label in it")
-    groups = [parts[i : i + size] for i in range(0, len(parts), size)]
-    return [join(dict(zip(fields, group, strict=True)), fields) for group in groups]
-
-
-def _lines(fields: Fields) -> list[str]:
-    """The texts of standard input, one a line; of pairs with a tab between."""
-    lines = [line.rstrip("\n") for line in sys.stdin if line.strip()]
-    parts = [[line] if len(fields) == 1 else line.split("\t") for line in lines]
-    return [text for part in parts for text in _whole(part, fields)]
-
-
-def _student_folder(path: Path) -> Path:
-    """The student of a run folder, or the folder itself."""
-    from tutelage.student.errors import InputError
-
-    if not (path / "run.json").exists():
-        return path
-    if not (path / "student").exists():
-        raise InputError(f"{path} has no student yet; continue it with `tutelage resume {path}`")
-    return path / "student"
-
-
-def _metric_of(path: Path) -> str | None:
-    """What a run folder's task is measured by; None of a student by itself."""
-    from tutelage.graph.folder import RunFolder
-
-    return str(RunFolder(path).about()["task"]["metric"]) if (path / "run.json").exists() else None
 
 
 def main() -> None:

@@ -4,8 +4,8 @@
     python benchmarks/proggen.py --tasks conll2003 --seeds 0
     python benchmarks/proggen.py --table                     # print what is there
 
-Nothing is asked: sentences, entities and log-probabilities are as recorded. Of 1,600 sentences, drawn
-by the seed, an arm takes all, or 400: any, those whose entities the model was surest of, those that a student
+Nothing is asked: sentences, entities and log-probabilities are as recorded. Of 800 sentences, drawn
+by the seed, an arm takes all, or 200: any, those whose entities the model was surest of, those that a student
 doubts most (four rounds, by the loop's entropy), those that the model itself left as they were when asked to
 correct them (its word as a critic). A line a cell goes to results/proggen.jsonl as it comes; what is reported
 is the span F1 on the published test split.
@@ -31,17 +31,17 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "proggen.jsonl"
 DATA = HERE.parent.parent / "shared" / "data"
 TASKS = ("conll2003", "mit_movie")
-POOL, TAKEN, ROUNDS = 1600, 400, 4
+POOL, TAKEN, ROUNDS = 800, 200, 4
 ARMS = (
     "all",
     "all, corrected",
-    "400 at random",
-    "400 surest",
-    "400 by entropy",
-    "400 uncorrected",
-    "400 human",
+    "200 at random",
+    "200 surest",
+    "200 by entropy",
+    "200 uncorrected",
+    "200 human",
 )
-CONTROL = "400 at random"
+CONTROL = "200 at random"
 
 
 def main() -> None:
@@ -86,18 +86,18 @@ def taken(cell: Cell, cache: Path) -> list[Any]:
     written = {row["id"]: row for row in map(row_of, records(folder / "generated.jsonl.gz"))}
     both = sorted(key for key in written if key in corrected)
     pool = [written[key] for key in chance.sample(both, POOL)]
-    if cell["arm"] == "400 human":
+    if cell["arm"] == "200 human":
         human = [row_of(r) for r in records(DATA / cell["task"] / "train.jsonl.gz")]
         return chance.sample(human, TAKEN)
     if cell["arm"] == "all, corrected":
         return [corrected[row["id"]] for row in pool]
-    if cell["arm"] == "400 surest":
+    if cell["arm"] == "200 surest":
         return sorted(pool, key=lambda row: -row["confidence"])[:TAKEN]
-    if cell["arm"] == "400 uncorrected":
+    if cell["arm"] == "200 uncorrected":
         return [row for row in pool if row["label"] == corrected[row["id"]]["label"]][:TAKEN]
-    if cell["arm"] == "400 by entropy":
+    if cell["arm"] == "200 by entropy":
         return doubted(pool, cell, cache)
-    return pool[:TAKEN] if cell["arm"] == "400 at random" else pool
+    return pool[:TAKEN] if cell["arm"] == "200 at random" else pool
 
 
 def doubted(pool: list[Any], cell: Cell, cache: Path) -> list[Any]:

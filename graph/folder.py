@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from tutelage.agents.calibration import Calibration
 from tutelage.student.errors import InputError
 
+_RUN = "run.json"
+
 
 class RoundLine(TypedDict):
     """One line of rounds.jsonl: what this round cost and brought; `metric` is on diagnose, `gate` on gate.
@@ -38,12 +40,30 @@ class RoundLine(TypedDict):
     final: NotRequired[bool]
 
 
+def student_in(path: Path) -> Path:
+    """The student of a run folder, or the folder itself.
+
+    Raises:
+        InputError: the run has none yet.
+    """
+    if not (path / _RUN).exists():
+        return path
+    if not (path / "student").exists():
+        raise InputError(f"{path} has no student yet; continue it with `tutelage resume {path}`")
+    return path / "student"
+
+
+def metric_in(path: Path) -> str | None:
+    """What the task of a run folder is measured by; None of a student by itself."""
+    return str(RunFolder(path).about()["task"]["metric"]) if (path / _RUN).exists() else None
+
+
 class RunFolder:
     """`runs/<id>/`. Files are replaced whole: a reader, or a crash, never sees half of one."""
 
     def __init__(self, path: Path | str):
         self.path = Path(path)
-        self.run_json = self.path / "run.json"
+        self.run_json = self.path / _RUN
         self.journal = self.path / "journal.sqlite"
         self.batches = self.path / "batches.sqlite"
         self.lock = self.path / "lock.sqlite"

@@ -13,10 +13,11 @@ SOURCES = {
     "stated": "what the teacher says of itself",
 }
 HOW = """Before the first round the labeler was given diagnose texts without their labels, evenly drawn from
-all labels. Temperature scaling divides the logarithms of its confidence by T: above 1 the teacher was too
-sure of itself, below 1 too modest. The expected calibration error (ECE) is the mean distance of confidence
-from accuracy over ten bins. What is called calibrated is cross-fitted: each text is scaled by a T that was
-fitted without it. Points are as large as their bins are full; lines are 95 % intervals."""
+all labels where there are several. Temperature scaling divides the logarithms of its confidence by T: above
+1 the teacher was too sure of itself, below 1 too modest. The expected calibration error (ECE) is the mean
+distance of confidence from accuracy over ten bins. What is called calibrated is cross-fitted: each text is
+scaled by a T that was fitted without it. Points are as large as their bins are full; lines are 95 %
+intervals."""
 
 
 def teacher_section(measured: Calibration | None, counters: Mapping[str, object]) -> list[Html]:

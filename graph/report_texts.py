@@ -16,7 +16,7 @@ FATES = {
     "duplicate": "too near to a text of its batch, to one kept before, or to a seed or diagnose text",
     "leak": "too near to a gate or test text, of which only the id is given here",
     "surplus": "more than was wanted: the student wanted these least, so no label was paid for",
-    "refused": "labelled, and not accepted: by the critic, or for want of agreement",
+    "refused": "labelled, and not accepted: by the critic, by a filter, or for want of agreement",
     "unlabelled": "the labeler gave it no label",
     "unjudged": "labelled, but the critic never saw it or left it out",
     "draft": "unfinished when the run stopped",

@@ -87,6 +87,22 @@ def test_a_last_line_that_was_cut_off_is_cut_off_whole(table: ModuleType, tmp_pa
     assert read(results) == [{"test": 1}, {"test": 2}]
 
 
+def test_an_entity_that_nothing_began_is_begun(table: ModuleType) -> None:
+    from kinds_data import begun
+
+    tags = ["I-Org", "I-Org", "O", "B-Loc", "I-Loc", "I-Org"]
+    assert begun({"tags": tags})["tags"] == ["B-Org", "I-Org", "O", "B-Loc", "I-Loc", "B-Org"]
+
+
+def test_an_equation_of_people_is_written_as_the_model_writes_its_own(table: ModuleType) -> None:
+    from kinds_data import told
+
+    said = {"model": "PaLM-540B (few-shot)", "label": "(2 * 1.5) ", "rationale": "Twice."}
+    other = {"model": "another", "label": "3"}
+    found = told({"target": "( 10.0 - ( 1.05 * 20.0 ) )", "llm": [other, said]})
+    assert (found["target"], found["told"], found["reason"]) == ("(10 - (1.05 * 20))", "(2 * 1.5)", "Twice.")
+
+
 def test_holm_multiplies_the_smallest_most_and_never_turns_the_order(table: ModuleType) -> None:
     # 3 · 0.01, then 2 · 0.04, then 1 · 0.05 raised to the one before it.
     found = table.holm({"a": 0.04, "b": 0.01, "c": 0.05})

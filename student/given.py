@@ -1,0 +1,45 @@
+"""Texts as they are given to `predict`: arguments, lines, columns of a file."""
+
+from collections.abc import Iterable, Sequence
+
+from tutelage.student.errors import InputError
+from tutelage.student.fields import Fields, join
+
+
+def columns(given: Sequence[str] | None, fields: Fields) -> Fields:
+    """The columns of a text, by default as the student calls them.
+
+    Raises:
+        InputError: more or fewer are given than a text has parts.
+    """
+    if given and len(given) != len(fields):
+        raise InputError(f"--text is given {len(given)} times, and this student reads {', '.join(fields)}")
+    return tuple(given or fields)
+
+
+def whole(parts: Sequence[str], fields: Fields) -> list[str]:
+    """Texts as students take them; of pairs, two and two.
+
+    Raises:
+        InputError: one is blank, or half of a pair is missing.
+    """
+    size = len(fields)
+    if len(parts) % size:
+        raise InputError(
+            f"this student labels pairs ({', '.join(fields)}), and {len(parts)} texts were given"
+        )
+    if not all(part.strip() for part in parts):
+        raise InputError("an empty text is given; there is nothing to label in it")
+    groups = [parts[i : i + size] for i in range(0, len(parts), size)]
+    return [join(dict(zip(fields, group, strict=True)), fields) for group in groups]
+
+
+def of_lines(lines: Iterable[str], fields: Fields) -> list[str]:
+    """The texts of lines, one each, blank lines left out; of pairs with a tab between.
+
+    Raises:
+        InputError: as `whole`.
+    """
+    given = [line.rstrip("\n") for line in lines if line.strip()]
+    parts = [[line] if len(fields) == 1 else line.split("\t") for line in given]
+    return [text for part in parts for text in whole(part, fields)]
