@@ -1,19 +1,20 @@
 """The other kinds of task in the loop: auto beside its controls, at equal numbers of labelled samples.
 
-    python benchmarks/kinds.py                               # four tasks, four arms, three seeds
+    python benchmarks/kinds.py                               # nine tasks, four arms or more, three seeds
     python benchmarks/kinds.py --tasks conll2003 --seeds 0
     python benchmarks/kinds.py --table                       # print what is there
 
-Entities of conll2003 and mit_movie, the set of types that a question of mit_movie names (several labels a
-text), and nl2bash by an encoder-decoder begun from nothing (no pretrained one is at hand: its scores say how
-the loop runs, not how good such a student is). The teacher is the rehearsal teacher with 10 % errors: no
-language model was asked. One line a cell goes to results/kinds.jsonl as it comes; what is reported is the
-published test split.
+Entities of conll2003, conll04, wnut17 and mit_movie, and the set of types that a question of mit_movie names
+(several labels a text). Targets of nl2bash, disfl_qa, gsm8k and llm_svamp by an encoder-decoder begun from
+nothing (no pretrained one is at hand: its scores say how the loop runs, not how good such a student is). The
+teacher is the rehearsal teacher with 10 % errors: no language model was asked. On llm_svamp it answers with
+the labels that PaLM-540B gave, and errs as that did. It gives no reasons: what those are worth is seen
+outside of the loop, by students of the same rows of the train split with and without them, people's on gsm8k,
+PaLM-540B's on llm_svamp ("model labels"). One line a cell goes to results/kinds.jsonl as it comes; what is
+reported is the published test split.
 """
 
 import argparse
-import gzip
-import json
 import os
 import random
 import tempfile
@@ -25,24 +26,30 @@ from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+from kinds_data import SHAPES, TASKS, lay, of_types, taught, write
 from methods_cells import Cell, encoder, read, run_cells, tell_failures
 from methods_measured import measured
 from methods_table import paired, spread
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "kinds.jsonl"
-DATA = HERE.parent.parent / "shared" / "data"
-TASKS = ("conll2003", "mit_movie", "mit_movie_types", "nl2bash")
+ENTITIES = ("conll2003", "conll04", "wnut17", "mit_movie")
+TARGETS = ("nl2bash", "disfl_qa", "gsm8k", "llm_svamp")
+NAMES = (*ENTITIES, "mit_movie_types", *TARGETS)
 STUDENTS = {"mit_movie_types": "head"}
 ARMS = ("random", "auto", "zerogen")
 UPPER, UPPER_ROWS = "human labels", 1000
+MODEL, REASONED = "model labels", ", reasons"
+MORE = {"gsm8k": (UPPER + REASONED,), "llm_svamp": (MODEL, MODEL + REASONED)}
+ALL = tuple(dict.fromkeys([UPPER, *(arm for arms in MORE.values() for arm in arms), *ARMS]))
 CORPUS_ROWS = 4000  # of the train split, for the rehearsal teacher to answer from
+REASON_TOKENS = 256
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--tasks", nargs="+", default=TASKS, choices=TASKS, metavar="TASK")
-    parser.add_argument("--arms", nargs="+", default=(UPPER, *ARMS), choices=(UPPER, *ARMS), metavar="ARM")
+    parser.add_argument("--tasks", nargs="+", default=NAMES, choices=NAMES, metavar="TASK")
+    parser.add_argument("--arms", nargs="+", default=ALL, choices=ALL, metavar="ARM")
     parser.add_argument("--seeds", nargs="+", type=int, default=range(3))
     parser.add_argument("--jobs", type=int, default=2, help="processes, of one thread each")
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "tutelage-benchmarks")
@@ -60,22 +67,23 @@ def main() -> None:
             for seed in wanted.seeds
             for task in wanted.tasks
             for arm in wanted.arms
+            if arm in (UPPER, *MORE.get(task, ()), *ARMS)
         ]
         tell_failures(run_cells(cells, work, RESULTS, jobs=wanted.jobs, cache=wanted.cache))
     print_table(read(RESULTS))
 
 
 def work(cell: Cell, cache: Path) -> Cell:
-    """One run of the loop, or the student of human labels."""
+    """One run of the loop, or the student of labels that are there already."""
     from tutelage.graph.run import run
 
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as place:
         task, folder = task_of(cell, Path(place)), Path(place) / "run"
-        if cell["arm"] == UPPER:
-            found: Cell = {"test": upper_bound(task, encoder(cache))}
+        if cell["arm"] in ARMS:
+            found: Cell = measured(run(task, folder, encoder=encoder(cache)), {})
         else:
-            found = measured(run(task, folder, encoder=encoder(cache)), {})
+            found = {"test": upper_bound(task, encoder(cache), reasons=cell["arm"].endswith(REASONED))}
     return {**found, "seconds": round(time.monotonic() - start, 1)}
 
 
@@ -84,69 +92,53 @@ def task_of(cell: Cell, place: Path) -> Any:
     import yaml
     from tutelage.graph.config import parse_task
 
-    name = cell["task"]
-    raw = yaml.safe_load((HERE / "tasks" / f"{name.removesuffix('_types')}.yaml").read_text(encoding="utf-8"))
-    train = [*records(DATA / name.removesuffix("_types") / "train.jsonl.gz")]
-    corpus = random.Random(f"{cell['seed']} corpus").sample(train, min(CORPUS_ROWS, len(train)))
+    name, arm = cell["task"], cell["arm"]
+    raw = yaml.safe_load((TASKS / f"{name.removesuffix('_types')}.yaml").read_text(encoding="utf-8"))
     if name.endswith("_types"):
-        of_types(raw, place)
-        corpus = [typed(record) for record in corpus]
-    elif raw["kind"] == "ner":
-        corpus = [{"text": r["tokens"], "entities": r["tags"]} for r in corpus]
-    else:
-        from tutelage.student.scratch import scratch_writer
-
-        corpus = [{"text": r["input"], "target": r["target"]} for r in corpus]
-        texts = [r[key] for r in corpus for key in ("text", "target")]
-        raw["student"]["base"] = str(scratch_writer(place / "base", texts, words=2000))
+        of_types(raw)
+    if name in SHAPES:
+        lay(raw, SHAPES[name], place)
+    rows = taught(raw, human=arm == UPPER)
+    corpus = random.Random(f"{cell['seed']} corpus").sample(rows, min(CORPUS_ROWS, len(rows)))
     raw.setdefault("student", {})["mode"] = cell["student"]
+    if raw["kind"] == "seq2seq":
+        begin(raw["student"], corpus, place)
+    if arm.endswith(REASONED):
+        raw["student"]["max_target"] = REASON_TOKENS
     write(place / "corpus.jsonl", corpus)
     raw["teacher"]["corpus"] = str(place / "corpus.jsonl")
-    if cell["arm"] != UPPER:
-        raw["strategy"] = {**raw["strategy"], "base": cell["arm"]}
-    if cell["arm"] == "zerogen":
+    if arm in ARMS:
+        raw["strategy"] = {**raw["strategy"], "base": arm}
+    if arm == "zerogen":
         raw["strategy"].pop("label_apart", None)
-    return parse_task({**raw, "seed": cell["seed"]}, name, HERE / "tasks")
+    return parse_task({**raw, "seed": cell["seed"]}, name, TASKS)
 
 
-def of_types(raw: dict[str, Any], place: Path) -> None:
-    """Make of a task of entities the one that asks which types a text has."""
-    raw |= {"name": "mit-movie-types", "kind": "multilabel", "metric": "micro_f1"}
-    raw["instruction"] = "Say which kinds of things a question about films says of them."
-    for which, source in raw["data"].items():
-        write(place / f"{which}.jsonl", [typed(r) for r in records(HERE / "tasks" / source["path"])])
-        rows = {"rows": source["rows"]} if "rows" in source else {}
-        raw["data"][which] = {"path": str(place / f"{which}.jsonl"), **rows}
+def begin(student: dict[str, Any], corpus: Sequence[dict[str, str]], place: Path) -> None:
+    """Give a student that writes a base of the corpus's own words."""
+    from tutelage.student.scratch import scratch_writer
+
+    texts = [row[name] for row in corpus for name in ("text", "target", "rationale") if name in row]
+    student["base"] = str(scratch_writer(place / "base", texts, words=2000))
 
 
-def typed(record: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "text": " ".join(record["tokens"]),
-        "labels": sorted({tag[2:] for tag in record["tags"] if tag != "O"}),
-    }
-
-
-def upper_bound(task: Any, encoder: Any) -> float:
-    """Test score of a student trained on human labels of the train split."""
-    from tutelage.graph.splits import load_corpus, load_splits
+def upper_bound(task: Any, encoder: Any, *, reasons: bool) -> float:
+    """Test score of a student trained on labels of the train split, and on the reasons for them."""
+    from tutelage.graph.splits import load_splits
     from tutelage.student.borders import tuned
     from tutelage.student.exam import evaluate
+    from tutelage.student.objectives import Objective
+    from tutelage.student.rows import read_rows
     from tutelage.student.training import train
 
-    splits = load_splits(task)
-    rows = load_corpus(task, splits, task.teacher.corpus)
+    splits, labels = load_splits(task), list(task.labels)
+    column, reserved = "rationale" if reasons else None, splits.ids()
+    found = read_rows(task.teacher.corpus, labels, kind=task.form, rationale_field=column)
+    rows = [row for row in found if row["id"] not in reserved]
     rows = random.Random(task.seed).sample(rows, min(UPPER_ROWS, len(rows)))
-    student = train(rows, list(task.labels), task.recipe(), seed=task.seed, encoder=encoder)
+    objective = Objective(rationale=float(reasons))
+    student = train(rows, labels, task.recipe(), seed=task.seed, encoder=encoder, objective=objective)
     return round(evaluate(tuned(student, splits.gate), splits.test, task.metric)["metric"], 4)
-
-
-def records(path: Path) -> list[dict[str, Any]]:
-    with gzip.open(path, "rt", encoding="utf-8") as file:
-        return [json.loads(line) for line in file]
-
-
-def write(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
 def print_table(results: Sequence[Cell]) -> None:
@@ -158,9 +150,9 @@ def print_table(results: Sequence[Cell]) -> None:
     print(f"| task | arm | seeds | seeds only | final | - random | p | tokens |\n{'|---' * 8}|")
     for task, arms in groups.items():
         for arm, runs in arms.items():
-            gap, p = paired(runs, arms["random"]) if arm not in (UPPER, "random") else (None, None)
-            begun = spread([r["by_round"][0] for r in runs.values()]) if arm != UPPER else ""
-            tokens = f"{sum(sum(r['tokens']) for r in runs.values()) / len(runs):.0f}" if arm != UPPER else ""
+            gap, p = paired(runs, arms["random"]) if arm in ARMS[1:] else (None, None)
+            begun = spread([r["by_round"][0] for r in runs.values()]) if arm in ARMS else ""
+            tokens = f"{sum(sum(r['tokens']) for r in runs.values()) / len(runs):.0f}" if arm in ARMS else ""
             row = [task, arm, str(len(runs)), begun, spread([r["test"] for r in runs.values()])]
             row += ["" if gap is None else f"{gap:+.3f}", "" if p is None else f"{p:.3f}", tokens]
             print(f"| {' | '.join(row)} |")
