@@ -150,7 +150,7 @@ def print_table(results: Sequence[Cell]) -> None:
     print(f"| task | arm | seeds | seeds only | final | - random | p | tokens |\n{'|---' * 8}|")
     for task, arms in groups.items():
         for arm, runs in arms.items():
-            gap, p = paired(runs, arms["random"]) if arm in ARMS[1:] else (None, None)
+            gap, p = paired(runs, arms.get("random", {})) if arm in ARMS[1:] else (None, None)
             begun = spread([r["by_round"][0] for r in runs.values()]) if arm in ARMS else ""
             tokens = f"{sum(sum(r['tokens']) for r in runs.values()) / len(runs):.0f}" if arm in ARMS else ""
             row = [task, arm, str(len(runs)), begun, spread([r["test"] for r in runs.values()])]

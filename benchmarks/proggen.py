@@ -156,7 +156,7 @@ def print_table(results: Sequence[Cell]) -> None:
     print("| task | trained on | rows | seeds | span F1 | - at random | p |\n|---|---|---|---|---|---|---|")
     for task, arms in groups.items():
         for arm, runs in arms.items():
-            gap, p = paired(runs, arms[CONTROL]) if arm != CONTROL else (None, None)
+            gap, p = paired(runs, arms.get(CONTROL, {})) if arm != CONTROL else (None, None)
             rows = str(next(iter(runs.values()))["rows"])
             row = [task, arm, rows, str(len(runs)), spread([r["test"] for r in runs.values()])]
             row += ["" if gap is None else f"{gap:+.3f}", "" if p is None else f"{p:.3f}"]
