@@ -179,7 +179,9 @@ def print_table(results: Sequence[Cell]) -> None:
     print("|---|---|---|---|---|---|---|---|---|---|---|")
     for (task, setting), arms in sorted(groups.items()):
         compared = {arm: paired(runs, arms.get(CONTROL, {})) for arm, runs in arms.items() if arm in ARMS}
-        compared |= {"TextBrewer": paired(arms["TextBrewer"], arms.get(CONTROL, {}))} if "TextBrewer" in arms else {}
+        compared |= (
+            {"TextBrewer": paired(arms["TextBrewer"], arms.get(CONTROL, {}))} if "TextBrewer" in arms else {}
+        )
         compared.pop(CONTROL, None)
         adjusted = holm({arm: p for arm, (_, p) in compared.items() if p is not None})
         for arm, runs in arms.items():

@@ -51,7 +51,8 @@ class Outlook:
     def round(self, *, cold: bool) -> list[Ask[Any]]:
         """The requests of a round; in a cold one no more texts are written than are wanted."""
         strategy, high = self.strategy, self.end == "high"
-        written = (strategy.samples - strategy.drawn) * (1 if cold else strategy.oversample)
+        factor = 1 if cold else strategy.oversample
+        written = (strategy.samples - (0 if high and self._pool_ends() else strategy.drawn)) * factor
         texts = self.texts(strategy.samples if high else ceil(strategy.enough * strategy.samples))
         asks = self._analysis()
         for attempt in range(1 + strategy.attempts * high):
@@ -59,6 +60,21 @@ class Outlook:
                 asks += self._writing(written, AVOIDED if attempt else 0)
             asks += self._deciding(texts) * (1 + (high and strategy.critic))
         return asks
+
+    def last_round(self) -> int:
+        """The last round that finds texts: a pool that all is drawn from has an end."""
+        strategy, rounds, size = self.strategy, self.task.budget.rounds, len(self.splits.unlabelled)
+        if strategy.writes:
+            return rounds
+        whole = size // strategy.samples
+        return min(
+            rounds, ceil(size / max(1, strategy.enough * strategy.samples)) if self.end == "high" else whole
+        )
+
+    def _pool_ends(self) -> bool:
+        """Whether the pool may have too few texts for its share of every round; the rest is written then."""
+        rounds, strategy = self.task.budget.rounds, self.strategy
+        return len(self.splits.unlabelled) < rounds * strategy.drawn * strategy.oversample
 
     def _deciding(self, texts: Sequence[Row]) -> list[Ask[Any]]:
         """The requests that label and judge texts, where the strategy asks for either."""

@@ -18,10 +18,12 @@ _REPAIRED = 0.1  # share of the calls that the high end has repaired
 def stages(outlook: Outlook) -> Loads:
     """What each stage takes, shape (rounds + 1, roles, 3): the calibration, then each round."""
     rounds, cold = outlook.task.budget.rounds, outlook.strategy.cold_rounds
+    nothing = np.zeros((len(ROLES), 3))
     if not rounds:
-        return np.zeros((1, len(ROLES), 3))
+        return nothing[None]
     kinds = [_loads(outlook, outlook.round(cold=kind)) for kind in (True, False)]
-    of_rounds = [kinds[number > cold] for number in range(1, rounds + 1)]
+    last = outlook.last_round()
+    of_rounds = [kinds[number > cold] if number <= last else nothing for number in range(1, rounds + 1)]
     return np.array([_loads(outlook, outlook.calibration()), *of_rounds])
 
 

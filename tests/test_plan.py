@@ -46,6 +46,11 @@ RUNS: dict[str, dict[str, Any]] = {
         "strategy": {"base": "auto", "samples": 24, "pool_share": 0.5},
         "data": {**DATA, "unlabelled": DATA["diagnose"] | {"path": sample_task().teacher.corpus}},
     },
+    "a pool that ends": {
+        "strategy": {"base": "random", "samples": 50, "pool_share": 1.0},
+        "data": {"seed": DATA["seed"], "test": DATA["test"], "unlabelled": DATA["gate"]},
+        "budget": {"rounds": 9},
+    },
     "a teacher that errs": {
         "strategy": {"base": "auto", "oversample": 1, "samples": 24},
         "teacher": rehearsed(label_noise=0.4),
