@@ -264,7 +264,7 @@ def evaluate(
     if not rows:
         raise InputError(f"{data} holds no rows; there is nothing to grade")
     if metric and (problem := kind.unfit(metric)):
-        raise InputError(f"--metric: {problem}")
+        raise InputError(f"the metric {metric}: {problem}; or give another with --metric")
     found = grade_student(loaded, rows, metric)
     if as_json:
         typer.echo(json.dumps(found))

@@ -109,8 +109,6 @@ def task_of(cell: Cell, place: Path) -> Any:
     raw["teacher"]["corpus"] = str(place / "corpus.jsonl")
     if arm in ARMS:
         raw["strategy"] = {**raw["strategy"], "base": arm}
-    if arm == "zerogen":
-        raw["strategy"].pop("label_apart", None)
     return parse_task({**raw, "seed": cell["seed"]}, name, TASKS)
 
 

@@ -7,7 +7,7 @@ Arm = dict[str, Any]
 # What `auto` was before the benchmark chose: three times as many texts for the student to choose from.
 FORMER: Arm = {"base": "auto", "agree": False, "oversample": 3}
 # What `gold` was: every round's student a fresh one by symmetric cross-entropy.
-FORMER_GOLD: Arm = {"base": "gold", "carry": False, "last": None, "objective": {"loss": "sce"}}
+FORMER_GOLD: Arm = {"base": "gold", "carry": False, "final": None, "objective": {"loss": "sce"}}
 # Texts are written for these; each gets the same number of labelled samples, or `share` times as many.
 WRITTEN: dict[str, Arm] = {
     "random": {"base": "random"},  # the control: what feedback, analysis and choice are measured against
@@ -36,8 +36,8 @@ WRITTEN: dict[str, Arm] = {
     "gold high band": {"base": "gold", "band": [0.8, 1.0]},
     "gold choice": {"base": "gold", "oversample": 3},
     "gold fresh": {"base": "gold", "carry": False},
-    "gold -last": {"base": "gold", "last": None},
-    "gold ce": {"base": "gold", "last": {"loss": "ce"}},
+    "gold -final": {"base": "gold", "final": None},
+    "gold ce": {"base": "gold", "final": {"loss": "ce"}},
     "former gold": FORMER_GOLD,
     "former gold -feedback": {**FORMER_GOLD, "feedback": "none"},
     "former gold choice": {**FORMER_GOLD, "oversample": 3},

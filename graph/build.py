@@ -112,10 +112,10 @@ def claim(folder: RunFolder, task: Task, splits: Splits) -> None:
         folder.create(about)
         return
     old = folder.about()
-    for what in ("task", "data", "prompts"):
+    for what, told in _THE_SAME.items():
         if old.get(what) != about[what]:
             raise InputError(
-                f"{folder.path} was begun with different {what}; put it back, or choose another folder"
+                f"{folder.path} was begun with different {told}; put it back, or choose another folder"
             )
 
 
@@ -125,6 +125,7 @@ def describe(task: Task, splits: Splits) -> dict[str, Any]:
     from importlib.metadata import version
 
     from tutelage.prompts import digests
+    from tutelage.student.own import digest
 
     sizes = {name: len(rows) for name in _SETS if (rows := getattr(splits, name)) or name != "unlabelled"}
     libraries = ("tutelage", "torch", "transformers", "langgraph", "langchain-core", "chromadb")
@@ -134,10 +135,12 @@ def describe(task: Task, splits: Splits) -> dict[str, Any]:
         "notes": splits.notes,
         "strategy": asdict(task.resolved_strategy()),
         "prompts": digests(task.brief(), task.prompts),
+        "own": digest([task.metric, *task.filters]),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in libraries}},
     }
 
 
+_THE_SAME = {"task": "task", "data": "data", "prompts": "prompts", "own": "functions of your own"}
 _SETS = ("seed", "diagnose", "gate", "test", "unlabelled")
 
 
@@ -145,7 +148,7 @@ def _framed(name: str, node: Node, shop: Workshop) -> Callable[[State], State]:
     """The node with its trace."""
 
     def framed(state: State) -> State:
-        # Analyst and last student open the next round: their work belongs to that one.
+        # Analyst and final student open the next round: their work belongs to that one.
         with shop.trace.node(name, state.get("round", 0) + (name in ("analyst", "final"))):
             return node(shop, state)
 

@@ -60,9 +60,12 @@ def open_cards(
 
 
 def before(cards: Sequence[Card], round: int) -> list[Card]:
-    """Cards as they stood before a round's analysis, for when it is done again after a crash."""
+    """Cards as they stood before a round's analysis, for when it is done again."""
     return [
-        cast(Card, {**card, "found_in": [r for r in card["found_in"] if r < round]})
+        _with(
+            cast(Card, {**card, "found_in": [r for r in card["found_in"] if r < round]}),
+            [entry for entry in card["history"] if entry[0] < round],
+        )
         for card in cards
         if card["round"] < round
     ]
@@ -81,11 +84,7 @@ def measure_again(kind: Kind, cards: Sequence[Card], answers: Sequence[Answer], 
     for card in cards:
         errors = _measure(kind, card, answers)[1]
         history = [entry for entry in card["history"] if entry[0] < round] + [[round, errors]]
-        healed = [0 < card["errors"] >= 2 * count for _, count in history]
-        status: Literal["open", "cured", "returned"] = (
-            "cured" if healed[-1] else "returned" if any(healed) else "open"
-        )
-        result.append(cast(Card, {**card, "history": history, "status": status}))
+        result.append(_with(card, history))
     return result
 
 
@@ -106,6 +105,13 @@ def read_cards(folder: RunFolder) -> list[Card]:
 def write_cards(folder: RunFolder, cards: Sequence[Card]) -> None:
     """Replace weaknesses.json."""
     folder.write_json(folder.weaknesses, list(cards))
+
+
+def _with(card: Card, history: list[list[int]]) -> Card:
+    """The card with its exams since it was found, and what has become of it by them."""
+    healed = [0 < card["errors"] >= 2 * count for _, count in history]
+    status = "cured" if healed and healed[-1] else "returned" if any(healed) else "open"
+    return cast(Card, {**card, "history": history, "status": status})
 
 
 def _measure(kind: Kind, weakness: Weakness, answers: Sequence[Answer]) -> tuple[int, int]:

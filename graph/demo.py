@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.table import Table
 from tutelage.graph.config import override
-from tutelage.graph.folder import RunFolder
+from tutelage.graph.folder import RunFolder, student_name
 from tutelage.graph.progress import Progress
 from tutelage.graph.report import write_report
 from tutelage.graph.report_run import named
@@ -76,7 +76,7 @@ def result_table(loop: RunFolder, control: RunFolder | None = None) -> Table:
         "untouched", "0", _score(untouched), *([_score(other.get("test_untouched"))] if control else [])
     )
     for i, line in enumerate(rounds):
-        name = f"round {line['round']}" if line["round"] else "seeds only"
+        name = student_name(line)
         if not line["accepted"]:
             name += " (rolled back)"
         rival = [_score(rivals[i] if i < len(rivals) else None)] if control else []

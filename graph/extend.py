@@ -13,6 +13,7 @@ from tutelage.graph.workshop import Workshop
 if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
 
+_OPENING = (("analyst",), ("calibrate",))  # nodes that begin what a budget may cut short
 RESULTS = (
     "stop",
     "best",
@@ -51,37 +52,40 @@ def extend(shop: Workshop, graph: "CompiledStateGraph[Any, Any, Any, Any]", thre
     Returns:
         Whether there is anything to do.
     """
-    before = graph.get_state(thread)
-    if "round" not in before.values or before.next in (("analyst",), ("calibrate",)):
+    before, rounds = graph.get_state(thread), shop.task.budget.rounds
+    if "round" not in before.values:
         return True
     final = bool(before.values.get("final"))
-    last = before.values["round"] - final  # a last student's round is taken back
-    state = cast(State, {**before.values, "round": last, "rounds": shop.task.budget.rounds})
+    last = before.values["round"] - final  # a final student's round is taken back
+    state = cast(State, {**before.values, "round": last, "rounds": rounds})
     cut = _cut_short(shop, last)
-    if before.next and (not cut or shop.teacher.refusal()):
+    under_way = not final and before.next not in ((), ("final",), ("report",))
+    if before.next in _OPENING or (under_way and (not cut or shop.teacher.refusal())):
+        if rounds != before.values["rounds"]:
+            graph.update_state(thread, {"rounds": rounds})
         return True
     if why_stop(shop, state, cut_short=cut):
-        return False
+        return bool(before.next)  # what is left of its end
+    _reopen(shop, last)
+    if cut:
+        node, ahead = ("analyst", "examine") if last else ("calibrate", "prepare")
+        start = _before(graph, thread, node, max(last - 1, 0))
+        shop.corpus.forget(since=max(last, 1))
+    else:
+        start, ahead = _before(graph, thread, "final", last) if final else before, "examine"
+    if last or not cut:
+        _bring_back(shop, start.values["best"])
+    graph.update_state(start.config, {"rounds": rounds, "stop": ""}, as_node=ahead)
+    return True
+
+
+def _reopen(shop: Workshop, round: int) -> None:
+    """Take the results of a run that ended out of its run.json, and note that test was opened."""
     about = shop.folder.about()
     if about.get("test"):
-        note = f"the test set was opened after round {state['round']} already, and the run then went on"
+        note = f"the test set was opened after round {round} already, and the run then went on"
         about["notes"] = [*dict.fromkeys([*about["notes"], note])]
     shop.folder.write_json(shop.folder.run_json, {k: v for k, v in about.items() if k not in RESULTS})
-    if not cut:
-        config, best = thread, state["best"]
-        if final:
-            start = _before(graph, thread, "final", last)
-            config, best = start.config, start.values["best"]
-        _bring_back(shop, best)
-        graph.update_state(config, {"rounds": state["rounds"], "stop": ""}, as_node="examine")
-        return True
-    opens, ahead = ("analyst", "examine") if last else ("calibrate", "prepare")
-    start = _before(graph, thread, opens, max(last - 1, 0))
-    shop.corpus.forget(since=max(last, 1))
-    if last:
-        _bring_back(shop, start.values["best"])
-    graph.update_state(start.config, {"rounds": state["rounds"]}, as_node=ahead)
-    return True
 
 
 def _before(graph: "CompiledStateGraph[Any, Any, Any, Any]", thread: Any, node: str, round: int) -> Any:

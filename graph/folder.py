@@ -20,7 +20,7 @@ class RoundLine(TypedDict):
 
     `chance` is the p-value of "this round did not make the student worse" on the gate set, None for
     the first round or without a gate set; `refused` counts samples by status. `final` stands in the line of
-    a last student, trained afresh on all that is kept: its round asks nothing.
+    a final student, trained afresh on all that is kept: its round asks nothing.
     """
 
     round: int
@@ -38,6 +38,18 @@ class RoundLine(TypedDict):
     trained_on: int
     seconds: float
     final: NotRequired[bool]
+
+
+def student_name(line: RoundLine) -> str:
+    """What people call the student of a round."""
+    if line.get("final"):
+        return "final student"
+    return f"round {line['round']}" if line["round"] else "seeds only"
+
+
+def rounds_over(rounds: Sequence[RoundLine]) -> int:
+    """How many rounds are over; the seeds are none, nor is the final student."""
+    return max(sum(not line.get("final") for line in rounds) - 1, 0)
 
 
 def student_in(path: Path) -> Path:

@@ -51,8 +51,8 @@ class Outlook:
     def round(self, *, cold: bool) -> list[Ask[Any]]:
         """The requests of a round; in a cold one no more texts are written than are wanted."""
         strategy, high = self.strategy, self.end == "high"
-        factor = 1 if cold else strategy.oversample
-        written = (strategy.samples - (0 if high and self._pool_ends() else strategy.drawn)) * factor
+        drawn = 0 if high and self._pool_ends() else strategy.drawn(strategy.samples)
+        written = (strategy.samples - drawn) * (1 if cold else strategy.oversample)
         texts = self.texts(strategy.samples if high else ceil(strategy.enough * strategy.samples))
         asks = self._analysis()
         for attempt in range(1 + strategy.attempts * high):
@@ -66,23 +66,24 @@ class Outlook:
         strategy, rounds, size = self.strategy, self.task.budget.rounds, len(self.splits.unlabelled)
         if strategy.writes:
             return rounds
-        whole = size // strategy.samples
-        return min(
-            rounds, ceil(size / max(1, strategy.enough * strategy.samples)) if self.end == "high" else whole
-        )
+        if self.end != "high":
+            return min(rounds, max(1, size // strategy.samples))
+        return min(rounds, ceil(size / max(1, strategy.enough * strategy.samples)))
 
     def _pool_ends(self) -> bool:
         """Whether the pool may have too few texts for its share of every round; the rest is written then."""
-        rounds, strategy = self.task.budget.rounds, self.strategy
-        return len(self.splits.unlabelled) < rounds * strategy.drawn * strategy.oversample
+        strategy = self.strategy
+        most = self.task.budget.rounds * (1 + strategy.attempts) * strategy.oversample
+        return len(self.splits.unlabelled) < most * strategy.drawn(strategy.samples)
 
     def _deciding(self, texts: Sequence[Row]) -> list[Ask[Any]]:
         """The requests that label and judge texts, where the strategy asks for either."""
         strategy = self.strategy
-        unlabelled = texts if strategy.label_apart else texts[: round(strategy.pool_share * len(texts))]
-        asks = self._labelling(unlabelled)
+        drawn = strategy.drawn(len(texts))
+        asks = self._labelling(texts if strategy.label_apart else texts[:drawn])
         if strategy.critic:
-            judged = texts[::2] if self.end == "low" and strategy.agree else texts
+            refused = self.end == "low" and strategy.agree  # half of those that are written
+            judged = [*texts[:drawn], *texts[drawn::2]] if refused else texts
             asks += [ask for _, ask in critic.asks(self.task.brief(), _samples(judged), 0)]
         return asks
 
@@ -90,7 +91,7 @@ class Outlook:
         """So many texts: first the pool's share; for those that are to be written stand seeds, of a label if
         there are any. Both over and over again.
         """
-        drawn = round(self.strategy.pool_share * count)
+        drawn = self.strategy.drawn(count)
         seeds = self._of(self.splits.seed, label) if label else []
         parts = ((self.splits.unlabelled, drawn), (seeds or self.splits.seed, count - drawn))
         return [row for rows, share in parts for row in islice(cycle(self._half(rows)), share)]
@@ -99,7 +100,8 @@ class Outlook:
         """The analyst's request; at the low end none, where a student may have learnt all it is shown."""
         low, shown = self.end == "low", self.strategy.shown
         learnt = self.task.data.diagnose is None or self.strategy.probe == "batch"
-        if self.strategy.feedback != "analysis" or (low and learnt):
+        strategy = self.strategy
+        if strategy.feedback != "analysis" or not strategy.writes or (low and learnt):
             return []
         rows = self._half(self.splits.diagnose, 2 * shown)[: shown if low else 2 * shown]
         kind, labels = self.task.form, list(self.task.labels)

@@ -63,12 +63,12 @@ def train(shop: Workshop, state: State) -> State:
 
 
 def final(shop: Workshop, state: State) -> State:
-    """Train the last student: a fresh one, on all that promoted rounds brought, as `Strategy.last` says. Its
-    round brings no samples, and is taken back should the run go on with more than it had.
+    """Train the final student: a fresh one, on all that promoted rounds brought, as `Strategy.final` says.
+    Its round brings no samples, and is taken back should the run go on with more than it had.
     """
-    assert shop.strategy.last, "routes.py saw to it"
+    assert shop.strategy.final, "routes.py saw to it"
     number = state["round"] + 1
-    student = _fresh(shop, training_rows(shop, state["promoted"]), shop.strategy.last)
+    student = _fresh(shop, training_rows(shop, state["promoted"]), shop.strategy.final)
     shop.folder.drop_students([state["best"]])
     student.save(shop.folder.student_of(number))
     shop.remember(number, student)
@@ -182,7 +182,8 @@ def _new_and_old(shop: Workshop, rows: Sequence[Row], round: int) -> list[Row]:
     """A round's samples and, drawn by chance, `replay` times as many rows from before."""
     new = {sample["id"] for sample in shop.corpus.drafts(round=round, status="kept")}
     fresh, old = [r for r in rows if r["id"] in new], [r for r in rows if r["id"] not in new]
-    count = min(len(old), int(shop.strategy.replay * len(fresh)))
+    replay = shop.strategy.replay
+    count = len(old) if replay == "all" else min(len(old), int(replay * len(fresh)))
     again = random.Random(f"{shop.task.seed} {round} replay").sample(old, count)
     return fresh + again or list(rows)  # a round that brought nothing teaches nothing new
 

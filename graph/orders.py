@@ -79,6 +79,7 @@ def paraphrases(kind: Kind, seeds: Sequence[Row], count: int, chance: random.Ran
 
 def apportion(weights: Mapping[str, float], count: int) -> dict[str, int]:
     """Split `count` in proportion to the weights, by largest remainder; none where all weights are 0."""
+    assert count >= 0, f"{count} are to be split"
     total = sum(weights.values()) or 1.0
     exact = {key: count * weight / total for key, weight in weights.items()}
     result = {key: int(value) for key, value in exact.items()}

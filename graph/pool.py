@@ -9,15 +9,14 @@ from tutelage.student.rows import Row
 
 
 def pool(shop: Workshop, state: State) -> State:
-    """Begin an attempt: draw what the pool's share of the round still lacks, times `oversample`, from what is
+    """Begin an attempt: draw the pool's share of what the round still lacks, times `oversample`, from what is
     left of the pool.
     """
     round, attempt = state["round"], state["attempt"] + 1
     strategy = shop.strategy
-    kept = sum(is_drawn(sample) for sample in shop.corpus.drafts(round=round, status="kept"))
+    lacking = strategy.samples - len(shop.corpus.drafts(round=round, status="kept"))
     left = left_in_pool(shop, before=(round, attempt))
-    lacking = max(0, strategy.drawn - kept)
-    count = min(lacking * strategy.for_one(round), len(left))
+    count = min(strategy.drawn(lacking) * strategy.candidates(round), len(left))
     drawn = random.Random(f"{shop.task.seed} {round} {attempt} pool").sample(left, count)
     samples = [
         drawn_sample(row, round=round, attempt=attempt, place=place) for place, row in enumerate(drawn)

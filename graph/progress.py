@@ -10,7 +10,7 @@ _DOING = {
     "prepare": "reading the sets, encoding what is sealed",
     "calibrate": "seeing how often the teacher is right",
     "train": "training the student",
-    "final": "training the last student, afresh on all that is kept",
+    "final": "training the final student, afresh on all that is kept",
     "examine": "examining the student",
     "analyst": "looking for weaknesses",
     "generator": "writing texts",

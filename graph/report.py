@@ -6,7 +6,7 @@ from html import escape
 from typing import Any
 
 from tutelage.graph.charts import learning_curve
-from tutelage.graph.folder import RoundLine, RunFolder
+from tutelage.graph.folder import RoundLine, RunFolder, rounds_over, student_name
 from tutelage.graph.page import PAGE, STYLE, Html, pairs, table, tag
 from tutelage.graph.report_lessons import lessons_section
 from tutelage.graph.report_run import EXAMS, Run, differences, figures, metric_name, paid, read_run, total
@@ -70,7 +70,7 @@ def _headline(run: Run) -> Html:
 def _warnings(run: Run) -> list[Html]:
     told = []
     if "stop" not in run.about:
-        over = f"{max(len(run.rounds) - 1, 0)} of {run.about['task']['budget']['rounds']} rounds are over"
+        over = f"{rounds_over(run.rounds)} of {run.about['task']['budget']['rounds']} rounds are over"
         told.append(f"Unfinished: {over}. Continue with `tutelage resume {run.folder.path}`.")
     rehearsed = [role for role, model in _teachers(run.about["task"]).items() if model == "rehearsal"]
     if rehearsed:
@@ -93,7 +93,8 @@ def _tiles(run: Run) -> list[Html]:
         return [tag("p", "No round is over yet: there is no score.")]
     scores = run.scores(exam)
     steps = [("untouched", run.about["test_untouched"])] if exam == "test" else []
-    steps += [("seeds only", scores.get(0)), (f"best student, round {run.best}", scores.get(run.best))]
+    best = next((student_name(line) for line in run.rounds if line["round"] == run.best), "seeds only")
+    steps += [("seeds only", scores.get(0)), (f"best student, {best}", scores.get(run.best))]
     where = f"{metric_name(run)} on {exam} ({run.about['data'][exam]:,} texts)"
     if exam != "test":
         has_test = run.about["data"]["test"]
@@ -138,7 +139,7 @@ def _round_table(run: Run) -> Html:
 def _round_row(x: RoundLine, best: bool, test: float | None) -> Sequence[object]:
     fate = "★ best" if best else "✓ accepted" if x["accepted"] else "✕ rolled back"
     return (
-        f"{x['round']}, final" if x.get("final") else x["round"],
+        "final" if x.get("final") else x["round"],
         x["metric"],
         x["gate"],
         x["chance"],

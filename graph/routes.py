@@ -8,10 +8,10 @@ from tutelage.graph.workshop import Workshop
 
 
 def after_examine(shop: Workshop, state: State) -> Literal["analyst", "final", "report"]:
-    """Another round, unless there is a reason to stop; then a last student, where the strategy has one."""
+    """Another round, unless there is a reason to stop; then a final student, where the strategy has one."""
     if not state.get("stop"):
         return "analyst"
-    return "final" if shop.strategy.last and not state.get("final") else "report"
+    return "final" if shop.strategy.final and not state.get("final") else "report"
 
 
 def after_critic(shop: Workshop, state: State) -> Literal["labeler", "keep"]:

@@ -13,7 +13,7 @@ from tutelage.agents.endpoint import TeacherDownError
 from tutelage.graph.build import claim, wire
 from tutelage.graph.config import load_task
 from tutelage.graph.extend import extend, raise_budget
-from tutelage.graph.folder import RunFolder
+from tutelage.graph.folder import RunFolder, rounds_over
 from tutelage.graph.splits import load_splits
 from tutelage.graph.task import Task
 from tutelage.graph.trace import Listener
@@ -100,9 +100,7 @@ def list_runs(root: Path | str = "runs") -> list[dict[str, Any]]:
                 "run": str(folder.path),
                 "task": about["task"]["name"],
                 "strategy": about["strategy"]["name"],
-                "rounds": max(
-                    sum(not line.get("final") for line in rounds) - 1, 0
-                ),  # the first is of the seeds
+                "rounds": rounds_over(rounds),
                 "diagnose": rounds[-1]["metric"] if rounds else None,
                 "test": test["metric"] if test else None,
                 "state": about.get("stop") or "unfinished",

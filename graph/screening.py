@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from tutelage.graph.cards import read_cards, write_cards
 from tutelage.graph.pool import left_in_pool
 from tutelage.graph.state import State
+from tutelage.graph.strategies import Strategy
 from tutelage.graph.workshop import Workshop
 from tutelage.student.corpus import Neighbour, Sample, changed, is_drawn
 from tutelage.student.own import filtered, title
@@ -20,9 +21,7 @@ def screen(shop: Workshop, state: State) -> State:
     refused = [_refuse_near(s, n) for s, n in zip(samples, near, strict=True) if n]
     fresh = [s for s, n in zip(samples, near, strict=True) if not n]
     kept_before = len(shop.corpus.drafts(round=state["round"], status="kept"))
-    surplus = len(fresh) - (shop.strategy.samples - kept_before)
-    if surplus > 0:
-        refused += _surplus(shop, state, fresh, surplus)
+    refused += _surplus(shop, state, fresh, shop.strategy.samples - kept_before)
     shop.corpus.update(refused)
     _tell_fates(shop, refused)
     return {}
@@ -34,11 +33,13 @@ def keep(shop: Workshop, state: State) -> State:
     before it is trained on it.
     """
     found = batch(shop, state)
-    judged = [s for s in found if _accepted(shop, s)]
+    against = {s["id"]: objection(shop, s) for s in found if "label" in s}
+    labelled = [s for s in found if s["id"] in against]
+    judged = [s for s in labelled if not against[s["id"]] and _accepted(shop.strategy, s)]
     problems = {s["id"]: shop.student(state["best"]).unlearnt(s["label"]) for s in judged}
     accepted = [s for s in judged if not problems[s["id"]]]
     ids = {s["id"] for s in judged}
-    refused = [_refuse(shop, s) for s in found if s["id"] not in ids]
+    refused = [_refuse(s, against.get(s["id"], "")) for s in found if s["id"] not in ids]
     refused += [changed(s, status="refused", reason=why) for s in judged if (why := problems[s["id"]])]
     kept = _examined(shop, state, [changed(s, status="kept") for s in accepted])
     # The refused too, unless nobody judged them: none is paid for twice.
@@ -71,10 +72,22 @@ def batch(shop: Workshop, state: State) -> list[Sample]:
     return [sample for sample in drafts if sample["attempt"] == state["attempt"]]
 
 
-def _surplus(shop: Workshop, state: State, fresh: Sequence[Sample], surplus: int) -> list[Sample]:
+def _surplus(shop: Workshop, state: State, fresh: Sequence[Sample], wanted: int) -> list[Sample]:
+    """What is more than is wanted of drawn and of written texts; where one brings too few the other may bring
+    more.
+    """
+    drawn, written = ([s for s in fresh if is_drawn(s) == of] for of in (True, False))
+    of_pool = max(shop.strategy.drawn(wanted), wanted - len(written))
+    parts = ((drawn, of_pool), (written, wanted - min(of_pool, len(drawn))))
+    return [s for part, count in parts for s in _least_wanted(shop, state, part, len(part) - count)]
+
+
+def _least_wanted(shop: Workshop, state: State, fresh: Sequence[Sample], surplus: int) -> list[Sample]:
     """The `surplus` samples the best student wants least; any, where it does not choose."""
     strategy, reason = shop.strategy, "more texts came than were wanted"
-    if strategy.oversample == 1 or state["round"] <= strategy.cold_rounds:
+    if surplus <= 0:
+        return []
+    if strategy.candidates(state["round"]) == 1:
         return [changed(s, status="surplus", reason=reason) for s in fresh[-surplus:]]
     if strategy.selection == "random":  # not the last ones: orders come hard texts first
         chance = random.Random(f"{shop.task.seed} {state['round']} {state['attempt']} surplus")
@@ -144,15 +157,13 @@ def objection(shop: Workshop, sample: Sample) -> str:
     return next((f"{title(name)}: {wrong}" for name, wrong in found if wrong), "")
 
 
-def _accepted(shop: Workshop, sample: Sample) -> bool:
-    if "label" not in sample or objection(shop, sample):
-        return False
-    return not shop.strategy.critic or sample.get("verdict") == "accept"
+def _accepted(strategy: Strategy, sample: Sample) -> bool:
+    return not strategy.critic or sample.get("verdict") == "accept"
 
 
-def _refuse(shop: Workshop, sample: Sample) -> Sample:
-    if "label" in sample and (why := objection(shop, sample)):
-        return changed(sample, status="refused", reason=why)
+def _refuse(sample: Sample, objection: str) -> Sample:
+    if objection:
+        return changed(sample, status="refused", reason=objection)
     prefixes = {"relabel": "labeler and critic disagree twice: ", "rewrite": "to be written better: "}
     verdict = sample.get("verdict", "unjudged")
     status = "unjudged" if verdict == "unjudged" else "refused"

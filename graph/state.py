@@ -23,7 +23,7 @@ class State(TypedDict, total=False):
     """One run. Samples live in the corpus under their round; students and reports in the run folder.
 
     `best` is the round of the student promoted last. `promoted` lists the rounds whose samples are trained
-    on. `rejudge` is set while samples are labelled a second time, `final` once the round is that of the last
+    on. `rejudge` is set while samples are labelled a second time, `final` once the round is that of the final
     student, which brings no samples. `weaknesses` are ids in weaknesses.json.
     """
 

@@ -58,10 +58,10 @@ class Strategy:
         carry: the student goes on from round to round, on the new samples; else each round trains a
             fresh one on all of them.
         repeat: passes of a carried student over what is new (eight times as many of a head).
-        replay: earlier samples mixed in, drawn anew, for each one that is new.
+        replay: earlier samples mixed in, drawn anew, for each one that is new; `all` there are.
         objective: the student's loss; see student/objectives.py.
-        last: the loss of a fresh student that is trained at the end on all that promoted rounds brought, and
-            is promoted as a round's is; None leaves the one promoted last.
+        final: the objective of a fresh student that is trained at the end on all that promoted rounds
+            brought, and is promoted as a round's is; None leaves the one promoted last.
     """
 
     name: str
@@ -92,14 +92,13 @@ class Strategy:
     enough: Share = 0.9
     carry: bool = False
     repeat: Count = 3
-    replay: Annotated[float, Field(ge=0)] = 1.0
+    replay: Annotated[float, Field(ge=0)] | Literal["all"] = 1.0
     objective: Objective = PLAIN
-    last: Objective | None = None
+    final: Objective | None = None
 
-    @property
-    def drawn(self) -> int:
-        """Samples of a round that are to come from the pool."""
-        return round(self.pool_share * self.samples)
+    def drawn(self, count: int) -> int:
+        """How many of so many samples are to come from the pool."""
+        return round(self.pool_share * count)
 
     @property
     def writes(self) -> bool:
@@ -109,9 +108,9 @@ class Strategy:
     @property
     def objectives(self) -> list[Objective]:
         """Every loss that a student is trained towards."""
-        return [self.objective, *([self.last] if self.last else [])]
+        return [self.objective, *([self.final] if self.final else [])]
 
-    def for_one(self, round: int) -> int:
+    def candidates(self, round: int) -> int:
         """Texts written or drawn for each one that is labelled in a round."""
         return self.oversample if round > self.cold_rounds else 1
 
@@ -119,8 +118,6 @@ class Strategy:
 _RANDOM = Strategy("random", feedback="none", selection="random", agree=True)
 _AS_WRITTEN = replace(_RANDOM, label_apart=False, critic=False, agree=False)
 _POOL = Strategy("pool", pool_share=1.0, feedback="none", critic=False, cold_rounds=0)
-
-_ALL = 1000.0  # `replay` of everything that there is
 
 STRATEGIES: dict[str, Strategy] = {
     # Composed by the gate scores of five tasks, not by their tests (benchmarks/README.md). Three times as
@@ -149,8 +146,8 @@ STRATEGIES: dict[str, Strategy] = {
         length=(10, 400),
         carry=True,
         repeat=1,
-        replay=_ALL,
-        last=Objective(loss="sce"),
+        replay="all",
+        final=Objective(loss="sce"),
     ),
     # LLKD: Li et al., Findings of NAACL 2025, arXiv 2411.08028. The teacher labels texts of the user's
     # own; every step trains where it is sure and the student is not (student/thresholds.py:

@@ -19,7 +19,7 @@ from tutelage.student.encoder import EMBEDDED
 from tutelage.student.errors import InputError
 from tutelage.student.fields import ONE, PAIR, RESERVED, KindName
 from tutelage.student.kinds import KINDS, Kind
-from tutelage.student.objectives import Objective
+from tutelage.student.objectives import PLAIN, Objective
 from tutelage.student.own import function
 from tutelage.student.recipe import Recipe
 
@@ -132,7 +132,8 @@ class Task(Part):
                 " them (only its text is read), or take a strategy that has texts written, such as auto"
             )
         distils = any(one.knowledge for one in strategy.objectives)
-        if distils and (self.student.mode == "head" or strategy.carry):
+        carried = strategy.carry and strategy.objective.knowledge
+        if distils and (self.student.mode == "head" or carried):
             raise ValueError(
                 f"strategy {strategy.name!r} distils a teacher's layers into a fresh student: set"
                 " `student.mode` to full and leave the strategy's `carry` false"
@@ -228,6 +229,8 @@ def _of_one_label(objective: Objective) -> bool:
 
 def _unused(objective: Objective, strategy: Strategy) -> str:
     """What of an objective would do nothing, in words; "" if all of it does something."""
+    if objective.loss == "ce" and (objective.alpha, objective.beta) != (PLAIN.alpha, PLAIN.beta):
+        return "`alpha` and `beta` weigh the parts of `loss: sce`; set that, or leave them out"
     chosen = "`objective.thresholds`" if objective.thresholds else "`objective.target: soft`"
     if objective.thresholds is None and objective.target == "hard":
         return f"{_OWN_LOSSES} `objective.loss`" if objective.knowledge and objective.loss != "ce" else ""

@@ -22,7 +22,8 @@ def analyst(shop: Workshop, state: State) -> State:
     """Open the next round: find the best student's weaknesses in its answers and open their cards."""
     strategy, round = shop.strategy, state["round"] + 1
     opened: State = {"round": round, "attempt": 0, "rejudge": False, "weaknesses": []}
-    if strategy.feedback in ("none", "band") or round <= strategy.paraphrase_rounds:
+    unheard = strategy.feedback in ("none", "band") or not strategy.writes
+    if unheard or round <= strategy.paraphrase_rounds:
         return opened
     answers = showing.probed(shop, state)
     chance = random.Random(f"{shop.task.seed} {round}")
@@ -57,7 +58,7 @@ def generator(shop: Workshop, state: State) -> State:
     so_far = [sample for sample in drafts if sample["attempt"] < attempt]
     lacking = strategy.samples - sum(sample["status"] == "kept" for sample in so_far)
     drawn = [sample for sample in drafts if sample["attempt"] == attempt and is_drawn(sample)]
-    count = lacking * strategy.for_one(round) - len(drawn)
+    count = lacking * strategy.candidates(round) - len(drawn)
     cards = [card for card in read_cards(shop.folder) if card["id"] in state["weaknesses"]]
     fed = showing.band(shop, round) if strategy.feedback == "band" else []
     chance = random.Random(f"{shop.task.seed} {round} {attempt} orders")
@@ -118,7 +119,7 @@ def critic(shop: Workshop, state: State) -> State:
     if not shop.strategy.critic:
         return {"rejudge": False}
     labelled = [s for s in batch(shop, state) if "label" in s and "verdict" not in s]
-    found = [s for s in labelled if not objection(shop, s)]
+    found = [s for s in labelled if not objection(shop, s)]  # those are refused in any case
     seed = _seed(shop, state, 6 if state.get("rejudge") else 5)
     judged = the_critic.judge(shop.teacher, shop.task.brief(), found, seed=seed)
     shop.corpus.update(judged)

@@ -9,6 +9,7 @@ from typing import Any
 
 Event = dict[str, Any]
 Listener = Callable[[Event], None]
+BEGINNING = ("prepare", "analyst", "final")  # a round's first node
 
 
 class Trace:
@@ -55,9 +56,14 @@ class Trace:
         return [event for line in self.path.read_text(encoding="utf-8").split("\n") if (event := _read(line))]
 
     def seconds(self, number: int) -> float:
-        """Seconds that finished nodes of a round took, over all resumes."""
-        events = self.events()
-        return float(sum(e["seconds"] for e in events if e["event"] == "leave" and e["round"] == number))
+        """Seconds that finished nodes of a round took, over all resumes, since it was last begun."""
+        total = 0.0
+        for event in self.events():
+            if event["round"] == number and event["event"] == "enter" and event["node"] in BEGINNING:
+                total = 0.0
+            elif event["round"] == number and event["event"] == "leave":
+                total += event["seconds"]
+        return total
 
     def minutes(self) -> float:
         """Minutes that all finished nodes took, over all resumes."""

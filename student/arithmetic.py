@@ -2,6 +2,7 @@
 
 import ast
 import operator
+import warnings
 from collections.abc import Callable, Mapping
 from math import isclose, isfinite
 
@@ -20,11 +21,12 @@ def value(written: str) -> float | None:
     """What an expression of numbers, + - * / and parentheses comes to; None if it is none. Of a text that
     reasons first, what stands after the last `####` (as in GSM8K, arXiv 2110.14168).
     """
-    text = written.rpartition("####")[2].strip().removeprefix("$").replace(",", "")
+    text = written.rpartition("####")[2].strip().removeprefix("$").strip().replace(",", "")
     if not text or len(text) > _LONGEST:
         return None
     try:
-        found = _value(ast.parse(text, mode="eval").body)
+        with warnings.catch_warnings(action="ignore"):  # what it makes of a student's garbage
+            found = _value(ast.parse(text, mode="eval").body)
     except (SyntaxError, ValueError, ZeroDivisionError, OverflowError, RecursionError, MemoryError):
         return None
     return found if isfinite(found) else None

@@ -1,7 +1,8 @@
 """Functions of the user's own, named in task.yaml: metrics, and filters of what a teacher wrote."""
 
+import hashlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
@@ -11,7 +12,6 @@ from typing import Any
 from tutelage.student.errors import InputError
 
 Judge = Callable[[str, str, str], float]  # (answer, target, text) -> 0 to 1
-Filter = Callable[[Mapping[str, Any]], object]  # a row as files hold it -> what is wrong with it
 
 
 def is_own(name: str) -> bool:
@@ -31,7 +31,13 @@ def placed(name: str, folder: Path) -> str:
     return f"{folder / Path(place).expanduser()}:{function}" if place.endswith(".py") else name
 
 
-@cache
+def digest(names: Iterable[str]) -> str:
+    """What tells whether the files of the user's own functions have changed; "" where there are none."""
+    paths = {Path(name.rpartition(":")[0]) for name in names}
+    found = b"".join(path.read_bytes() for path in sorted(paths) if path.suffix == ".py")
+    return hashlib.sha256(found).hexdigest()[:16] if found else ""
+
+
 def function(name: str) -> Callable[..., Any]:
     """`file.py:function`, or `module:function` of an installed module or of one in the working folder.
 
@@ -48,7 +54,6 @@ def function(name: str) -> Callable[..., Any]:
     return found  # type: ignore[no-any-return]
 
 
-@cache
 def judge(name: str) -> Judge:
     """A figure of (answer, target, text), checked at every call.
 
@@ -70,7 +75,8 @@ def judge(name: str) -> Judge:
 
 
 def filtered(name: str, row: Mapping[str, Any]) -> str:
-    """What a filter finds wrong with a row, "" if nothing.
+    """What a filter finds wrong with a row in the form of samples.jsonl, "" if nothing. It is asked more than
+    once, and has to say the same each time.
 
     Raises:
         InputError: there is no such function, or it fails, or gives no words.
@@ -94,18 +100,30 @@ def extractive(row: Mapping[str, str]) -> str:
     return "" if row["target"] in row["text"] else "its target does not stand in its text"
 
 
-@cache
 def _of_file(path: Path) -> Any:
-    spec = spec_from_file_location(f"_own_{path.stem}", path)
-    if spec is None or spec.loader is None or not path.is_file():
+    if not path.is_file():
         raise ImportError(f"{path} is no file")
-    module = module_from_spec(spec)
+    return _read(path.resolve(), path.stat().st_mtime_ns)
+
+
+@cache
+def _read(path: Path, changed: int) -> Any:
+    """The module of a file, read again once that has changed."""
+    _search(path.parent)
+    name = f"_own_{hashlib.sha256(str(path).encode()).hexdigest()[:16]}"
+    spec = spec_from_file_location(name, path)
+    assert spec
+    assert spec.loader
+    module = sys.modules[name] = module_from_spec(spec)  # dataclasses look their module up
     spec.loader.exec_module(module)
     return module
 
 
 def _module(name: str) -> Any:
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.append(here)
+    _search(Path.cwd())
     return import_module(name)
+
+
+def _search(folder: Path) -> None:
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))

@@ -115,6 +115,22 @@ def test_a_run_whose_rounds_are_done_goes_on_with_more(
     assert outcome(resume(first.path, budget={"rounds": 2})) == outcome(whole)
 
 
+@pytest.mark.parametrize("node", ["labeler", "examine"])
+def test_a_run_killed_in_its_last_round_goes_on_with_more_rounds(
+    node: str, whole: RunFolder, brief_task: Make, encoder: Encoder, tmp_path: Path
+) -> None:
+    class Killed(Exception):  # noqa: N818
+        pass
+
+    def listener(event: dict[str, Any]) -> None:
+        if (event["event"], event["node"], event["round"]) == ("leave", node, 1):
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(brief_task(rounds=1), tmp_path / "run", encoder=encoder, listener=listener)
+    assert outcome(resume(tmp_path / "run", budget={"rounds": 2})) == outcome(whole)
+
+
 def test_nothing_happens_while_the_reason_of_the_end_stands(
     brief_task: Make, encoder: Encoder, tmp_path: Path
 ) -> None:

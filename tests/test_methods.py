@@ -134,13 +134,13 @@ def test_gold_carries_its_student_on_over_all_there_is_and_ends_with_a_fresh_one
     about = gold.about()
     assert len(about["test_by_round"]) == 4
     assert about["stop"] == "2 rounds are done"
-    assert "3, final" in gold.report.read_text(encoding="utf-8")
+    assert ">final<" in gold.report.read_text(encoding="utf-8")
 
 
 def test_a_last_student_is_the_one_that_its_loss_trains_from_nothing(
     encoder: Encoder, tmp_path: Path
 ) -> None:
-    strategy = {"base": "gold", "samples": 36, "carry": False, "last": None, "objective": {"loss": "sce"}}
+    strategy = {"base": "gold", "samples": 36, "carry": False, "final": None, "objective": {"loss": "sce"}}
     every = run(task(strategy, rounds=1), tmp_path / "every", encoder=encoder)
     one = run(task({"base": "gold", "samples": 36}, rounds=1), tmp_path / "one", encoder=encoder)
     [*_, last] = one.read_rounds()

@@ -92,6 +92,33 @@ def test_what_the_pool_no_longer_gives_is_written(encoder: Encoder, tmp_path: Pa
     assert folder.about()["stop"] == "2 rounds are done"
 
 
+def test_what_the_student_doubts_is_chosen_of_each_source_by_itself(encoder: Encoder, tmp_path: Path) -> None:
+    strategy = {"base": "entropy", "samples": 16, "pool_share": 0.25, "oversample": 2, "enough": 1.0}
+    folder = run(mixed(tmp_path, strategy), tmp_path / "run", encoder=encoder)
+    samples = lines(folder.samples)
+    first = [s for s in samples if s["attempt"] == 1]
+    assert Counter(s["kind"] == "pool" for s in first)[True] == 8
+    assert sum(s["status"] == "kept" for s in first if s["kind"] == "pool") == 4
+    assert {"pool", "hard", "any", "easy"} & {s["kind"] for s in first if s["status"] == "surplus"} > {"pool"}
+    assert sum(s["status"] == "kept" for s in samples) <= 16
+
+
+def test_no_more_is_ordered_than_a_round_still_lacks(encoder: Encoder, tmp_path: Path) -> None:
+    near = tmp_path / "near.jsonl"
+    rows = lines(sample_task().teacher.corpus or Path())[:4]
+    texts = [f"{row['text']} {'!' * n} {n}" for row in rows for n in range(1, 20)]
+    near.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    strategy = {"base": "random", "samples": 16, "pool_share": 0.5, "oversample": 3, "enough": 1.0}
+    raw = mixed(tmp_path, strategy).model_dump(exclude_none=True)
+    raw["data"]["unlabelled"] = {"path": near}
+    folder = run(parse_task(raw, "test", Path()), tmp_path / "run", encoder=encoder)
+    samples = lines(folder.samples)
+    for attempt in {s["attempt"] for s in samples}:
+        kept = sum(s["status"] == "kept" for s in samples if s["attempt"] < attempt)
+        assert sum(s["attempt"] == attempt for s in samples) <= 16 - kept or attempt == 1
+    assert sum(s["status"] == "kept" for s in samples) > 8, "the pool brings four at most"
+
+
 def test_a_mixed_run_that_was_killed_ends_as_if_it_had_not_been(encoder: Encoder, tmp_path: Path) -> None:
     task = mixed(tmp_path, {"base": "auto", "samples": 16, "pool_share": 0.5})
     whole = run(task, tmp_path / "whole", encoder=encoder)

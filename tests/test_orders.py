@@ -118,6 +118,8 @@ def test_a_weakness_is_cured_at_half_its_errors_and_returned_when_they_come_back
         cards = measure_again(CLASSIFICATION, cards, answers(*exam), round)
         assert cards[0]["status"] == status
     assert cards[0]["history"] == [[1, 2], [2, 1], [3, 3]]
+    [card] = before(cards, 3)
+    assert (card["history"], card["status"]) == ([[1, 2], [2, 1]], "cured"), "as it stood before round 3"
     assert measure_again(CLASSIFICATION, cards, answers("ab", "ab", "ab"), 3) == cards, (
         "the same exam again changes nothing"
     )

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tutelage.graph.config import load_task, parse_task
-from tutelage.graph.run import run
+from tutelage.graph.config import parse_task
+from tutelage.graph.run import resume, run
 from tutelage.graph.samples import sample_task
 from tutelage.graph.splits import load_splits
 from tutelage.student.arithmetic import evaluates, same_value, value
 from tutelage.student.encoder import Encoder
 from tutelage.student.errors import InputError
+from tutelage.student.fields import KindName
 from tutelage.student.own import extractive, filtered, judge, title
 
 
@@ -33,6 +34,8 @@ def shop(folder: Path, code: str, **parts: Any) -> Any:
         ("-3 + 5", 2.0),
         ("1,200", 1200.0),
         ("$18", 18.0),
+        ("#### $ 18", 18.0),
+        ("1if 2else 3", None),
         ("Janet sells 16 - 3 - 4 = <<16-3-4=9>>9 eggs.\n#### 18", 18.0),
         ("7 / 0", None),
         ("2 ** 9", None),
@@ -116,11 +119,44 @@ def test_a_filter_that_is_none_is_told(parts: dict[str, Any], told: str, tmp_pat
         shop(tmp_path, "LIMIT = 3\n\ndef f(row):\n    return ''\n", **parts)
 
 
-def test_a_filter_is_given_the_row_as_files_hold_it(tmp_path: Path) -> None:
-    (tmp_path / "seen.py").write_text("def row_of(row):\n    return repr(row)\n", encoding="utf-8")
-    assert filtered(f"{tmp_path}/seen.py:row_of", {"text": "a", "labels": ["b"]}) == str(
-        {"text": "a", "labels": ["b"]}
+@pytest.mark.parametrize(
+    ("kind", "held"),
+    [
+        ("pairs", {"message", "queue", "label"}),
+        ("multilabel", {"text", "labels"}),
+        ("ner", {"text", "entities"}),
+        ("seq2seq", {"text", "target"}),
+    ],
+)
+def test_a_filter_is_given_a_row_as_samples_are_filed(kind: KindName, held: set[str], tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def keys(row):\n    return ' '.join(sorted(row))\n", encoding="utf-8")
+    raw = sample_task(kind, tmp_path / "task").model_dump(exclude_none=True)
+    task = parse_task({**raw, "filters": ["mine.py:keys"]}, "task.yaml", tmp_path)
+    [note] = [note for note in load_splits(task).notes if "the filter" in note]
+    assert set(note.rpartition(": ")[2].split()) == held
+
+
+def test_a_file_may_hold_whatever_modules_hold(tmp_path: Path) -> None:
+    (tmp_path / "words.py").write_text("LIMIT = 3\n", encoding="utf-8")
+    code = (
+        "from __future__ import annotations\nfrom dataclasses import dataclass\nfrom words import LIMIT\n"
+        "@dataclass\nclass Rule:\n    most: int = LIMIT\n"
+        "def short(row):\n    return 'long' if len(row['text'].split()) > Rule().most else ''\n"
     )
+    (tmp_path / "mine.py").write_text(code, encoding="utf-8")
+    name = f"{tmp_path}/mine.py:short"
+    assert filtered(name, {"text": "a b c d"}) == "long"
+    (tmp_path / "mine.py").write_text("def short(row):\n    return 'changed'\n", encoding="utf-8")
+    assert filtered(name, {"text": "a"}) == "changed"
+
+
+def test_a_run_goes_on_with_the_functions_it_was_begun_with_alone(encoder: Encoder, tmp_path: Path) -> None:
+    task = shop(tmp_path, "def fine(row):\n    return ''\n", filters=["mine.py:fine"], budget={"rounds": 0})
+    folder = run(task, tmp_path / "run", encoder=encoder)
+    assert resume(folder.path).about()["stop"] == "0 rounds are done"
+    (tmp_path / "mine.py").write_text("def fine(row):\n    return 'none is'\n", encoding="utf-8")
+    with pytest.raises(InputError, match="begun with different functions of your own"):
+        resume(folder.path)
 
 
 @pytest.mark.parametrize(
@@ -156,13 +192,15 @@ def test_evaluate_grades_by_the_metric_of_the_run(encoder: Encoder, tmp_path: Pa
         assert found["metric"] == found["figures"][figure]
 
 
-def test_the_functions_of_a_page_are_found_as_it_says(tmp_path: Path) -> None:
-    sample_task("seq2seq", tmp_path / "task")
-    code = "def same(answer, target, text):\n    return float(answer[:4] == target[:4])\n"
-    (tmp_path / "task" / "years.py").write_text(code, encoding="utf-8")
-    page = (tmp_path / "task" / "task.yaml").read_text(encoding="utf-8")
-    lines = [line for line in page.splitlines() if not line.startswith("metric")]
-    (tmp_path / "task" / "task.yaml").write_text(
-        "\n".join([*lines, "metric: years.py:same", ""]), encoding="utf-8"
-    )
-    assert title(load_task(tmp_path / "task" / "task.yaml").metric) == "years:same"
+def test_the_functions_that_the_page_shows_work(tmp_path: Path) -> None:
+    page = Path(__file__).parent.parent / "docs" / "seq2seq.md"
+    if not page.exists():
+        pytest.skip("tests run without the checkout")
+    code = next(block for block in page.read_text().split("```python\n") if block.startswith("def same"))
+    raw = sample_task("seq2seq", tmp_path / "task").model_dump(exclude_none=True)
+    (tmp_path / "years.py").write_text(code.partition("```")[0], encoding="utf-8")
+    raw |= {"metric": "years.py:same", "filters": ["years.py:of_this_century"]}
+    task = parse_task(raw, "task.yaml", tmp_path)
+    assert title(task.metric) == "years:same"
+    assert not any("the filter" in note for note in load_splits(task).notes)
+    assert filtered(task.filters[0], {"target": "1999-05-03"}) == "its year is of another century"

@@ -20,7 +20,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "evokd": {"probe": "batch", "shown": 8, "critic": False, "carry": True},
     "gold": {
         "feedback": "band", "ood_share": 0.5, "label_apart": False, "critic": False, "length": (10, 400),
-        "carry": True, "repeat": 1, "replay": 1000.0, "last": Objective(loss="sce"),
+        "carry": True, "repeat": 1, "replay": "all", "final": Objective(loss="sce"),
     },
     "llkd": {
         "pool_share": 1.0, "feedback": "none", "critic": False, "samples": 500, "cold_rounds": 0,
@@ -65,7 +65,7 @@ def test_a_method_differs_from_the_defaults_in_nothing_but_its_own_settings() ->
 def test_the_published_numbers_are_the_defaults() -> None:
     gold, llkd = STRATEGIES["gold"], STRATEGIES["llkd"].objective.thresholds
     assert (gold.band, gold.score, gold.fed_share) == ((0.5, 0.8), "energy", 0.5)
-    assert (gold.objective.alpha, gold.objective.beta) == (0.1, 1.0)
+    assert gold.final == Objective(loss="sce", alpha=0.1, beta=1.0)
     assert llkd == Thresholds("both", "adaptive", "both", "mean", "mean", decay=0.99, start="batch")
     evokd = STRATEGIES["evokd"]
     assert (evokd.test_first, evokd.label_apart, evokd.repeat, evokd.hard_share) == (True, True, 3, 0.5)
@@ -113,6 +113,8 @@ def test_a_change_that_is_none_is_told_in_one_line(changes: dict[str, Any], told
         ({"base": "ksm", "objective": {"thresholds": {}}}, "leave out `objective.thresholds`"),
         ({"base": "gold", "objective": {"alpha": float("nan")}}, "`alpha` is nan; it is a number"),
         ({"base": "gold", "objective": {"alpha": 0, "beta": 0}}, "nothing would be learnt"),
+        ({"base": "gold", "objective": {"alpha": 0.01}}, "weigh the parts of `loss: sce`"),
+        ({"base": "gold", "final": {"loss": "ce", "beta": 2}}, "weigh the parts of `loss: sce`"),
         ({"base": "ksm", "objective": {"knowledge": {"state": [0, 4]}}}, "each is at least 1"),
         ({"base": "ksm", "objective": {"knowledge": {"gamma": 7}}}, "`gamma` is 7"),
     ],
