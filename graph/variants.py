@@ -10,7 +10,7 @@ from tutelage.graph.strategies import Strategy
 
 
 def varied(strategy: Strategy, changes: Mapping[str, Any]) -> Strategy:
-    """The strategy with the given fields changed; a field of `objective` by a mapping of its own, e.g.
+    """The strategy with the given fields changed; one of `objective` or `final` by a mapping of its own, e.g.
     `{"samples": 24, "objective": {"thresholds": {"weight": "confidence"}}}`. Its name tells what was changed
     but the number of samples, unless it is given one.
 
