@@ -137,8 +137,8 @@ def test_gold_carries_its_student_on_over_all_there_is_and_ends_with_a_fresh_one
     assert ">final<" in gold.report.read_text(encoding="utf-8")
 
 
-def test_a_last_student_is_the_one_that_its_loss_trains_from_nothing(
-    encoder: Encoder, tmp_path: Path
+def test_a_final_student_is_the_one_that_its_loss_trains_from_nothing_and_is_taken_back_by_more_rounds(
+    gold: RunFolder, encoder: Encoder, tmp_path: Path
 ) -> None:
     strategy = {"base": "gold", "samples": 36, "carry": False, "final": None, "objective": {"loss": "sce"}}
     every = run(task(strategy, rounds=1), tmp_path / "every", encoder=encoder)
@@ -146,9 +146,16 @@ def test_a_last_student_is_the_one_that_its_loss_trains_from_nothing(
     [*_, last] = one.read_rounds()
     assert one.unseal("round-02", "test") == every.unseal("round-01", "test")
     assert last["gate"] == every.read_rounds()[-1]["gate"]
+    longer = resume(one.path, budget={"rounds": 2})
+
+    def told(folder: RunFolder) -> list[dict[str, Any]]:
+        return [{k: v for k, v in line.items() if k != "seconds"} for line in folder.read_rounds()]
+
+    assert told(longer) == told(gold)
+    assert longer.about()["test_by_round"] == gold.about()["test_by_round"]
 
 
-def test_a_run_killed_at_its_last_student_ends_as_if_it_had_not_been(
+def test_a_run_killed_at_its_final_student_ends_as_if_it_had_not_been(
     gold: RunFolder, encoder: Encoder, tmp_path: Path
 ) -> None:
     class Killed(Exception):  # noqa: N818
@@ -165,21 +172,7 @@ def test_a_run_killed_at_its_last_student_ends_as_if_it_had_not_been(
     assert again.about()["best"] == gold.about()["best"]
 
 
-def test_a_last_student_is_taken_back_when_the_run_goes_on(
-    gold: RunFolder, encoder: Encoder, tmp_path: Path
-) -> None:
-    short = run(task({"base": "gold", "samples": 36}, rounds=1), tmp_path / "run", encoder=encoder)
-    assert [line.get("final", False) for line in short.read_rounds()] == [False, False, True]
-    longer = resume(short.path, budget={"rounds": 2})
-
-    def told(folder: RunFolder) -> list[dict[str, Any]]:
-        return [{k: v for k, v in line.items() if k != "seconds"} for line in folder.read_rounds()]
-
-    assert told(longer) == told(gold)
-    assert longer.about()["test_by_round"] == gold.about()["test_by_round"]
-
-
-def test_a_last_student_without_rounds_is_of_the_seeds(encoder: Encoder, tmp_path: Path) -> None:
+def test_a_final_student_without_rounds_is_of_the_seeds(encoder: Encoder, tmp_path: Path) -> None:
     folder = run(task("gold", rounds=0), tmp_path / "run", encoder=encoder)
     assert [line["trained_on"] for line in folder.read_rounds()] == [30, 30]
     assert resume(folder.path).about()["stop"] == "0 rounds are done"
