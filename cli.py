@@ -172,12 +172,17 @@ def resume(
 
     Example: [bold]tutelage resume runs/first --calls 1000[/bold]
     """
+    from tutelage.graph.folder import RunFolder
     from tutelage.graph.progress import Progress
     from tutelage.graph.run import resume as go_on
 
     budget = {"rounds": rounds, "calls": calls, "tokens": tokens, "money": money, "minutes": minutes}
+    trace = RunFolder(folder).trace
+    before = trace.stat().st_size if trace.exists() else 0
     with Progress() as progress:
         finished = go_on(folder, budget=budget, listener=progress)
+    if trace.stat().st_size == before:
+        typer.echo("nothing was left to do; --rounds, --calls and so on above its own let it go on", err=True)
     _finish(finished, as_json)
 
 
@@ -255,6 +260,7 @@ def evaluate(
     from tutelage.student.given import columns
     from tutelage.student.kinds import KINDS
     from tutelage.student.load import load_student
+    from tutelage.student.own import title
     from tutelage.student.rows import read_rows
 
     loaded = load_student(student_in(student))
@@ -266,8 +272,10 @@ def evaluate(
     if metric and (problem := kind.unfit(metric)):
         raise InputError(f"the metric {metric}: {problem}; or give another with --metric")
     found = grade_student(loaded, rows, metric)
+    name = title(metric or kind.metrics[0])
+    found["figures"] = {name: found["metric"], **found["figures"]}  # the one it is measured by first
     if as_json:
-        typer.echo(json.dumps(found))
+        typer.echo(json.dumps({"metric_name": name, **found}))
         return
     typer.echo(f"{found['size']} rows: {figures(found)}")
     if found["classes"]:

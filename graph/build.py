@@ -112,11 +112,14 @@ def claim(folder: RunFolder, task: Task, splits: Splits) -> None:
         folder.create(about)
         return
     old = folder.about()
-    for what, told in _THE_SAME.items():
+    for what in ("task", "data", "prompts"):
         if old.get(what) != about[what]:
             raise InputError(
-                f"{folder.path} was begun with different {told}; put it back, or choose another folder"
+                f"{folder.path} was begun with different {what}; put it back, or choose another folder"
             )
+    if old["own"] != about["own"]:  # a faulty one must be mended before a run can go on
+        notes = [*old["notes"], "functions of your own were changed after the run was begun"]
+        folder.write_json(folder.run_json, {**old, "own": about["own"], "notes": list(dict.fromkeys(notes))})
 
 
 def describe(task: Task, splits: Splits) -> dict[str, Any]:
@@ -140,7 +143,6 @@ def describe(task: Task, splits: Splits) -> dict[str, Any]:
     }
 
 
-_THE_SAME = {"task": "task", "data": "data", "prompts": "prompts", "own": "functions of your own"}
 _SETS = ("seed", "diagnose", "gate", "test", "unlabelled")
 
 

@@ -18,6 +18,8 @@ def load_task(path: Path | str) -> Task:
         InputError: one line: the field, what was wrong with it, what was got, what to do.
     """
     path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give the file, such as {path / 'task.yaml'}")
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -86,8 +88,10 @@ def _with_own(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
     made = dict(raw)
     if isinstance(metric := raw.get("metric"), str):
         made["metric"] = placed(metric, folder)
-    if isinstance(filters := raw.get("filters"), list):
-        made["filters"] = [placed(one, folder) if isinstance(one, str) else one for one in filters]
+    filters = raw.get("filters")
+    if isinstance(filters, str | list):
+        given = [filters] if isinstance(filters, str) else filters
+        made["filters"] = [placed(one, folder) if isinstance(one, str) else one for one in given]
     return made
 
 

@@ -111,10 +111,8 @@ class RunFolder:
     def refuse_existing(self) -> None:
         """Raise InputError if something is there."""
         if self.path.exists():
-            raise InputError(
-                f"{self.path} exists already; continue it with `tutelage resume {self.path}`,"
-                " or choose another folder with --out"
-            )
+            begun = f"continue it with `tutelage resume {self.path}`, or " if self.run_json.exists() else ""
+            raise InputError(f"{self.path} exists already; {begun}choose another folder with --out")
 
     def about(self) -> dict[str, Any]:
         """run.json.

@@ -51,7 +51,9 @@ class Outlook:
     def round(self, *, cold: bool) -> list[Ask[Any]]:
         """The requests of a round; in a cold one no more texts are written than are wanted."""
         strategy, high = self.strategy, self.end == "high"
-        drawn = 0 if high and self._pool_ends() else strategy.drawn(strategy.samples)
+        drawn = min(strategy.drawn(strategy.samples), len(self.splits.unlabelled))
+        if high and self._pool_ends():
+            drawn = 0
         written = (strategy.samples - drawn) * (1 if cold else strategy.oversample)
         texts = self.texts(strategy.samples if high else ceil(strategy.enough * strategy.samples))
         asks = self._analysis()

@@ -20,6 +20,7 @@ from tutelage.graph.trace import Listener
 from tutelage.graph.workshop import Workshop, open_workshop
 from tutelage.student.encoder import Encoder
 from tutelage.student.errors import InputError
+from tutelage.student.own import OwnError
 
 _THREAD: Any = {"configurable": {"thread_id": "run"}}
 _STEPS = 12  # at most so many nodes stand in one round and attempt
@@ -135,6 +136,9 @@ def _go(shop: Workshop, *, raised: bool = False) -> RunFolder:
                 )
     except GraphDrained:
         raise Drained(f"stopped; continue with `tutelage resume {place}`") from None
+    except OwnError as error:
+        told = f"{error}; mend it, then `tutelage resume {place}`: nothing that was paid for is lost"
+        raise InputError(told) from error
     except TeacherDownError as error:
         raise InputError(f"{error}, then `tutelage resume {place}`") from error
     except Exception as error:

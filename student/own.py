@@ -3,6 +3,7 @@
 import hashlib
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import redirect_stdout
 from functools import cache
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
@@ -11,7 +12,12 @@ from typing import Any
 
 from tutelage.student.errors import InputError
 
+_ANYTHING = (Exception, SystemExit)  # whatever the user's own code raises is told
 Judge = Callable[[str, str, str], float]  # (answer, target, text) -> 0 to 1
+
+
+class OwnError(InputError):
+    """A function of the user's own is not there, or fails."""
 
 
 def is_own(name: str) -> bool:
@@ -42,15 +48,20 @@ def function(name: str) -> Callable[..., Any]:
     """`file.py:function`, or `module:function` of an installed module or of one in the working folder.
 
     Raises:
-        InputError: there is none.
+        OwnError: there is none.
     """
     place, _, called = name.rpartition(":")
+    of = _of_file if place.endswith(".py") else _module
     try:
-        found = getattr(_of_file(Path(place)) if place.endswith(".py") else _module(place), called)
-    except Exception as error:  # the user's own code: whatever it raises is told
-        raise InputError(f"no function at {name!r} ({error}); write file.py:function") from error
+        if not (place and called):
+            raise ImportError("write file.py:function")
+        found = getattr(_quiet(of, place), called)
+    except AttributeError as error:
+        raise OwnError(f"no function at {name!r} ({place} has no {called!r})") from error
+    except _ANYTHING as error:
+        raise OwnError(f"no function at {name!r} ({_told(error)})") from error
     if not callable(found):
-        raise InputError(f"{name!r} is {type(found).__name__}, expected a function")
+        raise OwnError(f"{name!r} is {type(found).__name__}, expected a function")
     return found  # type: ignore[no-any-return]
 
 
@@ -58,38 +69,40 @@ def judge(name: str) -> Judge:
     """A figure of (answer, target, text), checked at every call.
 
     Raises:
-        InputError: there is no such function, or it fails, or gives no number from 0 to 1.
+        OwnError: there is no such function, or it fails, or gives no number from 0 to 1.
     """
     of = function(name)
 
     def bounded(answer: str, target: str, text: str) -> float:
         try:
-            value = float(of(answer, target, text))
-        except Exception as error:  # the user's own code: whatever it raises is told
-            raise InputError(f"{name} failed on {answer[:60]!r}: {type(error).__name__}: {error}") from error
+            value = float(_quiet(of, answer, target, text))
+        except _ANYTHING as error:
+            raise OwnError(f"{name} failed on {answer[:60]!r}: {_told(error)}") from error
         if not 0 <= value <= 1:
-            raise InputError(f"{name} gave {value} for {answer[:60]!r}; a figure lies between 0 and 1")
+            raise OwnError(f"{name} gave {value} for {answer[:60]!r}; a figure lies between 0 and 1")
         return value
 
     return bounded
 
 
 def filtered(name: str, row: Mapping[str, Any]) -> str:
-    """What a filter finds wrong with a row in the form of samples.jsonl, "" if nothing. It is asked more than
-    once, and has to say the same each time.
+    """What a filter finds wrong with a labelled text, "" if nothing. It is asked more than once, and has to
+    say the same each time.
+
+    Args:
+        name: of the filter.
+        row: as `filed` in student/rows.py makes them: the task's fields, and the label.
 
     Raises:
-        InputError: there is no such function, or it fails, or gives no words.
+        OwnError: there is no such function, or it fails, or gives no words.
     """
+    of = function(name)
     try:
-        found = function(name)(row)
-    except InputError:
-        raise
-    except Exception as error:  # the user's own code: whatever it raises is told
-        told = f"{type(error).__name__}: {error}"
-        raise InputError(f"the filter {name} failed on {str(row)[:100]}: {told}") from error
+        found = _quiet(of, row)
+    except _ANYTHING as error:
+        raise OwnError(f"the filter {name} failed on {str(row)[:100]}: {_told(error)}") from error
     if not isinstance(found, str | None):
-        raise InputError(
+        raise OwnError(
             f"the filter {name} gave {found!r}; it gives what is wrong in words, and '' or None if nothing is"
         )
     return found or ""
@@ -100,7 +113,8 @@ def extractive(row: Mapping[str, str]) -> str:
     return "" if row["target"] in row["text"] else "its target does not stand in its text"
 
 
-def _of_file(path: Path) -> Any:
+def _of_file(place: str) -> Any:
+    path = Path(place)
     if not path.is_file():
         raise ImportError(f"{path} is no file")
     return _read(path.resolve(), path.stat().st_mtime_ns)
@@ -127,3 +141,13 @@ def _module(name: str) -> Any:
 def _search(folder: Path) -> None:
     if str(folder) not in sys.path:
         sys.path.append(str(folder))
+
+
+def _quiet(of: Callable[..., Any], *given: object) -> Any:
+    """What it gives; what it prints goes to standard error, for standard output is the command's."""
+    with redirect_stdout(sys.stderr):
+        return of(*given)
+
+
+def _told(error: BaseException) -> str:
+    return str(error) if isinstance(error, ImportError) else f"{type(error).__name__}: {error}"

@@ -35,7 +35,7 @@ class Row(TypedDict):
 
 
 def filed(text: str, label: str, *, kind: Kind, fields: Fields) -> dict[str, Any]:
-    """A labelled text as samples.jsonl holds it: the task's fields, the label under its kind's own key."""
+    """A labelled text as data files hold it: the task's fields, the label under its kind's own key."""
     return {**split(text, fields), kind.key: kind.filed(label, text)}
 
 

@@ -178,7 +178,7 @@ def test_files_that_are_missing_or_not_runs_are_one_clear_line(cli: Cli, tmp_pat
         refused(cli(command, tmp_path), "is not a run folder", "tutelage runs")
     refused(cli("predict", tmp_path, "hello"), "holds no student")
     (tmp_path / "folder.yaml").mkdir()
-    refused(cli("run", "folder.yaml"), "folder.yaml cannot be read")
+    refused(cli("run", "folder.yaml"), "folder.yaml is a folder; give the file")
 
 
 def test_an_existing_run_folder_is_never_written_over(cli: Cli, a_run: Path) -> None:

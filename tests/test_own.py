@@ -95,6 +95,7 @@ def test_what_a_filter_finds_wrong_is_refused_with_its_words_before_a_critic_is_
     ("code", "told"),
     [
         ("def f(row):\n    return row['none']\n", "failed on"),
+        ("import sys\ndef f(row):\n    sys.exit(3)\n", "SystemExit: 3"),
         ("def f(row):\n    return True\n", "gave True; it gives what is wrong in words"),
     ],
 )
@@ -110,7 +111,8 @@ def test_a_filter_that_fails_is_told_before_anything_is_paid(code: str, told: st
         ({"filters": ["mine.py:nothing"]}, "`filters`: no function at"),
         ({"filters": ["other.py:f"]}, "is no file"),
         ({"filters": ["mine.py:LIMIT"]}, "is int, expected a function"),
-        ({"filters": "mine.py:f"}, "`filters`"),
+        ({"filters": ["mine.py"]}, "write file.py:function"),
+        ({"filters": "mine.py:nothing"}, "mine.py has no 'nothing'"),
         ({"filters": [3]}, "`filters.0`"),
     ],
 )
@@ -150,13 +152,28 @@ def test_a_file_may_hold_whatever_modules_hold(tmp_path: Path) -> None:
     assert filtered(name, {"text": "a"}) == "changed"
 
 
-def test_a_run_goes_on_with_the_functions_it_was_begun_with_alone(encoder: Encoder, tmp_path: Path) -> None:
-    task = shop(tmp_path, "def fine(row):\n    return ''\n", filters=["mine.py:fine"], budget={"rounds": 0})
-    folder = run(task, tmp_path / "run", encoder=encoder)
-    assert resume(folder.path).about()["stop"] == "0 rounds are done"
-    (tmp_path / "mine.py").write_text("def fine(row):\n    return 'none is'\n", encoding="utf-8")
-    with pytest.raises(InputError, match="begun with different functions of your own"):
-        resume(folder.path)
+def test_a_run_whose_filter_failed_goes_on_once_it_is_mended(encoder: Encoder, tmp_path: Path) -> None:
+    seeds = [json.loads(line)["text"] for line in (sample_task().data.seed.path or Path()).open()]
+    code = f"def late(row):\n    return '' if row['text'] in {seeds!r} else row['late']\n"
+    task = shop(tmp_path, code, filters=["mine.py:late"], strategy={"base": "random", "samples": 12})
+    with pytest.raises(InputError, match=r"KeyError: 'late'; mend it, then `tutelage resume .*run`"):
+        run(task, tmp_path / "run", encoder=encoder)
+    (tmp_path / "mine.py").write_text("def late(row):\n    return ''\n", encoding="utf-8")
+    folder = resume(tmp_path / "run")
+    about = folder.about()
+    assert about["stop"] == "1 round is done"
+    assert "functions of your own were changed after the run was begun" in about["notes"]
+    calls = [json.loads(line) for line in folder.trace.read_text().splitlines()]
+    paid = [event["call"] for event in calls if event["event"] == "call" and not event["replayed"]]
+    assert len(paid) == len(set(paid)) == about["spent"]["calls"]
+
+
+def test_what_a_function_prints_stays_out_of_the_result(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.py").write_text("print('read')\ndef f(row):\n    print('asked')\n", encoding="utf-8")
+    assert filtered(f"{tmp_path}/mine.py:f", {}) == ""
+    assert capsys.readouterr() == ("", "read\nasked\n")
 
 
 @pytest.mark.parametrize(
@@ -190,6 +207,7 @@ def test_evaluate_grades_by_the_metric_of_the_run(encoder: Encoder, tmp_path: Pa
         )
         found = json.loads(done.stdout)
         assert found["metric"] == found["figures"][figure]
+        assert (found["metric_name"], next(iter(found["figures"]))) == (figure, figure)
 
 
 def test_the_functions_that_the_page_shows_work(tmp_path: Path) -> None:

@@ -572,7 +572,7 @@ def test_a_figure_of_one_s_own_is_a_function_in_a_file_of_the_working_folder(
     [
         ("bleu", "expected one of exact_match, rouge_l, chrf, got 'bleu'; or file.py:function of your own"),
         ("no_such_file:f", "no function at 'no_such_file:f' (No module named 'no_such_file')"),
-        ("statistics:no_such", "has no attribute 'no_such'"),
+        ("statistics:no_such", "(statistics has no 'no_such')"),
         ("statistics:", "no function at 'statistics:'"),
         (":f", "no function at ':f'"),
     ],
