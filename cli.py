@@ -264,8 +264,7 @@ def evaluate(
     from tutelage.student.rows import read_rows
 
     loaded = load_student(student_in(student))
-    kind = KINDS[loaded.kind]
-    metric = metric or metric_in(student)
+    kind, metric = KINDS[loaded.kind], metric or metric_in(student)
     rows = read_rows(data, loaded.labels, kind=kind, fields=columns(text, loaded.fields), label_field=label)
     if not rows:
         raise InputError(f"{data} holds no rows; there is nothing to grade")
@@ -278,8 +277,7 @@ def evaluate(
         typer.echo(json.dumps({"metric_name": name, **found}))
         return
     typer.echo(f"{found['size']} rows: {figures(found)}")
-    if found["classes"]:
-        _print_classes(found["classes"])
+    _print_classes(found["classes"])
 
 
 @app.command()
@@ -314,18 +312,16 @@ def predict(
     loaded = load_student(student_in(student))
     kind = KINDS[loaded.kind]
     if file:
-        rows = read_rows(file, None, kind=kind, fields=columns(text, loaded.fields))
-        given = [row["text"] for row in rows]
+        given = [r["text"] for r in read_rows(file, None, kind=kind, fields=columns(text, loaded.fields))]
     else:
         given = whole(texts, loaded.fields) if texts else of_lines(sys.stdin, loaded.fields)
     if not given:
         return
     found = loaded.read(given, best=True)
     for one, label, sure in zip(given, found.answers, found.confidence, strict=True):
-        row = filed(one, label, kind=kind, fields=loaded.fields)
-        answer = {**row, "confidence": round(float(sure), 4)}
+        row = filed(one, label, kind=kind, fields=loaded.fields) | {"confidence": round(float(sure), 4)}
         plain = "\t".join([kind.words(label, one), f"{sure:.3f}", *split(one, loaded.fields).values()])
-        typer.echo(json.dumps(answer, ensure_ascii=False) if as_json else plain)
+        typer.echo(json.dumps(row, ensure_ascii=False) if as_json else plain)
 
 
 @app.command()
@@ -423,9 +419,11 @@ def _print(table: Any) -> None:
 
 
 def _print_classes(classes: "list[ClassReport]") -> None:
-    """Precision, recall and F1 of each label."""
+    """Precision, recall and F1 of each label, where there are labels."""
     from rich.table import Table
 
+    if not classes:
+        return
     table = Table()
     for heading in ("label", "precision", "recall", "F1", "in gold"):
         table.add_column(heading, justify="left" if heading == "label" else "right")

@@ -100,9 +100,8 @@ class Outlook:
 
     def _analysis(self) -> list[Ask[Any]]:
         """The analyst's request; at the low end none, where a student may have learnt all it is shown."""
-        low, shown = self.end == "low", self.strategy.shown
-        learnt = self.task.data.diagnose is None or self.strategy.probe == "batch"
-        strategy = self.strategy
+        strategy, low, shown = self.strategy, self.end == "low", self.strategy.shown
+        learnt = self.task.data.diagnose is None or strategy.probe == "batch"
         if strategy.feedback != "analysis" or not strategy.writes or (low and learnt):
             return []
         rows = self._half(self.splits.diagnose, 2 * shown)[: shown if low else 2 * shown]

@@ -136,11 +136,9 @@ def _go(shop: Workshop, *, raised: bool = False) -> RunFolder:
                 )
     except GraphDrained:
         raise Drained(f"stopped; continue with `tutelage resume {place}`") from None
-    except OwnError as error:
-        told = f"{error}; mend it, then `tutelage resume {place}`: nothing that was paid for is lost"
-        raise InputError(told) from error
-    except TeacherDownError as error:
-        raise InputError(f"{error}, then `tutelage resume {place}`") from error
+    except (OwnError, TeacherDownError) as error:
+        first = "; mend it" if isinstance(error, OwnError) else ""
+        raise InputError(f"{error}{first}, then `tutelage resume {place}`") from error
     except Exception as error:
         if not _is_of_the_disk(error):
             raise

@@ -1,12 +1,14 @@
 """`tutelage init`: a commented task.yaml and data stubs to replace, for each kind of task."""
 
 import json
+import re
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from string import Template
 from typing import Any
 
+import yaml
 from tutelage.student.errors import InputError
 from tutelage.student.fields import ONE, Fields, KindName
 from tutelage.student.kinds import KINDS
@@ -235,7 +237,10 @@ def scaffold(folder: Path, kind: KindName = "classification") -> list[Path]:
     own = ", file.py:function" if KINDS[kind].writes else ""
     metrics = f"{metric:<27}# or {', '.join(others)}{own}"
     single = KINDS[kind].key == "label"  # what goes by the probability of one label a text is for these alone
+    given = folder.resolve().name
+    fits = re.fullmatch(r"[A-Za-z0-9._-]+", given) and given == yaml.safe_load(given)  # not `123`, nor `no`
     text = Template(template).substitute(
+        name=f"{given if fits else 'my-task':<28}",
         task=example.task,
         column=example.column,
         answer=example.answer,

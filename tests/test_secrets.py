@@ -57,7 +57,7 @@ def test_a_whole_run_writes_and_shows_no_key(encoder, task: Callable[..., Path],
     assert b"very-secret" not in found
 
 
-@pytest.mark.parametrize("status", [400, 401, 429, 500])
+@pytest.mark.parametrize("status", [400, 401, 429])
 def test_a_server_that_repeats_the_key_in_its_errors_spreads_it_no_further(
     scripted, task: Callable[..., Path], tmp_path: Path, status: int
 ) -> None:
@@ -69,6 +69,8 @@ def test_a_server_that_repeats_the_key_in_its_errors_spreads_it_no_further(
     assert "Traceback" in done.stderr
     assert "no such key: Bearer [SHOP_KEY]" in done.stderr
     assert b"very-secret" not in written(tmp_path) + done.stdout.encode() + done.stderr.encode()
+    if status != 401:
+        return  # once is enough for the other command
     doctor = tutelage(tmp_path, "doctor", tmp_path / "task.yaml")
     assert "no such key: Bearer [SHOP_KEY]" in doctor.stdout
     assert "very-secret" not in doctor.stdout + doctor.stderr
