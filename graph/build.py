@@ -117,7 +117,7 @@ def claim(folder: RunFolder, task: Task, splits: Splits) -> None:
             raise InputError(
                 f"{folder.path} was begun with different {what}; put it back, or choose another folder"
             )
-    if old["own"] != about["own"]:  # a faulty one must be mended before a run can go on
+    if old.get("own", "") != about["own"]:  # a faulty one must be mended before a run can go on
         notes = [*old["notes"], "functions of your own were changed after the run was begun"]
         folder.write_json(folder.run_json, {**old, "own": about["own"], "notes": list(dict.fromkeys(notes))})
 

@@ -51,7 +51,7 @@ class Outlook:
     def round(self, *, cold: bool) -> list[Ask[Any]]:
         """The requests of a round; in a cold one no more texts are written than are wanted."""
         strategy, high = self.strategy, self.end == "high"
-        drawn = min(strategy.drawn(strategy.samples), len(self.splits.unlabelled))
+        drawn = min(strategy.from_pool(strategy.samples), len(self.splits.unlabelled))
         if high and self._pool_ends():
             drawn = 0
         written = (strategy.samples - drawn) * (1 if cold else strategy.oversample)
@@ -76,12 +76,12 @@ class Outlook:
         """Whether the pool may have too few texts for its share of every round; the rest is written then."""
         strategy = self.strategy
         most = self.task.budget.rounds * (1 + strategy.attempts) * strategy.oversample
-        return len(self.splits.unlabelled) < most * strategy.drawn(strategy.samples)
+        return len(self.splits.unlabelled) < most * strategy.from_pool(strategy.samples)
 
     def _deciding(self, texts: Sequence[Row]) -> list[Ask[Any]]:
         """The requests that label and judge texts, where the strategy asks for either."""
         strategy = self.strategy
-        drawn = strategy.drawn(len(texts))
+        drawn = strategy.from_pool(len(texts))
         asks = self._labelling(texts if strategy.label_apart else texts[:drawn])
         if strategy.critic:
             refused = self.end == "low" and strategy.agree  # half of those that are written
@@ -93,7 +93,7 @@ class Outlook:
         """So many texts: first the pool's share; for those that are to be written stand seeds, of a label if
         there are any. Both over and over again.
         """
-        drawn = self.strategy.drawn(count)
+        drawn = self.strategy.from_pool(count)
         seeds = self._of(self.splits.seed, label) if label else []
         parts = ((self.splits.unlabelled, drawn), (seeds or self.splits.seed, count - drawn))
         return [row for rows, share in parts for row in islice(cycle(self._half(rows)), share)]

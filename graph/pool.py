@@ -16,7 +16,7 @@ def pool(shop: Workshop, state: State) -> State:
     strategy = shop.strategy
     lacking = strategy.samples - len(shop.corpus.drafts(round=round, status="kept"))
     left = left_in_pool(shop, before=(round, attempt))
-    count = min(strategy.drawn(lacking) * strategy.candidates(round), len(left))
+    count = min(strategy.from_pool(lacking) * strategy.candidates(round), len(left))
     drawn = random.Random(f"{shop.task.seed} {round} {attempt} pool").sample(left, count)
     samples = [
         drawn_sample(row, round=round, attempt=attempt, place=place) for place, row in enumerate(drawn)

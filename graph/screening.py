@@ -77,7 +77,7 @@ def _surplus(shop: Workshop, state: State, fresh: Sequence[Sample], wanted: int)
     more.
     """
     drawn, written = ([s for s in fresh if is_drawn(s) == of] for of in (True, False))
-    of_pool = max(shop.strategy.drawn(wanted), wanted - len(written))
+    of_pool = max(shop.strategy.from_pool(wanted), wanted - len(written))
     parts = ((drawn, of_pool), (written, wanted - min(of_pool, len(drawn))))
     return [s for part, count in parts for s in _least_wanted(shop, state, part, len(part) - count)]
 

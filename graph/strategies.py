@@ -96,7 +96,7 @@ class Strategy:
     objective: Objective = PLAIN
     final: Objective | None = None
 
-    def drawn(self, count: int) -> int:
+    def from_pool(self, count: int) -> int:
         """How many of so many samples are to come from the pool."""
         return round(self.pool_share * count)
 

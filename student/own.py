@@ -55,11 +55,12 @@ def function(name: str) -> Callable[..., Any]:
     try:
         if not (place and called):
             raise ImportError("write file.py:function")
-        found = getattr(_quiet(of, place), called)
-    except AttributeError as error:
-        raise OwnError(f"no function at {name!r} ({place} has no {called!r})") from error
+        module = _quiet(of, place)
     except _ANYTHING as error:
         raise OwnError(f"no function at {name!r} ({_told(error)})") from error
+    if not hasattr(module, called):
+        raise OwnError(f"no function at {name!r} ({place} has no {called!r})")
+    found = getattr(module, called)
     if not callable(found):
         raise OwnError(f"{name!r} is {type(found).__name__}, expected a function")
     return found  # type: ignore[no-any-return]

@@ -153,6 +153,12 @@ def test_a_file_may_hold_whatever_modules_hold(tmp_path: Path) -> None:
     assert filtered(name, {"text": "a"}) == "changed"
 
 
+def test_an_error_inside_a_file_is_not_taken_for_a_missing_function(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("import math\nmath.nothing\ndef f(row): ...\n", encoding="utf-8")
+    with pytest.raises(InputError, match="AttributeError: module 'math' has no attribute 'nothing'"):
+        filtered(f"{tmp_path}/mine.py:f", {})
+
+
 def test_a_run_whose_filter_failed_goes_on_once_it_is_mended(encoder: Encoder, tmp_path: Path) -> None:
     seeds = [json.loads(line)["text"] for line in (sample_task().data.seed.path or Path()).open()]
     code = f"def late(row):\n    return '' if row['text'] in {seeds!r} else row['late']\n"

@@ -116,9 +116,8 @@ class Seq2seq:
 
     def scores(self, total: Any, size: int, labels: Sequence[str], metric: str) -> Scores:
         """Means."""
-        figures = {
-            name: float(part / max(size, 1)) for name, part in zip(_judges(metric), total, strict=True)
-        }
+        names = [*([title(metric)] if is_own(metric) else []), *_figures()]  # as `_judges` has them
+        figures = {name: float(part / max(size, 1)) for name, part in zip(names, total, strict=True)}
         return Scores(figures=figures, classes=[], items=[1.0, 1.0])
 
 
