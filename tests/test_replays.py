@@ -42,7 +42,9 @@ def test_a_record_of_a_pair_is_read_as_one() -> None:
     assert data.recorded(pair)["text"] == "a cat ␞ a dog"
 
 
-@pytest.mark.parametrize("name", ["llm_freeal_mr", "llm_global_warming", "llm_coannotating_mrpc"])
+@pytest.mark.parametrize(
+    "name", ["llm_freeal_mr", "llm_global_warming", "llm_coannotating_mrpc", "llm_esnli"]
+)
 def test_every_text_a_replay_asks_about_has_a_recorded_label(name: str, tmp_path: Path) -> None:
     if not DATA.exists():
         pytest.skip("the benchmark's data are not here")
@@ -56,6 +58,19 @@ def test_every_text_a_replay_asks_about_has_a_recorded_label(name: str, tmp_path
     assert {row["id"] for row in splits.unlabelled + splits.diagnose} <= known
     assert task.resolved_strategy().samples * task.budget.rounds == 500, "half of what the whole pool takes"
     assert known == set(data.gold)
+
+
+def test_a_replay_of_another_set_s_labels_folds_them_into_its_own(tmp_path: Path) -> None:
+    if not DATA.exists():
+        pytest.skip("the benchmark's data are not here")
+    from tutelage.graph.splits import load_splits
+
+    data = import_module("replays").unpack("llm_s3_rte", tmp_path)
+    cell = {"task": "llm_s3_rte", "arm": "whole pool", "seed": 0, "student": "head"}
+    splits = load_splits(import_module("replays").task_of(cell, data, "http://127.0.0.1:1/v1"))
+    assert len(splits.test) == 5000
+    assert sum(row["label"] == "entailment" for row in splits.test) == 1711
+    assert {row["label"] for row in data.recorded} == {"entailment", "not_entailment"}
 
 
 def test_the_score_at_a_number_of_labels_is_read_off_between_rounds() -> None:
