@@ -521,6 +521,21 @@ def test_rouge_l_is_the_f_measure_of_the_longest_common_subsequence_of_words() -
     assert graded(["The cat on mat"], ["the cat sat on the mat"])["rouge_l"] == pytest.approx(0.8)
 
 
+@pytest.mark.parametrize(
+    ("answer", "target", "expected"),
+    [
+        ("кошка на столе", "Кошка сидит на столе", 6 / 7),
+        ("猫在垫上", "猫坐在垫上", 8 / 9),
+        ("un café", "UN CAFE\u0301 noir", 4 / 5),
+        ("नमस्ते दुनिया", "नमस्ते दुनिया", 1),
+        ("कि", "की", 0),
+    ],
+    ids=["cyrillic", "no spaces", "accents", "vowel signs", "other vowel sign"],
+)
+def test_rouge_l_knows_words_of_every_script(answer: str, target: str, expected: float) -> None:
+    assert graded([answer], [target])["rouge_l"] == pytest.approx(expected)
+
+
 def test_chrf_is_the_f_measure_of_runs_of_characters_that_weighs_recall_more() -> None:
     # Single characters: 2 of 2 and 2 of 3; pairs: 1 of 1 and 1 of 2. Longer runs the answer has none.
     precision, recall = 1.0, (2 / 3 + 1 / 2) / 2
@@ -533,7 +548,7 @@ def test_figures_are_those_of_rouge_score_and_sacrebleu(test_rows: list[Row]) ->
     from sacrebleu import sentence_chrf
 
     targets = [row["text"] for row in test_rows]
-    answers = [*targets[1:20], "", "x", "注文", *targets[22:]]
+    answers = [*targets[1:20], "", "x", "a_b - 3.5%", *targets[22:]]
     targets = targets[: len(answers)]
     scorer = RougeScorer(["rougeL"])
     rouge = [scorer.score(t, a)["rougeL"].fmeasure for t, a in zip(targets, answers, strict=True)]

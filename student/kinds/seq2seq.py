@@ -1,5 +1,7 @@
 """A target a text: whatever the student is to write."""
 
+import re
+import unicodedata
 from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
@@ -14,6 +16,7 @@ from tutelage.student.scoring import Marks, Scores
 
 EXACT, ROUGE, CHRF = "exact_match", "rouge_l", "chrf"
 LONGEST = 20_000  # characters of a target
+_UNSPACED = re.compile(r"([\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff])")
 
 
 class Seq2seq:
@@ -124,6 +127,18 @@ class Seq2seq:
 SEQ2SEQ = Seq2seq()
 
 
+class _Words:
+    """Words of any script. rouge-score's own are of a to z and 0 to 9, the same as these in such a text; of
+    another script it sees none, and every answer has 0.
+    """
+
+    def tokenize(self, text: str) -> list[str]:
+        """Runs of letters, marks and digits; where a script writes no spaces, each sign."""
+        signs = unicodedata.normalize("NFC", text.lower())
+        kept = "".join(sign if unicodedata.category(sign)[0] in "LMN" else " " for sign in signs)
+        return _UNSPACED.sub(r" \1 ", kept).split()
+
+
 def _judges(metric: str) -> dict[str, Judge]:
     own = {title(metric): judge(metric)} if is_own(metric) else {}
     return {**own, **_figures()}
@@ -139,7 +154,7 @@ def _figures() -> dict[str, Judge]:
     if find_spec("rouge_score"):
         from rouge_score.rouge_scorer import RougeScorer
 
-        scorer = RougeScorer(["rougeL"])
+        scorer = RougeScorer(["rougeL"], tokenizer=_Words())
         figures[ROUGE] = lambda answer, target, text: float(scorer.score(target, answer)["rougeL"].fmeasure)
     if find_spec("sacrebleu"):
         from sacrebleu import sentence_chrf
