@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from tutelage.graph.config import parse_task
-from tutelage.graph.folder import RunFolder
+from tutelage.graph.folder import RunFolder, rounds_over
 from tutelage.graph.learning import taught, why_stop
 from tutelage.graph.state import State
 from tutelage.graph.task import Task
 from tutelage.graph.workshop import Workshop
+from tutelage.student.errors import InputError
 
 if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
@@ -31,10 +32,15 @@ def raise_budget(folder: RunFolder, budget: Mapping[str, float | None]) -> Task:
     """The run's task with those limits that are given in place of its own; written into run.json.
 
     Raises:
-        InputError: not a run folder, or a limit is none.
+        InputError: not a run folder, a limit is none, or more rounds than that are over.
     """
-    about = folder.about()
+    about, over = folder.about(), rounds_over(folder.read_rounds())
     changed = {name: value for name, value in budget.items() if value is not None}
+    if changed.get("rounds", over) < over:
+        raise InputError(
+            f"{folder.path} has {over} rounds behind it, which cannot be taken back, got {changed['rounds']};"
+            f" for a shorter run: tutelage run … --rounds {changed['rounds']} --reuse {folder.path}"
+        )
     raw = {**about["task"], "budget": {**about["task"]["budget"], **changed}}
     task = parse_task(raw, str(folder.run_json), folder.path)
     if changed:

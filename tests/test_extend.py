@@ -131,6 +131,13 @@ def test_a_run_killed_in_its_last_round_goes_on_with_more_rounds(
     assert outcome(resume(tmp_path / "run", budget={"rounds": 2})) == outcome(whole)
 
 
+def test_fewer_rounds_than_are_over_are_refused_and_change_nothing(whole: RunFolder) -> None:
+    before = whole.run_json.read_bytes()
+    with pytest.raises(InputError, match=r"has 2 rounds behind it.*got 1; .* --rounds 1 --reuse"):
+        resume(whole.path, budget={"rounds": 1})
+    assert whole.run_json.read_bytes() == before
+
+
 def test_nothing_happens_while_the_reason_of_the_end_stands(
     brief_task: Make, encoder: Encoder, tmp_path: Path
 ) -> None:
