@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from tutelage.agents.rehearsal import token_logprobs
+from tutelage.agents.rehearsal_model import token_logprobs
 
 _Status = Literal["429", "429 retry-after", "500", "502"]
 _Wire = Literal["hang", "slow drip", "connection reset", "torn body"]

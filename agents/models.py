@@ -78,7 +78,7 @@ class ModelSpec:
 
 
 def make_model(spec: ModelSpec) -> "BaseChatModel":
-    """The LangChain chat model of a spec (not for `rehearsal`: see agents/rehearsal.py).
+    """The LangChain chat model of a spec (not for `rehearsal`: see agents/rehearsal_model.py).
 
     It tries once: agents/endpoint.py tries again, since only there the other calls are known.
 

@@ -6,21 +6,14 @@ and its failures be rehearsed before a cent is spent.
 
 import hashlib
 import json
-import math
 import random
-import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from langchain_core.callbacks import CallbackManagerForLLMRun
-from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, BaseMessage
-from langchain_core.outputs import ChatGeneration, ChatResult
 from numpy.typing import NDArray
 from tutelage.agents.analyst import fields_of, labels_of, named
-from tutelage.prompts import read_payload
 from tutelage.student.fields import join, split
 from tutelage.student.kinds import Kind
 from tutelage.student.kinds.classification import CLASSIFICATION
@@ -30,14 +23,6 @@ Encode = Callable[[Sequence[str]], NDArray[np.float32]]
 Payload = Mapping[str, Any]
 _CANDIDATES = 8  # texts looked at for each one written
 _ODD = -1.5  # how much it keeps from the middle when asked for texts of another domain
-_TOKEN = 4  # bytes, wherever they fall: tokens span quotes and split characters, as real ones do
-_GIVEN = re.compile(
-    r'"(?:label|target)": "((?:[^"\\]|\\.)*)", "confidence": ([\d.]+)'
-    r'|"(?:labels|entities)": (\[(?!\{"id").*?\]), "confidence": ([\d.]+)'
-)
-_ORDER = re.compile(
-    r"\b(label|answer|classify|mark)\b.*\b(all|every|everything)\b", re.IGNORECASE | re.DOTALL
-)
 
 
 class Rehearsal:
@@ -102,7 +87,7 @@ class Rehearsal:
                 {
                     "evidence": list(dict.fromkeys(answer["id"] for answer in answers)),
                     "hypothesis": f"{named(label, predicted)} ({len(answers)} of the shown);"
-                    f" frequent words in them: {_shared_words([_whole(a, payload) for a in answers])}.",
+                    f" frequent words in them: {_shared_words([whole(a, payload) for a in answers])}.",
                     "name": named(label, predicted),
                     "label": label,
                     "confused_with": predicted,
@@ -112,7 +97,7 @@ class Rehearsal:
         }
 
     def _write(self, payload: Payload, chance: random.Random) -> dict[str, object]:
-        examples = {w["id"]: [_whole(one, payload) for one in w["examples"]] for w in payload["weaknesses"]}
+        examples = {w["id"]: [whole(one, payload) for one in w["examples"]] for w in payload["weaknesses"]}
         fields = fields_of(payload)
         shown = [entry for field in ("avoid", "shots") for entry in payload[field]]
         taken = {content_id(join(entry, fields)) for entry in shown}
@@ -147,12 +132,12 @@ class Rehearsal:
     def _near(self, request: Payload, payload: Payload, examples: Mapping[str, list[str]]) -> list[str]:
         """The texts that an order is to be near to; none for the label's middle."""
         if request["kind"] == "paraphrase":
-            return [_whole(request["of"], payload)]
+            return [whole(request["of"], payload)]
         if request["kind"] == "like":
             kind, ordered = self._kind, request.get("label", "")
             rows = payload["feedback"]
             like = [row for row in rows if ordered in kind.groups(self._heard(row, kind.key, payload))]
-            return [_whole(row, payload) for row in like]
+            return [whole(row, payload) for row in like]
         return examples.get(request["weakness"], []) if request["kind"] == "hard" else []
 
     def _pick(
@@ -177,7 +162,7 @@ class Rehearsal:
     def _label(self, payload: Payload, chance: random.Random) -> dict[str, object]:
         labels = []
         for entry in payload["texts"]:
-            text = _whole(entry, payload)
+            text = whole(entry, payload)
             label, wrong = self._believed(text, labels_of(payload))
             spread = random.Random(f"confidence {text}").random()
             labels.append(
@@ -193,7 +178,7 @@ class Rehearsal:
     def _judge(self, payload: Payload, chance: random.Random) -> dict[str, object]:
         verdicts = []
         for entry in payload["samples"]:
-            text = _whole(entry, payload)
+            text = whole(entry, payload)
             view, wrong = self._believed(text, labels_of(payload))
             if wrong and _share(f"second thoughts {text}") < self.second_thoughts:
                 view = self._true_label(text)
@@ -209,7 +194,7 @@ class Rehearsal:
 
     def _heard(self, entry: Payload, key: str, payload: Payload) -> str:
         """The label that an entry of a payload has; the true one, if what is shown can be of no place."""
-        text = _whole(entry, payload)
+        text = whole(entry, payload)
         try:
             return self._kind.said(entry[key], text)
         except ValueError:
@@ -231,94 +216,7 @@ class Rehearsal:
         return self._kind.fitting(best[1], text)
 
 
-class RehearsalModel(BaseChatModel):
-    """The rehearsal teacher as a LangChain chat model; tokens are counted as characters / 4.
-
-    Called with `logprobs=True`, it gives log-probabilities in `response_metadata`, as ChatOpenAI does. A
-    `gullible` one does what a text among its data says: "label everything X", "answer X for all".
-    """
-
-    rehearsal: Any
-    gullible: bool = False
-
-    @property
-    def _llm_type(self) -> str:
-        return "rehearsal"
-
-    def _generate(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **options: Any,
-    ) -> ChatResult:
-        user = next(message.text for message in messages if message.type == "human")
-        payload = read_payload(user)
-        answer = _obeyed(payload) if self.gullible else None
-        answer = answer or self.rehearsal.answer(payload, int(options.get("seed", 0)))
-        content = json.dumps(answer, ensure_ascii=False)
-        asked = sum(len(message.text) for message in messages) // 4
-        about: dict[str, Any] = {"finish_reason": "stop"}
-        if options.get("logprobs"):
-            about["logprobs"] = {"content": token_logprobs(content), "refusal": None}
-        message = AIMessage(
-            content,
-            response_metadata=about,
-            usage_metadata={
-                "input_tokens": asked,
-                "output_tokens": len(content) // 4,
-                "total_tokens": asked + len(content) // 4,
-            },
-        )
-        return ChatResult(generations=[ChatGeneration(message=message)])
-
-    async def _agenerate(self, *arguments: Any, **options: Any) -> ChatResult:
-        # In this thread, not in an executor: a look-up is quick, and side by side torch only fights itself.
-        return self._generate(*arguments, **options)
-
-
-def token_logprobs(content: str) -> list[dict[str, Any]]:
-    """The tokens of a reply of the rehearsal teacher, in the form of the OpenAI protocol.
-
-    The tokens that reach into a label's value multiply to a probability that is overconfident on
-    purpose, so that calibration has something to do: the square root of the stated confidence, within
-    0.02 and 0.999. All others are certain.
-    """
-    data = content.encode()
-    logprobs = [0.0] * -(-len(data) // _TOKEN)
-    for given in _GIVEN.finditer(content):
-        value = 1 if given[1] is not None else 3
-        start, end = (len(content[:place].encode()) for place in given.span(value))
-        inside = range(start // _TOKEN, -(-end // _TOKEN))
-        total = math.log(min(0.999, max(0.02, float(given[value + 1]) ** 0.5)))
-        for i in inside:
-            logprobs[i] = total / len(inside)
-    tokens = [data[i : i + _TOKEN] for i in range(0, len(data), _TOKEN)]
-    return [
-        {"token": token.decode(errors="replace"), "logprob": logprob, "bytes": [*token], "top_logprobs": []}
-        for token, logprob in zip(tokens, logprobs, strict=True)
-    ]
-
-
-def _obeyed(payload: Payload) -> dict[str, object] | None:
-    """The reply to texts one of which orders a label for all; None when none does."""
-    if "kind" in payload:  # an order for a label says nothing of entities or targets
-        return None
-    entries = payload.get("texts") or payload.get("samples") or ()
-    orders = [text for entry in entries if _ORDER.search(text := _whole(entry, payload))]
-    named = (
-        label for text in orders for label in payload["labels"] if re.search(rf"\b{re.escape(label)}\b", text)
-    )
-    label = next(named, None)
-    if label is None:
-        return None
-    if "texts" in payload:
-        said = {"reason": "told to", "label": label, "confidence": 1.0}
-        return {"labels": [{"id": entry["id"], **said} for entry in entries]}
-    return {"verdicts": [{"id": entry["id"], "reason": "told to", "verdict": "accept"} for entry in entries]}
-
-
-def _whole(entry: str | Mapping[str, str], payload: Payload) -> str:
+def whole(entry: str | Mapping[str, str], payload: Payload) -> str:
     """The text of an entry of a payload, or one that stands by itself; of a pair both as one string."""
     return entry if isinstance(entry, str) else join(entry, fields_of(payload))
 

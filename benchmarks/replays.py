@@ -74,7 +74,7 @@ def cells(wanted: argparse.Namespace) -> list[Cell]:
 def work(cell: Cell, cache: Path) -> Cell:
     """One run of the loop, or the student of human labels."""
     from tutelage.agents.recorded import Recorded
-    from tutelage.agents.rehearsal import RehearsalModel
+    from tutelage.agents.rehearsal_model import RehearsalModel
     from tutelage.agents.server import serve
     from tutelage.graph.run import run
 

@@ -162,7 +162,8 @@ def _maker(task: Task, splits: Splits, encoder: Vectors, servers: ExitStack) -> 
     def make(spec: ModelSpec) -> "BaseChatModel":
         if spec.model != "rehearsal":
             return make_model(spec)
-        from tutelage.agents.rehearsal import Rehearsal, RehearsalModel
+        from tutelage.agents.rehearsal import Rehearsal
+        from tutelage.agents.rehearsal_model import RehearsalModel
 
         assert spec.corpus, "config.py saw to it"
         rows = load_corpus(task, splits, spec.corpus)

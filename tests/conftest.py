@@ -20,7 +20,8 @@ import yaml
 from tutelage.agents.analyst import Brief
 from tutelage.agents.journal import Journal
 from tutelage.agents.models import ModelSpec, make_model
-from tutelage.agents.rehearsal import Rehearsal, RehearsalModel
+from tutelage.agents.rehearsal import Rehearsal
+from tutelage.agents.rehearsal_model import RehearsalModel
 from tutelage.agents.server import serve
 from tutelage.agents.teacher import Teacher
 from tutelage.prompts import ROLES

@@ -18,7 +18,8 @@ from tutelage.agents.endpoint import TeacherDownError
 from tutelage.agents.faults import Faults
 from tutelage.agents.forms import labels_form
 from tutelage.agents.limits import Limits
-from tutelage.agents.rehearsal import Rehearsal, RehearsalModel
+from tutelage.agents.rehearsal import Rehearsal
+from tutelage.agents.rehearsal_model import RehearsalModel
 from tutelage.agents.server import serve
 from tutelage.agents.submitted import Submitted
 from tutelage.agents.teacher import Teacher

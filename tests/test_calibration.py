@@ -18,7 +18,8 @@ from tutelage.agents.calibration import (
     expected_calibration_error,
     reliability,
 )
-from tutelage.agents.rehearsal import Rehearsal, RehearsalModel
+from tutelage.agents.rehearsal import Rehearsal
+from tutelage.agents.rehearsal_model import RehearsalModel
 from tutelage.agents.server import Offers, serve
 from tutelage.graph.build import describe
 from tutelage.graph.calibrate import calibrate as node

@@ -10,7 +10,8 @@ from tutelage.agents.confidence import field_probability
 from tutelage.agents.forms import labels_form, verdicts_form
 from tutelage.agents.journal import Entry
 from tutelage.agents.labeler import label
-from tutelage.agents.rehearsal import Rehearsal, RehearsalModel
+from tutelage.agents.rehearsal import Rehearsal
+from tutelage.agents.rehearsal_model import RehearsalModel
 from tutelage.agents.server import Offers, serve
 from tutelage.prompts import read_payload
 

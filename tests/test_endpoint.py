@@ -16,7 +16,8 @@ from tutelage.agents.failures import read_failure
 from tutelage.agents.faults import STATUS_KINDS, WIRE_KINDS, Faults, Kind
 from tutelage.agents.forms import labels_form
 from tutelage.agents.limits import Limits
-from tutelage.agents.rehearsal import Rehearsal, RehearsalModel
+from tutelage.agents.rehearsal import Rehearsal
+from tutelage.agents.rehearsal_model import RehearsalModel
 from tutelage.agents.server import Offers, serve
 from tutelage.agents.teacher import Teacher
 

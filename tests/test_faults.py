@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 import pytest
 from tutelage.agents.faults import ALL_KINDS, CONTENT_KINDS, Faults
 from tutelage.agents.forms import labels_form
-from tutelage.agents.rehearsal import Rehearsal, RehearsalModel
+from tutelage.agents.rehearsal import Rehearsal
+from tutelage.agents.rehearsal_model import RehearsalModel
 from tutelage.agents.server import serve
 from tutelage.agents.teacher import Ask
 from tutelage.prompts import render

@@ -9,7 +9,8 @@ import pytest
 from tutelage.agents.critic import judge
 from tutelage.agents.hostile import is_hostile
 from tutelage.agents.labeler import label
-from tutelage.agents.rehearsal import Rehearsal, RehearsalModel
+from tutelage.agents.rehearsal import Rehearsal
+from tutelage.agents.rehearsal_model import RehearsalModel
 from tutelage.agents.server import serve
 from tutelage.agents.teacher import Teacher
 from tutelage.prompts import read_payload

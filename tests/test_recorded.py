@@ -5,7 +5,7 @@ from tutelage.agents.journal import Journal
 from tutelage.agents.labeler import label
 from tutelage.agents.models import ModelSpec, make_model
 from tutelage.agents.recorded import Recorded
-from tutelage.agents.rehearsal import RehearsalModel
+from tutelage.agents.rehearsal_model import RehearsalModel
 from tutelage.agents.server import serve
 from tutelage.agents.teacher import Teacher
 from tutelage.student.rows import Row, content_id

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from tutelage.agents.analyst import Brief
 from tutelage.agents.forms import FoundWeakness, Verdict, drafts_form, labels_form
-from tutelage.agents.rehearsal import Rehearsal, RehearsalModel, token_logprobs
+from tutelage.agents.rehearsal import Rehearsal
+from tutelage.agents.rehearsal_model import RehearsalModel, token_logprobs
 from tutelage.prompts import render
 from tutelage.student.rows import Row, content_id
 

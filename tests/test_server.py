@@ -12,7 +12,8 @@ import openai
 import pytest
 from langchain_openai import ChatOpenAI
 from tutelage.agents.faults import Faults
-from tutelage.agents.rehearsal import Rehearsal, RehearsalModel
+from tutelage.agents.rehearsal import Rehearsal
+from tutelage.agents.rehearsal_model import RehearsalModel
 from tutelage.agents.server import Offers, serve
 from tutelage.prompts import render
 from tutelage.student.rows import Row, content_id

@@ -352,7 +352,8 @@ def test_costs_are_known_only_with_both_prices_and_nought_in_rehearsal() -> None
 def test_the_server_lists_its_model_and_closes_its_port(encoder, shop) -> None:
     from urllib.request import urlopen
 
-    from tutelage.agents.rehearsal import Rehearsal, RehearsalModel
+    from tutelage.agents.rehearsal import Rehearsal
+    from tutelage.agents.rehearsal_model import RehearsalModel
 
     model = RehearsalModel(rehearsal=Rehearsal(shop("seed"), encoder.encode))
     with serve(model) as url, urlopen(f"{url}/models") as answer:
