@@ -111,12 +111,12 @@ def _samples(
     """
     kind, fields = kind_of(brief), fields_of(brief)
     for reply in replies:
-        for one in sorted(reply.told, key=lambda one: content_id(one.item.written)):
+        for one in sorted(reply.told, key=lambda one: content_id(one.item.written, kind)):
             item, text = one.item, one.item.written.strip()
             if "\0" in text or not all(length[0] <= size <= length[1] for size in _sizes(text, fields)):
                 continue
             weakness = item.weakness if item.weakness in known else ""
-            sample = drawn_sample(Row(id=content_id(text), text=text, label=""), place=0)
+            sample = drawn_sample(Row(id=content_id(text, kind), text=text, label=""), place=0)
             sample = changed(
                 sample, kind=item.kind, requested=item.ordered, weakness=weakness, written_by=one.call
             )

@@ -146,7 +146,7 @@ def _labelled(
     else:
         raw, source = mean(one.item.confidence for one in camp), "stated"
     if kind.writes:
-        sample = changed(sample, rationale=camp[0].item.reason)
+        sample = changed(sample, rationale=camp[0].item.reason.strip())
     fits = calibration is not None and calibration["source"] == source
     return changed(
         sample,

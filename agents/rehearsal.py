@@ -100,14 +100,14 @@ class Rehearsal:
         examples = {w["id"]: [whole(one, payload) for one in w["examples"]] for w in payload["weaknesses"]}
         fields = fields_of(payload)
         shown = [entry for field in ("avoid", "shots") for entry in payload[field]]
-        taken = {content_id(join(entry, fields)) for entry in shown}
+        taken = {content_id(join(entry, fields), self._kind) for entry in shown}
         drafts = []
         for request in payload["requests"]:
             near = self._near(request, payload, examples)
             order = {key: request[key] for key in ("label", "kind", "weakness") if key in request}
             for label, count in self._truly(request, labels_of(payload), chance).items():
                 texts = self._pick(label, count, near, taken, chance, request["kind"])
-                taken |= {content_id(text) for text in texts}
+                taken |= {content_id(text, self._kind) for text in texts}
                 drafts += [
                     {**order, **split(text, fields), **self._answered(text, payload)} for text in texts
                 ]
@@ -146,7 +146,7 @@ class Rehearsal:
         """`count` texts of a label near the given ones, or near the label's middle if none are given; far
         from it if they are to be out of the distribution.
         """
-        pool = [text for text in self._by_label.get(label, []) if content_id(text) not in taken]
+        pool = [text for text in self._by_label.get(label, []) if content_id(text, self._kind) not in taken]
         pool = chance.sample(pool, min(len(pool), _CANDIDATES * count))
         if len(pool) <= count:
             return pool
@@ -209,7 +209,7 @@ class Rehearsal:
         return wrong, wrong != true
 
     def _true_label(self, text: str) -> str:
-        if (found := self._label_of.get(content_id(text))) is not None:
+        if (found := self._label_of.get(content_id(text, self._kind))) is not None:
             return found
         words = set(normal(text).split())
         best = max(self._words, key=lambda row: len(words & row[0]) / (len(words | row[0]) or 1))

@@ -43,7 +43,6 @@ MODEL, REASONED = "model labels", ", reasons"
 MORE = {"gsm8k": (UPPER + REASONED,), "llm_svamp": (MODEL, MODEL + REASONED)}
 ALL = tuple(dict.fromkeys([UPPER, *(arm for arms in MORE.values() for arm in arms), *ARMS]))
 CORPUS_ROWS = 4000  # of the train split, for the rehearsal teacher to answer from
-REASON_TOKENS = 256
 
 
 def main() -> None:
@@ -103,8 +102,6 @@ def task_of(cell: Cell, place: Path) -> Any:
     raw.setdefault("student", {})["mode"] = cell["student"]
     if raw["kind"] == "seq2seq":
         begin(raw["student"], corpus, place)
-    if arm.endswith(REASONED):
-        raw["student"]["max_target"] = REASON_TOKENS
     write(place / "corpus.jsonl", corpus)
     raw["teacher"]["corpus"] = str(place / "corpus.jsonl")
     if arm in ARMS:

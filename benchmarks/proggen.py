@@ -135,7 +135,8 @@ def row_of(record: dict[str, Any]) -> Any:
     tags = [tag if tag == "O" else f"{tag[:2]}{folded(tag[2:])}" for tag in record["tags"]]
     tags = ["O" if tag[2:] == "misc" else tag for tag in tags]
     known = sorted({tag[2:] for tag in tags if tag != "O"}) or ["none"]
-    row = Row(id=content_id(text), text=text, label=KINDS["ner"].read(tags, text, known))
+    kind = KINDS["ner"]
+    row = Row(id=content_id(text, kind), text=text, label=kind.read(tags, text, known))
     least = min((score for *_, score in record.get("entities", ()) if score is not None), default=0.0)
     return {**row, "confidence": 2.718281828**least}
 

@@ -43,6 +43,7 @@ def conclude(shop: Workshop, best: int, stop: str) -> Report | None:
                 [row["text"] for row in getattr(shop.splits, exam)],
                 shop.encoder,
                 shop.task.duplicate_above,
+                shop.task.form,
             )
             for exam in ("gate", "test")
         },

@@ -34,7 +34,8 @@ class Splits:
     def digest(self) -> str:
         """Changes when any row of any set does."""
         names = [*SETS, *(["unlabelled"] if self.unlabelled else [])]
-        content = "\n".join(f"{name} {r['id']} {r['label']}" for name in names for r in getattr(self, name))
+        rows = ((name, row) for name in names for row in getattr(self, name))
+        content = "\n".join(f"{n} {r['id']} {r['label']}{_because(r)}" for n, r in rows)
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
@@ -48,6 +49,7 @@ def load_splits(task: Task) -> Splits:
     whole = {name: _read(task, given, labels) for name in SETS if (given := getattr(task.data, name))}
     used = {row["id"] for name, rows in whole.items() if not _drawn(task, name) for row in rows}
     made: dict[str, list[Row]] = {}
+    notes: list[str] = []
     for name in SETS:
         source: Source | None = getattr(task.data, name)
         if source is None:
@@ -58,10 +60,10 @@ def load_splits(task: Task) -> Splits:
                 check_distinct(whole[name], _where(source))
         else:
             random_ = random.Random(f"{task.seed} {name}")
-            made[name] = _draw(task, whole[name], source, used, random_)
+            made[name] = _draw(task, whole[name], source, used, random_, notes)
             used |= {row["id"] for row in made[name]}
     _check_apart(task, made)
-    notes = _check_seed(task, made["seed"]) + _try_own(task, made["seed"])
+    notes += _check_seed(task, made["seed"]) + _try_own(task, made["seed"])
     if not made["diagnose"]:
         made["diagnose"] = made["seed"]
         notes.append(
@@ -116,7 +118,10 @@ def _pool(task: Task, taken: set[str], notes: list[str]) -> list[Row]:
     source = task.data.unlabelled
     if source is None:
         return []
-    distinct = {row["id"]: row for row in _read(task, source, None)}
+    rows = _read(task, source, None)
+    distinct = {row["id"]: row for row in rows}
+    if len(distinct) < len(rows):
+        notes.append(f"{len(rows) - len(distinct)} texts of the pool are in it twice, and are left out")
     left = [row for key, row in distinct.items() if key not in taken]
     if not left:
         raise InputError(f"{_where(source)}: no text is left that is in no other set; add some")
@@ -143,13 +148,21 @@ def _read(task: Task, source: Source, labels: Sequence[str] | None) -> list[Row]
 
 
 def _draw(
-    task: Task, rows: Sequence[Row], source: Source, used: set[str], chance: random.Random
+    task: Task,
+    rows: Sequence[Row],
+    source: Source,
+    used: set[str],
+    chance: random.Random,
+    notes: list[str],
 ) -> list[Row]:
     """Distinct rows, none in `used` or with two labels: `per_label` of each label, or `rows` in all."""
     label_sets: dict[str, set[str]] = defaultdict(set)
     for row in rows:
         label_sets[row["id"]].add(row["label"])
     distinct = {row["id"]: row for row in rows if row["id"] not in used and len(label_sets[row["id"]]) == 1}
+    if disputed := sum(len(labels) > 1 for labels in label_sets.values()):
+        told = f"{_where(source)}: {disputed} texts have two labels there, and are not drawn"
+        notes += [told] if told not in notes else []
     if source.rows:
         if len(distinct) < source.rows:
             raise InputError(_too_few(source, "there are", len(distinct), f"rows asks for {source.rows}"))
@@ -168,6 +181,10 @@ def _draw(
             raise InputError(_too_few(source, f"label {label!r} has", len(by_label[label]), asked))
         drawn |= {row["id"]: row for row in chance.sample(left, max(0, min(lacking, len(left))))}
     return list(drawn.values())
+
+
+def _because(row: Row) -> str:
+    return f" {row['rationale']}" if "rationale" in row else ""
 
 
 def _too_few(source: Source, which: str, there: int, asked: str) -> str:

@@ -91,7 +91,7 @@ class Workshop:
             rows = [
                 row for name in ("seed", "diagnose", "gate", "test") for row in getattr(self.splits, name)
             ]
-            check(rows, self.task.recipe())
+            self.splits.notes.extend(check(rows, self.task.recipe()))
 
     def close(self) -> None:
         """Close what holds files and ports."""
@@ -134,7 +134,7 @@ def open_workshop(
     trace, servers = Trace(folder.trace, listener), ExitStack()
     maker, journal = _maker(task, splits, vectors, servers), Journal(folder.journal, reuse)
     teacher = _teacher(task, folder, maker, journal, trace)
-    corpus = Corpus(folder.corpus, vectors, threshold=task.duplicate_above)
+    corpus = Corpus(folder.corpus, vectors, threshold=task.duplicate_above, kind=task.form)
     strategy = task.resolved_strategy()
     return Workshop(task, strategy, splits, folder, vectors, student_encoder, corpus, teacher, trace, servers)
 

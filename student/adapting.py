@@ -1,6 +1,6 @@
 """Causal models that learn to write a target after a text, by low-rank adapters alone (LoRA)."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ from tutelage.student.errors import InputError
 from tutelage.student.learners import half_on_cuda
 from tutelage.student.recipe import Recipe
 from tutelage.student.rows import Row
-from tutelage.student.writing import IGNORED, Ids, Writer, batches, tokenizer_of
+from tutelage.student.writing import IGNORED, Ids, Writer, batches, plain, positions, tokenizer_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,20 +32,24 @@ class CausalWriter(Writer):
         """
         return 2e-4
 
-    def unlearnt(self, label: str) -> str:
-        """See `Student`; with its end."""
-        size = len(self._plain([label])[0]) + 1
-        return f"the target has {size} tokens, more than {self.max_target}" if size > self.max_target else ""
+    @property
+    def room(self) -> int | None:
+        """As of `Writer`: after the text."""
+        found = super().room
+        return found and found - self.max_tokens
 
     def ids(self, texts: Sequence[str]) -> list[Ids]:
-        """Token ids of texts, cut to `max_tokens`, each with the line's end after it."""
-        room = self.max_tokens - len(self._plain([_BETWEEN])[0])
-        after = self._plain([_BETWEEN])[0]
-        return [ids[:room] + after for ids in self._plain([self.prefix + text for text in texts])]
+        """Token ids of texts, each with a line's end after it, cut to `max_tokens`; they begin as the model's
+        own do.
+        """
+        before, after = opening(self.tokenizer), plain(self.tokenizer, [_BETWEEN])[0]
+        most = self.max_tokens - len(before)
+        found = plain(self.tokenizer, [text + _BETWEEN for text in texts])
+        return [before + (ids if len(ids) <= most else ids[: most - len(after)] + after) for ids in found]
 
     def targets(self, targets: Sequence[str]) -> list[Ids]:
-        """Token ids of targets, cut to `max_target`, each with its end."""
-        return [[*ids[: self.max_target - 1], self.tokenizer.eos_token_id] for ids in self._plain(targets)]
+        """Token ids of targets, each with its end."""
+        return target_ids(self.tokenizer, targets)
 
     def forced(self, texts: list[Ids], targets: list[Ids]) -> "tuple[Tensor, Tensor]":
         """As `Writer.forced`: of each target the logits that foretell its tokens."""
@@ -104,12 +108,6 @@ class CausalWriter(Writer):
                 result[i] = text.strip()
         return result
 
-    def _plain(self, texts: Sequence[str]) -> list[Ids]:
-        if not texts:
-            return []
-        found: list[Ids] = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
-        return found
-
     def _rest(self, folder: Path) -> None:
         self.tokenizer.save_pretrained(folder)
         self.model.generation_config.save_pretrained(folder)
@@ -134,8 +132,22 @@ def fresh(labels: Sequence[str], recipe: Recipe, seed: int) -> Writer:
     return CausalWriter(model, tokenizer_of(recipe.base), recipe.max_tokens, recipe.max_target, recipe.beams)
 
 
-def check(rows: Sequence[Row], recipe: Recipe) -> None:
-    """See that a student that writes can be made, and can write every target.
+def target_ids(tokenizer: Any, targets: Sequence[str]) -> list[Ids]:
+    """As of `writing`: a causal model's tokenizer puts no end."""
+    return [[*ids, tokenizer.eos_token_id] for ids in plain(tokenizer, targets)]
+
+
+def opening(tokenizer: Any) -> Ids:
+    """What a causal model was taught to begin every text with: one sign, or nothing."""
+    begun = tokenizer.bos_token_id is not None and tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id
+    return [tokenizer.bos_token_id] if begun else []
+
+
+def check(rows: Sequence[Row], recipe: Recipe) -> list[str]:
+    """See that a student that writes can be made, and has room for every target.
+
+    Returns:
+        A note, if its vocabulary lacks signs of some.
 
     Raises:
         InputError: the base writes nothing, its adapters need a package, or a target is too long.
@@ -143,7 +155,8 @@ def check(rows: Sequence[Row], recipe: Recipe) -> None:
     from transformers import AutoConfig
 
     config = load_pretrained(AutoConfig, recipe.base)
-    if not config.is_encoder_decoder:
+    causal = not config.is_encoder_decoder
+    if causal:
         # An encoder can be loaded as a causal model too, and then writes nothing worth reading.
         if not any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in config.architectures or ()):
             raise InputError(
@@ -152,14 +165,36 @@ def check(rows: Sequence[Row], recipe: Recipe) -> None:
             )
         _peft()
     tokenizer = tokenizer_of(recipe.base)
-    for row in rows:
-        # A causal model's tokenizer puts no end; its student does.
-        size = len(tokenizer(text_target=row["label"])["input_ids"]) + (not config.is_encoder_decoder)
-        if size > recipe.max_target:
+    _check_room(positions(tokenizer, config, "decoder"), recipe, causal=causal)
+    labels, unk = [row["label"] for row in rows], tokenizer.unk_token_id
+    found = target_ids(tokenizer, labels) if causal else writing.target_ids(tokenizer, labels)
+    for label, ids in zip(labels, found, strict=True):
+        if len(ids) > recipe.max_target:
             raise InputError(
-                f"the target {row['label'][:60]!r} has {size} tokens, and the student writes at most"
+                f"the target {label[:60]!r} has {len(ids)} tokens, and the student writes at most"
                 f" {recipe.max_target}: raise `student.max_target`, or shorten it"
             )
+    lacking = {label for label, ids in zip(labels, plain(tokenizer, labels), strict=True) if unk in ids}
+    return [_lacks(recipe.base, tokenizer, labels, lacking)] if lacking else []
+
+
+def _check_room(room: int | None, recipe: Recipe, *, causal: bool) -> None:
+    needed = recipe.max_target + (recipe.max_tokens if causal else 0)
+    if room and needed > room:
+        fields = "`student.max_tokens` and `max_target` are together" if causal else "`student.max_target` is"
+        raise InputError(f"{fields} {needed}, and {recipe.base} has {room} positions: lower them")
+
+
+def _lacks(base: str, tokenizer: Any, targets: Sequence[str], lacking: Set[str]) -> str:
+    written = {sign for target in targets if target not in lacking for sign in target}
+    signs = sorted({sign for target in lacking for sign in target} - written)
+    unknown = [sign for sign in signs if tokenizer.unk_token_id in plain(tokenizer, [sign])[0]]
+    named = f" ({' '.join(unknown[:12])})" if unknown else ""
+    many = sum(target in lacking for target in targets)
+    return (
+        f"{many} of your {len(targets)} targets have signs{named} that the vocabulary of {base} lacks: the"
+        " student can never write them, and samples with them are refused; another base may have them"
+    )
 
 
 def load(folder: Path, device_name: str) -> CausalWriter:

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tutelage.student.encoder import Vectors
 from tutelage.student.errors import InputError
+from tutelage.student.kinds import Kind
+from tutelage.student.kinds.classification import CLASSIFICATION
 from tutelage.student.rows import Row, content_id
 
 Status = Literal["draft", "kept", "duplicate", "leak", "surplus", "refused", "unlabelled", "unjudged"]
@@ -99,8 +101,10 @@ class Corpus:
     back.
     """
 
-    def __init__(self, folder: Path, encoder: Vectors, *, threshold: float = 0.92):
-        self.folder, self.encoder, self.threshold = folder, encoder, threshold
+    def __init__(
+        self, folder: Path, encoder: Vectors, *, threshold: float = 0.92, kind: Kind = CLASSIFICATION
+    ):
+        self.folder, self.encoder, self.threshold, self.kind = folder, encoder, threshold, kind
 
     def forget(self, since: int = 0) -> None:
         """Remove the samples of a round and of all later ones, by default everything but sealed texts: a
@@ -114,7 +118,7 @@ class Corpus:
 
     def seal(self, texts: Sequence[str]) -> None:
         """Add gate or test texts: nothing near them will be kept."""
-        self._upsert("sealed", [(content_id(text), text, {"n": 0}) for text in texts])
+        self._upsert("sealed", [(content_id(text, self.kind), text, {"n": 0}) for text in texts])
 
     def plant(self, rows: Sequence[Row]) -> None:
         """Add the user's own rows: nothing near them needs to be written again."""
@@ -149,10 +153,10 @@ class Corpus:
         """For each text its nearest forbidden neighbour at or above the threshold, or None.
 
         Compared with the texts before it in the list (unless those are forbidden themselves), with
-        everything known, and with gate and test; an exact repetition up to case and punctuation counts
-        as similarity 1.
+        everything known, and with gate and test; a repetition (the same `content_id`) counts as
+        similarity 1.
         """
-        vectors, ids = self.encoder.encode(texts), [content_id(text) for text in texts]
+        vectors, ids = self.encoder.encode(texts), [content_id(text, self.kind) for text in texts]
         stored = [self._nearest(name, vectors, ids) for name in ("sealed", "known")]
         inner = vectors @ vectors.T
         result: list[Neighbour | None] = []
@@ -162,7 +166,7 @@ class Corpus:
             if free:
                 same = [j for j in free if ids[j] == ids[i]]
                 j = same[0] if same else max(free, key=lambda j: inner[i, j])
-                found.append(Neighbour("batch", texts[j], 1.0 if same else float(inner[i, j])))
+                found.append(Neighbour("batch", texts[j], 1.0 if same else _near(inner[i, j])))
             close = [n for n in found if n and n.similarity >= self.threshold]
             # A sealed neighbour counts before a nearer one of another kind: it must be told as a leak.
             nearest = max(close, key=lambda n: (n.source == "sealed", n.similarity), default=None)
@@ -183,7 +187,7 @@ class Corpus:
         return [
             Neighbour(name, exact[own] or own, 1.0)
             if own in exact
-            else Neighbour(name, documents[0] or key[0], 1 - float(distances[0]))
+            else Neighbour(name, documents[0] or key[0], _near(1 - distances[0]))
             for own, key, documents, distances in zip(
                 ids, found["ids"], found["documents"], found["distances"], strict=True
             )
@@ -231,6 +235,11 @@ class Corpus:
                     " use the same `encoder`, or a new run folder"
                 )
         return made
+
+
+def _near(cosine: float) -> float:
+    """The similarity of two texts that are not the same: below 1, though an encoder may see no difference."""
+    return min(float(cosine), float(np.nextafter(1, 0)))
 
 
 def _place(sample: Sample) -> str:

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from typing import TypedDict
 
 from tutelage.student.encoder import Vectors
+from tutelage.student.kinds import Kind
+from tutelage.student.kinds.classification import CLASSIFICATION
 from tutelage.student.rows import content_id, normal
 
 WORDS = 8  # a run of so many words in common is no accident in short texts
@@ -19,16 +21,22 @@ class Overlap(TypedDict):
     nearest: float
 
 
-def overlap(texts: Sequence[str], exam: Sequence[str], encoder: Vectors, threshold: float) -> Overlap:
+def overlap(
+    texts: Sequence[str],
+    exam: Sequence[str],
+    encoder: Vectors,
+    threshold: float,
+    kind: Kind = CLASSIFICATION,
+) -> Overlap:
     """Count texts that overlap with an exam; `nearest` is the highest cosine, 0 if either is empty."""
     if not texts or not exam:
         return Overlap(texts=len(texts), exact=0, ngram=0, near=0, nearest=0.0)
-    ids = {content_id(text) for text in exam}
+    ids = {content_id(text, kind) for text in exam}
     runs = {run for text in exam for run in _runs(text)}
     nearest = (encoder.encode(texts) @ encoder.encode(exam).T).max(1)
     return Overlap(
         texts=len(texts),
-        exact=sum(content_id(text) in ids for text in texts),
+        exact=sum(content_id(text, kind) in ids for text in texts),
         ngram=sum(bool(runs & set(_runs(text))) for text in texts),
         near=int((nearest >= threshold).sum()),
         nearest=round(float(nearest.max()), 4),

@@ -21,7 +21,7 @@ LONGEST = 20_000  # characters; a longer text is a file pasted by mistake, and n
 
 
 class Row(TypedDict):
-    """A text and its label; `id` is `content_id(text)`.
+    """A text and its label; `id` is its `content_id`.
 
     `confidence` is how sure the teacher is of a label it gave; the user's own labels have none. `rationale`
     is the reason for the label, where one is known.
@@ -59,9 +59,12 @@ class _Spaced(dict[int, int | str]):
 _SPACED = _Spaced()
 
 
-def content_id(text: str) -> str:
-    """16 hexadecimal digits of the SHA-256 of the normal form: the same text, the same id."""
-    return hashlib.sha256(normal(text).encode()).hexdigest()[:16]
+def content_id(text: str, kind: Kind = CLASSIFICATION) -> str:
+    """16 hexadecimal digits of the SHA-256 of the normal form: the same text, the same id. Where signs and
+    case carry the answer (`12 / 3`, `us` and `US`), spacing alone makes no other text.
+    """
+    form = " ".join(unicodedata.normalize("NFC", text).split()) if kind.verbatim else normal(text)
+    return hashlib.sha256(form.encode()).hexdigest()[:16]
 
 
 def read_rows(
@@ -164,12 +167,12 @@ def make_row(
         _check_text(parts[field], f"{where}: {_named(field, fields)}", len(fields) > 1)
     text = join(parts, fields)
     if labels is None:
-        return Row(id=content_id(text), text=text, label="")
+        return Row(id=content_id(text, kind), text=text, label="")
     try:
         label = kind.read(record[label_field], text, labels)
     except ValueError as error:
         raise InputError(f"{where}: {label_field} {error}") from None
-    return Row(id=content_id(text), text=text, label=label)
+    return Row(id=content_id(text, kind), text=text, label=label)
 
 
 def reasoned(row: Row, record: dict[str, object], field: str | None, where: str) -> Row:

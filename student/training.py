@@ -134,8 +134,11 @@ def warm_and_down(steps: int) -> Any:
     return lambda step: min((step + 1) / warm, max(0.0, (steps - step) / max(1, steps - warm)))
 
 
-def check(rows: Sequence[Row], recipe: Recipe) -> None:
+def check(rows: Sequence[Row], recipe: Recipe) -> list[str]:
     """See that a recipe's student can be made and can answer as these rows, before anything is paid for.
+
+    Returns:
+        Notes on what it will not learn.
 
     Raises:
         InputError: its base cannot be loaded, or fits neither the kind nor the rows.
@@ -143,8 +146,8 @@ def check(rows: Sequence[Row], recipe: Recipe) -> None:
     from transformers import AutoConfig
 
     load_pretrained(AutoConfig, recipe.base)
-    if see := _TRAINERS[recipe.kind].check:
-        see(rows, recipe)
+    see = _TRAINERS[recipe.kind].check
+    return see(rows, recipe) if see else []
 
 
 class _Trainer(NamedTuple):
@@ -152,7 +155,7 @@ class _Trainer(NamedTuple):
 
     fresh: Callable[[Sequence[str], Recipe, int], Any]
     learner: Callable[[Lessons, Any, Recipe, Objective], Learner]
-    check: Callable[[Sequence[Row], Recipe], None] | None = None
+    check: Callable[[Sequence[Row], Recipe], list[str]] | None = None
 
 
 _CLASSIFIERS = _Trainer(classifying.fresh, classifying.full_learner)

@@ -1,14 +1,14 @@
 """Writers: students that write a target, encoder-decoders."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from tutelage.student.encoder import device, load_pretrained
 from tutelage.student.fields import ONE, Fields
-from tutelage.student.learners import default_rate, half_on_cuda
+from tutelage.student.learners import default_rate, even, half_on_cuda
 from tutelage.student.lessons import Lessons
 from tutelage.student.objectives import Objective, sample_losses, token_energy
 from tutelage.student.reading import Floats, Reading, entropy, softmax
@@ -22,15 +22,15 @@ _SIGNS = (  # which a model begins and ends with
     *("decoder_start_token_id", "bos_token_id", "eos_token_id", "pad_token_id"),
     *("forced_bos_token_id", "forced_eos_token_id"),
 )
+REASON = 256  # tokens of a reason that are learnt (ours)
 _BATCH = 32
-_ANSWER, _REASON = "[label] ", "[rationale] "  # as in distilling step by step (arXiv 2305.02301)
+_ASKED = "[rationale] "  # before a text whose reason is to be written (arXiv 2305.02301)
 Ids = list[int]
 
 
 class Writer:
     """An encoder-decoder with every weight trained. It writes greedily; where it is examined or used, with
-    `beams`. `max_target` tokens are written at most. One that learnt to write reasons too reads what it is to
-    write as the text's first word.
+    `beams`. `max_target` tokens are written at most.
     """
 
     kind = "seq2seq"
@@ -46,12 +46,16 @@ class Writer:
         self.model, self.tokenizer = model, tokenizer
         self.max_tokens, self.max_target, self.beams = max_tokens, max_target, beams
         self.labels: list[str] = []
-        self.prefix = str(tokenizer.init_kwargs.get("text_prefix", ""))
 
     @property
     def rate(self) -> float:
         """The learning rate unless a recipe names one."""
         return default_rate(self.model)
+
+    @property
+    def room(self) -> int | None:
+        """Tokens it has positions to write in; None if they have no end."""
+        return positions(self.tokenizer, self.model.config, "decoder")
 
     def read(self, texts: Sequence[str], gold: Sequence[str] | None = None, *, best: bool = False) -> Reading:
         """See `Student`, the best by `beams`; figures are means over the tokens of what it writes (the
@@ -69,27 +73,25 @@ class Writer:
         return self._written(texts, beams=self.beams)
 
     def unlearnt(self, label: str) -> str:
-        """See `Student`: a target that it could not write to its end."""
-        size = len(self.tokenizer(text_target=label)["input_ids"])
-        return f"the target has {size} tokens, more than {self.max_target}" if size > self.max_target else ""
+        """See `Student`: a target that it could not write to its end, or with all its signs."""
+        [ids] = self.targets([label])
+        if len(ids) > self.max_target:
+            return f"the target has {len(ids)} tokens, more than {self.max_target}"
+        if self.tokenizer.unk_token_id in plain(self.tokenizer, [label])[0]:  # GPT-2's is its end as well
+            return f"the student's vocabulary lacks signs of the target {label[:60]!r}"
+        return ""
 
     def ids(self, texts: Sequence[str]) -> list[Ids]:
-        """Token ids of texts, cut to `max_tokens`, with the prefix of what is to be written."""
+        """Token ids of texts, cut to `max_tokens`."""
         if not texts:  # which tokenizers trip over
             return []
-        texts = [self.prefix + text for text in texts]
-        found: list[Ids] = self.tokenizer(list(texts), truncation=True, max_length=self.max_tokens)[
-            "input_ids"
-        ]
+        made = self.tokenizer(list(texts), truncation=True, max_length=self.max_tokens)
+        found: list[Ids] = made["input_ids"]
         return found
 
     def targets(self, targets: Sequence[str]) -> list[Ids]:
-        """Token ids of targets, each with its end, cut to `max_target`."""
-        if not targets:
-            return []
-        made = self.tokenizer(text_target=list(targets), truncation=True, max_length=self.max_target)
-        found: list[Ids] = made["input_ids"]
-        return found
+        """Token ids of targets, each with its end."""
+        return target_ids(self.tokenizer, targets)
 
     def forced(self, texts: list[Ids], targets: list[Ids]) -> "tuple[Tensor, Tensor]":
         """Logits (n, t, vocabulary) of each token of the targets, given those before it, and the padded
@@ -117,7 +119,6 @@ class Writer:
         """Have a model keep how it is to write, which `generate` goes by, and the tokenizer how it reads."""
         model.generation_config.update(max_length=None, max_new_tokens=self.max_target, num_beams=self.beams)
         self.tokenizer.model_max_length = self.max_tokens
-        self.tokenizer.init_kwargs["text_prefix"] = self.prefix
 
     def _written(self, texts: Sequence[str], *, beams: int) -> list[str]:
         """What it writes; in length order, returned in the given one."""
@@ -146,7 +147,7 @@ class Writer:
         import torch
 
         self.model.eval()
-        ids, goals = self.ids(texts), self.targets(targets)
+        ids, goals = self.ids(texts), [goal[: self.max_target] for goal in self.targets(targets)]
         result = np.zeros((5, len(texts)))
         for part in batches(ids, 8):
             with torch.inference_mode():
@@ -158,31 +159,52 @@ class Writer:
 
 
 class WritingLearner:
-    """Every weight of an encoder-decoder."""
+    """Every weight of an encoder-decoder. `reasons` are of some texts, by their places: the ids of the text
+    with which a reason is asked for, and its own.
+    """
 
     decay = 0.01  # AdamW's own default
 
     def __init__(
-        self, student: Writer, texts: list[Ids], targets: list[Ids], weights: Sequence[float], rate: float
+        self,
+        student: Writer,
+        texts: list[Ids],
+        targets: list[Ids],
+        reasons: Mapping[int, tuple[Ids, Ids]],
+        rate: float,
     ):
-        import torch
-
         self.student, self.texts, self.targets, self.rate = student, texts, targets, rate
+        self.reasons = reasons
         # Padding of both sides is the cost: batches of like length by their sum.
-        self.lengths = [len(text) + len(target) for text, target in zip(texts, targets, strict=True)]
+        self.lengths = [
+            len(text) + len(target) + sum(map(len, reasons.get(i, ())))
+            for i, (text, target) in enumerate(zip(texts, targets, strict=True))
+        ]
         self.parameters = [weight for weight in student.model.parameters() if weight.requires_grad]
         self.device = student.model.device
-        self.weights = torch.tensor(weights, device=self.device)
+        self.weights = even([""] * len(texts)).to(self.device)
 
     def logits(self, batch: Sequence[int]) -> "Tensor":
-        """Float logits of shape (len(batch), tokens, vocabulary), with gradient."""
+        """Float logits of the targets, shape (len(batch), tokens, vocabulary), with gradient."""
         return self.student.forced([self.texts[i] for i in batch], [self.targets[i] for i in batch])[0]
 
     def losses(self, logits: "Tensor", batch: Sequence[int], objective: Objective) -> "Tensor":
+        """The loss of each target; to each is added the mean over the tokens of the batch's reasons, by its
+        weight, so that the mean is `L_label + λ L_rationale` (arXiv 2305.02301, eq. 4).
+        """
+        losses = self._of_each(logits, [self.targets[i] for i in batch], objective)
+        told = [self.reasons[i] for i in batch if i in self.reasons]
+        if not told:
+            return losses
+        texts, reasons = [text for text, _ in told], [reason for _, reason in told]
+        of_reasons = self._of_each(self.student.forced(texts, reasons)[0], reasons, objective)
+        return losses + objective.rationale * of_reasons.mean()
+
+    def _of_each(self, logits: "Tensor", targets: Sequence[Ids], objective: Objective) -> "Tensor":
         """Of each target the sum over its tokens, by their mean number: the mean is that of all tokens."""
         import torch
 
-        rows = [torch.tensor(self.targets[i]) for i in batch]
+        rows = [torch.tensor(target) for target in targets]
         goals = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=IGNORED).to(self.device)
         mask = goals != IGNORED
         if objective.loss == "ce":
@@ -192,7 +214,7 @@ class WritingLearner:
         else:
             target = torch.nn.functional.one_hot(goals.clamp(min=0), logits.shape[2]).float()
             losses = sample_losses(logits, target, objective) * mask
-        return losses.sum(1) * len(batch) / mask.sum().clamp(min=1)
+        return losses.sum(1) * len(targets) / mask.sum().clamp(min=1)
 
     def penalty(self) -> float:
         """Nothing."""
@@ -206,7 +228,9 @@ def fresh(recipe: Recipe, seed: int) -> Writer:
 
     torch.manual_seed(seed)
     model = load_pretrained(AutoModelForSeq2SeqLM, recipe.base).to(device(recipe.device))
-    return Writer(model, tokenizer_of(recipe.base), recipe.max_tokens, recipe.max_target, recipe.beams)
+    tokenizer = tokenizer_of(recipe.base)
+    tokens = min(recipe.max_tokens, positions(tokenizer, model.config, "encoder") or recipe.max_tokens)
+    return Writer(model, tokenizer, tokens, recipe.max_target, recipe.beams)
 
 
 def load(folder: Path, device_name: str) -> Writer:
@@ -220,20 +244,16 @@ def load(folder: Path, device_name: str) -> Writer:
 
 
 def learner(lessons: Lessons, student: Writer, recipe: Recipe, objective: Objective) -> WritingLearner:
-    """A writer on lessons; where reasons are learnt, each is a lesson more, of that weight."""
+    """A writer on lessons, and on the reasons that are known, if they are to be learnt."""
     student.model.train()
     rate = recipe.learning_rate or student.rate
-    reasons: list[str] = []
-    texts: list[Ids] = []
-    if objective.rationale:
-        told = [(t, r) for t, r in zip(lessons.texts, lessons.rationales, strict=True) if r]
-        student.prefix = _REASON
-        texts, reasons = student.ids([text for text, _ in told]), [reason for _, reason in told]
-        student.prefix = _ANSWER
-    ids = [*student.ids(lessons.texts), *texts]
-    goals = student.targets([*lessons.labels, *reasons])
-    weights = [1.0] * len(lessons.texts) + [objective.rationale] * len(reasons)
-    return WritingLearner(student, ids, goals, weights, rate)
+    told = [i for i, reason in enumerate(lessons.rationales) if reason and objective.rationale]
+    asked = student.ids([_ASKED + lessons.texts[i] for i in told])
+    room = min(REASON, student.room or REASON)
+    reasons = [ids[:room] for ids in student.targets([lessons.rationales[i] for i in told])]
+    goals = [ids[: student.max_target] for ids in student.targets(lessons.labels)]
+    by_place = dict(zip(told, zip(asked, reasons, strict=True), strict=True))
+    return WritingLearner(student, student.ids(lessons.texts), goals, by_place, rate)
 
 
 def tokenizer_of(base: str) -> Any:
@@ -244,6 +264,30 @@ def tokenizer_of(base: str) -> Any:
     if found.pad_token_id is None:
         found.pad_token = found.eos_token
     return found
+
+
+def target_ids(tokenizer: Any, targets: Sequence[str]) -> list[Ids]:
+    """Token ids of targets as a tokenizer ends them."""
+    if not targets:
+        return []
+    found: list[Ids] = tokenizer(text_target=list(targets))["input_ids"]
+    return found
+
+
+def plain(tokenizer: Any, texts: Sequence[str]) -> list[Ids]:
+    """Token ids of texts by themselves, without signs of the model's."""
+    if not texts:
+        return []
+    found: list[Ids] = tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+    return found
+
+
+def positions(tokenizer: Any, config: Any, side: Literal["encoder", "decoder"]) -> int | None:
+    """Tokens that a side of a model can take; None if it has no end, as of T5."""
+    part = getattr(config, side, config)
+    names = (f"max_{side}_position_embeddings", "max_position_embeddings")
+    found = next((known for name in names if (known := getattr(part, name, None))), None)
+    return found and int(min(found, tokenizer.model_max_length))
 
 
 def batches(ids: Sequence[Ids], size: int = _BATCH) -> list[list[int]]:

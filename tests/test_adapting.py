@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from tutelage.student.recipe import Recipe
 from tutelage.student.rows import Row, content_id, read_rows
 from tutelage.student.scratch import scratch_writer
 from tutelage.student.training import train, untouched
-from tutelage.student.writing import fresh, learner
+from tutelage.student.writing import Writer, fresh, learner
 
 pytest.importorskip("peft")
 PAIRS = [("say a", "aa"), ("say b", "bb"), ("say c", "cc"), ("say it: d", "dd")] * 6
@@ -114,6 +115,82 @@ def test_a_base_that_writes_nothing_is_refused_before_anything_is_paid(recipe: R
     check(ROWS, recipe)
 
 
+def test_a_text_is_read_as_the_exported_model_s_tokenizer_reads_it(base: str, tmp_path: Path) -> None:
+    from tokenizers.processors import TemplateProcessing
+    from transformers import AutoTokenizer
+
+    plain, begun = AutoTokenizer.from_pretrained(base), AutoTokenizer.from_pretrained(base)
+    begun.bos_token = "</s>"
+    begun.backend_tokenizer.post_processor = TemplateProcessing(
+        single="</s> $A", special_tokens=[("</s>", 1)]
+    )
+    plain.backend_tokenizer.post_processor = TemplateProcessing(single="$A", special_tokens=[])
+    for tokenizer, first in ((plain, []), (begun, [1])):
+        student = CausalWriter(Bare(), tokenizer, 32, 8, 1)
+        assert student.ids(["say a"]) == tokenizer(["say a\n"])["input_ids"]
+        assert student.ids(["say a"])[0][: len(first)] == first
+        [cut] = student.ids(["say it: d " * 20])
+        assert (len(cut), cut[: len(first)], tokenizer.decode(cut[-1:])) == (32, first, "\n")
+
+
+class Bare:
+    """As much of a model as a student needs that only reads."""
+
+    generation_config = None
+
+
+@pytest.mark.parametrize(("sizes", "told"), [((121, 8), "129"), ((120, 8), ""), ((8, 121), "129")])
+def test_text_and_target_have_to_fit_into_a_causal_model_s_positions(
+    recipe: Recipe, sizes: tuple[int, int], told: str
+) -> None:
+    wanted = replace(recipe, max_tokens=sizes[0], max_target=sizes[1])
+    if not told:
+        assert check(ROWS, wanted) == []
+        return
+    with pytest.raises(InputError, match=rf"together {told}, and \S+ has 128 positions: lower them"):
+        check(ROWS, wanted)
+
+
+def test_a_target_has_to_fit_into_an_encoder_decoder_s_positions_and_a_text_is_cut_to_them(
+    writer: str, tmp_path: Path
+) -> None:
+    from transformers import AutoTokenizer, BartConfig, BartForConditionalGeneration
+
+    parts = {"layers": 1, "ffn_dim": 8, "attention_heads": 2}
+    sizes = {f"{side}_{part}": n for side in ("encoder", "decoder") for part, n in parts.items()}
+    signs = {"pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 2, "decoder_start_token_id": 1}
+    config = BartConfig(vocab_size=300, d_model=8, max_position_embeddings=16, **sizes, **signs)
+    BartForConditionalGeneration(config).save_pretrained(tmp_path / "bart")
+    AutoTokenizer.from_pretrained(writer).save_pretrained(tmp_path / "bart")
+    recipe = Recipe(kind="seq2seq", base=str(tmp_path / "bart"), max_target=17, device="cpu")
+    with pytest.raises(InputError, match=r"`student.max_target` is 17, and \S+ has 16 positions: lower"):
+        check(ROWS, recipe)
+    student = fresh(replace(recipe, max_target=16), 0)
+    assert student.read(["say it, and say more than there are positions for"], ["aa"]).nll is not None
+    assert fresh(replace(recipe, base=writer), 0).room is None, "T5's have no end"
+
+
+def test_signs_that_a_vocabulary_lacks_are_told_and_their_samples_not_learnt(tmp_path: Path) -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
+
+    words = {"<pad>": 0, "</s>": 1, "<unk>": 2, "rm": 3, "file": 4}
+    made = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=made, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
+    )
+    T5ForConditionalGeneration(T5Config(vocab_size=5, d_model=8, num_layers=1)).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    recipe = Recipe(kind="seq2seq", base=str(tmp_path), device="cpu")
+    rows = [Row(id=str(i), text="do", label=label) for i, label in enumerate(("rm file", "rm {", "rm ~ {"))]
+    [note] = check(rows, recipe)
+    assert note.startswith("2 of your 3 targets have signs ({ ~) that the vocabulary of")
+    student = fresh(recipe, 0)
+    assert student.unlearnt("rm file") == ""
+    assert student.unlearnt("rm {") == "the student's vocabulary lacks signs of the target 'rm {'"
+
+
 # Reasons
 
 
@@ -123,35 +200,85 @@ def writer(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(scratch_writer(folder / "t5", [part for pair in PAIRS for part in pair], words=270))
 
 
-def test_a_reason_is_a_second_target_of_its_text_and_weight(writer: str) -> None:
+LONG = "because it says so, and says it more than once"
+
+
+def test_a_reason_is_a_second_target_of_its_text(writer: str) -> None:
     recipe = Recipe(kind="seq2seq", base=writer, max_target=8, device="cpu")
-    rows = [Row(**{**ROWS[0], "rationale": "why"}), ROWS[1]]
+    rows = [ROWS[0], Row(**{**ROWS[1], "rationale": LONG})]
     student = fresh(recipe, 0)
     taught = learner(Lessons.of(rows), student, recipe, Objective(rationale=0.5))
-    assert taught.weights.tolist() == [1.0, 1.0, 0.5]
-    read = [student.tokenizer.decode(ids, skip_special_tokens=True).strip() for ids in taught.texts]
-    assert read == ["[label] say a", "[label] say b", "[rationale] say a"]
-    assert student.tokenizer.decode(taught.targets[2], skip_special_tokens=True).strip() == "why"
+    [(text, reason)] = taught.reasons.values()
+    told = [student.tokenizer.decode(ids, skip_special_tokens=True) for ids in (*taught.texts, text, reason)]
+    assert told == [" say a", " say b", " [rationale] say b", f" {LONG}"], "not cut as a target is"
+    assert reason[-1] == student.tokenizer.eos_token_id
+    assert [*taught.reasons] == [1]
+    assert taught.lengths[1] - taught.lengths[0] == len(text) + len(reason)
+
+
+@pytest.mark.parametrize("batch", [[0, 1, 2], [1, 2], [0], [2, 1]], ids=str)
+@pytest.mark.parametrize("weight", [1.0, 0.1])
+def test_a_step_s_loss_is_that_of_its_targets_and_by_its_weight_that_of_their_reasons(
+    writer: str, batch: list[int], weight: float
+) -> None:
+    recipe, objective = Recipe(kind="seq2seq", base=writer, device="cpu"), Objective(rationale=weight)
+    rows = [ROWS[0], Row(**{**ROWS[1], "rationale": LONG}), Row(**{**ROWS[2], "rationale": "why"})]
+    student = fresh(recipe, 0)
+    student.model.eval()
+    taught = learner(Lessons.of(rows), student, recipe, objective)
+    of_targets = mean_loss(student, [rows[i]["text"] for i in batch], [rows[i]["label"] for i in batch])
+    told = [rows[i] for i in batch if "rationale" in rows[i]]
+    texts = [f"[rationale] {row['text']}" for row in told]
+    of_reasons = mean_loss(student, texts, [row["rationale"] for row in told]) if told else 0.0
+    found = taught.losses(taught.logits(batch), batch, objective).mean()
+    assert found.item() == pytest.approx(of_targets + weight * of_reasons, rel=1e-5)
+
+
+def mean_loss(student: Writer, texts: list[str], targets: list[str]) -> float:
+    """As transformers computes it: the mean over all tokens."""
+    import torch
+
+    ids = student.tokenizer(text_target=targets, padding=True, return_tensors="pt")
+    labels = ids["input_ids"].masked_fill(ids["attention_mask"] == 0, -100)
+    with torch.no_grad():
+        inputs = student.tokenizer(texts, padding=True, return_tensors="pt")
+        return float(student.model(**inputs, labels=labels).loss)
+
+
+def test_reasons_change_the_student_as_far_as_they_weigh(writer: str, encoder: Encoder) -> None:
+    recipe = Recipe(kind="seq2seq", base=writer, epochs=2, max_target=8, device="cpu")
+    rows = [Row(**{**row, "rationale": LONG}) for row in ROWS]
+    plain, hardly, much = (
+        train(rows, [], recipe, seed=0, encoder=encoder, objective=Objective(rationale=weight))
+        for weight in (0.0, 1e-6, 1.0)
+    )
+    figures = [one.read(TEXTS, TARGETS).nll for one in (plain, hardly, much)]
+    assert figures[1] == pytest.approx(figures[0], abs=1e-3)
+    assert figures[2] != pytest.approx(figures[0], abs=1e-2)
 
 
 def test_without_reasons_a_text_is_read_as_it_stands(writer: str) -> None:
     recipe = Recipe(kind="seq2seq", base=writer, max_target=8, device="cpu")
     student = fresh(recipe, 0)
     taught = learner(Lessons.of([Row(**{**ROWS[0], "rationale": "why"})]), student, recipe, PLAIN)
-    assert len(taught.texts) == 1
-    assert student.prefix == ""
+    assert not taught.reasons
 
 
-def test_a_student_of_reasons_says_so_when_it_is_loaded(
+def test_a_student_of_reasons_writes_targets_wherever_it_is_loaded(
     writer: str, encoder: Encoder, tmp_path: Path
 ) -> None:
-    recipe = Recipe(kind="seq2seq", base=writer, epochs=1, max_target=8, device="cpu")
-    made = train(ROWS[:4], [], recipe, seed=0, encoder=encoder, objective=Objective(rationale=1.0))
+    from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+    recipe = Recipe(kind="seq2seq", base=writer, epochs=20, learning_rate=0.01, max_target=8, device="cpu")
+    rows = [Row(**{**row, "rationale": LONG}) for row in ROWS]
+    made = train(rows, [], recipe, seed=0, encoder=encoder, objective=Objective(rationale=1.0))
+    assert made.answer(TEXTS) == TARGETS
     made.save(tmp_path / "student")
-    assert load_student(tmp_path / "student").answer(TEXTS) == made.answer(TEXTS)
-    assert (
-        json.loads((tmp_path / "student" / "tokenizer_config.json").read_text())["text_prefix"] == "[label] "
-    )
+    assert load_student(tmp_path / "student").answer(TEXTS) == TARGETS
+    model = AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "student")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "student")
+    written = model.generate(**tokenizer(TEXTS, return_tensors="pt", padding=True))
+    assert [one.strip() for one in tokenizer.batch_decode(written, skip_special_tokens=True)] == TARGETS
 
 
 def test_reasons_come_from_a_column(tmp_path: Path) -> None:

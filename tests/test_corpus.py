@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tutelage.student.corpus import Corpus
+from tutelage.student.corpus import Corpus, Neighbour
 from tutelage.student.encoder import Encoder
 from tutelage.student.errors import InputError
-from tutelage.student.rows import content_id
+from tutelage.student.kinds import KINDS
+from tutelage.student.rows import Row, content_id
 
 PARCEL = "My parcel should have come on Friday, where is it?"
 NEAR = "My parcel should have come on Monday, where is it?"
@@ -231,3 +232,11 @@ def test_sealed_texts_stand_nowhere_in_the_folder(corpus: Corpus, draft) -> None
     assert PARCEL.encode() in stored
     assert OTHER.encode() not in stored
     assert corpus._collection("sealed").get(include=["documents"])["documents"] == [None]
+
+
+def test_at_a_threshold_of_one_only_the_same_text_is_near(encoder: Encoder, tmp_path: Path) -> None:
+    kind = KINDS["seq2seq"]  # whose texts differ by case, which the encoder does not see
+    corpus = Corpus(tmp_path / "corpus", encoder, threshold=1.0, kind=kind)
+    corpus.plant([Row(id=content_id("ls -l", kind), text="ls -l", label="")])
+    found = corpus.neighbours(["ls -L", "ls  -l", "LS -l", "LS -l "])
+    assert found == [None, Neighbour("known", "ls -l", 1.0), None, Neighbour("batch", "LS -l", 1.0)]

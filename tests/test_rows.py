@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from tutelage.student.errors import InputError
+from tutelage.student.kinds import KINDS
 from tutelage.student.rows import check_distinct, content_id, make_row, normal, read_hub, read_rows
 
 LABELS = ["refund", "status"]
@@ -177,6 +178,21 @@ def test_case_punctuation_and_spacing_do_not_make_another_text() -> None:
     same = ["Where is it?", "where is it", "  WHERE,   is... it!!! ", "where_is_it", "Where is it\n"]
     assert {normal(text) for text in same} == {"where is it"}
     assert len({content_id(text) for text in same}) == 1
+
+
+@pytest.mark.parametrize("name", ["ner", "seq2seq"])
+@pytest.mark.parametrize(
+    ("one", "other"), [("12 / 3", "12 * 3"), ("(3 + 4) * 2", "3 + 4 * 2"), ("ls -l", "ls l"), ("us", "US")]
+)
+def test_where_signs_and_case_carry_the_answer_they_make_another_text(
+    name: str, one: str, other: str
+) -> None:
+    kind = KINDS[name]
+    assert content_id(one, kind) != content_id(other, kind)
+    assert content_id(one, kind) == content_id(f" {one.replace(' ', '  ')}\n", kind)
+    assert content_id("Cafe\u0301", kind) == content_id("Café", kind)
+    rows = [make_row({"text": text}, None, "here", ("text",), "", kind) for text in (one, other)]
+    check_distinct(rows, "here")
 
 
 def test_ids_are_sixteen_digits_of_the_hash_of_the_normal_form() -> None:

@@ -31,6 +31,7 @@ class Kind(Protocol):
         lists: whether a file may give a text as a list of tokens.
         bare: ("",) where texts may have none of the labels, and are ordered as such; else ().
         shots: whether a labeler is shown labelled texts, to learn the form of a label by.
+        verbatim: whether case and signs can carry the answer: texts that differ in them alone are two.
     """
 
     key: str
@@ -44,6 +45,7 @@ class Kind(Protocol):
     lists: bool
     bare: tuple[str, ...]
     shots: bool
+    verbatim: bool
 
     def unfit(self, metric: str) -> str:
         """Why an exam cannot be measured by this, and what to do; "" if it can."""

@@ -41,6 +41,7 @@ class Classification:
     lists: bool = False
     bare: tuple[str, ...] = ()
     shots: bool = False
+    verbatim: bool = False
 
     def unfit(self, metric: str) -> str:
         """Only what scoring knows."""

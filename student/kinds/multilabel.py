@@ -25,6 +25,7 @@ class Multilabel:
     lists: bool = False
     bare: tuple[str, ...] = ("",)
     shots: bool = False
+    verbatim: bool = False
 
     def unfit(self, metric: str) -> str:
         """Only what scoring knows."""

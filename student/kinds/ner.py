@@ -28,6 +28,7 @@ class Ner:
     lists: bool = True
     bare: tuple[str, ...] = ("",)
     shots: bool = True
+    verbatim: bool = True
 
     def unfit(self, metric: str) -> str:
         """Only what scoring knows."""

@@ -33,6 +33,7 @@ class Seq2seq:
     lists: bool = False
     bare: tuple[str, ...] = ("",)
     shots: bool = True
+    verbatim: bool = True
 
     def unfit(self, metric: str) -> str:
         """A figure that cannot be had: unknown, its library missing, or no function at that path."""
