@@ -7,13 +7,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple, TypedDict
 
-from tutelage.student.kinds.classification import known
+from tutelage.student.names import known
 
 # Thai and Lao, Burmese, Khmer, kana (half as wide too) and Chinese characters.
-_UNSPACED = re.compile(
-    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
-    "\uf900-\ufaff\uff66-\uff9f\U00020000-\U0002fa1f]"
-).match
+UNSPACED = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
+    "\uf900-\ufaff\uff66-\uff9f\U00020000-\U0002fa1f"
+)
+_ALONE = re.compile(f"[{UNSPACED}\uac00-\ud7a3]").match  # Korean names have particles right after them
 
 
 class Span(NamedTuple):
@@ -33,7 +34,7 @@ class Mention(TypedDict):
 
 def units(text: str) -> list[tuple[int, int]]:
     """The places of words and signs, which entities begin and end with. Marks belong to what they stand on;
-    in a script that parts no words with spaces every letter is a unit.
+    in a script that parts no words with spaces, and in Korean, every letter is a unit.
     """
     found: list[tuple[int, int]] = []
     within = False  # a word that goes on
@@ -43,7 +44,7 @@ def units(text: str) -> list[tuple[int, int]]:
             within = False
         elif category[0] == "M" and found and found[-1][1] == place:
             found[-1] = found[-1][0], place + 1
-        elif (category[0] in "LN" or sign == "_") and not _UNSPACED(sign):
+        elif (category[0] in "LN" or sign == "_") and not _ALONE(sign):
             if within:
                 found[-1] = found[-1][0], place + 1
             else:
@@ -68,13 +69,13 @@ def written(found: Iterable[Span]) -> str:
 def aligned(text: str, mentions: Sequence[Mention]) -> list[Span]:
     """The places of mentions in a text, whole words each (ours).
 
-    Of a span that stands there more often than it was named, all are meant if it was named with one type.
+    What is named once is meant wherever it stands; else it has to be named for each place, in order.
     Longer mentions are placed first; one that stands only inside of others is nested, and left out, as flat
     tags cannot hold it.
 
     Raises:
-        ValueError: a mention does not stand in the text, cuts a word, overlaps another one in part, is named
-            more often than it stands there, or with two types fewer times.
+        ValueError: a mention does not stand in the text, cuts a word, overlaps another one in part, or is
+            named several times, but not once for each time it stands there.
     """
     found: list[Span] = []
     named: dict[str, list[str]] = {}
@@ -96,16 +97,17 @@ def _placed(text: str, words: str, types: Sequence[str], taken: Sequence[Span]) 
     for place in free:  # "a a" stands once in "a a a"
         if not apart or apart[-1][1] <= place[0]:
             apart.append(place)
-    free, kinds = apart, list(dict.fromkeys(types))
-    if len(kinds) == 1:
-        if len(types) > len(places):
-            raise ValueError(
-                f"the entity {words!r} is named {len(types)} times and stands there {len(places)} times"
-            )
-        return [Span(*place, kinds[0]) for place in free]
-    if len(types) != len(free):
-        raise ValueError(f"the entity {words!r} is {' and '.join(kinds)}, but stands there {len(free)} times")
-    return [Span(*place, kind) for place, kind in zip(free, types, strict=True)]
+    if len(types) == 1:
+        return [Span(*place, types[0]) for place in apart]
+    kinds = list(dict.fromkeys(types))
+    if len(kinds) == 1 and len(types) == len(places):  # those inside of others were named too
+        return [Span(*place, kinds[0]) for place in apart]
+    if len(types) != len(apart):
+        named = f"named {len(types)} times" if len(kinds) == 1 else f"named as {' and '.join(kinds)}"
+        raise ValueError(
+            f"the entity {words!r} is {named} and stands there {len(apart)} times; it is named once for each"
+        )
+    return [Span(*place, kind) for place, kind in zip(apart, types, strict=True)]
 
 
 def _places(text: str, words: str) -> list[tuple[int, int]]:

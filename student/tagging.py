@@ -24,11 +24,16 @@ _UNLEARNT = -100  # the tag of a token that begins no word
 
 
 class Words(NamedTuple):
-    """A text as a tagger reads it: token ids, words, and the token that stands for each, if one does."""
+    """A text as a tagger reads it: token ids, words, and the token that stands for each, if one does.
+
+    A word that has none may be `joined`: the token that stands for one before covers it too (`C++` in three
+    words and two tokens), and its tag is that word's.
+    """
 
     inputs: dict[str, list[int]]
     units: list[tuple[int, int]]
     heads: list[int | None]
+    joined: list[bool]
 
 
 class Tagger:
@@ -60,7 +65,7 @@ class Tagger:
         for i, text in enumerate(texts):
             found = units(text)
             result.append(
-                Words({name: ids[i] for name, ids in made.items()}, found, _heads(found, offsets[i]))
+                Words({name: ids[i] for name, ids in made.items()}, found, *_heads(found, offsets[i]))
             )
         return result
 
@@ -123,8 +128,10 @@ class Tagger:
     def _answer(self, words: Words, logits: NDArray[np.float32]) -> str:
         """Entities of the words' tags; an I- that continues nothing begins an entity, as in conlleval."""
         best, found, open_ = logits.argmax(-1), list[Span](), ""
-        for (start, end), head in zip(words.units, words.heads, strict=True):
-            if head is None:  # of an entity only if a later word goes on with it
+        for (start, end), head, joined in zip(words.units, words.heads, words.joined, strict=True):
+            if head is None:  # of an entity only if joined to it, or if a later word goes on with it
+                if joined and open_:
+                    found[-1] = found[-1]._replace(end=end)
                 continue
             tag = self.tags[best[head]]
             if tag[0] == "I" and tag[2:] == open_:
@@ -201,20 +208,24 @@ def learner(lessons: Lessons, student: Tagger, recipe: Recipe, objective: Object
     return TaggingLearner(student, read, goals, recipe.learning_rate or default_rate(student.model))
 
 
-def _heads(found: Sequence[tuple[int, int]], offsets: Sequence[tuple[int, int]]) -> list[int | None]:
-    """The first token of each word; a token stands for one word at most."""
+def _heads(
+    found: Sequence[tuple[int, int]], offsets: Sequence[tuple[int, int]]
+) -> tuple[list[int | None], list[bool]]:
+    """The first token of each word, a token for one word at most; and whether it is joined to one before."""
     tokens = ((number, start, end) for number, (start, end) in enumerate(offsets))
-    heads: list[int | None] = []
+    heads, joined, covered = list[int | None](), list[bool](), 0
     token = next(tokens, None)
     for start, end in found:
         while token and token[2] <= start:
             token = next(tokens, None)
+        joined.append(end <= covered)
         if token and token[1] < end and token[2] > start:
             heads.append(token[0])
+            covered = token[2]
             token = next(tokens, None)
         else:
             heads.append(None)
-    return heads
+    return heads, joined
 
 
 def _figures(

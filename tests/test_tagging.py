@@ -170,6 +170,37 @@ def test_a_token_stands_for_one_word_and_the_next_word_it_covers_has_none() -> N
     [words] = Tagger(None, tokenizer, TAGS, 128).words(["so ... goes"])
     assert tokenizer.convert_ids_to_tokens(words.inputs["input_ids"]) == ["so", "Ġ...", "Ġgoes"]
     assert words.heads == [0, 1, None, None, 2]
+    assert words.joined == [False, False, True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("text", "entity"),
+    [
+        ("we write C++ code", "C++"),
+        ("hallo Yahoo!! hallo", "Yahoo!!"),
+        ("我 在 北京 住", "北京"),
+        ("so ... goes", "so"),
+    ],
+)
+@pytest.mark.parametrize("vocabulary", ["byte level", "spaces"])
+def test_an_entity_of_joined_words_comes_back_whole(text: str, entity: str, vocabulary: str) -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    made = byte_level([text] * 20)
+    if vocabulary == "spaces":  # as XLM-R's, which parts no signs from words
+        made = Tokenizer(models.BPE(unk_token="<unk>"))
+        made.pre_tokenizer = pre_tokenizers.Metaspace()
+        trainer = trainers.BpeTrainer(vocab_size=300, special_tokens=["<pad>", "<unk>"], show_progress=False)
+        made.train_from_iterator([text, text.replace(entity, ""), entity, *text.split()] * 20, trainer)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=made, pad_token="<pad>", unk_token="<unk>")
+    tagger = Tagger(None, tokenizer, TAGS, 128)
+    [words] = tagger.words([text])
+    start = text.index(entity)
+    gold = written([Span(start, start + len(entity), "city")])
+    goals = tagger.goals(words, spans(gold))
+    numbers = {head: goal for head, goal in zip(words.heads, goals, strict=True) if head is not None}
+    assert with_tags(tokenizer, text, numbers).answer([text]) == [gold], words
 
 
 def test_entities_become_tags_and_come_back_the_same(tokenizer: Any, rows: dict[str, list[Row]]) -> None:

@@ -5,7 +5,7 @@ import random
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from tutelage.student.kinds.classification import known, unknown
+from tutelage.student.names import known, unknown
 from tutelage.student.scoring import Marks, Scores, item_marks, item_scores
 
 MISSED, INVENTED = "missed", "invented"

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import ConfigDict, create_model
-from tutelage.student.kinds.classification import unknown
 from tutelage.student.kinds.multilabel import INVENTED, MISSED
+from tutelage.student.names import unknown
 from tutelage.student.scoring import Marks, Scores, item_marks, item_scores
 from tutelage.student.spans import Mention, aligned, from_entities, from_tags, meet, spans, written
 

@@ -10,13 +10,14 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import AfterValidator
 from tutelage.student.errors import InputError
-from tutelage.student.kinds.classification import unknown
+from tutelage.student.names import unknown
 from tutelage.student.own import Judge, is_own, judge, title
 from tutelage.student.scoring import Marks, Scores
+from tutelage.student.spans import UNSPACED
 
 EXACT, ROUGE, CHRF = "exact_match", "rouge_l", "chrf"
 LONGEST = 20_000  # characters of a target
-_UNSPACED = re.compile(r"([\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff])")
+_UNSPACED = re.compile(f"([{UNSPACED}])")
 
 
 class Seq2seq:
