@@ -136,10 +136,10 @@ def ask(
     return Ask("analyst", payload, diagnosis_form(labels_of(brief), kind.outcomes), seed)
 
 
-def identity(weakness: Weakness | FoundWeakness) -> tuple[str, str]:
+def identity(weakness: Weakness) -> tuple[str, str]:
     """By what two weaknesses are one: their pair of labels or, where texts have none, their name."""
-    about = weakness if isinstance(weakness, dict) else weakness.model_dump()
-    return (about["label"], about["confused_with"]) if about["label"] else (about["name"], "")
+    pair = weakness["label"], weakness["confused_with"]
+    return pair if weakness["label"] else (weakness["name"], "")
 
 
 def named(label: str, confused_with: str) -> str:
@@ -157,20 +157,19 @@ def _with_evidence(
     found: dict[tuple[str, str], Weakness] = {}
     for told in reply.told:
         item = told.item
-        pair = item.label, item.confused_with
-        cited = [key for key in item.evidence if pair in slips.get(key, ())]
-        own = identity(item)
-        if not cited or own in found:
+        cited = [key for key in item.evidence if item.pair in slips.get(key, ())]
+        if not cited:
             continue
-        found[own] = Weakness(
+        one = Weakness(
             id=f"w{round:02d}-{len(found) + 1}",
             round=round,
             name=item.name,
             hypothesis=item.hypothesis,
-            label=item.label,
-            confused_with=item.confused_with,
+            label=item.pair[0],
+            confused_with=item.pair[1],
             evidence=cited,
             examples=[shown[key]["text"] for key in cited[:EXAMPLES]],
             found_by=told.call,
         )
+        found.setdefault(identity(one), one)
     return list(found.values())

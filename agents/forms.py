@@ -37,14 +37,19 @@ OfPair = Annotated[Said, AfterValidator(_unmarked)]
 
 
 class FoundWeakness(BaseModel):
-    """One pattern of errors; the reason (evidence, hypothesis) stands before the verdict."""
+    """One pattern of errors; the reason (evidence, hypothesis) stands before the verdict: its `pair`, where
+    texts have labels (see `diagnosis_form`).
+    """
 
     model_config = _OPEN
     evidence: list[str] = Field(min_length=1)
     hypothesis: Said
     name: Said
-    label: str = ""
-    confused_with: str = ""
+
+    @property
+    def pair(self) -> tuple[str, str]:
+        """Label and what it is confused with; ("", "") where texts have none."""
+        return getattr(self, "label", ""), getattr(self, "confused_with", "")
 
 
 Order = Literal["hard", "easy", "any", "like", "ood", "paraphrase"]

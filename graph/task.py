@@ -9,6 +9,7 @@ from typing import Any, Self
 from pydantic import Field, field_validator, model_validator
 from tutelage.agents.analyst import Brief
 from tutelage.agents.budget import Budget
+from tutelage.agents.forms import Draft
 from tutelage.agents.limits import Limits
 from tutelage.agents.models import ModelSpec
 from tutelage.graph.parts import BudgetPart, Data, ExpertPart, Model, Part, StudentPart, TeacherPart
@@ -59,9 +60,11 @@ class Task(Part):
     @field_validator("fields")
     @classmethod
     def _names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if wrong := [name for name in value if not name.isidentifier() or name in RESERVED]:
+        taken = [*RESERVED, *(name for name in dir(Draft) if not name.startswith("_"))]
+        if wrong := [name for name in value if not name.isidentifier() or name[0] == "_" or name in taken]:
             raise ValueError(
-                f"{wrong[0]!r} cannot name a text: letters, digits and _, and none of {', '.join(RESERVED)}"
+                f"{wrong[0]!r} cannot name a text: letters, digits and _ after the first letter, none of"
+                f" {', '.join(RESERVED)}, and nothing that means something to Python here, as `copy` does"
             )
         return value
 

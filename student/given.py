@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from tutelage.student.errors import InputError
 from tutelage.student.fields import Fields, join
+from tutelage.student.rows import check_text
 
 
 def columns(given: Sequence[str] | None, fields: Fields) -> Fields:
@@ -21,15 +22,15 @@ def whole(parts: Sequence[str], fields: Fields) -> list[str]:
     """Texts as students take them; of pairs, two and two.
 
     Raises:
-        InputError: one is blank, or half of a pair is missing.
+        InputError: one is none to work with (see `check_text`), or half of a pair is missing.
     """
     size = len(fields)
     if len(parts) % size:
         raise InputError(
             f"this student labels pairs ({', '.join(fields)}), and {len(parts)} texts were given"
         )
-    if not all(part.strip() for part in parts):
-        raise InputError("an empty text is given; there is nothing to label in it")
+    for part in parts:
+        check_text(part, f"the text {part[:60]!r}", of_pair=size > 1)
     groups = [parts[i : i + size] for i in range(0, len(parts), size)]
     return [join(dict(zip(fields, group, strict=True)), fields) for group in groups]
 

@@ -164,7 +164,7 @@ def make_row(
             )
     parts = {field: _text(record[field], f"{where}: field {field!r}", kind) for field in fields}
     for field in fields:
-        _check_text(parts[field], f"{where}: {_named(field, fields)}", len(fields) > 1)
+        check_text(parts[field], f"{where}: {_named(field, fields)}", of_pair=len(fields) > 1)
     text = join(parts, fields)
     if labels is None:
         return Row(id=content_id(text, kind), text=text, label="")
@@ -208,9 +208,14 @@ def _named(field: str, fields: Fields) -> str:
     return "the text" if len(fields) == 1 else f"field {field!r} of the pair"
 
 
-def _check_text(text: str, which: str, of_pair: bool) -> None:
+def check_text(text: str, which: str, *, of_pair: bool = False) -> None:
+    """See that a text, or one of a pair, can be worked with.
+
+    Raises:
+        InputError: it is blank, too long, damaged, or holds what stands between the texts of a pair.
+    """
     if not text.strip():
-        raise InputError(f"{which} is empty; remove the row")
+        raise InputError(f"{which} is empty; there is nothing to label in it: remove it")
     if len(text) > LONGEST:
         raise InputError(f"{which} has {len(text):,} characters, at most {LONGEST:,}; shorten it")
     if "\0" in text:

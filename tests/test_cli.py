@@ -355,7 +355,7 @@ def test_a_bug_is_told_in_one_line_and_shown_whole_with_debug(cli: Cli, a_run: P
 def test_nothing_to_grade_or_label_is_told(cli: Cli, a_run: Path, tmp_path: Path) -> None:
     (tmp_path / "empty.jsonl").write_text("")
     refused(cli("evaluate", a_run, "empty.jsonl"), "holds no rows")
-    refused(cli("predict", a_run, ""), "an empty text")
+    refused(cli("predict", a_run, ""), "is empty; there is nothing to label")
     refused(cli("predict", a_run, "hello", "--file", "empty.jsonl"), "both as arguments and by --file")
 
 

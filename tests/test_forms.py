@@ -1,9 +1,12 @@
 """Forms: what is right in a reply is kept, and what is wrong is told."""
 
 import json
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from tutelage.agents.forms import Form, diagnosis_form, drafts_form, labels_form, verdicts_form
+from tutelage.student.kinds import KINDS
 
 LABELS = labels_form(("refund", "status"))
 VERDICTS = verdicts_form()
@@ -129,10 +132,19 @@ def test_a_closed_label_set_closes_every_field_named() -> None:
 @pytest.mark.parametrize(
     "form",
     [
-        LABELS,
         VERDICTS,
-        drafts_form(("refund", "status")),
-        diagnosis_form(("a", "b")),
+        *(
+            form
+            for name, kind in KINDS.items()
+            for labels in [() if name == "seq2seq" else ("refund", "status")]
+            for fields in [("text_a", "text_b") if kind.texts == 2 else ("text",)]
+            for form in (
+                labels_form(labels, kind),
+                drafts_form(labels, fields, kind=kind),
+                drafts_form(labels, fields, kind=kind, answered=True),
+                diagnosis_form(labels, kind.outcomes),
+            )
+        ),
     ],
     ids=lambda form: form.title,
 )
@@ -144,6 +156,19 @@ def test_a_schema_is_closed_and_asks_for_every_field(form: Form) -> None:
     assert schema["additionalProperties"] is items["additionalProperties"] is False
     assert items["title"] == form.item.__name__
     assert items["required"] == list(items["properties"]) == list(form.item.model_fields)
+    for part in parts_of(schema):
+        assert "default" not in part
+        if part.get("type") == "object":
+            assert part["required"] == list(part["properties"])
+            assert part["additionalProperties"] is False
+
+
+def parts_of(schema: Any) -> Iterator[dict[str, Any]]:
+    """Every object within a schema, as a server that enforces it walks them."""
+    if isinstance(schema, dict):
+        yield schema
+    for part in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ():
+        yield from parts_of(part)
 
 
 def test_in_a_schema_the_reason_stands_before_the_verdict_and_labels_are_listed() -> None:

@@ -116,7 +116,10 @@ def test_predict_refuses_half_a_pair(done: RunFolder) -> None:
     told = cli("predict", done.path, "Where is my parcel?")
     assert told.returncode == 2
     assert "labels pairs (message, queue), and 1 texts were given" in told.stderr
-    assert "an empty text" in cli("predict", done.path, "Where is it?", " ").stderr
+    for odd, told in ((" ", "' ' is empty"), ("a ␞ b", "holds '␞', which stands between the texts")):
+        answer = cli("predict", done.path, "Where is it?", odd)
+        assert (answer.returncode, answer.stdout) == (2, "")
+        assert told in answer.stderr
     assert "--text is given 1 times" in cli("predict", done.path, "--file", "x.csv", "--text", "a").stderr
 
 
@@ -252,6 +255,9 @@ def test_a_bad_pair_is_told_in_one_line(tmp_path: Path, record: dict[str, Any], 
         ({"fields": ["one"]}, "`fields` names the two texts of a pair"),
         ({"fields": ["one", "one"]}, "`fields` names the two texts of a pair"),
         ({"fields": ["one", "label"]}, "'label' cannot name a text"),
+        ({"fields": ["one", "written"]}, "'written' cannot name a text"),
+        ({"fields": ["one", "model_config"]}, "'model_config' cannot name a text"),
+        ({"fields": ["one", "_two"]}, "'_two' cannot name a text"),
         ({"kind": "classification"}, "is for `kind: pairs`"),
         ({"kind": "pair"}, "`kind`"),
     ],

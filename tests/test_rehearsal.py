@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tutelage.agents.analyst import Brief
-from tutelage.agents.forms import FoundWeakness, Verdict, drafts_form, labels_form
+from tutelage.agents.forms import Verdict, diagnosis_form, drafts_form, labels_form
 from tutelage.agents.rehearsal import Rehearsal
 from tutelage.agents.rehearsal_model import RehearsalModel, token_logprobs
 from tutelage.prompts import render
@@ -77,7 +77,7 @@ def test_the_same_payload_and_seed_give_the_same_reply(make, brief, role: str) -
 @pytest.mark.parametrize(
     ("role", "field", "item"),
     [
-        ("analyst", "weaknesses", FoundWeakness),
+        ("analyst", "weaknesses", diagnosis_form(("order_status", "return_refund")).item),
         ("generator", "drafts", None),
         ("labeler", "labels", labels_form(("order_status", "return_refund")).item),
         ("critic", "verdicts", Verdict),

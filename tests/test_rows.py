@@ -31,7 +31,7 @@ def bad_lines() -> dict[str, tuple[str | bytes, list[str]]]:
         "an empty object": ("{}", ["no field 'text'", "got nothing", "rename"]),
         "a number for a text": (line(7), ["field 'text'", "int", "expected a string"]),
         "null for a label": (line("Hello", None), ["label is NoneType", "expected the name of a label"]),
-        "an empty text": (line(" \n "), ["empty", "remove the row"]),
+        "an empty text": (line(" \n "), ["the text is empty", "remove it"]),
         "a megabyte": (line("a" * 1_000_000), ["1,000,000 characters", "at most 20,000", "shorten"]),
         "a NUL byte": (line("a\0b"), ["NUL", "damaged"]),
         "half a surrogate pair": ('{"text": "a \\ud83d", "label": "status"}', ["surrogate"]),
