@@ -2,11 +2,14 @@
 
 import ast
 import operator
+import re
 import warnings
 from collections.abc import Callable, Mapping
 from math import isclose, isfinite
 
 _LONGEST = 500  # characters: what is longer is no answer to a word problem
+_ARITHMETIC = re.compile(r"[0-9.()+*/\s-]+")  # and not all that Python reads as a number
+_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _OPERATORS: dict[type[ast.AST], Callable[..., float]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -21,8 +24,9 @@ def value(written: str) -> float | None:
     """What an expression of numbers, + - * / and parentheses comes to; None if it is none. Of a text that
     reasons first, what stands after the last `####` (as in GSM8K, arXiv 2110.14168).
     """
-    text = written.rpartition("####")[2].strip().removeprefix("$").strip().replace(",", "")
-    if not text or len(text) > _LONGEST:
+    text = written.rpartition("####")[2].strip().removeprefix("$").strip()
+    text = _THOUSANDS.sub("", text)
+    if len(text) > _LONGEST or not _ARITHMETIC.fullmatch(text):
         return None
     try:
         with warnings.catch_warnings(action="ignore"):  # what it makes of a student's garbage

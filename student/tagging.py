@@ -15,6 +15,7 @@ from tutelage.student.lessons import Lessons
 from tutelage.student.objectives import Objective, sample_losses
 from tutelage.student.reading import Floats, Reading, energy, entropy, softmax
 from tutelage.student.recipe import Recipe
+from tutelage.student.rows import Row
 from tutelage.student.spans import Span, spans, units, written
 
 if TYPE_CHECKING:
@@ -34,6 +35,12 @@ class Words(NamedTuple):
     units: list[tuple[int, int]]
     heads: list[int | None]
     joined: list[bool]
+
+    @property
+    def read(self) -> int:
+        """Where the last word ends that a token stands for."""
+        seen = zip(self.units, self.heads, self.joined, strict=True)
+        return max((end for (_, end), head, joined in seen if head is not None or joined), default=0)
 
 
 class Tagger:
@@ -198,6 +205,28 @@ def fresh(labels: Sequence[str], recipe: Recipe, seed: int) -> Tagger:
     tokenizer = load_pretrained(AutoTokenizer, recipe.base)
     tokens = longest(tokenizer, config, recipe.max_tokens)
     return Tagger(model.to(device(recipe.device)), tokenizer, tags, tokens)
+
+
+def check(rows: Sequence[Row], recipe: Recipe) -> list[str]:
+    """See how far texts are read.
+
+    Returns:
+        A note, if entities stand beyond.
+    """
+    from transformers import AutoConfig, AutoTokenizer
+
+    tokenizer = load_pretrained(AutoTokenizer, recipe.base)
+    tokens = longest(tokenizer, load_pretrained(AutoConfig, recipe.base), recipe.max_tokens)
+    read = Tagger(None, tokenizer, ["O"], tokens).words([row["text"] for row in rows])
+    beyond = sum(
+        any(span.end > one.read for span in spans(row["label"])) for row, one in zip(rows, read, strict=True)
+    )
+    if not beyond:
+        return []
+    return [
+        f"{beyond} of your {len(rows)} texts have entities beyond the {tokens} tokens that the student reads,"
+        " which it can never find: raise `student.max_tokens`, or cut the texts into sentences"
+    ]
 
 
 def learner(lessons: Lessons, student: Tagger, recipe: Recipe, objective: Objective) -> TaggingLearner:

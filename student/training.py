@@ -163,6 +163,6 @@ _TRAINERS = {
     "classification": _CLASSIFIERS,
     "pairs": _CLASSIFIERS,
     "multilabel": _CLASSIFIERS,
-    "ner": _Trainer(tagging.fresh, tagging.learner),
+    "ner": _Trainer(tagging.fresh, tagging.learner, tagging.check),
     "seq2seq": _Trainer(adapting.fresh, writing.learner, adapting.check),
 }

@@ -34,7 +34,7 @@ from tutelage.student.objectives import PLAIN
 from tutelage.student.recipe import Recipe
 from tutelage.student.rows import Row, content_id, read_rows
 from tutelage.student.spans import Span, spans, written
-from tutelage.student.tagging import Tagger, fresh, learner
+from tutelage.student.tagging import Tagger, check, fresh, learner
 from tutelage.student.training import train, untouched
 
 NER = KINDS["ner"]
@@ -104,6 +104,18 @@ def test_words_beyond_the_last_token_have_none(minilm: Tagger) -> None:
     [words] = minilm.words([text])
     assert words.heads == [1, 2, 3, 4, 5, 6, None, None]
     assert len(words.inputs["input_ids"]) == 8
+
+
+def test_entities_beyond_the_last_token_are_told_before_a_run() -> None:
+    long, short = "one two three four five six Maria Novak", "Maria"
+    rows = [
+        Row(id="1", text=long, label=written([Span(28, 39, "person")])),
+        Row(id="2", text=long, label=written([Span(0, 3, "person")])),
+        Row(id="3", text=short, label=written([Span(0, 5, "person")])),
+    ]
+    [note] = check(rows, Recipe(kind="ner", max_tokens=8))
+    assert note.startswith("1 of your 3 texts have entities beyond the 8 tokens that the student reads")
+    assert check(rows, Recipe(kind="ner", max_tokens=10)) == []
 
 
 def test_no_entity_is_answered_beyond_the_last_token(minilm: Tagger) -> None:

@@ -529,8 +529,15 @@ def test_rouge_l_is_the_f_measure_of_the_longest_common_subsequence_of_words() -
         ("un café", "UN CAFE\u0301 noir", 4 / 5),
         ("नमस्ते दुनिया", "नमस्ते दुनिया", 1),
         ("कि", "की", 0),
+        ("ｱｲ", "ｱｲｳ", 4 / 5),
+        ("?!", "?!", 1),
+        ("?!", "!", 0),
+        ("!", "a", 0),
     ],
-    ids=["cyrillic", "no spaces", "accents", "vowel signs", "other vowel sign"],
+    ids=[
+        *("cyrillic", "no spaces", "accents", "vowel signs", "other vowel sign", "half width"),
+        *("signs alone", "other signs", "no word"),
+    ],
 )
 def test_rouge_l_knows_words_of_every_script(answer: str, target: str, expected: float) -> None:
     assert graded([answer], [target])["rouge_l"] == pytest.approx(expected)

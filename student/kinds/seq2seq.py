@@ -156,8 +156,15 @@ def _figures() -> dict[str, Judge]:
     if find_spec("rouge_score"):
         from rouge_score.rouge_scorer import RougeScorer
 
-        scorer = RougeScorer(["rougeL"], tokenizer=_Words())
-        figures[ROUGE] = lambda answer, target, text: float(scorer.score(target, answer)["rougeL"].fmeasure)
+        words = _Words()
+        scorer = RougeScorer(["rougeL"], tokenizer=words)
+
+        def rouge(answer: str, target: str, text: str) -> float:
+            if not words.tokenize(target):  # of signs alone
+                return float(answer == target)
+            return float(scorer.score(target, answer)["rougeL"].fmeasure)
+
+        figures[ROUGE] = rouge
     if find_spec("sacrebleu"):
         from sacrebleu import sentence_chrf
 
