@@ -28,7 +28,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 from kinds_data import SHAPES, TASKS, lay, of_types, taught, write
 from methods_cells import Cell, encoder, read, run_cells, tell_failures
-from methods_measured import measured
+from methods_measured import measured, upper_bound
 from methods_table import paired, spread
 
 HERE = Path(__file__).parent
@@ -82,7 +82,9 @@ def work(cell: Cell, cache: Path) -> Cell:
         if cell["arm"] in ARMS:
             found: Cell = measured(run(task, folder, encoder=encoder(cache)), {})
         else:
-            found = {"test": upper_bound(task, encoder(cache), reasons=cell["arm"].endswith(REASONED))}
+            reasons = cell["arm"].endswith(REASONED)
+            score = upper_bound(task, task.teacher.corpus, encoder(cache), UPPER_ROWS, reasons=reasons)
+            found = {"test": score}
     return {**found, "seconds": round(time.monotonic() - start, 1)}
 
 
@@ -115,25 +117,6 @@ def begin(student: dict[str, Any], corpus: Sequence[dict[str, str]], place: Path
 
     texts = [row[name] for row in corpus for name in ("text", "target", "rationale") if name in row]
     student["base"] = str(scratch_writer(place / "base", texts, words=2000))
-
-
-def upper_bound(task: Any, encoder: Any, *, reasons: bool) -> float:
-    """Test score of a student trained on labels of the train split, and on the reasons for them."""
-    from tutelage.graph.splits import load_splits
-    from tutelage.student.borders import tuned
-    from tutelage.student.exam import evaluate
-    from tutelage.student.objectives import Objective
-    from tutelage.student.rows import read_rows
-    from tutelage.student.training import train
-
-    splits, labels = load_splits(task), list(task.labels)
-    column, reserved = "rationale" if reasons else None, splits.ids()
-    found = read_rows(task.teacher.corpus, labels, kind=task.form, rationale_field=column)
-    rows = [row for row in found if row["id"] not in reserved]
-    rows = random.Random(task.seed).sample(rows, min(UPPER_ROWS, len(rows)))
-    objective = Objective(rationale=float(reasons))
-    student = train(rows, labels, task.recipe(), seed=task.seed, encoder=encoder, objective=objective)
-    return round(evaluate(tuned(student, splits.gate), splits.test, task.metric)["metric"], 4)
 
 
 def print_table(results: Sequence[Cell]) -> None:

@@ -1,16 +1,15 @@
 """Data sets of the other kinds: what the loop reads of them, and what the rehearsal teacher answers from."""
 
-import gzip
 import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+
+from methods_data import Record, records
 
 TASKS = Path(__file__).parent / "tasks"
 TOLD = "told"  # the column of a language model's label
 KEYS = {"ner": "entities", "multilabel": "labels", "seq2seq": "target"}
-Record = dict[str, Any]
 
 
 def lay(raw: Record, shape: Callable[[Record], Record], place: Path) -> None:
@@ -67,11 +66,6 @@ def told(record: Record) -> Record:
 
 
 SHAPES = {"conll04": begun, "llm_svamp": told, "mit_movie_types": typed}  # the others are read as they stand
-
-
-def records(path: Path) -> list[Record]:
-    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
-        return [json.loads(line) for line in file]
 
 
 def write(path: Path, rows: Sequence[Record]) -> None:

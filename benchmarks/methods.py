@@ -21,7 +21,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 from methods_arms import ARMS, METHODS, POOL, WRITTEN
 from methods_cells import Cell, encoder, read, run_cells, tell_failures
-from methods_measured import measured
+from methods_measured import measured, upper_bound
 from methods_summary import print_summary
 from methods_table import print_tables
 
@@ -90,7 +90,8 @@ def work(cell: Cell, cache: Path) -> Cell:
     start, reader = time.monotonic(), encoder(cache)
     task = task_of(cell)
     if cell["arm"] == UPPER:
-        return {"test": upper_bound(task, reader), "seconds": round(time.monotonic() - start, 1)}
+        score = upper_bound(task, task.teacher.corpus, reader, UPPER_ROWS)
+        return {"test": score, "seconds": round(time.monotonic() - start, 1)}
     with tempfile.TemporaryDirectory() as folder:
         found = measured(run(task, Path(folder) / "run", encoder=reader), human_labels(task))
     return {**found, "seconds": round(time.monotonic() - start, 1)}
@@ -124,21 +125,6 @@ def human_labels(task: Any) -> dict[str, str]:
         row["id"]: row["label"]
         for row in read_rows(task.teacher.corpus, list(task.labels), kind=task.form, fields=task.fields)
     }
-
-
-def upper_bound(task: Any, encoder: Any) -> float:
-    """Test score of a student trained on human labels of the train split."""
-    import random
-
-    from tutelage.graph.splits import load_corpus, load_splits
-    from tutelage.student.exam import evaluate
-    from tutelage.student.training import train
-
-    splits = load_splits(task)
-    rows = load_corpus(task, splits, task.teacher.corpus)
-    rows = random.Random(task.seed).sample(rows, min(UPPER_ROWS, len(rows)))
-    student = train(rows, list(task.labels), task.recipe(), seed=task.seed, encoder=encoder)
-    return round(evaluate(student, splits.test, task.metric)["metric"], 4)
 
 
 if __name__ == "__main__":

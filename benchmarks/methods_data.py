@@ -112,5 +112,6 @@ def fields_of(record: Record) -> Fields:
 
 
 def records(path: Path) -> Iterator[Record]:
-    with gzip.open(path, "rt", encoding="utf-8") as file:
+    """Of a file of lines, as it stands or in gzip."""
+    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
         yield from map(json.loads, file)

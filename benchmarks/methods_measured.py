@@ -1,9 +1,32 @@
 """What a run measures: scores, spending, which samples were chosen, how often the teacher was right."""
 
 import json
+import random
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from statistics import mean
 from typing import Any
+
+
+def upper_bound(task: Any, labelled: Path, encoder: Any, most: int, *, reasons: bool = False) -> float:
+    """Test score of a student of at most so many labels that are there already, none of gate, diagnose or
+    test; `reasons`: it learns those for them too.
+    """
+    from tutelage.graph.splits import load_splits
+    from tutelage.student.borders import tuned
+    from tutelage.student.exam import evaluate
+    from tutelage.student.objectives import Objective
+    from tutelage.student.rows import read_rows
+    from tutelage.student.training import train
+
+    splits, labels = load_splits(task), list(task.labels)
+    column, reserved = "rationale" if reasons else None, splits.ids()
+    found = read_rows(labelled, labels, kind=task.form, fields=task.fields, rationale_field=column)
+    rows = [row for row in found if row["id"] not in reserved]
+    rows = random.Random(task.seed).sample(rows, min(most, len(rows)))
+    objective = Objective(rationale=float(reasons))
+    student = train(rows, labels, task.recipe(), seed=task.seed, encoder=encoder, objective=objective)
+    return round(evaluate(tuned(student, splits.gate), splits.test, task.metric)["metric"], 4)
 
 
 def measured(done: Any, gold: Mapping[str, str]) -> dict[str, Any]:

@@ -13,7 +13,6 @@ published test split, opened once a run; nothing was chosen by it.
 
 import argparse
 import os
-import random
 import tempfile
 import time
 from collections import Counter
@@ -25,7 +24,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from methods_arms import POOL
 from methods_cells import Cell, encoder, read, run_cells, tell_failures
 from methods_data import REPLAYS, Unpacked, unpack
-from methods_measured import kept_samples, measured
+from methods_measured import kept_samples, measured, upper_bound
 from methods_table import print_tables
 from replays_table import print_choices
 
@@ -84,7 +83,7 @@ def work(cell: Cell, cache: Path) -> Cell:
         with serve(RehearsalModel(rehearsal=Recorded(data.recorded))) as url:
             task = task_of(cell, data, url)
             if cell["arm"] == UPPER:
-                found = {"test": upper_bound(task, data.human, encoder(cache))}
+                found = {"test": upper_bound(task, data.human, encoder(cache), UPPER_ROWS)}
             else:
                 done = run(task, Path(folder) / "run", encoder=encoder(cache))
                 authors = [data.author[s["id"]] for s in kept_samples(done) if s["id"] in data.author]
@@ -111,19 +110,6 @@ def task_of(cell: Cell, data: Unpacked, url: str) -> Any:
         "seed": cell["seed"],
     }
     return parse_task(raw, cell["task"], Path())
-
-
-def upper_bound(task: Any, human: Path, encoder: Any) -> float:
-    """Test score of a student of human labels, at most 5,000, none of them of gate, diagnose or test."""
-    from tutelage.graph.splits import load_corpus, load_splits
-    from tutelage.student.exam import evaluate
-    from tutelage.student.training import train
-
-    splits = load_splits(task)
-    rows = load_corpus(task, splits, human)
-    rows = random.Random(task.seed).sample(rows, min(UPPER_ROWS, len(rows)))
-    student = train(rows, list(task.labels), task.recipe(), seed=task.seed, encoder=encoder)
-    return round(evaluate(student, splits.test, task.metric)["metric"], 4)
 
 
 if __name__ == "__main__":

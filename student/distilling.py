@@ -56,8 +56,7 @@ def distil(
 
     if recipe.mode != "full":
         raise InputError("a head has no layers to distil into; set the student's mode to `full`")
-    if knowledge.weights == "dynamic":  # its gate has no RelK, which then need not be computed
-        knowledge = replace(knowledge, kinds=tuple(kind for kind in knowledge.kinds if kind != "rel"))
+    knowledge = _computed(knowledge)
     work = _Work(Lessons.of(rows), labels, recipe, knowledge, views, seed)
     places = list(range(len(rows)))
     held: list[int] = []
@@ -74,6 +73,13 @@ def distil(
         report = _report(knowledge, policy, (before, len(actions)), seconds, torch.stack(actions))
         tell(**report, held_out=[rows[i]["id"] for i in held])
     return student
+
+
+def _computed(knowledge: Knowledge) -> Knowledge:
+    """Without RelK where DynamicKD's gate weighs, which has none."""
+    if knowledge.weights != "dynamic":
+        return knowledge
+    return replace(knowledge, kinds=tuple(kind for kind in knowledge.kinds if kind != "rel"))
 
 
 @dataclass(frozen=True)
