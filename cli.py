@@ -257,7 +257,7 @@ def evaluate(
     from tutelage.graph.report_run import figures
     from tutelage.student.errors import InputError
     from tutelage.student.exam import evaluate as grade_student
-    from tutelage.student.given import columns
+    from tutelage.student.given import columns, cut_note
     from tutelage.student.kinds import KINDS
     from tutelage.student.load import load_student
     from tutelage.student.own import title
@@ -270,6 +270,8 @@ def evaluate(
         raise InputError(f"{data} holds no rows; there is nothing to grade")
     if metric and (problem := kind.unfit(metric)):
         raise InputError(f"the metric {metric}: {problem}; or give another with --metric")
+    if told := cut_note(loaded, [row["text"] for row in rows]):
+        typer.echo(told, err=True)
     found = grade_student(loaded, rows, metric)
     name = title(metric or kind.metrics[0])
     found["figures"] = {name: found["metric"], **found["figures"]}  # the one it is measured by first
@@ -302,13 +304,15 @@ def predict(
     from tutelage.graph.folder import student_in
     from tutelage.student.errors import InputError
     from tutelage.student.fields import split
-    from tutelage.student.given import columns, of_lines, whole
+    from tutelage.student.given import columns, cut_note, of_lines, whole
     from tutelage.student.kinds import KINDS
     from tutelage.student.load import load_student
     from tutelage.student.rows import filed, read_rows
 
     if file and texts:
         raise InputError("texts are given both as arguments and by --file; give one of them")
+    if text and not file:
+        raise InputError("--text names a column of a --file, and none is given")
     loaded = load_student(student_in(student))
     kind = KINDS[loaded.kind]
     if file:
@@ -317,6 +321,8 @@ def predict(
         given = whole(texts, loaded.fields) if texts else of_lines(sys.stdin, loaded.fields)
     if not given:
         return
+    if told := cut_note(loaded, given):
+        typer.echo(told, err=True)
     found = loaded.read(given, best=True)
     for one, label, sure in zip(given, found.answers, found.confidence, strict=True):
         row = filed(one, label, kind=kind, fields=loaded.fields) | {"confidence": round(float(sure), 4)}

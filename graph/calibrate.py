@@ -79,7 +79,7 @@ def slice_of(kind: Kind, rows: Sequence[Row], size: int, seed: int) -> list[Row]
     seen: Counter[str] = Counter()
     turns = []
     for number, row in enumerate(drawn):
-        label = kind.groups(row["label"])[0]
+        label = kind.groups(row["label"])[0] if row["label"] else ""  # of a pool
         turns.append((seen[label], number))
         seen[label] += 1
     picked = sorted(turns)[:size]

@@ -90,13 +90,17 @@ class Outlook:
         return asks
 
     def texts(self, count: int, label: str = "") -> list[Row]:
-        """So many texts: first the pool's share; for those that are to be written stand seeds, of a label if
-        there are any. Both over and over again.
+        """So many texts: first the pool's share, as if labelled as seeds are; for those that are to be
+        written stand seeds, of a label if there are any. Both over and over again.
         """
-        drawn = self.strategy.from_pool(count)
+        drawn, fitting = self.strategy.from_pool(count), self.task.form.fitting
         seeds = self._of(self.splits.seed, label) if label else []
-        parts = ((self.splits.unlabelled, drawn), (seeds or self.splits.seed, count - drawn))
-        return [row for rows, share in parts for row in islice(cycle(self._half(rows)), share)]
+        rows = islice(cycle(self._half(self.splits.unlabelled)), drawn)
+        pool = [
+            Row(**{**row, "label": fitting(seed["label"], row["text"])})
+            for row, seed in zip(rows, cycle(self.splits.seed))
+        ]
+        return [*pool, *islice(cycle(self._half(seeds or self.splits.seed)), count - drawn)]
 
     def _analysis(self) -> list[Ask[Any]]:
         """The analyst's request; at the low end none, where a student may have learnt all it is shown."""

@@ -56,6 +56,8 @@ def load_splits(task: Task) -> Splits:
             made[name] = []
         elif not source.drawn:
             made[name] = whole[name]
+            if name != "seed" and not made[name]:
+                raise InputError(f"{_where(source)}: no {name} rows; fill it, or leave `{name}` out")
             if name != "test":  # a published test split is taken as it is
                 check_distinct(whole[name], _where(source))
         else:

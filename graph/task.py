@@ -88,6 +88,8 @@ class Task(Part):
             raise ValueError(f"`labels` are not for `kind: {self.kind}`; leave them out")
         if taken := [label for label in self.labels if label in ("", *self.form.outcomes)]:
             raise ValueError(f"{taken[0]!r} cannot name a label of `kind: {self.kind}`; call it otherwise")
+        if odd := [label for label in self.labels if label != " ".join(label.split())]:
+            raise ValueError(f"the label {odd[0]!r} has odd spaces or line breaks; have single spaces in it")
         if problem := self.form.unfit(self.metric):
             raise ValueError(f"`metric`: {problem}")
         for name in self.filters:

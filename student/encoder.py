@@ -75,6 +75,13 @@ def longest(tokenizer: Any, config: Any, wanted: int) -> int:
     return int(min(wanted, positions, tokenizer.model_max_length))
 
 
+def longer(tokenizer: Any, most: int, *texts: Sequence[str]) -> list[bool]:
+    """Which texts have more tokens; of pairs, the two together."""
+    if not texts[0]:  # which tokenizers trip over
+        return []
+    return [len(ids) > most for ids in tokenizer(*map(list, texts), verbose=False)["input_ids"]]
+
+
 class Vectors(Protocol):
     """What stores and compares texts by their vectors."""
 
@@ -117,6 +124,12 @@ class Encoder:
         if not texts:
             return np.zeros((0, self.dimensions), np.float32)
         return np.stack([self._cache[text] for text in texts])
+
+    def longer(self, texts: Sequence[str]) -> list[bool]:
+        """Which texts have more tokens than are read; needs mean pooling."""
+        assert self._mean_pooled
+        tokenizer, model = self._mean_pooled
+        return longer(tokenizer, longest(tokenizer, model.config, self.max_tokens), texts)
 
     @cached_property
     def dimensions(self) -> int:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from tutelage.student.errors import InputError
 from tutelage.student.fields import Fields, join
+from tutelage.student.model import Student
 from tutelage.student.rows import check_text
 
 
@@ -35,12 +36,20 @@ def whole(parts: Sequence[str], fields: Fields) -> list[str]:
     return [join(dict(zip(fields, group, strict=True)), fields) for group in groups]
 
 
+def cut_note(student: Student, texts: Sequence[str]) -> str:
+    """That a student does not read all of texts; "" if it does."""
+    if not (cut := student.cut(texts)):
+        return ""
+    return f"note: {cut} of {len(texts)} texts are longer than this student reads: it sees their beginnings"
+
+
 def of_lines(lines: Iterable[str], fields: Fields) -> list[str]:
     """The texts of lines, one each, blank lines left out; of pairs with a tab between.
 
     Raises:
         InputError: as `whole`.
     """
-    given = [line.rstrip("\n") for line in lines if line.strip()]
+    given = [line.removeprefix("\ufeff").rstrip("\r\n") for line in lines]
+    given = [line for line in given if line.strip()]
     parts = [[line] if len(fields) == 1 else line.split("\t") for line in given]
     return [text for part in parts for text in whole(part, fields)]

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from tutelage.student.encoder import Encoder, load_pretrained
+from tutelage.student.encoder import Encoder, load_pretrained, longer
 from tutelage.student.fields import ONE, Fields, columns
 from tutelage.student.reading import Floats, Logits, Reading, read_one, read_set, sigmoid, softmax
 
@@ -36,6 +36,10 @@ class Student(Protocol):
 
     def unlearnt(self, label: str) -> str:
         """Why it could not learn to answer so, in words; "" if it could."""
+        ...
+
+    def cut(self, texts: Sequence[str]) -> int:
+        """How many texts are longer than it reads."""
         ...
 
     def save(self, folder: Path) -> None:
@@ -107,6 +111,10 @@ class FullStudent:
         """See `Student`: nothing."""
         return ""
 
+    def cut(self, texts: Sequence[str]) -> int:
+        """See `Student`."""
+        return sum(longer(self.tokenizer, self.max_tokens, *columns(texts, self.fields)))
+
     def probabilities(self, texts: Sequence[str]) -> NDArray[Any]:
         """Shape (len(texts), len(labels)); rows sum to 1, unless each label is right or wrong by itself."""
         return softmax(self.logits(texts)) if self.thresholds is None else sigmoid(self.logits(texts))
@@ -157,6 +165,11 @@ class HeadStudent:
     def unlearnt(self, label: str) -> str:
         """See `Student`: nothing."""
         return ""
+
+    def cut(self, texts: Sequence[str]) -> int:
+        """See `Student`; of pairs, either text."""
+        sides = [self.encoder.longer(side) for side in columns(texts, self.fields)]
+        return sum(map(any, zip(*sides, strict=True)))
 
     def probabilities(self, texts: Sequence[str]) -> NDArray[Any]:
         """Shape (len(texts), len(labels)); rows sum to 1, unless each label is right or wrong by itself."""

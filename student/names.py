@@ -6,7 +6,8 @@ from difflib import get_close_matches
 
 def unknown(metric: str, metrics: Sequence[str]) -> str:
     """That a metric is none of these, in words; "" if it is one."""
-    return "" if metric in metrics else f"expected one of {', '.join(metrics)}, got {metric!r}"
+    own = "; functions of your own are for `kind: seq2seq`" if ":" in metric else ""
+    return "" if metric in metrics else f"expected one of {', '.join(metrics)}, got {metric!r}{own}"
 
 
 def known(value: object, labels: Sequence[str]) -> str:

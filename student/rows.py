@@ -169,10 +169,22 @@ def make_row(
     if labels is None:
         return Row(id=content_id(text, kind), text=text, label="")
     try:
-        label = kind.read(record[label_field], text, labels)
+        label = kind.read(_tags(record, fields, label_field, kind), text, labels)
     except ValueError as error:
         raise InputError(f"{where}: {label_field} {error}") from None
     return Row(id=content_id(text, kind), text=text, label=label)
+
+
+def _tags(record: dict[str, object], fields: Fields, label_field: str, kind: Kind) -> object:
+    """A record's label; no tags at all for tokens are no empty list of entities.
+
+    Raises:
+        ValueError: so it is.
+    """
+    tokens, label = record[fields[0]], record[label_field]
+    if kind.lists and isinstance(tokens, list) and label in ([], "[]") and label_field != kind.key:
+        raise ValueError(f"has 0 tags for {len(tokens)} tokens; give each token one, O outside")
+    return label
 
 
 def reasoned(row: Row, record: dict[str, object], field: str | None, where: str) -> Row:
@@ -200,7 +212,9 @@ def _text(value: object, which: str, kind: Kind) -> str:
     if kind.lists and isinstance(value, list) and all(isinstance(token, str) for token in value):
         return " ".join(value)
     if not isinstance(value, str):
-        raise InputError(f"{which} is {type(value).__name__}, expected a string")
+        wanted = "a string, or a list of them" if kind.lists else "a string"
+        told = f"{value!r:.60}" if isinstance(value, list) else type(value).__name__
+        raise InputError(f"{which} is {told}, expected {wanted}")
     return value
 
 

@@ -174,6 +174,8 @@ def from_entities(text: str, entities: Sequence[dict[str, Any]], labels: Sequenc
     """
     found, mentions = [], []
     for one in entities:
+        if not {"type", "label"} & {*one}:
+            raise ValueError(f"{one} has no `type`")
         kind = known(one.get("type", one.get("label")), labels)
         start, end, words = one.get("start"), one.get("end"), one.get("text")
         if isinstance(start, int) and isinstance(end, int):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from tutelage.student.classifying import quicken
-from tutelage.student.encoder import device, load_pretrained, longest
+from tutelage.student.encoder import device, load_pretrained, longer, longest
 from tutelage.student.errors import InputError
 from tutelage.student.fields import ONE, Fields
 from tutelage.student.learners import default_rate, even, half_on_cuda
@@ -96,6 +96,10 @@ class Tagger:
     def unlearnt(self, label: str) -> str:
         """See `Student`: nothing."""
         return ""
+
+    def cut(self, texts: Sequence[str]) -> int:
+        """See `Student`."""
+        return sum(longer(self.tokenizer, self.max_tokens, texts))
 
     def goals(self, words: Words, entities: Sequence[Span]) -> list[int]:
         """The tag number of each word: B- where it is an entity's first, I- within."""

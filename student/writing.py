@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from tutelage.student.encoder import device, load_pretrained
+from tutelage.student.encoder import device, load_pretrained, longer
 from tutelage.student.fields import ONE, Fields
 from tutelage.student.learners import default_rate, even, half_on_cuda
 from tutelage.student.lessons import Lessons
@@ -80,6 +80,10 @@ class Writer:
         if self.tokenizer.unk_token_id in plain(self.tokenizer, [label])[0]:  # GPT-2's is its end as well
             return f"the student's vocabulary lacks signs of the target {label[:60]!r}"
         return ""
+
+    def cut(self, texts: Sequence[str]) -> int:
+        """See `Student`."""
+        return sum(longer(self.tokenizer, self.max_tokens, texts))
 
     def ids(self, texts: Sequence[str]) -> list[Ids]:
         """Token ids of texts, cut to `max_tokens`."""

@@ -357,6 +357,22 @@ def test_nothing_to_grade_or_label_is_told(cli: Cli, a_run: Path, tmp_path: Path
     refused(cli("evaluate", a_run, "empty.jsonl"), "holds no rows")
     refused(cli("predict", a_run, ""), "is empty; there is nothing to label")
     refused(cli("predict", a_run, "hello", "--file", "empty.jsonl"), "both as arguments and by --file")
+    refused(cli("predict", a_run, "hello", "--text", "body"), "names a column of a --file, and none is given")
+
+
+def test_lines_are_read_without_the_marks_of_their_file(cli: Cli, a_run: Path) -> None:
+    plain = cli("predict", a_run, "--json", input="where is it?\nrefund\n")
+    assert len(plain.stdout.splitlines()) == 2
+    assert cli("predict", a_run, "--json", input="\ufeffwhere is it?\r\n\r\nrefund").stdout == plain.stdout
+
+
+def test_texts_that_are_not_read_to_their_end_are_told(cli: Cli, a_run: Path, tmp_path: Path) -> None:
+    long = "where is my parcel? " * 60
+    told = cli("predict", a_run, long, "refund")
+    assert told.stderr.startswith("note: 1 of 2 texts are longer than this student reads: it sees")
+    assert cli("predict", a_run, "refund").stderr.strip() == ""
+    (tmp_path / "long.jsonl").write_text(json.dumps({"text": long, "label": "order_status"}) + "\n")
+    assert "note: 1 of 1 texts are longer" in cli("evaluate", a_run, "long.jsonl").stderr
 
 
 def test_a_device_that_is_not_there_is_told_before_anything_is_written(cli: Cli, tmp_path: Path) -> None:

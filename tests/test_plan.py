@@ -16,6 +16,8 @@ from tutelage.graph.run import run
 from tutelage.graph.samples import sample_task
 from tutelage.prompts import read_payload
 from tutelage.student.encoder import Encoder
+from tutelage.student.fields import KindName
+from tutelage.student.kinds import KINDS
 from tutelage.student.rows import Row
 
 MEASURES = ("calls", "prompt_tokens", "completion_tokens")
@@ -58,6 +60,16 @@ RUNS: dict[str, dict[str, Any]] = {
     "votes in place of log-probabilities": {"teacher": rehearsed(votes=3, logprobs=False)},
     "no calibration": {"teacher": rehearsed(calibrate=0)},
 }
+
+
+@pytest.mark.parametrize("strategy", ["entropy", {"base": "auto", "pool_share": 0.5}], ids=str)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_pool_can_be_planned_with_for_every_kind(kind: KindName, strategy: Any, tmp_path: Path) -> None:
+    raw = json.loads(sample_task(kind, tmp_path / "task").model_dump_json(exclude_none=True))
+    columns = {"text": list(raw["fields"])} if kind == "pairs" else {}
+    raw["data"]["unlabelled"] = {"path": raw["teacher"]["corpus"], **columns}
+    planned = plan(parse_task({**raw, "strategy": strategy}, "task.yaml", Path()))
+    assert planned["roles"]["labeler"]["calls"][1] > 0
 
 
 @pytest.mark.parametrize("name", RUNS)

@@ -48,7 +48,11 @@ class Ner:
         if value and all(isinstance(one, str) for one in value):
             return written(from_tags(text, value, labels))
         if not all(isinstance(one, dict) for one in value):
-            raise ValueError("mixes tags and other things; give a BIO tag for each token, or entities")
+            odd = next(one for one in value if not isinstance(one, dict))
+            raise ValueError(
+                f"holds {odd!r:.60}; give a BIO tag for each token, or entities, each with `type`, and with"
+                " `start` and `end` or `text`"
+            )
         return written(from_entities(text, value, labels))
 
     def shown(self, label: str, text: str) -> Any:
