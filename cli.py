@@ -324,6 +324,7 @@ def predict(
     if told := cut_note(loaded, given):
         typer.echo(told, err=True)
     found = loaded.read(given, best=True)
+    _end_with_the_reader()
     for one, label, sure in zip(given, found.answers, found.confidence, strict=True):
         row = filed(one, label, kind=kind, fields=loaded.fields) | {"confidence": round(float(sure), 4)}
         plain = "\t".join([kind.words(label, one), f"{sure:.3f}", *split(one, loaded.fields).values()])
@@ -414,6 +415,14 @@ def _finish(folder: "RunFolder", as_json: bool, control: "RunFolder | None" = No
     else:
         typer.echo(f"unfinished; continue it with `tutelage resume {folder.path}`")
     typer.echo(f"report: {folder.report}")
+
+
+def _end_with_the_reader() -> None:
+    """Have a closed pipe (`| head`) end what only prints from here on, as it ends any filter: silently."""
+    import signal
+
+    if hasattr(signal, "SIGPIPE"):  # not on Windows
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
 
 def _print(table: Any) -> None:

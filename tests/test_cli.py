@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -364,6 +365,16 @@ def test_lines_are_read_without_the_marks_of_their_file(cli: Cli, a_run: Path) -
     plain = cli("predict", a_run, "--json", input="where is it?\nrefund\n")
     assert len(plain.stdout.splitlines()) == 2
     assert cli("predict", a_run, "--json", input="\ufeffwhere is it?\r\n\r\nrefund").stdout == plain.stdout
+
+
+def test_a_reader_that_goes_away_ends_predict_without_a_word(a_run: Path) -> None:
+    command = [sys.executable, "-m", "tutelage.cli", "predict", str(a_run), "refund"]
+    predicting = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert predicting.stdout
+    assert predicting.stderr
+    predicting.stdout.close()
+    assert predicting.stderr.read() == b""
+    assert predicting.wait() == -signal.SIGPIPE
 
 
 def test_texts_that_are_not_read_to_their_end_are_told(cli: Cli, a_run: Path, tmp_path: Path) -> None:
