@@ -48,7 +48,7 @@ def distil_equally(
     from textbrewer import DistillationConfig, GeneralDistiller, TrainingConfig
 
     batches = _Batches(student, rows, recipe.batch, seed)
-    epochs = max(recipe.epochs, ceil(recipe.min_steps / len(batches)))
+    epochs = max(recipe.epochs, ceil(recipe.steps / len(batches)))
     depths = [len(list(model.model.base_model.encoder.layer)) for model in (teacher, student)]
     matches = [
         {"layer_T": depths[0], "layer_S": depths[1], "feature": "hidden", "loss": "hidden_mse", "weight": 1},

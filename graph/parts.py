@@ -79,6 +79,7 @@ class StudentPart(Part):
     mode: Literal["full", "head"] = "full"
     base: str = EMBEDDED
     epochs: int = Field(default=Recipe.epochs, ge=1)
+    min_steps: int | None = Field(default=None, ge=0)
     batch: int = Field(default=Recipe.batch, ge=1)
     learning_rate: float | None = Field(default=None, gt=0)
     max_tokens: int = Field(default=Recipe.max_tokens, ge=8, le=512)

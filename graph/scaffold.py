@@ -20,11 +20,13 @@ _READER = """\
   mode: full                       # every weight; head: a classifier on frozen embeddings, seconds a round
   base: minilm                     # or any hub name or local folder of a sequence classifier's backbone
   # epochs: 4
+  # min_steps: 30                  # however few the rows
   # learning_rate: 0.0003          # default: 3e-4 for MiniLM's width, less for wider models
 """
 _TAGGER = """\
   base: minilm                     # or any hub name or local folder of a token classifier's backbone
   # epochs: 4
+  # min_steps: 200                 # however few the rows: a tagger learns nothing from less
   # learning_rate: 0.0003          # default: 3e-4 for MiniLM's width, less for wider models
 """
 _EXPERT = """\
@@ -34,6 +36,7 @@ _EXPERT = """\
 _WRITER = """\
   base: google-t5/t5-small         # or any encoder-decoder of the hub, or a folder
   # epochs: 4
+  # min_steps: 30                  # however few the rows; a pretrained base may want hundreds
   # learning_rate: 0.0003          # default: 3e-4 at a width of 384, less for wider models
   # max_tokens: 128                # of a text that are read
   # max_target: 64                 # of a target that are written

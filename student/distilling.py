@@ -155,7 +155,7 @@ def _learn(work: _Work, student: FullStudent, places: list[int], choose: Choose,
     recipe, learner = work.recipe, FullLearner.of(work.lessons.texts, student, work.recipe.learning_rate)
     pair = Pair(learner, work.numbers, places, len(work.labels), work.views, work.knowledge)
     per_epoch = ceil(len(places) / recipe.batch)
-    epochs = max(recipe.epochs, ceil(recipe.min_steps / per_epoch))
+    epochs = max(recipe.epochs, ceil(recipe.steps / per_epoch))
     optimizer = torch.optim.AdamW(pair.parameters, lr=learner.rate, weight_decay=learner.decay, fused=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, warm_and_down(epochs * per_epoch))
     order, actions = random.Random(seed), []

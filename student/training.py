@@ -50,7 +50,7 @@ def train(
     of_full = objective.thresholds.passes if objective.thresholds else 1
     passes = recipe.epochs * (_HEAD_PASSES if recipe.mode == "head" else of_full)
     per_epoch = ceil(len(rows) / recipe.batch)
-    passes = passes if start else max(passes, ceil(recipe.min_steps / per_epoch))
+    passes = passes if start else max(passes, ceil(recipe.steps / per_epoch))
     chosen = lessons.selection(objective.thresholds, labels, seed)
     _learn(learner, chosen, objective, passes, recipe.batch, seed)
     if objective.thresholds and tell:

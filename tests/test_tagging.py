@@ -299,7 +299,7 @@ def test_a_text_without_a_word_is_in_no_doubt(minilm: Tagger) -> None:
 @pytest.fixture(scope="module")
 def student(rows: dict[str, list[Row]], encoder: Encoder) -> Tagger:
     """MiniLM on sixty rows."""
-    recipe = Recipe(kind="ner", batch=8, learning_rate=6e-4, device="cpu")
+    recipe = Recipe(kind="ner", min_steps=30, batch=8, learning_rate=6e-4, device="cpu")
     made = train(rows["teacher"][:60], TYPES, recipe, seed=0, encoder=encoder)
     assert isinstance(made, Tagger)
     return made

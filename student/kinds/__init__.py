@@ -32,6 +32,7 @@ class Kind(Protocol):
         bare: ("",) where texts may have none of the labels, and are ordered as such; else ().
         shots: whether a labeler is shown labelled texts, to learn the form of a label by.
         verbatim: whether case and signs can carry the answer: texts that differ in them alone are two.
+        steps: that a fresh student is trained at least, however few the rows (see `Recipe`).
     """
 
     key: str
@@ -46,6 +47,7 @@ class Kind(Protocol):
     bare: tuple[str, ...]
     shots: bool
     verbatim: bool
+    steps: int
 
     def unfit(self, metric: str) -> str:
         """Why an exam cannot be measured by this, and what to do; "" if it can."""

@@ -22,6 +22,7 @@ class Classification:
     bare: tuple[str, ...] = ()
     shots: bool = False
     verbatim: bool = False
+    steps: int = 30
 
     def unfit(self, metric: str) -> str:
         """Only what scoring knows."""

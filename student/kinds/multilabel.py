@@ -26,6 +26,7 @@ class Multilabel:
     bare: tuple[str, ...] = ("",)
     shots: bool = False
     verbatim: bool = False
+    steps: int = 30
 
     def unfit(self, metric: str) -> str:
         """Only what scoring knows."""

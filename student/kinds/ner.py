@@ -29,6 +29,7 @@ class Ner:
     bare: tuple[str, ...] = ("",)
     shots: bool = True
     verbatim: bool = True
+    steps: int = 200
 
     def unfit(self, metric: str) -> str:
         """Only what scoring knows."""

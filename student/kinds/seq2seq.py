@@ -35,6 +35,7 @@ class Seq2seq:
     bare: tuple[str, ...] = ("",)
     shots: bool = True
     verbatim: bool = True
+    steps: int = 30
 
     def unfit(self, metric: str) -> str:
         """A figure that cannot be had: unknown, its library missing, or no function at that path."""
