@@ -419,7 +419,7 @@ def short(task: Task, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any
         (folder / f"{name}.jsonl").write_text("".join(lines[:size]), encoding="utf-8")
         raw["data"][name] = {"path": folder / f"{name}.jsonl"}
     raw["teacher"]["calibrate"] = 12
-    return {**raw, "budget": {"rounds": 1}, "student": {"batch": 8, "device": "cpu"}}
+    return {**raw, "budget": {"rounds": 1}, "student": {"batch": 8, "min_steps": 30, "device": "cpu"}}
 
 
 @pytest.fixture(scope="module")
@@ -446,6 +446,13 @@ def stand_there(sample: dict[str, Any], key: str = "entities") -> bool:
         and sample["text"][one["start"] : one["end"]] == one["text"]
         for one in sample[key]
     )
+
+
+def test_a_tagger_is_trained_for_as_long_as_its_task_says(short: dict[str, Any]) -> None:
+    with_default = {**short, "student": {}}
+    steps = [parse_task(raw, "task.yaml", Path()).recipe().steps for raw in (short, with_default)]
+    assert steps == [30, 200]
+    assert parse_task({**short, "student": {"min_steps": 0}}, "task.yaml", Path()).recipe().steps == 0
 
 
 def test_the_loop_runs_on_entities_and_the_student_learns(done: RunFolder) -> None:
