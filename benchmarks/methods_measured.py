@@ -65,10 +65,12 @@ def right(labels: Mapping[str, str], gold: Mapping[str, str], keys: Collection[s
 
 def kept_samples(done: Any) -> list[dict[str, Any]]:
     """The samples that were kept."""
-    samples = [json.loads(line) for line in done.samples.read_text(encoding="utf-8").splitlines()]
+    with done.samples.open(encoding="utf-8") as file:  # splitlines would cut a text at U+2028
+        samples = [json.loads(line) for line in file]
     return [s for s in samples if s["status"] == "kept"]
 
 
 def _leaves(done: Any, node: str) -> list[dict[str, Any]]:
-    events = [json.loads(line) for line in done.trace.read_text(encoding="utf-8").splitlines()]
+    with done.trace.open(encoding="utf-8") as file:
+        events = [json.loads(line) for line in file]
     return [e for e in events if e["event"] == "leave" and e["node"] == node]
