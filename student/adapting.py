@@ -165,7 +165,7 @@ def check(rows: Sequence[Row], recipe: Recipe) -> list[str]:
             )
         _peft()
     tokenizer = tokenizer_of(recipe.base)
-    _check_room(positions(tokenizer, config, "decoder"), recipe, causal=causal)
+    _check_room(positions(config, "decoder"), recipe, causal=causal)
     labels, unk = [row["label"] for row in rows], tokenizer.unk_token_id
     found = target_ids(tokenizer, labels) if causal else writing.target_ids(tokenizer, labels)
     for label, ids in zip(labels, found, strict=True):

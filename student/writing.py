@@ -55,7 +55,7 @@ class Writer:
     @property
     def room(self) -> int | None:
         """Tokens it has positions to write in; None if they have no end."""
-        return positions(self.tokenizer, self.model.config, "decoder")
+        return positions(self.model.config, "decoder")
 
     def read(self, texts: Sequence[str], gold: Sequence[str] | None = None, *, best: bool = False) -> Reading:
         """See `Student`, the best by `beams`; figures are means over the tokens of what it writes (the
@@ -233,7 +233,9 @@ def fresh(recipe: Recipe, seed: int) -> Writer:
     torch.manual_seed(seed)
     model = load_pretrained(AutoModelForSeq2SeqLM, recipe.base).to(device(recipe.device))
     tokenizer = tokenizer_of(recipe.base)
-    tokens = min(recipe.max_tokens, positions(tokenizer, model.config, "encoder") or recipe.max_tokens)
+    tokens = recipe.max_tokens
+    if ends := positions(model.config, "encoder"):
+        tokens = min(tokens, ends, tokenizer.model_max_length)
     return Writer(model, tokenizer, tokens, recipe.max_target, recipe.beams)
 
 
@@ -286,12 +288,11 @@ def plain(tokenizer: Any, texts: Sequence[str]) -> list[Ids]:
     return found
 
 
-def positions(tokenizer: Any, config: Any, side: Literal["encoder", "decoder"]) -> int | None:
+def positions(config: Any, side: Literal["encoder", "decoder"]) -> int | None:
     """Tokens that a side of a model can take; None if it has no end, as of T5."""
     part = getattr(config, side, config)
     names = (f"max_{side}_position_embeddings", "max_position_embeddings")
-    found = next((known for name in names if (known := getattr(part, name, None))), None)
-    return found and int(min(found, tokenizer.model_max_length))
+    return next((known for name in names if (known := getattr(part, name, None))), None)
 
 
 def batches(ids: Sequence[Ids], size: int = _BATCH) -> list[list[int]]:

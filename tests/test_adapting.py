@@ -167,6 +167,9 @@ def test_a_target_has_to_fit_into_an_encoder_decoder_s_positions_and_a_text_is_c
         check(ROWS, recipe)
     student = fresh(replace(recipe, max_target=16), 0)
     assert student.read(["say it, and say more than there are positions for"], ["aa"]).nll is not None
+    short = fresh(replace(recipe, max_target=16, max_tokens=8), 0)
+    short.settle(short.model)
+    assert short.room == 16, "whatever a saved tokenizer says of texts"
     assert fresh(replace(recipe, base=writer), 0).room is None, "T5's have no end"
 
 
