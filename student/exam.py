@@ -5,6 +5,7 @@ from math import sqrt
 from typing import TypedDict
 
 import numpy as np
+from tutelage.student.evaluation.gains import resampled
 from tutelage.student.kinds import KINDS, Kind
 from tutelage.student.model import Student
 from tutelage.student.own import title
@@ -79,16 +80,10 @@ def chance_not_worse(
         metric: which figure.
         draws: resampled exams.
     """
-    random, size = np.random.default_rng(0), len(before)
-    kept = 0
-    for _ in range(draws):
-        weights = np.bincount(random.integers(0, size, size), minlength=size)
-        old, new = (
-            kind.scores(weights @ marks, size, labels, metric)["figures"][title(metric)]
-            for marks in (before, after)
-        )
-        kept += new >= old
-    return kept / draws
+    if not len(before):
+        return 1.0
+    old, new = resampled(kind, [before, after], labels, metric, draws)
+    return float((new >= old).mean())
 
 
 def wilson(errors: int, size: int, z: float = 1.96) -> tuple[float, float]:

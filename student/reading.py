@@ -11,12 +11,13 @@ from tutelage.student.kinds.multilabel import written
 
 Floats = NDArray[np.float64]
 Logits = NDArray[np.float32]
+Probabilities = NDArray[np.floating[Any]]
 Doubt = Literal["entropy", "least_confidence", "margin", "energy"]
 
 
 @dataclass(frozen=True)
 class Reading:
-    """A student's answers to n texts, and how sure it is; all arrays of shape (n,).
+    """A student's answers to n texts, and how sure it is; arrays of shape (n,) unless stated otherwise.
 
     Attributes:
         answers: labels as student/kinds/ writes them.
@@ -25,6 +26,10 @@ class Reading:
         margin: of the answer before the next best one.
         energy: higher is further from what it knows.
         nll: its loss on the label that was given with each text, if one was.
+        probabilities: of shape (n, labels), in the order of the student's labels; None for students that
+            tag or write.
+        multilabel: whether each column of `probabilities` is a yes-or-no question by itself. Otherwise the
+            rows of `probabilities` sum to 1.
     """
 
     answers: list[str]
@@ -33,6 +38,8 @@ class Reading:
     margin: Floats
     energy: Floats
     nll: Floats | None = None
+    probabilities: Probabilities | None = None
+    multilabel: bool = False
 
     def doubt(self, by: Doubt) -> Floats:
         """How much the label of each text is wanted: entropy, least confidence and margin as in Settles
@@ -49,15 +56,17 @@ def read_one(logits: Logits, labels: Sequence[str], gold: Sequence[str] | None) 
     The energy is `-log Σ_v exp f_v` at temperature 1 (Liu et al., NeurIPS 2020, arXiv 2010.03759, eq. 4; in
     GOLD, arXiv 2403.19754, of each token; for an encoder with k logits: ours).
     """
-    p = np.sort(softmax(logits), axis=1).astype(float)
+    probabilities = softmax(logits)
+    p = np.sort(probabilities, axis=1).astype(float)
     place = {label: i for i, label in enumerate(labels)}
     return Reading(
         answers=[labels[i] for i in logits.argmax(1)],
         confidence=p[:, -1],
-        entropy=entropy(softmax(logits)),
+        entropy=entropy(probabilities),
         margin=p[:, -1] - p[:, -2],
         energy=energy(logits),
         nll=negative_log_likelihood(logits, np.array([place[g] for g in gold])) if gold else None,
+        probabilities=probabilities,
     )
 
 
@@ -86,6 +95,8 @@ def read_set(
         margin=abs(p - thresholds).min(1),
         energy=-np.logaddexp(0, exact).sum(1),
         nll=nll,
+        probabilities=p,
+        multilabel=True,
     )
 
 

@@ -91,6 +91,11 @@ def test_equal_answers_are_certainly_not_worse() -> None:
     assert chance(gold, answers, answers, "macro_f1") == 1.0
 
 
+def test_without_rows_nothing_is_worse() -> None:
+    gold, answers = answers_with(0, 0)
+    assert chance(gold, answers, answers, "accuracy") == 1.0
+
+
 @pytest.mark.parametrize("metric", ["macro_f1", "accuracy"])
 def test_clearly_worse_answers_have_next_to_no_chance(metric) -> None:
     gold, before = answers_with(90, 100)
