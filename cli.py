@@ -140,6 +140,9 @@ def run(
         list[Path] | None,
         typer.Option(help="A run whose replies to the same requests are taken over.", metavar="RUN"),
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Go on with a teacher that is no better than the student.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Distil a task's teacher into a student.
@@ -150,7 +153,9 @@ def run(
     from tutelage.graph.progress import Progress
     from tutelage.graph.run import run as start
 
-    loaded = override(load_task(task), strategy=strategy, seed=seed, rounds=rounds, batch=batch or None)
+    loaded = override(
+        load_task(task), strategy=strategy, seed=seed, rounds=rounds, batch=batch or None, force=force
+    )
     with Progress() as progress:
         folder = start(loaded, out, reuse=reuse or (), listener=progress)
     _finish(folder, as_json)
@@ -164,6 +169,9 @@ def resume(
     tokens: Annotated[int | None, typer.Option(min=0, help="A new limit, for the whole run.")] = None,
     money: Annotated[float | None, typer.Option(min=0, help="A new limit, for the whole run.")] = None,
     minutes: Annotated[float | None, typer.Option(min=0, help="A new limit, for the whole run.")] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Go on with a teacher that is no better than the student.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Go on with a run that was stopped or killed, or that ended at a limit, with a higher one.
@@ -180,7 +188,7 @@ def resume(
     trace = RunFolder(folder).trace
     before = trace.stat().st_size if trace.exists() else 0
     with Progress() as progress:
-        finished = go_on(folder, budget=budget, listener=progress)
+        finished = go_on(folder, budget=budget, force=force, listener=progress)
     if trace.stat().st_size == before:
         typer.echo("nothing was left to do; --rounds, --calls and so on above its own let it go on", err=True)
     _finish(finished, as_json)

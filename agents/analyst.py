@@ -46,18 +46,21 @@ def told(text: str, label: str, brief: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class Answer(TypedDict):
-    """One diagnose text with its gold label and the student's answer."""
+    """One labelled text with its gold label and the student's answer; `fold` is that of the text, where the
+    labelled rows are divided into folds.
+    """
 
     id: str
     text: str
     label: str
     predicted: str
+    fold: NotRequired[int]
 
 
 class Weakness(TypedDict):
     """A pattern of errors: texts of `label` that the student takes for `confused_with`, or what a kind of
     task has in its place (`outcomes` in student/kinds/). Where texts have no labels, `slice` are ids of the
-    diagnose texts that it is measured on.
+    diagnose texts that it is measured on. `fold` is the fold of the texts that show it.
     """
 
     id: str
@@ -70,6 +73,7 @@ class Weakness(TypedDict):
     examples: list[str]
     found_by: str
     slice: NotRequired[list[str]]
+    fold: NotRequired[int]
 
 
 def diagnose(
@@ -136,10 +140,14 @@ def ask(
     return Ask("analyst", payload, diagnosis_form(labels_of(brief), kind.outcomes), seed)
 
 
-def identity(weakness: Weakness) -> tuple[str, str]:
-    """By what two weaknesses are one: their pair of labels or, where texts have none, their name."""
-    pair = weakness["label"], weakness["confused_with"]
-    return pair if weakness["label"] else (weakness["name"], "")
+def identity(weakness: Weakness) -> tuple[str, str, int]:
+    """By what two weaknesses are one: their pair of labels or, where texts have none, their name; and the
+    fold of the texts that show them.
+    """
+    fold = weakness.get("fold", -1)
+    if not weakness["label"]:
+        return weakness["name"], "", fold
+    return weakness["label"], weakness["confused_with"], fold
 
 
 def named(label: str, confused_with: str) -> str:
@@ -154,7 +162,7 @@ def _with_evidence(
     """The reply's weaknesses that cite a wrong text of their pair, one for each pair."""
     shown = {answer["id"]: answer for answer in wrong}
     slips = {key: kind.slips(a["label"], a["predicted"]) for key, a in shown.items()}
-    found: dict[tuple[str, str], Weakness] = {}
+    found: dict[tuple[str, str, int], Weakness] = {}
     for told in reply.told:
         item = told.item
         cited = [key for key in item.evidence if item.pair in slips.get(key, ())]

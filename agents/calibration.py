@@ -1,7 +1,7 @@
 """Calibration: how often the teacher is right where it says it is sure, and its confidence mended by that."""
 
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,18 @@ class Bin(TypedDict):
     accuracy: float
 
 
+class Rivals(TypedDict):
+    """What the teacher scores on the user's own rows, beside a student that has not learnt them and beside
+    naming the commonest label always; each with the ends of its 95 % interval (bootstrap).
+    """
+
+    metric: str
+    rows: int
+    teacher: list[float]
+    student: list[float]
+    commonest: list[float]
+
+
 class Calibration(TypedDict):
     """What was measured on rows whose gold label is known.
 
@@ -47,6 +59,7 @@ class Calibration(TypedDict):
     bins_before: list[Bin]
     bins_after: list[Bin]
     note: str
+    rivals: NotRequired[Rivals]
 
 
 def calibrate(confidences: Sequence[float], correct: Sequence[bool], source: str, labels: int) -> Calibration:

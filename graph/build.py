@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any, cast
 from tutelage.graph import calibrate, learning, routes, screening, teaching
 from tutelage.graph.config import load_task
 from tutelage.graph.folder import RunFolder
+from tutelage.graph.nodes.first_labels import first_labels
+from tutelage.graph.nodes.refit import refit
+from tutelage.graph.nodes.train import train
 from tutelage.graph.pool import pool
 from tutelage.graph.splits import Splits, load_splits
 from tutelage.graph.state import Input, Output, State
@@ -23,10 +26,10 @@ if TYPE_CHECKING:
 Node = Callable[[Workshop, State], State]
 NODES: dict[str, Node] = {
     "prepare": learning.prepare,
-    "calibrate": calibrate.calibrate,
-    "train": learning.train,
-    "final": learning.final,
+    "first_labels": first_labels,
+    "train": train,
     "examine": learning.examine,
+    "calibrate": calibrate.calibrate,
     "analyst": teaching.analyst,
     "generator": teaching.generator,
     "pool": pool,
@@ -34,7 +37,21 @@ NODES: dict[str, Node] = {
     "labeler": teaching.labeler,
     "critic": teaching.critic,
     "keep": screening.keep,
+    "final": learning.final,
+    "refit": refit,
     "report": learning.report,
+}
+
+
+# Where each branching node may lead.
+ROUTES: dict[str, tuple[Callable[[Workshop, State], str], list[str]]] = {
+    "prepare": (routes.after_prepare, ["first_labels", "train"]),
+    "examine": (routes.after_examine, ["calibrate", "analyst", "final", "refit", "report"]),
+    "calibrate": (routes.after_calibrate, ["analyst", "final", "refit", "report"]),
+    "analyst": (routes.after_analyst, ["generator", "pool"]),
+    "pool": (routes.after_pool, ["generator", "screen"]),
+    "critic": (routes.after_critic, ["labeler", "keep"]),
+    "keep": (routes.after_keep, ["generator", "pool", "train"]),
 }
 
 
@@ -80,16 +97,13 @@ def wire(
     for name, node in NODES.items():
         graph.add_node(name, cast(Any, _framed(name, node, shop)))
     graph.add_edge(START, "prepare")
-    begin = ("prepare", "calibrate", "train", "examine")
-    for path in (begin, ("generator", "screen", "labeler", "critic")):
+    for path in (("first_labels", "train", "examine"), ("generator", "screen", "labeler", "critic")):
         for name, following in pairwise(path):
             graph.add_edge(name, following)
-    graph.add_conditional_edges("examine", _bound(routes.after_examine, shop), ["analyst", "final", "report"])
+    for name, (route, ends) in ROUTES.items():
+        graph.add_conditional_edges(name, _bound(route, shop), ends)
     graph.add_edge("final", "examine")
-    graph.add_conditional_edges("analyst", _bound(routes.after_analyst, shop), ["generator", "pool"])
-    graph.add_conditional_edges("pool", _bound(routes.after_pool, shop), ["generator", "screen"])
-    graph.add_conditional_edges("critic", _bound(routes.after_critic, shop), ["labeler", "keep"])
-    graph.add_conditional_edges("keep", _bound(routes.after_keep, shop), ["generator", "pool", "train"])
+    graph.add_edge("refit", "report")
     graph.add_edge("report", END)
     return graph.compile(checkpointer=checkpointer, name="tutelage")
 
@@ -130,20 +144,16 @@ def describe(task: Task, splits: Splits) -> dict[str, Any]:
     from tutelage.prompts import digests
     from tutelage.student.own import digest
 
-    sizes = {name: len(rows) for name in _SETS if (rows := getattr(splits, name)) or name != "unlabelled"}
     libraries = ("tutelage", "torch", "transformers", "langgraph", "langchain-core", "chromadb")
     return {
         "task": task.model_dump(mode="json"),
-        "data": {"digest": splits.digest(), **sizes},
+        "data": {"digest": splits.digest, **splits.sizes()},
         "notes": splits.notes,
         "strategy": asdict(task.resolved_strategy()),
         "prompts": digests(task.brief(), task.prompts),
         "own": digest([task.metric, *task.filters]),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in libraries}},
     }
-
-
-_SETS = ("seed", "diagnose", "gate", "test", "unlabelled")
 
 
 def _framed(name: str, node: Node, shop: Workshop) -> Callable[[State], State]:

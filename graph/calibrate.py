@@ -5,13 +5,15 @@ from collections import Counter
 from collections.abc import Sequence
 
 from tutelage.agents import labeler
-from tutelage.agents.calibration import Calibration
+from tutelage.agents.calibration import Calibration, Rivals
 from tutelage.agents.calibration import calibrate as calibrate_on
 from tutelage.agents.endpoint import TeacherDownError
-from tutelage.graph.showing import seeds_shown
+from tutelage.graph.evidence import shots as shots_of
+from tutelage.graph.exams import answers_on_diagnose
 from tutelage.graph.state import State
 from tutelage.graph.workshop import Workshop
 from tutelage.student.corpus import Sample, drawn_sample
+from tutelage.student.evaluation.gains import interval, score
 from tutelage.student.kinds import Kind
 from tutelage.student.rows import Row
 
@@ -19,18 +21,18 @@ DOUBTFUL = 0.7  # share of right labels below which a user is warned (ours)
 
 
 def calibrate(shop: Workshop, state: State) -> State:
-    """Have diagnose texts labelled blind, compare with their gold labels, write calibration.json.
+    """Have labelled texts labelled blind, compare with their gold labels, write calibration.json.
 
-    Before anything else is paid for: a teacher that is often wrong is seen here.
+    Before anything else is paid for: a teacher that is no better than the student stops the run here.
     """
     part = shop.task.teacher
     rows = slice_of(shop.task.form, shop.splits.diagnose, part.calibrate, shop.task.seed)
-    if not rows or not state["rounds"]:  # without rounds nothing will be labelled
-        return {}
+    if not rows or shop.folder.first_labels.exists():  # what the teacher labelled itself tells nothing of it
+        return {"stop": shop.teacher.refusal() or ""}
     seed = random.Random(f"{shop.task.seed} calibrate").randrange(2**30)  # agents count on from it
     asked = [drawn_sample(row, place=place) for place, row in enumerate(rows)]
     asked_for = {row["id"] for row in rows}  # without a diagnose set they are seeds
-    shots = [row for row in seeds_shown(shop, 0) if row["id"] not in asked_for]
+    shots = [row for row in shots_of(shop, 0) if row["id"] not in asked_for]
     labelled = labeler.label(shop.teacher, shop.task.brief(), asked, seed=seed, votes=part.votes, shots=shots)
     answered = [(s, row["label"]) for s, row in zip(labelled, rows, strict=True) if "label" in s]
     if not answered and not shop.teacher.refusal():
@@ -43,11 +45,69 @@ def calibrate(shop: Workshop, state: State) -> State:
     )
     notes = [*_left_out(labelled, len(answered) - len(measured), source), found["note"]]
     found["note"] = "; ".join(note for note in notes if note)
+    if rivals := _rivals(shop, [(s, row) for s, row in zip(labelled, rows, strict=True) if "label" in s]):
+        found["rivals"] = rivals
     shop.folder.write_json(shop.folder.calibration, found)
     _warn(shop, found)
     told = {name: value for name, value in found.items() if not name.startswith("bins")}
     shop.trace.tell(**told, right=sum(correct))
-    return {}
+    return {"stop": shop.teacher.refusal() or teacher_too_weak(shop)}
+
+
+def teacher_too_weak(shop: Workshop) -> str:
+    """Why the teacher is not worth its labels, "" if it is or if the user goes on all the same (`--force`).
+
+    On the user's own rows it must score better than a student that has learnt the other rows, and better than
+    naming the commonest label always.
+    """
+    if shop.task.teacher.force or (measured := shop.folder.read_calibration()) is None:
+        return ""
+    if (found := measured.get("rivals")) is None:
+        return ""
+    teacher, student, commonest = found["teacher"], found["student"], found["commonest"]
+    if teacher[0] > max(student[0], commonest[0]):
+        return ""
+    better = student[0] >= commonest[0]
+    rival = "a student of your labels alone" if better else "naming the commonest label always"
+    scores = f"{_with_interval(teacher)}, {rival} {_with_interval(student if better else commonest)}"
+    return (
+        f"the teacher is no better than the student it would teach: {found['metric']} on {found['rows']} of"
+        f" your own rows {scores}; take a better model, describe the labels better, or go on with --force"
+    )
+
+
+def _with_interval(score: Sequence[float]) -> str:
+    return "{:.2f} ({:.2f}-{:.2f})".format(*score)
+
+
+def _rivals(shop: Workshop, labelled: Sequence[tuple[Sample, Row]]) -> Rivals | None:
+    """Score the teacher's labels of these rows beside the answers of a student that has not learnt them and
+    beside the commonest label; None where the student has learnt them (no diagnose set).
+    """
+    if not labelled or (not shop.splits.folded and shop.task.data.diagnose is None):
+        return None
+    kind, labels = shop.task.form, shop.labels
+    # Accuracy, where there is one: the slice holds as many rows of each label, and is small.
+    metric = "accuracy" if "accuracy" in kind.metrics else shop.task.metric
+    texts, gold = [row["text"] for _, row in labelled], [row["label"] for _, row in labelled]
+    student = {answer["id"]: answer["predicted"] for answer in answers_on_diagnose(shop, 0)}
+    answers = {
+        "teacher": [sample["label"] for sample, _ in labelled],
+        "student": [student[row["id"]] for _, row in labelled],
+        "commonest": [Counter(gold).most_common(1)[0][0]] * len(gold),
+    }
+    scores = {}
+    for name, given in answers.items():
+        marks = kind.marks(texts, gold, given, labels, metric)
+        low, high = interval(kind, marks, labels, metric)
+        scores[name] = [round(part, 4) for part in (score(kind, marks, labels, metric), low, high)]
+    return Rivals(
+        metric=metric,
+        rows=len(labelled),
+        teacher=scores["teacher"],
+        student=scores["student"],
+        commonest=scores["commonest"],
+    )
 
 
 def _stop(shop: Workshop, sample: Sample) -> None:

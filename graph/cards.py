@@ -11,7 +11,8 @@ from tutelage.student.kinds import INVENTED, Kind
 
 
 class Card(Weakness):
-    """A weakness with its numbers on the diagnose set; one card for a pair of labels.
+    """A weakness with its numbers on the diagnose set, or on its fold; one card for a pair of labels (and
+    fold).
 
     The slice is all diagnose texts of `label` (of a label that is invented, all others and where it was); an
     error is one answered `confused_with`. It is not the shown errors alone: those are wrong by choice, and
@@ -117,6 +118,7 @@ def _with(card: Card, history: list[list[int]]) -> Card:
 def _measure(kind: Kind, weakness: Weakness, answers: Sequence[Answer]) -> tuple[int, int]:
     pair = weakness["label"], weakness["confused_with"]
     answers = [a for a in answers if a["id"] in weakness.get("slice", (a["id"],))]
+    answers = [a for a in answers if a.get("fold") == weakness.get("fold", a.get("fold"))]
     met = [pair in kind.slips(answer["label"], answer["predicted"]) for answer in answers]
     there = [pair[0] in kind.groups(answer["label"]) for answer in answers]
     wanted = [not x for x in there] if pair[1] == INVENTED else there

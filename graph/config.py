@@ -62,6 +62,7 @@ def override(
     rounds: int | None = None,
     batch: bool | None = None,
     student: str | None = None,
+    force: bool = False,
 ) -> Task:
     """The task with what the command line says instead; a strategy keeps the task's own overrides.
 
@@ -78,6 +79,8 @@ def override(
         raw["budget"]["rounds"] = rounds
     if batch is not None:
         raw["teacher"]["batch"] = batch
+    if force:
+        raw["teacher"]["force"] = True
     if student is not None:
         raw["student"]["mode"] = student
     return parse_task(raw, "command line", Path())

@@ -1,7 +1,11 @@
 """Exams of a run: a student sits them all, its answers are put away, and each is graded when it may be."""
 
+from collections.abc import Iterable
+
 import numpy as np
+from numpy.typing import NDArray
 from tutelage.agents.analyst import Answer
+from tutelage.graph.committee import Fold, members, rows_of
 from tutelage.graph.workshop import Workshop
 from tutelage.student.exam import Report, grade
 from tutelage.student.model import Student
@@ -12,7 +16,7 @@ EXAMS = ("diagnose", "gate", "test")
 
 
 def sit(shop: Workshop, name: str, student: Student) -> None:
-    """Have a student answer every exam; the answers on test are not looked at before the end."""
+    """Store one student's answers on every set; those on test are not looked at before the end."""
     sheets = {}
     for exam in EXAMS:
         texts = [row["text"] for row in getattr(shop.splits, exam)]
@@ -20,27 +24,74 @@ def sit(shop: Workshop, name: str, student: Student) -> None:
     shop.folder.seal(name, **sheets)
 
 
-def answers_on_diagnose(shop: Workshop, round: int) -> list[Answer]:
-    """The diagnose rows with a student's answers: the only answers that agents may see."""
+def predict_round(shop: Workshop, round: int) -> None:
+    """Store the answers of a round's students: each row is answered by the student that has not learnt it."""
+    name = f"round-{round:02d}"
+    if shop.splits.folded:
+        predict_out_of_fold(shop, name, ((fold, student) for fold, student in members(shop, round)))
+    else:
+        sit(shop, name, shop.student(round))
+
+
+def predict_out_of_fold(shop: Workshop, name: str, students: Iterable[tuple[Fold, Student]]) -> None:
+    """Store the answer to each labelled row by the student of its fold and, of classifiers, the probabilities
+    of all labels, shape (rows, labels), in the order of the labelled rows.
+
+    Test is left out: it measures the students that are refitted at the end.
+    """
+    place = {row["id"]: i for i, row in enumerate(shop.splits.diagnose)}
+    answers = [""] * len(place)
+    probabilities = np.zeros((len(place), len(shop.labels)))
+    for fold, student in students:
+        rows = rows_of(shop, fold)
+        found = student.read([row["text"] for row in rows], best=True)
+        for i, row in enumerate(rows):
+            answers[place[row["id"]]] = found.answers[i]
+            if found.probabilities is not None:
+                probabilities[place[row["id"]]] = found.probabilities[i]
+    known = {"probabilities": probabilities} if probabilities.any() else {}
+    sheets = dict.fromkeys(("diagnose", "gate"), np.array(answers, str))
+    shop.folder.seal(name, **sheets, test=np.array([], str), **known)
+
+
+def out_of_fold_probabilities(shop: Workshop, round: int) -> NDArray[np.float64] | None:
+    """Return the probabilities of each labelled row by the student that has not learnt it, shape (rows,
+    labels); None where rows are not folded or the students give no probabilities.
+    """
+    if not shop.splits.folded:
+        return None
+    try:
+        return shop.folder.unseal_array(f"round-{round:02d}", "probabilities")
+    except KeyError:
+        return None
+
+
+def answers_on_diagnose(shop: Workshop, round: int, fold: Fold = None) -> list[Answer]:
+    """Return the labelled rows that agents may see, of one fold or all, with a round's answers to them."""
     given = shop.folder.unseal(f"round-{round:02d}", "diagnose")
-    return [
-        Answer(id=row["id"], text=row["text"], label=row["label"], predicted=answer)
-        for row, answer in zip(shop.splits.diagnose, given, strict=True)
-    ]
+    folds = shop.splits.folds
+    answers = []
+    for row, said in zip(shop.splits.diagnose, given, strict=True):
+        answer = Answer(id=row["id"], text=row["text"], label=row["label"], predicted=said)
+        if folds:
+            answer["fold"] = folds[row["id"]]
+        if fold is None or answer["fold"] == fold:
+            answers.append(answer)
+    return answers
 
 
-def graded(shop: Workshop, round: int | None, exam: str) -> Report:
-    """The graded exam of a round's student, or of the untouched one (None)."""
+def graded(shop: Workshop, round: int | str, exam: str) -> Report:
+    """Return the report on the answers of a round's students, or of the predictions of that name."""
     return grade(shop.task.form, *_sheet(shop, round, exam), shop.labels, shop.task.metric)
 
 
-def marks(shop: Workshop, round: int, exam: str) -> Marks:
-    """What each answer of a round's student adds to its score, shape (rows, m)."""
+def marks(shop: Workshop, round: int | str, exam: str) -> Marks:
+    """Return what each answer adds to the score, shape (rows, m)."""
     return shop.task.form.marks(*_sheet(shop, round, exam), shop.labels, shop.task.metric)
 
 
-def _sheet(shop: Workshop, round: int | None, exam: str) -> tuple[list[str], list[str], list[str]]:
-    """The texts of an exam, their gold labels, and a student's answers."""
+def _sheet(shop: Workshop, round: int | str, exam: str) -> tuple[list[str], list[str], list[str]]:
+    """Return the texts of a set, their gold labels, and the stored answers."""
     rows: list[Row] = getattr(shop.splits, exam)
-    answers = shop.folder.unseal("untouched" if round is None else f"round-{round:02d}", exam)
+    answers = shop.folder.unseal(round if isinstance(round, str) else f"round-{round:02d}", exam)
     return [row["text"] for row in rows], [row["label"] for row in rows], answers

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from tutelage.graph.config import parse_task
 from tutelage.graph.folder import RunFolder, rounds_over
-from tutelage.graph.learning import taught, why_stop
+from tutelage.graph.learning import why_stop
+from tutelage.graph.nodes.train import train_members
 from tutelage.graph.state import State
 from tutelage.graph.task import Task
 from tutelage.graph.workshop import Workshop
@@ -24,12 +25,15 @@ RESULTS = (
     "test",
     "test_untouched",
     "test_by_round",
+    "comparison",
+    "labels_to_check",
     "overlap",
 )
 
 
-def raise_budget(folder: RunFolder, budget: Mapping[str, float | None]) -> Task:
-    """The run's task with those limits that are given in place of its own; written into run.json.
+def raise_budget(folder: RunFolder, budget: Mapping[str, float | None], *, force: bool = False) -> Task:
+    """The run's task with those limits that are given in place of its own, and with `teacher.force` if so
+    wished; written into run.json.
 
     Raises:
         InputError: not a run folder, a limit is none, or more rounds than that are over.
@@ -42,8 +46,10 @@ def raise_budget(folder: RunFolder, budget: Mapping[str, float | None]) -> Task:
             f" for a shorter run: tutelage run … --rounds {changed['rounds']} --reuse {folder.path}"
         )
     raw = {**about["task"], "budget": {**about["task"]["budget"], **changed}}
+    if force:
+        raw["teacher"] = {**raw["teacher"], "force": True}
     task = parse_task(raw, str(folder.run_json), folder.path)
-    if changed:
+    if changed or force:
         folder.write_json(folder.run_json, {**about, "task": task.model_dump(mode="json")})
     return task
 
@@ -65,7 +71,7 @@ def extend(shop: Workshop, graph: "CompiledStateGraph[Any, Any, Any, Any]", thre
     last = before.values["round"] - final  # a final student's round is taken back
     state = cast(State, {**before.values, "round": last, "rounds": rounds})
     cut = _cut_short(shop, last)
-    under_way = not final and before.next not in ((), ("final",), ("report",))
+    under_way = not final and before.next not in ((), ("final",), ("refit",), ("report",))
     if before.next in _OPENING or (under_way and (not cut or shop.teacher.refusal())):
         if rounds != before.values["rounds"]:
             graph.update_state(thread, {"rounds": rounds})
@@ -74,13 +80,13 @@ def extend(shop: Workshop, graph: "CompiledStateGraph[Any, Any, Any, Any]", thre
         return bool(before.next)  # what is left of its end
     _reopen(shop, last)
     if cut:
-        node, ahead = ("analyst", "examine") if last else ("calibrate", "prepare")
+        node = "analyst" if last else "calibrate"
+        ahead = "calibrate" if last == 1 else "examine"
         start = _before(graph, thread, node, max(last - 1, 0))
         shop.corpus.forget(since=max(last, 1))
     else:
         start, ahead = _before(graph, thread, "final", last) if final else before, "examine"
-    if last or not cut:
-        _bring_back(shop, start.values["best"])
+    _bring_back(shop, start.values["best"])
     graph.update_state(start.config, {"rounds": rounds, "stop": ""}, as_node=ahead)
     return True
 
@@ -104,7 +110,7 @@ def _cut_short(shop: Workshop, round: int) -> bool:
     """Whether the budget refused a call since the round was last begun."""
     opens = "analyst" if round else "calibrate"
     for event in reversed(shop.trace.events()):
-        if event["event"] == "refused" and event.get("over_budget"):
+        if event["event"] == "refused" and event.get("over_budget") and event["node"] != "refit":
             return True
         if event["event"] == "enter" and event["node"] == opens and event["round"] == round:
             return False
@@ -117,6 +123,4 @@ def _bring_back(shop: Workshop, round: int) -> None:
         return
     lines = shop.folder.read_rounds()
     promoted = [line["round"] for line in lines if line["accepted"] and 0 < line["round"] < round]
-    student = taught(shop, promoted, round)
-    student.save(shop.folder.student_of(round))
-    shop.remember(round, student)
+    train_members(shop, promoted, round)

@@ -87,6 +87,12 @@ class RunFolder:
         self.rounds = self.path / "rounds.jsonl"
         self.weaknesses = self.path / "weaknesses.json"
         self.calibration = self.path / "calibration.json"
+        self.training = self.path / "training.json"
+        self.first_labels = self.path / "first_labels.jsonl"
+        self.control_labels = self.path / "control_labels.jsonl"
+        self.labels_to_check = self.path / "labels_to_check.csv"
+        self.rows_to_check = self.path / "rows_to_check.csv"
+        self.refitted = self.path / "students" / "refitted"
         self.trace = self.path / "trace.jsonl"
         self.student = self.path / "student"
         self.report = self.path / "report.html"
@@ -159,18 +165,20 @@ class RunFolder:
         found: Calibration = json.loads(self.calibration.read_text(encoding="utf-8"))
         return found
 
-    def student_of(self, round: int) -> Path:
-        """Where a round's student is kept while the run goes on."""
-        return self.path / "students" / f"round-{round:02d}"
+    def student_of(self, round: int | str, fold: int | None = None) -> Path:
+        """Where the student of a round or of a name, or that of a fold, is kept while the run goes on."""
+        name = round if isinstance(round, str) else f"round-{round:02d}"
+        place = self.path / "students" / name
+        return place if fold is None else place / f"fold-{fold}"
 
     def drop_students(self, keep: Sequence[int]) -> None:
-        """Remove the students of all other rounds."""
+        """Remove the students of all other rounds, and a refitted one."""
         kept = {self.student_of(round) for round in keep}
         for folder in self.path.glob("students/*"):
             if folder not in kept:
                 shutil.rmtree(folder)
 
-    def seal(self, name: str, **answers: NDArray[np.str_]) -> None:
+    def seal(self, name: str, **answers: NDArray[Any]) -> None:
         """Put away a student's answers on each set; those on test are graded once, at the end."""
         path = self.path / "sealed" / f"{name}.npz"
         path.parent.mkdir(exist_ok=True)
@@ -181,5 +189,14 @@ class RunFolder:
 
     def unseal(self, name: str, exam: str) -> list[str]:
         """A student's answers on a set, in the order of its rows."""
+        return [str(answer) for answer in self.unseal_array(name, exam)]
+
+    def unseal_array(self, name: str, part: str) -> NDArray[Any]:
+        """Return what was stored under `part`."""
         with np.load(self.path / "sealed" / f"{name}.npz") as stored:
-            return [str(answer) for answer in stored[exam]]
+            found: NDArray[Any] = stored[part]
+        return found
+
+    def has_sealed(self, name: str) -> bool:
+        """Return whether predictions of that name are stored."""
+        return (self.path / "sealed" / f"{name}.npz").exists()

@@ -11,8 +11,8 @@ from tutelage.agents import analyst, critic, generator, labeler
 from tutelage.agents.analyst import Weakness
 from tutelage.agents.ask import Ask
 from tutelage.graph.calibrate import slice_of
-from tutelage.graph.orders import plan as order
-from tutelage.graph.showing import AVOIDED, answer
+from tutelage.graph.evidence import AVOIDED, answer
+from tutelage.graph.generation_requests import plan as order
 from tutelage.graph.splits import Splits
 from tutelage.graph.strategies import Strategy
 from tutelage.graph.task import Task
@@ -60,7 +60,7 @@ class Outlook:
         for attempt in range(1 + strategy.attempts * high):
             if strategy.writes:
                 asks += self._writing(written, AVOIDED if attempt else 0)
-            asks += self._deciding(texts) * (1 + (high and strategy.critic))
+            asks += self._deciding(texts) * (1 + (high and strategy.critic != "none"))
         return asks
 
     def last_round(self) -> int:
@@ -83,7 +83,7 @@ class Outlook:
         strategy = self.strategy
         drawn = strategy.from_pool(len(texts))
         asks = self._labelling(texts if strategy.label_apart else texts[:drawn])
-        if strategy.critic:
+        if strategy.critic != "none":
             refused = self.end == "low" and strategy.agree  # half of those that are written
             judged = [*texts[:drawn], *texts[drawn::2]] if refused else texts
             asks += [ask for _, ask in critic.asks(self.task.brief(), _samples(judged), 0)]

@@ -1,42 +1,39 @@
 """Nodes around the student: prepare, train, examine, report."""
 
-import random
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 
+from tutelage.graph.calibrate import teacher_too_weak
 from tutelage.graph.cards import measure_again, read_cards, write_cards
-from tutelage.graph.exams import answers_on_diagnose, graded, marks, sit
-from tutelage.graph.expertise import distilled
+from tutelage.graph.exams import answers_on_diagnose, graded, marks, predict_round
 from tutelage.graph.folder import RoundLine
+from tutelage.graph.nodes.train import answer_untouched, fresh_student
 from tutelage.graph.outcome import conclude
-from tutelage.graph.pool import left_in_pool
+from tutelage.graph.pool_texts import left_in_pool
+from tutelage.graph.self_training import answer_pool
 from tutelage.graph.state import State
+from tutelage.graph.training_rows import training_rows
 from tutelage.graph.workshop import Workshop
-from tutelage.student.borders import tuned
-from tutelage.student.corpus import Sample
+from tutelage.student.evaluation.gains import gain
 from tutelage.student.exam import chance_not_worse
-from tutelage.student.model import Student
-from tutelage.student.objectives import Objective
-from tutelage.student.recipe import Recipe
-from tutelage.student.rows import Row
-from tutelage.student.training import train as train_student
-from tutelage.student.training import untouched
 
 BEYOND_NOISE = 0.05  # the usual level (ours): below it a round is rolled back
 
+GAIN_CHANCE = 0.8  # share of resampled sets in which a gain must show (see `stalled`)
+
 
 def prepare(shop: Workshop, state: State) -> State:
-    """Plant the seeds, seal gate and test, and let the untouched student sit every exam."""
+    """Add the user's rows to the corpus, seal held-out ones, and store the untouched student's answers."""
     shop.corpus.forget()
     write_cards(shop.folder, [])
-    shop.corpus.plant(shop.splits.seed + shop.splits.diagnose)
-    shop.corpus.seal([row["text"] for name in ("gate", "test") for row in getattr(shop.splits, name)])
-    recipe, seed = shop.task.recipe(), shop.task.seed
-    sit(shop, "untouched", untouched(shop.labels, recipe, seed=seed, encoder=shop.student_encoder))
-    shop.trace.tell(
-        **{name: len(getattr(shop.splits, name)) for name in ("seed", "diagnose", "gate", "test")}
-    )
+    shop.folder.calibration.unlink(missing_ok=True)
+    splits = shop.splits
+    shop.corpus.plant(splits.seed + splits.diagnose)
+    sealed = splits.test if splits.folded else splits.gate + splits.test
+    shop.corpus.seal([row["text"] for row in sealed])
+    if splits.labelled:
+        answer_untouched(shop)
+    shop.trace.tell(**splits.sizes())
     rounds = state.get("rounds", shop.task.budget.rounds)
     return {
         "rounds": rounds,
@@ -51,24 +48,13 @@ def prepare(shop: Workshop, state: State) -> State:
     }
 
 
-def train(shop: Workshop, state: State) -> State:
-    """Train the round's student: a fresh one on the seeds, the samples of promoted rounds and those of this
-    one; or, carried, the best so far on those of this one.
-    """
-    student = taught(shop, state["promoted"], state["round"])
-    shop.folder.drop_students([state["best"]])
-    student.save(shop.folder.student_of(state["round"]))
-    shop.remember(state["round"], student)
-    return {}
-
-
 def final(shop: Workshop, state: State) -> State:
     """Train the final student: a fresh one, on all that promoted rounds brought, as `Strategy.final` says.
     Its round brings no samples, and is taken back should the run go on with more than it had.
     """
     assert shop.strategy.final, "routes.py saw to it"
     number = state["round"] + 1
-    student = _fresh(shop, training_rows(shop, state["promoted"]), shop.strategy.final)
+    student = fresh_student(shop, training_rows(shop, state["promoted"]), shop.strategy.final)
     shop.folder.drop_students([state["best"]])
     student.save(shop.folder.student_of(number))
     shop.remember(number, student)
@@ -76,14 +62,16 @@ def final(shop: Workshop, state: State) -> State:
 
 
 def examine(shop: Workshop, state: State) -> State:
-    """Let the new student sit its exams; promote it, or roll the round back; write the round's line.
+    """Store the answers of the round's students; promote the round or roll it back; write its line.
 
     It is promoted unless its gate metric is beyond noise below that of the best promoted so far
     (`chance_not_worse` below 0.05): small losses cannot add up. Samples of a round that is rolled back
-    are not trained on again. Its answers on test are put away ungraded.
+    are not trained on again. Answers on test are stored without being graded.
     """
     round = state["round"]
-    sit(shop, f"round-{round:02d}", shop.student(round))
+    predict_round(shop, round)
+    if round == 0:
+        answer_pool(shop)
     chance = _chance(shop, round)
     accepted = chance is None or chance >= BEYOND_NOISE
     best = round if accepted else state["best"]
@@ -93,7 +81,8 @@ def examine(shop: Workshop, state: State) -> State:
     if state.get("final"):
         line["final"] = True
     shop.folder.write_round(line)
-    shop.trace.tell(metric=line["metric"], gate=line["gate"], accepted=accepted, chance=chance)
+    folded = shop.splits.folded
+    shop.trace.tell(metric=line["metric"], gate=line["gate"], accepted=accepted, chance=chance, folded=folded)
     brings = accepted and round and not state.get("final")
     promoted = [*state["promoted"], round] if brings else state["promoted"]
     worse = f"round {round} was rolled back: its samples made the student worse"
@@ -116,76 +105,6 @@ def report(shop: Workshop, state: State) -> State:
         "report": str(shop.folder.report),
         "test": result["metric"] if result else None,
     }
-
-
-def taught(shop: Workshop, promoted: Sequence[int], round: int) -> Student:
-    """The student of a round, trained (again, if its weights are gone) as the strategy says."""
-    strategy, recipe, rows = shop.strategy, shop.task.recipe(), training_rows(shop, [*promoted, round])
-    if not (strategy.carry and round):
-        return _fresh(shop, rows, strategy.objective)
-    start, rows = _carried(shop, promoted), _new_and_old(shop, rows, round)
-    return _trained(shop, rows, strategy.objective, replace(recipe, epochs=strategy.repeat), start)
-
-
-def _fresh(shop: Workshop, rows: Sequence[Row], objective: Objective) -> Student:
-    """A student that has seen nothing but these rows."""
-    if not objective.knowledge:
-        return _trained(shop, rows, objective, shop.task.recipe())
-    shop.let_go()
-    shop.trace.tell(rows=len(rows))
-    return distilled(shop, rows, objective.knowledge)
-
-
-def _trained(
-    shop: Workshop, rows: Sequence[Row], objective: Objective, recipe: Recipe, start: Student | None = None
-) -> Student:
-    shop.let_go()
-    shop.trace.tell(rows=len(rows))
-    student = train_student(
-        rows,
-        shop.labels,
-        recipe,
-        seed=shop.task.seed,
-        encoder=shop.student_encoder,
-        objective=objective,
-        start=start,
-        tell=shop.trace.tell,
-    )
-    return tuned(student, shop.splits.gate)
-
-
-def training_rows(shop: Workshop, rounds: Sequence[int]) -> list[Row]:
-    """The seeds, then the kept samples of the given rounds in the order in which they were written."""
-    wanted = set(rounds)
-    kept = [sample for sample in shop.corpus.drafts(status="kept") if sample["round"] in wanted]
-    return shop.splits.seed + [_row(sample) for sample in kept]
-
-
-def _row(sample: Sample) -> Row:
-    row = Row(id=sample["id"], text=sample["text"], label=sample["label"])
-    if "confidence" in sample:
-        row["confidence"] = sample["confidence"]
-    if sample.get("rationale"):
-        row["rationale"] = sample["rationale"]
-    return row
-
-
-def _carried(shop: Workshop, promoted: Sequence[int]) -> Student:
-    """The student promoted last."""
-    last = promoted[-1] if promoted else 0
-    if shop.folder.student_of(last).exists():
-        return shop.student(last)
-    return taught(shop, promoted[:-1], last)
-
-
-def _new_and_old(shop: Workshop, rows: Sequence[Row], round: int) -> list[Row]:
-    """A round's samples and, drawn by chance, `replay` times as many rows from before."""
-    new = {sample["id"] for sample in shop.corpus.drafts(round=round, status="kept")}
-    fresh, old = [r for r in rows if r["id"] in new], [r for r in rows if r["id"] not in new]
-    replay = shop.strategy.replay
-    count = len(old) if replay == "all" else min(len(old), int(replay * len(fresh)))
-    again = random.Random(f"{shop.task.seed} {round} replay").sample(old, count)
-    return fresh + again or list(rows)  # a round that brought nothing teaches nothing new
 
 
 def _chance(shop: Workshop, round: int) -> float | None:
@@ -235,8 +154,35 @@ def why_stop(shop: Workshop, state: State, *, cut_short: bool = False) -> str:
         return f"{rounds} {'round is' if rounds == 1 else 'rounds are'} done"
     if refusal := shop.teacher.refusal():
         return refusal
+    if state["round"] == 0 and (reason := teacher_too_weak(shop)):
+        return reason
     if not shop.strategy.writes and not cut_short and not left_in_pool(shop):
         return f"all {len(shop.splits.unlabelled)} texts of the pool are used"
     if state["round"] and not cut_short and not shop.corpus.drafts(round=state["round"], status="kept"):
         return f"round {state['round']} brought no new sample"
-    return ""
+    return "" if cut_short else stalled(shop)
+
+
+def stalled(shop: Workshop) -> str:
+    """Why the run stops for want of progress, "" if it goes on: the last `stall` rounds together brought no
+    gain of the gate metric beyond noise over the best student before them.
+
+    Beyond noise: better in at least four of five resampled sets (ours; at the usual 19 of 20, a few hundred
+    rows would hide every gain worth its labels).
+    """
+    lines, stall = shop.folder.read_rounds(), shop.strategy.stall
+    if not stall or len(lines) <= stall or not shop.splits.gate or shop.task.teacher.force:
+        return ""
+    before = max(lines[:-stall], key=lambda line: line["gate"] or 0.0)
+    after = max(lines[-stall:], key=lambda line: line["gate"] or 0.0)
+    old, new = (marks(shop, line["round"], "gate") for line in (before, after))
+    found = gain(shop.task.form, old, new, shop.labels, shop.task.metric)
+    if found.chance_better >= GAIN_CHANCE:
+        return ""
+    calls, tokens = lines[-1]["teacher_calls"], lines[-1]["prompt_tokens"] + lines[-1]["completion_tokens"]
+    cost = "" if not lines[-1]["cost"] else f", cost {lines[-1]['cost']:.4g}"
+    return (
+        f"the last {stall} rounds brought no gain beyond noise ({before['gate']:.3f} before,"
+        f" {after['gate']:.3f} at best since); another would take about {calls} calls and {tokens:,}"
+        f" tokens{cost}; --force goes on"
+    )

@@ -5,52 +5,82 @@ import shutil
 from collections import Counter
 from typing import Any
 
+from tutelage.graph.comparison import compare
 from tutelage.graph.exams import graded
+from tutelage.graph.label_check import suspected_labels, write_labels_to_check
+from tutelage.graph.nodes.refit import refits
 from tutelage.graph.report import write_report
 from tutelage.graph.workshop import Workshop
 from tutelage.student.corpus import Sample
 from tutelage.student.exam import Report
 from tutelage.student.fields import split
+from tutelage.student.load import load_student
 from tutelage.student.overlap import overlap
 
 
 def conclude(shop: Workshop, best: int, stop: str) -> Report | None:
-    """Grade the test answers of every student, write all results, and leave the best student in `student/`.
+    """Grade the answers on test, write all results, and leave the student in `student/`.
 
     Returns:
-        The best student's test report, or None without a test set.
+        The test report of the student that the run leaves, or None without a test set.
     """
     folder = shop.folder
     samples = shop.corpus.drafts()
     lines = [_line(shop, sample) for sample in samples]
     folder.write(folder.samples, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
     _export(shop, best)
+    tests = _tests(shop, best)
     rounds = [line["round"] for line in folder.read_rounds()]
-    tests = {round: graded(shop, round, "test") for round in [None, *rounds]} if shop.splits.test else {}
-    kept = [sample["text"] for sample in samples if sample["status"] == "kept"]
+    suspects = suspected_labels(shop, best)
+    write_labels_to_check(shop, suspects)
     result: dict[str, Any] = {
         "stop": stop,
         "best": best,
         "spent": shop.teacher.journal.spent(),
         "teacher": shop.trace.teacher(),
         "samples": dict(sorted(Counter(sample["status"] for sample in samples).items())),
-        "test": tests.get(best),
-        "test_untouched": tests[None]["metric"] if tests else None,
-        "test_by_round": [tests[round]["metric"] for round in rounds] if tests else None,
-        "overlap": {
-            exam: overlap(
-                kept,
-                [row["text"] for row in getattr(shop.splits, exam)],
-                shop.encoder,
-                shop.task.duplicate_above,
-                shop.task.form,
-            )
-            for exam in ("gate", "test")
-        },
+        "test": tests.get("left"),
+        "test_untouched": tests["untouched"]["metric"] if tests else None,
+        "test_by_round": [tests[str(round)]["metric"] for round in rounds if str(round) in tests] or None,
+        "comparison": compare(shop, best),
+        "labels_to_check": len(suspects),
+        "overlap": _overlaps(shop, [sample["text"] for sample in samples if sample["status"] == "kept"]),
     }
     folder.write_json(folder.run_json, {**folder.about(), **result})
     write_report(folder)
-    return tests.get(best)
+    return tests.get("left")
+
+
+def _tests(shop: Workshop, best: int) -> dict[str, Report]:
+    """The test reports: of the untouched student, of each round's where rounds have one student, and of the
+    one that the run leaves (`left`).
+    """
+    if not shop.splits.test:
+        return {}
+    found = {"untouched": graded(shop, "untouched", "test")}
+    if not shop.splits.folded:
+        rounds = [line["round"] for line in shop.folder.read_rounds()]
+        found |= {str(round): graded(shop, round, "test") for round in rounds}
+    arms = shop.folder.path / "sealed" / "arms.json"
+    if arms.exists():
+        name = json.loads(arms.read_text(encoding="utf-8"))[-1]["name"]
+        return {**found, "left": graded(shop, f"arm-{name}", "test")}
+    return {**found, "left": found[str(best)]}
+
+
+def _overlaps(shop: Workshop, kept: list[str]) -> dict[str, Any]:
+    """How far kept texts stand in, or near, held-out sets."""
+    held_out = ("test",) if shop.splits.folded else ("gate", "test")
+    return {
+        exam: overlap(
+            kept,
+            [row["text"] for row in getattr(shop.splits, exam)],
+            shop.encoder,
+            shop.task.duplicate_above,
+            shop.task.form,
+        )
+        for exam in held_out
+    }
 
 
 def _line(shop: Workshop, sample: Sample) -> dict[str, object]:
@@ -65,12 +95,14 @@ def _line(shop: Workshop, sample: Sample) -> dict[str, object]:
 
 
 def _export(shop: Workshop, best: int) -> None:
-    """Write the best student whole, then put it in place: `student/` is never half a model."""
-    if not shop.folder.student_of(best).exists():  # a report cut off after this step, run again
+    """Write the student whole, then put it in place: `student/` is never half a model."""
+    source = shop.folder.refitted if refits(shop) else shop.folder.student_of(best)
+    if not source.exists():  # a report cut off after this step, run again
         return
     part = shop.folder.path / "student.part"
     shutil.rmtree(part, ignore_errors=True)
-    shop.student(best).export(part)
+    device = shop.task.student.device
+    load_student(source, encoder=shop.student_encoder, device_name=device).export(part)
     shutil.rmtree(shop.folder.student, ignore_errors=True)
     part.replace(shop.folder.student)
     shop.folder.drop_students([])

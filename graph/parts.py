@@ -56,21 +56,55 @@ class Source(Part):
 
 
 class Data(Part):
-    """The sets of a task. Agents read seed and diagnose; gate and test are sealed from them.
+    """The data of a task, in one of three forms.
 
-    `unlabelled` is the pool that strategies with a `pool_share` draw from; of its rows only the text is read.
+    `labelled` holds all rows that the user has labelled. They are divided into `folds` stratified parts
+    (default: 3 for a full student, 5 for a head): every row is trained on, and every score comes from a
+    student that has not learnt the row it answers.
+
+    `seed`, `diagnose` and `gate` are separate sets, as the published methods need them: the student begins
+    with the seeds, agents read its errors on diagnose, and gate accepts or rolls back each round.
+
+    With neither, the teacher labels a first set of the unlabelled texts or, without any, writes one.
+
+    `test` is opened once, at the end. `unlabelled` is the pool that texts are drawn from; of its rows only
+    the text is read.
     """
 
-    seed: Source
+    labelled: Source | None = None
+    folds: int | None = Field(default=None, ge=2, le=20)
+    seed: Source | None = None
     diagnose: Source | None = None
     gate: Source | None = None
     test: Source | None = None
     unlabelled: Source | None = None
 
-    @field_validator("*", mode="before")
+    @field_validator("labelled", "seed", "diagnose", "gate", "test", "unlabelled", mode="before")
     @classmethod
     def _path_alone(cls, value: Any) -> Any:
         return {"path": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Self:
+        separate = [name for name in ("seed", "diagnose", "gate") if getattr(self, name)]
+        if self.labelled and separate:
+            raise ValueError(
+                f"`labelled` and `{separate[0]}` are two ways to give labelled rows: put all rows into"
+                " `labelled`, or leave it out"
+            )
+        if separate and self.seed is None:
+            raise ValueError(
+                f"`{separate[0]}` goes with `seed`, which is missing: add it, or put all labelled rows into"
+                " `labelled`"
+            )
+        if self.folds and self.seed:
+            raise ValueError("`folds` divides `labelled` rows; leave it out beside `seed`")
+        return self
+
+    @property
+    def folded(self) -> bool:
+        """Whether labelled rows are divided into folds."""
+        return self.seed is None
 
 
 class StudentPart(Part):
@@ -185,8 +219,10 @@ class TeacherPart(Model):
     """The model of every role, what single roles change of it, and how it may be asked.
 
     See agents/limits.py for `concurrency` to `poll`. `votes`: times a text is labelled where there
-    are no log-probabilities. `calibrate`: diagnose texts the labeler labels first, to learn how far its
-    confidence can be trusted; 0 is none. `batch`: through the provider's batch API, at half the price.
+    are no log-probabilities. `calibrate`: of the user's own rows, so many are labelled first, to learn how
+    often the teacher is right and how far its confidence can be trusted; 0 is none. `force`: a run goes on
+    though the teacher is no better on them than the student. `batch`: through the provider's batch API, at
+    half the price.
     """
 
     roles: RoleParts = RoleParts()
@@ -199,6 +235,7 @@ class TeacherPart(Model):
     votes: int = Field(default=1, ge=1)
     calibrate: int = Field(default=100, ge=0)
     batch: bool = False
+    force: bool = False
 
 
 class BudgetPart(Part):

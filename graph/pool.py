@@ -2,40 +2,72 @@
 
 import random
 
+from tutelage.graph.cards import read_cards
+from tutelage.graph.committee import readings
+from tutelage.graph.gaps import gaps, to_write
+from tutelage.graph.pool_texts import left_in_pool, pool_candidates
 from tutelage.graph.state import State
 from tutelage.graph.workshop import Workshop
-from tutelage.student.corpus import drawn_sample, is_drawn
+from tutelage.student.corpus import Sample, changed, drawn_sample
 from tutelage.student.rows import Row
+from tutelage.student.selection import NEEDS_NO_STUDENT, NEEDS_VECTORS, select, uncertainty
 
 
 def pool(shop: Workshop, state: State) -> State:
     """Begin an attempt: draw the pool's share of what the round still lacks, times `oversample`, from what is
-    left of the pool.
+    left of the pool; by chance or, with `choose_from`, as the students choose.
     """
     round, attempt = state["round"], state["attempt"] + 1
     strategy = shop.strategy
     lacking = strategy.samples - len(shop.corpus.drafts(round=round, status="kept"))
     left = left_in_pool(shop, before=(round, attempt))
-    count = min(strategy.from_pool(lacking) * strategy.candidates(round), len(left))
-    drawn = random.Random(f"{shop.task.seed} {round} {attempt} pool").sample(left, count)
-    samples = [
-        drawn_sample(row, round=round, attempt=attempt, place=place) for place, row in enumerate(drawn)
-    ]
+    written = _to_write(shop, state, lacking)
+    count = min(strategy.from_pool(lacking - written) * strategy.candidates(round), len(left))
+    if strategy.choose_from:
+        samples = _chosen(shop, state, attempt, count)
+    else:
+        drawn = random.Random(f"{shop.task.seed} {round} {attempt} pool").sample(left, count)
+        samples = [_drawn(row, state, attempt, place) for place, row in enumerate(drawn)]
     shop.corpus.put(samples)
     shop.trace.tell(attempt=attempt, drawn=[sample["id"] for sample in samples], left=len(left) - count)
-    return {"attempt": attempt, "rejudge": False}
+    if strategy.fill_gaps:
+        written = lacking - count  # what the pool has no more is written too
+    return {"attempt": attempt, "rejudge": False, "to_write": written}
 
 
-def left_in_pool(shop: Workshop, before: tuple[int, int] | None = None) -> list[Row]:
-    """Texts of the pool that were not drawn yet (before a round and attempt), or were drawn in an earlier
-    round and not chosen.
-    """
-    drafts = [s for s in shop.corpus.drafts() if is_drawn(s)]
-    last = max((s["round"] for s in drafts), default=0) + 1
-    round, attempt = before or (last, 1)
-    used = {
-        s["id"]
-        for s in drafts
-        if (s["round"], s["attempt"]) < (round, attempt) and (s["status"] != "surplus" or s["round"] == round)
-    }
-    return [row for row in shop.splits.unlabelled if row["id"] not in used]
+def _to_write(shop: Workshop, state: State, lacking: int) -> int:
+    """How many texts of this attempt are to be written, though the pool has texts left."""
+    if not shop.strategy.fill_gaps:
+        return 0
+    cards = [card for card in read_cards(shop.folder) if card["id"] in state["weaknesses"]]
+    return to_write(shop, gaps(shop, state["best"], state["round"]), len(cards), lacking)
+
+
+def _chosen(shop: Workshop, state: State, attempt: int, count: int) -> list[Sample]:
+    """Draw what the students of the best round choose, each with their uncertainty."""
+    strategy, round = shop.strategy, state["round"]
+    how = strategy.selection
+    rows = pool_candidates(shop, round, attempt)
+    texts = [row["text"] for row in rows]
+    found = [] if how in NEEDS_NO_STUDENT else readings(shop, state["best"], texts)
+    vectors = shop.encoder.encode(texts) if how in NEEDS_VECTORS else None
+    known = [s["text"] for s in shop.corpus.drafts(status="kept")] if how in NEEDS_VECTORS else []
+    places = select(
+        how,
+        count,
+        found,
+        vectors,
+        seed=random.Random(f"{shop.task.seed} {round} {attempt} choice").randrange(2**30),
+        known=shop.encoder.encode(known) if known else None,
+    )
+    doubt = uncertainty(how, found) if found else None
+    samples = []
+    for place, i in enumerate(places):
+        sample = _drawn(rows[i], state, attempt, place)
+        score = {} if doubt is None else {"uncertainty": float(f"{doubt[i]:.4f}")}
+        samples.append(changed(sample, **score))
+    return samples
+
+
+def _drawn(row: Row, state: State, attempt: int, place: int) -> Sample:
+    return drawn_sample(row, round=state["round"], attempt=attempt, place=place)

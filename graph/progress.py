@@ -8,17 +8,19 @@ from tutelage.graph.trace import Event
 
 _DOING = {
     "prepare": "reading the sets, encoding what is sealed",
-    "calibrate": "seeing how often the teacher is right",
-    "train": "training the student",
+    "first_labels": "having a first set of texts labelled",
+    "calibrate": "measuring how often the teacher is right",
+    "train": "training the students",
     "final": "training the final student, afresh on all that is kept",
-    "examine": "examining the student",
+    "examine": "measuring the students",
     "analyst": "looking for weaknesses",
     "generator": "writing texts",
-    "pool": "drawing texts of your own",
+    "pool": "choosing texts of your own",
     "screen": "refusing near-duplicates",
     "labeler": "labelling blind",
     "critic": "judging",
     "keep": "keeping what was accepted",
+    "refit": "training the student that is left, and those it is compared with",
     "report": "opening the test set, writing the report",
 }
 
@@ -51,6 +53,11 @@ class Progress:
         elif event["event"] == "call":
             self._calls += 1
             self._status.update(f"round {round}: {_DOING[node]} ({self._calls} calls)")
+        elif event["event"] == "training":
+            told = f"configuration {event['configuration']}, {event['number']} of {event['of']}"
+            self._status.update(f"round {round}: {_DOING[node]} ({told})")
+        elif event["event"] == "arm":
+            self._status.update(f"{_DOING[node]} ({event['name'].replace('_', ' ')}, {event['rows']} rows)")
         elif event["event"] == "batch":
             told = f"{event['status']}, {event['done']} of {event['of']} answered"
             self._status.update(f"round {round}: {_DOING[node]} (batch {event['batch']}: {told})")
@@ -65,15 +72,22 @@ def _summary(node: str, event: Event) -> str:
     """What a node did, in a few words."""
     match node:
         case "prepare":
-            return ", ".join(f"{event[name]} {name}" for name in ("seed", "diagnose", "gate", "test"))
+            sets = ("labelled", "seed", "diagnose", "gate", "test", "unlabelled")
+            return ", ".join(f"{event[name]} {name}" for name in sets if name in event)
+        case "first_labels":
+            return f"{len(event['labelled'])} texts labelled by the teacher"
         case "calibrate":
             return _trust(event)
         case "train" | "final":
             share = f", of the teacher's {event['unique']:.0%}" if "unique" in event else ""
-            return f"on {event['rows']} texts{share}"
+            return f"on {event['rows']} texts{share}{_configurations(event)}"
+        case "refit":
+            return ", ".join(f"{arm['name'].replace('_', ' ')} ({arm['rows']} rows)" for arm in event["arms"])
         case "examine":
-            gate = "" if event["gate"] is None else f", gate {event['gate']:.3f}"
             fate = "accepted" if event["accepted"] else f"rolled back (p = {event['chance']:.3f})"
+            if event.get("folded"):
+                return f"out of fold {event['metric']:.3f}: {fate}"
+            gate = "" if event["gate"] is None else f", gate {event['gate']:.3f}"
             return f"diagnose {event['metric']:.3f}{gate}: {fate}"
         case "analyst":
             names = list(event.get("weaknesses", {}).values())
@@ -96,6 +110,14 @@ def _summary(node: str, event: Event) -> str:
             return str(event.get("stop", ""))
 
 
+def _configurations(event: Event) -> str:
+    """Which training configuration was chosen, with the scores of all."""
+    if "configurations" not in event:
+        return ""
+    scores = ", ".join(f"{one['configuration']} {one['score']:.3f}" for one in event["configurations"])
+    return f"; training {event['chosen']} (out of fold: {scores})"
+
+
 def _trust(event: Event) -> str:
     """How far the teacher is right, and its confidence to be trusted."""
     if "rows" not in event:
@@ -104,5 +126,13 @@ def _trust(event: Event) -> str:
         return str(event["note"])
     ece = f"ECE {event['ece_before']:.3f} -> {event['ece_after']:.3f}"
     kind = f"confidence ({event['source']}) T {event['temperature']:.2f}"
-    told = f"right on {event['right']} of {event['rows']} of your texts; {kind}, {ece}"
+    told = f"right on {event['right']} of {event['rows']} of your texts{_student(event)}; {kind}, {ece}"
     return f"{told}; {event['note']}" if event["note"] else told
+
+
+def _student(event: Event) -> str:
+    """What a student of the user's labels alone scores on the same rows."""
+    if "rivals" not in event:
+        return ""
+    score, low, high = event["rivals"]["student"]
+    return f" (a student of your labels alone: {score:.2f}, {low:.2f}-{high:.2f})"

@@ -95,9 +95,10 @@ def _tiles(run: Run) -> list[Html]:
     steps = [("untouched", run.about["test_untouched"])] if exam == "test" else []
     best = next((student_name(line) for line in run.rounds if line["round"] == run.best), "seeds only")
     steps += [("seeds only", scores.get(0)), (f"best student, {best}", scores.get(run.best))]
-    where = f"{metric_name(run)} on {exam} ({run.about['data'][exam]:,} texts)"
+    called = "your rows, out of fold" if run.folded and exam != "test" else exam
+    where = f"{metric_name(run)} on {called} ({run.size(exam):,} texts)"
     if exam != "test":
-        has_test = run.about["data"]["test"]
+        has_test = run.size("test")
         where += "; test is opened when the run ends" if has_test else "; there is no test set"
     tiles = [tag("div", tag("b", score), tag("span", name)) for name, score in steps]
     return [tag("div", *tiles, class_="tiles"), tag("p", where, class_="soft")]
@@ -161,7 +162,7 @@ def _leaks(about: dict[str, Any]) -> list[Html]:
     rows = [
         (exam, found["texts"], found["exact"], found["ngram"], found["near"], found["nearest"])
         for exam, found in about.get("overlap", {}).items()
-        if about["data"][exam]
+        if about["data"].get(exam)
     ]
     if not rows:
         why = "there is no gate or test set" if "overlap" in about else "this is checked when the run ends"

@@ -65,6 +65,16 @@ class Run:
         rounds = [line["round"] for line in self.rounds]
         return {round: score for round, score in zip(rounds, values, strict=False) if score is not None}
 
+    @property
+    def folded(self) -> bool:
+        """Whether the user's labelled rows were divided into folds."""
+        return "labelled" in self.about["data"]
+
+    def size(self, exam: str) -> int:
+        """How many rows an exam has."""
+        name = "labelled" if self.folded and exam != "test" else exam
+        return int(self.about["data"].get(name, 0))
+
 
 def read_run(folder: RunFolder) -> Run:
     """The run in a folder, finished or not.

@@ -2,16 +2,33 @@
 
 from typing import Literal
 
+from tutelage.graph.nodes.refit import refits
 from tutelage.graph.screening import short_of_samples
 from tutelage.graph.state import State
 from tutelage.graph.workshop import Workshop
 
 
-def after_examine(shop: Workshop, state: State) -> Literal["analyst", "final", "report"]:
-    """Another round, unless there is a reason to stop; then a final student, where the strategy has one."""
+def after_prepare(shop: Workshop, state: State) -> Literal["first_labels", "train"]:
+    """Have the teacher label a first set where the user has labelled no row."""
+    return "train" if shop.splits.labelled else "first_labels"
+
+
+def after_examine(
+    shop: Workshop, state: State
+) -> Literal["calibrate", "analyst", "final", "refit", "report"]:
+    """After round 0 measure the teacher; else begin another round, unless there is a reason to stop."""
+    if state["round"] == 0 and not state.get("stop"):
+        return "calibrate"
+    return after_calibrate(shop, state)
+
+
+def after_calibrate(shop: Workshop, state: State) -> Literal["analyst", "final", "refit", "report"]:
+    """Begin a round or, with a reason to stop, train what the run leaves."""
     if not state.get("stop"):
         return "analyst"
-    return "final" if shop.strategy.final and not state.get("final") else "report"
+    if shop.strategy.final and not state.get("final"):
+        return "final"
+    return "refit" if refits(shop) else "report"
 
 
 def after_critic(shop: Workshop, state: State) -> Literal["labeler", "keep"]:
@@ -26,6 +43,8 @@ def after_analyst(shop: Workshop, state: State) -> Literal["generator", "pool"]:
 
 def after_pool(shop: Workshop, state: State) -> Literal["generator", "screen"]:
     """To the generator for those texts of the round that are to be written, if any are."""
+    if shop.strategy.fill_gaps:
+        return "generator" if state.get("to_write") else "screen"
     return "generator" if shop.strategy.writes else "screen"
 
 

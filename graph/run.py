@@ -67,13 +67,18 @@ def run(
 
 
 def resume(
-    folder: Path | str, *, budget: Mapping[str, float | None] | None = None, listener: Listener | None = None
+    folder: Path | str,
+    *,
+    budget: Mapping[str, float | None] | None = None,
+    force: bool = False,
+    listener: Listener | None = None,
 ) -> RunFolder:
     """Go on with a run that was stopped or killed, or that ended for a reason which `budget` removes.
 
     Args:
         folder: the run folder.
         budget: limits in place of the run's own, by their names in `task.yaml`: rounds, calls, …
+        force: go on with a teacher that is no better than the student it would teach.
         listener: gets every trace event as it happens.
 
     Raises:
@@ -82,10 +87,10 @@ def resume(
     run_folder = RunFolder(folder)
     run_folder.about()
     with _alone(run_folder):
-        task = raise_budget(run_folder, budget or {})
+        task = raise_budget(run_folder, budget or {}, force=force)
     splits = load_splits(task)
     claim(run_folder, task, splits)
-    raised = any(limit is not None for limit in (budget or {}).values())
+    raised = force or any(limit is not None for limit in (budget or {}).values())
     return _go(open_workshop(task, run_folder, splits=splits, listener=listener), raised=raised)
 
 

@@ -4,14 +4,17 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 
+import numpy as np
 from tutelage.graph.cards import read_cards, write_cards
-from tutelage.graph.pool import left_in_pool
+from tutelage.graph.committee import mean_reading, members, readings
+from tutelage.graph.pool_texts import left_in_pool
 from tutelage.graph.state import State
 from tutelage.graph.strategies import Strategy
 from tutelage.graph.workshop import Workshop
 from tutelage.student.corpus import Neighbour, Sample, changed, is_drawn
 from tutelage.student.own import filtered, title
 from tutelage.student.rows import filed
+from tutelage.student.selection import NEEDS_VECTORS, select, uncertainty
 
 
 def screen(shop: Workshop, state: State) -> State:
@@ -36,7 +39,8 @@ def keep(shop: Workshop, state: State) -> State:
     against = {s["id"]: objection(shop, s) for s in found if "label" in s}
     labelled = [s for s in found if s["id"] in against]
     judged = [s for s in labelled if not against[s["id"]] and _accepted(shop.strategy, s)]
-    problems = {s["id"]: shop.student(state["best"]).unlearnt(s["label"]) for s in judged}
+    student = next(iter(members(shop, state["best"])))[1]
+    problems = {s["id"]: student.unlearnt(s["label"]) for s in judged}
     accepted = [s for s in judged if not problems[s["id"]]]
     ids = {s["id"] for s in judged}
     refused = [_refuse(s, against.get(s["id"], "")) for s in found if s["id"] not in ids]
@@ -57,7 +61,11 @@ def short_of_samples(shop: Workshop, state: State) -> bool:
     short = kept < strategy.enough * strategy.samples
     if not short or state["attempt"] > strategy.attempts:
         return False
-    if not strategy.writes and not left_in_pool(shop, before=(state["round"], state["attempt"] + 1)):
+    if (
+        strategy.draws
+        and not strategy.writes
+        and not left_in_pool(shop, before=(state["round"], state["attempt"] + 1))
+    ):
         return False
     if refusal := shop.teacher.refusal():
         # As if the generator had asked: with more to spend, this round is to be begun again.
@@ -92,25 +100,45 @@ def _least_wanted(shop: Workshop, state: State, fresh: Sequence[Sample], surplus
     if strategy.selection == "random":  # not the last ones: orders come hard texts first
         chance = random.Random(f"{shop.task.seed} {state['round']} {state['attempt']} surplus")
         return [changed(s, status="surplus", reason=reason) for s in chance.sample(fresh, surplus)]
-    rank = shop.student(state["best"]).read([s["text"] for s in fresh]).doubt(strategy.selection)
+    texts = [s["text"] for s in fresh]
+    found = readings(shop, state["best"], texts)
+    if strategy.selection in NEEDS_VECTORS:
+        seed = random.Random(f"{shop.task.seed} {state['round']} {state['attempt']} surplus").randrange(2**30)
+        vectors, count = shop.encoder.encode(texts), len(fresh) - surplus
+        wanted = set(select(strategy.selection, count, found, vectors, seed=seed))
+        left = [i for i in range(len(fresh)) if i not in wanted]
+    else:
+        left = [int(i) for i in uncertainty(strategy.selection, found).argsort(kind="stable")[:surplus]]
+    rank = uncertainty(strategy.selection, found)
     reason = f"the student wants others more ({strategy.selection.replace('_', ' ')} {{:.2f}})"
-    return [
-        changed(fresh[i], status="surplus", reason=reason.format(rank[i]))
-        for i in rank.argsort(kind="stable")[:surplus]
-    ]
+    return [changed(fresh[i], status="surplus", reason=reason.format(rank[i])) for i in left]
 
 
 def _examined(shop: Workshop, state: State, samples: Sequence[Sample]) -> list[Sample]:
-    """Samples with the best student's answer, its energy, and its loss on the label."""
+    """Samples with the best students' answer, its energy, and its loss on the label."""
     if not samples:
         return []
-    student = shop.student(state["best"])
-    seen = student.read([s["text"] for s in samples], [s["label"] for s in samples])
+    texts, labels = [s["text"] for s in samples], [s["label"] for s in samples]
+    found = [student.read(texts, labels) for _, student in members(shop, state["best"])]
+    seen = mean_reading(found)
     assert seen.nll is not None, "labels were given"
-    return [
+    examined = [
         changed(sample, answered=answer, energy=round(float(out), 4), nll=round(float(nll), 4))
         for sample, answer, out, nll in zip(samples, seen.answers, seen.energy, seen.nll, strict=True)
     ]
+    return _own_probabilities(shop, examined) if shop.strategy.importance else examined
+
+
+def _own_probabilities(shop: Workshop, samples: Sequence[Sample]) -> list[Sample]:
+    """Written samples with the probability that each student of the user's labels alone gives their label."""
+    written = [s for s in samples if not is_drawn(s)]
+    texts, labels = [s["text"] for s in written], [s["label"] for s in written]
+    found = [student.read(texts, labels).nll for _, student in members(shop, 0)] if written else []
+    chances = {
+        s["id"]: [round(float(np.exp(-one[i])), 4) for one in found if one is not None]
+        for i, s in enumerate(written)
+    }
+    return [changed(s, own_probability=chances[s["id"]]) if s["id"] in chances else s for s in samples]
 
 
 def _count_on_cards(shop: Workshop) -> None:
@@ -158,7 +186,7 @@ def objection(shop: Workshop, sample: Sample) -> str:
 
 
 def _accepted(strategy: Strategy, sample: Sample) -> bool:
-    return not strategy.critic or sample.get("verdict") == "accept"
+    return strategy.critic == "none" or sample.get("verdict") in ("accept", "undisputed")
 
 
 def _refuse(sample: Sample, objection: str) -> Sample:

@@ -3,22 +3,28 @@
 import hashlib
 import random
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tutelage.graph.parts import Source
 from tutelage.graph.task import Task
+from tutelage.student.data.folds import labels_below, stratified_folds
 from tutelage.student.errors import InputError
 from tutelage.student.own import filtered, title
 from tutelage.student.rows import Row, check_distinct, filed, read_hub, read_rows
 
 SETS = ("seed", "diagnose", "gate", "test")
+FIRST_LABELS = 100  # texts that the teacher labels first where the user has labelled none (ours)
 
 
 @dataclass(frozen=True)
 class Splits:
-    """The four sets and the pool of unlabelled texts; `notes` says plainly what could not be held out."""
+    """The labelled rows of a task, the pool of unlabelled texts, and `notes` on what could not be held out.
+
+    Either `seed`, `diagnose` and `gate` are separate sets and `folds` is empty, or all three hold the same
+    labelled rows and `folds` maps the id of each row to its fold. `digest` changes when any given row does.
+    """
 
     seed: list[Row]
     diagnose: list[Row]
@@ -26,31 +32,119 @@ class Splits:
     test: list[Row]
     unlabelled: list[Row] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    folds: dict[str, int] = field(default_factory=dict)
+    folded: bool = False
+    digest: str = ""
 
     def ids(self) -> set[str]:
         """Ids of every labelled row."""
         return {row["id"] for name in SETS for row in getattr(self, name)}
 
-    def digest(self) -> str:
-        """Changes when any row of any set does."""
-        names = [*SETS, *(["unlabelled"] if self.unlabelled else [])]
-        rows = ((name, row) for name in names for row in getattr(self, name))
-        content = "\n".join(f"{n} {r['id']} {r['label']}{_because(r)}" for n, r in rows)
-        return hashlib.sha256(content.encode()).hexdigest()[:16]
+    @property
+    def labelled(self) -> list[Row]:
+        """All labelled rows but those of the test set, each once."""
+        return list({row["id"]: row for row in [*self.seed, *self.diagnose, *self.gate]}.values())
+
+    def sizes(self) -> dict[str, int]:
+        """How many rows there are of each set that the task has."""
+        names = ("labelled", "test") if self.folded else SETS
+        found = {name: len(getattr(self, name)) for name in names}
+        return {**found, **({"unlabelled": len(self.unlabelled)} if self.unlabelled else {})}
+
+    def adopt(self, rows: Sequence[Row], folds: dict[str, int]) -> None:
+        """Take rows that the teacher labelled in place of the user's, who has labelled none."""
+        assert self.folded, "rows are adopted into folds"
+        assert not self.seed, "the user's own rows come first"
+        for part in (self.seed, self.diagnose, self.gate):
+            part.extend(rows)
+        self.folds.update(folds)
+        taken = {row["id"] for row in rows}
+        self.unlabelled[:] = [row for row in self.unlabelled if row["id"] not in taken]
 
 
 def load_splits(task: Task) -> Splits:
-    """Read the task's sets, draw what is to be drawn, and check that no text is in two of them.
+    """Read the task's rows, draw what is to be drawn, and check that no text is in two sets.
 
     Raises:
         InputError: a file, a row or the sets together do not make a task.
     """
+    return _folded(task) if task.data.folded else _separate(task)
+
+
+def _folded(task: Task) -> Splits:
+    """All labelled rows in folds, and the test set."""
+    notes: list[str] = []
+    made = _read_sets(task, ("labelled", "test"), notes)
+    rows = made["labelled"]
+    _check_apart(task, made)
+    if task.data.labelled:
+        notes += _check_labels(task, rows, _where(task.data.labelled), "labelled row")
+        notes += _try_own(task, rows)
+    folds = fold_rows(task, rows, notes) if rows else {}
+    if not made["test"]:
+        notes.append("no test set: scores are out of fold, not measured on texts held out to the end")
+    pool = _pool(task, {row["id"] for part in made.values() for row in part}, notes)
+    sets = {"labelled": rows, "test": made["test"], "unlabelled": pool}
+    return Splits(
+        seed=list(rows),
+        diagnose=list(rows),
+        gate=list(rows),
+        test=made["test"],
+        unlabelled=pool,
+        notes=notes,
+        folds=folds,
+        folded=True,
+        digest=_digest(sets),
+    )
+
+
+def fold_rows(task: Task, rows: Sequence[Row], notes: list[str]) -> dict[str, int]:
+    """Divide labelled rows into the task's folds; labels with too few rows are added to the notes.
+
+    Raises:
+        InputError: there are fewer rows than folds.
+    """
+    count = task.fold_count
+    if len(rows) < 2 * count:
+        raise InputError(
+            f"{len(rows)} labelled rows are too few for {count} folds: label at least {2 * count}, or leave"
+            " `data.labelled` out and the teacher labels a first set"
+        )
+    if few := labels_below(rows, task.form, count):
+        shown = ", ".join(few[:8]) + (f" and {len(few) - 8} more" if len(few) > 8 else "")
+        notes.append(f"labels with fewer labelled rows than the {count} folds: {shown}")
+    return stratified_folds(rows, task.form, count, task.seed)
+
+
+def _separate(task: Task) -> Splits:
+    """Seeds, diagnose, gate and test as the user gives them."""
+    notes: list[str] = []
+    made = _read_sets(task, SETS, notes)
+    _check_apart(task, made)
+    assert task.data.seed, "task.py saw to it"
+    notes += _check_labels(task, made["seed"], _where(task.data.seed), "seed") + _try_own(task, made["seed"])
+    if not made["diagnose"]:
+        made["diagnose"] = made["seed"]
+        notes.append(
+            "no diagnose set: weaknesses are looked for in the seeds, which the student has learnt, and are"
+            " underestimated"
+        )
+    if not made["gate"]:
+        notes.append("no gate set: every round is accepted, also one that makes the student worse")
+    if not made["test"]:
+        notes.append("no test set: the result is not measured on texts held out to the end")
+    pool = _pool(task, {row["id"] for rows in made.values() for row in rows}, notes)
+    digest = _digest({**made, **({"unlabelled": pool} if pool else {})})
+    return Splits(**made, unlabelled=pool, notes=notes, digest=digest)
+
+
+def _read_sets(task: Task, names: Sequence[str], notes: list[str]) -> dict[str, list[Row]]:
+    """The rows of each named set; drawn ones are in no other."""
     labels = list(task.labels)
-    whole = {name: _read(task, given, labels) for name in SETS if (given := getattr(task.data, name))}
+    whole = {name: _read(task, given, labels) for name in names if (given := getattr(task.data, name))}
     used = {row["id"] for name, rows in whole.items() if not _drawn(task, name) for row in rows}
     made: dict[str, list[Row]] = {}
-    notes: list[str] = []
-    for name in SETS:
+    for name in names:
         source: Source | None = getattr(task.data, name)
         if source is None:
             made[name] = []
@@ -64,20 +158,13 @@ def load_splits(task: Task) -> Splits:
             random_ = random.Random(f"{task.seed} {name}")
             made[name] = _draw(task, whole[name], source, used, random_, notes)
             used |= {row["id"] for row in made[name]}
-    _check_apart(task, made)
-    notes += _check_seed(task, made["seed"]) + _try_own(task, made["seed"])
-    if not made["diagnose"]:
-        made["diagnose"] = made["seed"]
-        notes.append(
-            "no diagnose set: weaknesses are looked for in the seeds, which the student has learnt, and are"
-            " underestimated"
-        )
-    if not made["gate"]:
-        notes.append("no gate set: every round is accepted, also one that makes the student worse")
-    if not made["test"]:
-        notes.append("no test set: the result is not measured on texts held out to the end")
-    pool = _pool(task, {row["id"] for rows in made.values() for row in rows}, notes)
-    return Splits(**made, unlabelled=pool, notes=notes)
+    return made
+
+
+def _digest(sets: Mapping[str, Sequence[Row]]) -> str:
+    rows = ((name, row) for name, part in sets.items() for row in part)
+    content = "\n".join(f"{n} {r['id']} {r['label']}{_because(r)}" for n, r in rows)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 def load_corpus(task: Task, splits: Splits, path: Path) -> list[Row]:
@@ -132,7 +219,7 @@ def _pool(task: Task, taken: set[str], notes: list[str]) -> list[Row]:
             f"{len(distinct) - len(left)} texts of the pool are in another set too, and are left out"
         )
     strategy = task.resolved_strategy()
-    if not strategy.pool_share:
+    if not strategy.draws:
         notes.append(
             f"the pool is not used: strategy {strategy.name} has every text written; `pool_share: 0.5` draws"
             " half of them from it"
@@ -194,8 +281,9 @@ def _too_few(source: Source, which: str, there: int, asked: str) -> str:
 
 
 def _check_apart(task: Task, made: dict[str, list[Row]]) -> None:
-    for i, first in enumerate(SETS):
-        for second in SETS[i + 1 :]:
+    names = list(made)
+    for i, first in enumerate(names):
+        for second in names[i + 1 :]:
             shared = {row["id"] for row in made[first]} & {row["id"] for row in made[second]}
             if shared:
                 text = next(row["text"] for row in made[first] if row["id"] in shared)
@@ -205,19 +293,18 @@ def _check_apart(task: Task, made: dict[str, list[Row]]) -> None:
                 )
 
 
-def _check_seed(task: Task, seed: list[Row]) -> list[str]:
-    where = _where(task.data.seed)
-    if not seed:
+def _check_labels(task: Task, rows: list[Row], where: str, called: str) -> list[str]:
+    if not rows:
         raise InputError(
-            f"{where}: no seed rows; give at least one text for two labels, better five for each"
+            f"{where}: no {called}s; give at least one text for two labels, better five for each"
         )
-    present = {label for row in seed for label in task.form.groups(row["label"])}
+    present = {label for row in rows for label in task.form.groups(row["label"])}
     if len(present) == 1 and task.form.fewest > 1:
         raise InputError(
-            f"{where}: all {len(seed)} seeds are {seed[0]['label']!r}; a student needs two labels"
+            f"{where}: all {len(rows)} {called}s are {rows[0]['label']!r}; a student needs two labels"
         )
     missing = [label for label in task.labels if label not in present]
-    return [f"labels without a seed: {', '.join(missing)}"] if missing else []
+    return [f"labels without a {called}: {', '.join(missing)}"] if missing else []
 
 
 def _drawn(task: Task, name: str) -> bool:

@@ -24,7 +24,8 @@ class State(TypedDict, total=False):
 
     `best` is the round of the student promoted last. `promoted` lists the rounds whose samples are trained
     on. `rejudge` is set while samples are labelled a second time, `final` once the round is that of the final
-    student, which brings no samples. `weaknesses` are ids in weaknesses.json.
+    student, which brings no samples. `weaknesses` are ids in weaknesses.json. `to_write` is how many texts of
+    this attempt are to be written beside those drawn from the pool.
     """
 
     rounds: int
@@ -35,6 +36,7 @@ class State(TypedDict, total=False):
     rejudge: bool
     final: bool
     weaknesses: list[str]
+    to_write: int
     note: str
     student: str
     report: str

@@ -1,18 +1,18 @@
 """Strategies: a method is a value, and an ablation is a one-field change of it."""
 
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from tutelage.student.knowledge import Knowledge
 from tutelage.student.objectives import PLAIN, Objective
 from tutelage.student.rows import LONGEST
+from tutelage.student.selection import Selection
 from tutelage.student.thresholds import Thresholds
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
-Selection = Literal["entropy", "least_confidence", "margin", "energy", "random"]
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,16 @@ class Strategy:
         length: fewest and most characters of a text that is written.
         label_apart: texts are labelled blind, in a context of their own; else they keep the label they
             were written for.
-        critic: samples are judged before they are kept.
+        critic: which samples are judged before they are kept: `all`, those whose label the students
+            confidently `disputed`, or `none`. Disputed ones are judged first.
         agree: a text that is labelled apart is kept only where the label is the one it was written for.
         oversample: texts written or drawn for each one labelled; after `cold_rounds` those to be
             labelled are chosen by `selection`, before their labels are paid for.
-        selection: what is chosen: high `entropy`, `least_confidence`, small `margin` or high `energy` of the
-            student, or any (`random`).
+        selection: how texts are chosen; see student/selection.py.
+        choose_from: unlabelled texts, drawn at random, among which the students choose those to be labelled;
+            0 leaves the choice to `oversample`.
+        fill_gaps: texts are written only for labels and weaknesses for which the pool holds next to nothing.
+        stall: rounds without a gain beyond noise after which the run stops; 0 never stops for that.
         cold_rounds: rounds that keep texts as they come: a student that knows nothing cannot choose.
         attempts: times more texts are asked for in a round, with the reasons of the refusals.
         enough: share of `samples` at which a round stops asking again.
@@ -62,6 +66,18 @@ class Strategy:
         objective: the student's loss; see student/objectives.py.
         final: the objective of a fresh student that is trained at the end on all that promoted rounds
             brought, and is promoted as a round's is; None leaves the one promoted last.
+        refit: the student that the run leaves is trained anew at the end, on every labelled row and all
+            promoted samples; without it the student promoted last is left, which has not learnt the rows of
+            diagnose and gate.
+        self_training: whether the refitted student also learns the mean answers of the fold students on
+            unlabelled texts: `on`, `off`, or `auto`, where the score out of fold decides.
+        soft_weight: weight of such a text in the loss; a labelled row has 1.
+        control: at the end as many texts of the pool, drawn at random, are labelled as were chosen: what the
+            choice was worth is measured, and their labels are trained on too.
+        own_weight: weight of the user's own rows in the loss; a sample has 1.
+        confidence_weight: a sample's weight is the teacher's (calibrated) confidence in its label.
+        importance: written texts are weighted by how likely a student of the own rows alone finds their label
+            (after arXiv 2410.21526; reconstruction).
     """
 
     name: str
@@ -83,10 +99,13 @@ class Strategy:
     shots: Natural = 3
     length: tuple[Count, Count] = (1, LONGEST)
     label_apart: bool = True
-    critic: bool = True
+    critic: Literal["all", "disputed", "none"] = "all"
     agree: bool = False
     oversample: Count = 1
     selection: Selection = "entropy"
+    choose_from: Natural = 0
+    fill_gaps: bool = False
+    stall: Natural = 0
     cold_rounds: Natural = 1
     attempts: Natural = 2
     enough: Share = 0.9
@@ -95,6 +114,18 @@ class Strategy:
     replay: Annotated[float, Field(ge=0)] | Literal["all"] = 1.0
     objective: Objective = PLAIN
     final: Objective | None = None
+    refit: bool = True
+    self_training: Literal["auto", "on", "off"] = "auto"
+    soft_weight: Annotated[float, Field(gt=0, le=1)] = 0.5
+    control: bool = True
+    own_weight: Annotated[float, Field(gt=0)] = 1.0
+    confidence_weight: bool = False
+    importance: bool = False
+
+    @property
+    def draws(self) -> bool:
+        """Whether texts are drawn from the pool."""
+        return self.pool_share > 0
 
     def from_pool(self, count: int) -> int:
         """How many of so many samples are to come from the pool."""
@@ -103,7 +134,7 @@ class Strategy:
     @property
     def writes(self) -> bool:
         """Whether texts are written."""
-        return self.pool_share < 1
+        return self.pool_share < 1 or self.fill_gaps
 
     @property
     def objectives(self) -> list[Objective]:
@@ -116,8 +147,9 @@ class Strategy:
 
 
 _RANDOM = Strategy("random", feedback="none", selection="random", agree=True)
-_AS_WRITTEN = replace(_RANDOM, label_apart=False, critic=False, agree=False)
-_POOL = Strategy("pool", pool_share=1.0, feedback="none", critic=False, cold_rounds=0)
+_PAPER: dict[str, Any] = {"refit": False, "self_training": "off", "control": False}
+_AS_WRITTEN = replace(_RANDOM, label_apart=False, critic="none", agree=False)
+_POOL = Strategy("pool", pool_share=1.0, feedback="none", critic="none", cold_rounds=0)
 
 STRATEGIES: dict[str, Strategy] = {
     # Composed by the gate scores of five tasks, not by their tests (benchmarks/README.md). Three times as
@@ -126,12 +158,13 @@ STRATEGIES: dict[str, Strategy] = {
     # left 99 % of the labels right, of a teacher with 10 % errors in each. Analysis and critic cannot be
     # judged by a teacher that looks real texts up: they stay for what it has not, hypotheses and texts
     # that are no good.
-    "auto": Strategy("auto", agree=True),
+    # With unlabelled texts of the user's own (see `with_pool`) texts are written for gaps alone.
+    "auto": Strategy("auto", agree=True, samples=200, critic="disputed", stall=2),
     # EvoKD: Liu et al., LREC-COLING 2024, arXiv 2403.06414. Paper (its figure and second-hand): analysis of
     # right and wrong, hard and easy, labelling apart with nothing filtered afterwards, test then train
     # on the batch, which is used more than once, with replay. Ours: eight shown of each, three
     # passes, as many old samples as new ones, rounds of dozens of texts in place of four.
-    "evokd": Strategy("evokd", probe="batch", shown=8, critic=False, carry=True),
+    "evokd": Strategy("evokd", probe="batch", shown=8, critic="none", carry=True, **_PAPER),
     # GOLD: Gholami et al., Findings of NAACL 2024, arXiv 2403.19754. Its code: label fixed before the
     # text is written, a batch of another topic and domain for each plain one, ranks 50-80 % of its energy
     # as further examples in every second batch, 10 to 400 characters, no critic; the student carried on by
@@ -142,20 +175,21 @@ STRATEGIES: dict[str, Strategy] = {
         feedback="band",
         ood_share=0.5,
         label_apart=False,
-        critic=False,
+        critic="none",
         length=(10, 400),
         carry=True,
         repeat=1,
         replay="all",
         final=Objective(loss="sce"),
+        **_PAPER,
     ),
     # LLKD: Li et al., Findings of NAACL 2025, arXiv 2411.08028. The teacher labels texts of the user's
     # own; every step trains where it is sure and the student is not (student/thresholds.py:
     # reconstruction). `oversample` above 1 asks first and pays later (ours).
-    "llkd": replace(_POOL, name="llkd", samples=500, objective=Objective(thresholds=Thresholds())),
+    "llkd": replace(_POOL, name="llkd", samples=500, objective=Objective(thresholds=Thresholds()), **_PAPER),
     # KSM: Wang et al., Findings of EMNLP 2022, arXiv 2302.00444. A white-box teacher's four kinds of
     # knowledge, weighed at every step by an actor-critic (student/policy.py).
-    "ksm": replace(_POOL, name="ksm", samples=500, objective=Objective(knowledge=Knowledge())),
+    "ksm": replace(_POOL, name="ksm", samples=500, objective=Objective(knowledge=Knowledge()), **_PAPER),
     # The control: the same teacher, order sizes and checks, and no feedback from the student.
     "random": _RANDOM,
     # ZeroGen: Ye et al., EMNLP 2022, arXiv 2202.07922: written for a label from its description alone, unseen
@@ -167,3 +201,17 @@ STRATEGIES: dict[str, Strategy] = {
     "entropy": replace(_POOL, name="entropy", oversample=4),
     "least_confidence": replace(_POOL, name="least_confidence", oversample=4, selection="least_confidence"),
 }
+
+
+def with_pool(strategy: Strategy) -> Strategy:
+    """Return `auto` for a task with unlabelled texts: they are drawn, by what the students are unsure of and
+    what differs from the rest, and texts are written only for what the pool lacks.
+    """
+    return replace(
+        strategy,
+        pool_share=1.0,
+        fill_gaps=True,
+        choose_from=5000,
+        cold_rounds=0,
+        selection="uncertain_and_diverse",
+    )

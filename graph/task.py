@@ -13,7 +13,7 @@ from tutelage.agents.forms import Draft
 from tutelage.agents.limits import Limits
 from tutelage.agents.models import ModelSpec
 from tutelage.graph.parts import BudgetPart, Data, ExpertPart, Model, Part, StudentPart, TeacherPart
-from tutelage.graph.strategies import STRATEGIES, Strategy
+from tutelage.graph.strategies import STRATEGIES, Strategy, with_pool
 from tutelage.graph.variants import varied
 from tutelage.prompts import ROLES
 from tutelage.student.encoder import EMBEDDED
@@ -33,7 +33,7 @@ class Task(Part):
     instruction: str = Field(min_length=1)
     fields: tuple[str, ...] = ONE
     labels: dict[str, str] = Field(default_factory=dict)
-    data: Data
+    data: Data = Data()
     student: StudentPart = StudentPart()
     expert: ExpertPart | None = None
     encoder: str = EMBEDDED
@@ -121,6 +121,11 @@ class Task(Part):
                 raise ValueError(f"`data.{name}.text` names {len(columns)} columns, expected {expected}")
         if self.data.unlabelled and self.data.unlabelled.drawn:
             raise ValueError("`data.unlabelled` is taken as it is; leave `per_label` and `rows` out")
+        if not (self.data.labelled or self.data.seed or self.data.unlabelled or self.labels):
+            raise ValueError(
+                f"`data`: no labelled rows, no unlabelled texts, and `kind: {self.kind}` has no labels to"
+                " write texts for; give `labelled` or `unlabelled`"
+            )
         return self
 
     @model_validator(mode="after")
@@ -136,6 +141,8 @@ class Task(Part):
                 f"strategy {strategy.name!r} draws from texts of your own: set `data.unlabelled` to a file of"
                 " them (only its text is read), or take a strategy that has texts written, such as auto"
             )
+        if self.data.folded and (problem := _needs_separate_sets(strategy)):
+            raise ValueError(problem)
         distils = any(one.knowledge for one in strategy.objectives)
         carried = strategy.carry and strategy.objective.knowledge
         if distils and (self.student.mode == "head" or carried):
@@ -188,7 +195,15 @@ class Task(Part):
         base = str(given.pop("base", "auto"))
         if base not in STRATEGIES:
             raise ValueError(f"strategy {base!r} is none of {', '.join(STRATEGIES)}{near(base, STRATEGIES)}")
-        return varied(STRATEGIES[base], given)
+        start = STRATEGIES[base]
+        if base == "auto" and self.data.unlabelled and "pool_share" not in given:
+            start = with_pool(start)
+        return varied(start, given)
+
+    @property
+    def fold_count(self) -> int:
+        """How many folds labelled rows are divided into; by default more for a head, which is quick."""
+        return self.data.folds or (5 if self.student.mode == "head" else 3)
 
     def model_specs(self) -> dict[str, ModelSpec]:
         """Role -> model."""
@@ -230,6 +245,24 @@ class Task(Part):
 def _of_one_label(objective: Objective) -> bool:
     """Whether it goes by the probability of one label a text."""
     return bool(objective.thresholds or objective.knowledge or objective.target == "soft")
+
+
+def _needs_separate_sets(strategy: Strategy) -> str:
+    """Why a strategy cannot run on folds; "" if it can. What it shows the teacher, or carries on, would join
+    rows of all folds, and no answer would be out of fold any more.
+    """
+    reasons = {
+        "`probe: batch`": strategy.probe == "batch",
+        "`feedback: band`": strategy.feedback == "band",
+        "`carry: true`": strategy.carry,
+        "`objective.knowledge`": any(one.knowledge for one in strategy.objectives),
+    }
+    if not (found := [name for name, there in reasons.items() if there]):
+        return ""
+    return (
+        f"strategy {strategy.name!r} ({found[0]}) needs separate sets: give `data.seed`, `diagnose` and"
+        " `gate` in place of `labelled`, or take strategy auto"
+    )
 
 
 def _unused(objective: Objective, strategy: Strategy) -> str:

@@ -1,5 +1,6 @@
 """The workshop: one run's task, files and collaborators, as every node gets them."""
 
+import json
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -11,18 +12,22 @@ from tutelage.agents.models import ModelSpec, make_model
 from tutelage.agents.submitted import Submitted
 from tutelage.agents.teacher import Teacher
 from tutelage.graph.folder import RunFolder
-from tutelage.graph.splits import Splits, load_corpus, load_splits
+from tutelage.graph.splits import Splits, fold_rows, load_corpus, load_splits
 from tutelage.graph.strategies import Strategy
 from tutelage.graph.task import Task
 from tutelage.graph.trace import Listener, Trace
+from tutelage.student.configurations import candidates
 from tutelage.student.corpus import Corpus
 from tutelage.student.encoder import Encoder, PairEncoder, Vectors
 from tutelage.student.errors import InputError
 from tutelage.student.load import load_student
 from tutelage.student.model import Student
+from tutelage.student.recipe import Recipe
+from tutelage.student.rows import Row
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
+    from tutelage.graph.gaps import Gaps
     from tutelage.student.expert import Expert
 
     Maker = Callable[[ModelSpec], BaseChatModel]
@@ -43,12 +48,21 @@ class Workshop:
     trace: Trace
     servers: ExitStack
     experts: list["Expert"] = field(default_factory=list)
+    gaps_found: "dict[tuple[int, int], Gaps]" = field(default_factory=dict)
     _loaded: dict[int, Student] = field(default_factory=dict)
 
     @property
     def labels(self) -> list[str]:
         """The task's labels, in the order of every array."""
         return list(self.task.labels)
+
+    def recipe(self) -> Recipe:
+        """How students are trained: as the task says, or as round 0 found to be best on the labelled rows."""
+        recipe = self.task.recipe()
+        if not self.folder.training.exists():
+            return recipe
+        chosen = json.loads(self.folder.training.read_text(encoding="utf-8"))["chosen"]
+        return candidates(recipe)[chosen]
 
     def student(self, round: int) -> Student:
         """The student of a round, from memory or from its folder."""
@@ -88,9 +102,7 @@ class Workshop:
         else:
             from tutelage.student.training import check
 
-            rows = [
-                row for name in ("seed", "diagnose", "gate", "test") for row in getattr(self.splits, name)
-            ]
+            rows = [*self.splits.labelled, *self.splits.test]
             self.splits.notes.extend(check(rows, self.task.recipe()))
 
     def close(self) -> None:
@@ -122,6 +134,7 @@ def open_workshop(
         InputError: the data do not fit the task.
     """
     splits = splits or load_splits(task)
+    adopt_first_labels(task, splits, folder)
     device, tokens = task.student.device, task.student.max_tokens
 
     def make(name: str, cache: Path) -> Encoder:
@@ -137,6 +150,14 @@ def open_workshop(
     corpus = Corpus(folder.corpus, vectors, threshold=task.duplicate_above, kind=task.form)
     strategy = task.resolved_strategy()
     return Workshop(task, strategy, splits, folder, vectors, student_encoder, corpus, teacher, trace, servers)
+
+
+def adopt_first_labels(task: Task, splits: Splits, folder: RunFolder) -> None:
+    """Take the rows that the teacher labelled earlier in the run, where the user has labelled none."""
+    if splits.folded and not splits.seed and folder.first_labels.exists():
+        lines = folder.first_labels.read_text(encoding="utf-8").split("\n")
+        rows: list[Row] = [json.loads(line) for line in lines if line]
+        splits.adopt(rows, fold_rows(task, rows, []))
 
 
 def _teacher(task: Task, folder: RunFolder, maker: "Maker", journal: Journal, trace: Trace) -> Teacher:

@@ -26,6 +26,14 @@ def tuned(student: Student, rows: Sequence[Row]) -> Student:
         return student
     classifier = cast(Classifier, student)
     p = sigmoid(classifier.logits([row["text"] for row in rows]))
+    return tuned_out_of_fold(student, p, rows)
+
+
+def tuned_out_of_fold(student: Student, p: Floats, rows: Sequence[Row]) -> Student:
+    """Return the student with its thresholds set by the probabilities `p`, shape (rows, labels), given by
+    students that had not learnt these rows.
+    """
+    classifier = cast(Classifier, student)
     gold = Lessons.of(rows).sets(student.labels) > 0
     shared = _best(p, gold)
     own = [

@@ -26,7 +26,10 @@ class Sample(TypedDict):
     calibrated on the user's labels and `confidence_raw` as it was measured. `answered`, `energy` and `nll`
     (its loss on `label`) are of the student before it was trained on the sample. `rationale` is the labeler's
     reason, kept where a student may learn to write it. `written_by`, `labelled_by` and `judged_by` are ids of
-    teacher calls in trace.jsonl.
+    teacher calls in trace.jsonl. `fold` is the fold whose rows the teacher was shown when it wrote the text,
+    or labelled it: the student that answers for this fold never learns the sample. `uncertainty` is the score
+    by which a drawn text was chosen, `own_probability` that of its label by each student of the user's labels
+    alone.
     """
 
     id: str
@@ -53,6 +56,9 @@ class Sample(TypedDict):
     reason: NotRequired[str]
     neighbour: NotRequired[str]
     similarity: NotRequired[float]
+    fold: NotRequired[int]
+    uncertainty: NotRequired[float]
+    own_probability: NotRequired[list[float]]
 
 
 def changed(sample: Sample, **fields: object) -> Sample:
@@ -174,6 +180,12 @@ class Corpus:
             if not close:
                 free.append(i)
         return result
+
+    def near_sealed(self, texts: Sequence[str]) -> list[bool]:
+        """Return for each text whether it is at or above the threshold of a sealed one, or the same."""
+        vectors, ids = self.encoder.encode(texts), [content_id(text, self.kind) for text in texts]
+        found = self._nearest("sealed", vectors, ids)
+        return [near is not None and near.similarity >= self.threshold for near in found]
 
     def _nearest(
         self, name: Literal["sealed", "known"], vectors: NDArray[np.float32], ids: Sequence[str]

@@ -17,7 +17,7 @@ from tutelage.agents.forms import drafts_form, labels_form
 from tutelage.graph.cards import open_cards
 from tutelage.graph.config import Task, load_task, parse_task
 from tutelage.graph.folder import RunFolder
-from tutelage.graph.orders import plan
+from tutelage.graph.generation_requests import plan
 from tutelage.graph.run import run
 from tutelage.graph.samples import sample_task
 from tutelage.graph.scaffold import scaffold

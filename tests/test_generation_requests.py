@@ -10,7 +10,7 @@ import pytest
 from tutelage.agents.analyst import Answer, Weakness
 from tutelage.graph.cards import before, measure_again, open_cards, rate, read_cards, write_cards
 from tutelage.graph.folder import RunFolder
-from tutelage.graph.orders import apportion, paraphrases, plan
+from tutelage.graph.generation_requests import apportion, paraphrases, plan
 from tutelage.graph.strategies import STRATEGIES
 from tutelage.student.kinds.classification import CLASSIFICATION
 from tutelage.student.rows import Row

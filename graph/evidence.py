@@ -1,4 +1,6 @@
-"""Showing: what agents are told of the student's errors and of earlier texts; nothing of gate or test."""
+"""Evidence: what agents are shown of the students' errors and of earlier texts; nothing of held-out sets, and
+in one call never rows of two folds.
+"""
 
 import random
 from collections import Counter
@@ -8,6 +10,7 @@ import numpy as np
 from tutelage.agents.analyst import Answer, Weakness
 from tutelage.agents.hostile import is_hostile
 from tutelage.graph.cards import Card
+from tutelage.graph.committee import Fold, rows_of
 from tutelage.graph.exams import answers_on_diagnose
 from tutelage.graph.state import State
 from tutelage.graph.strategies import Strategy
@@ -23,18 +26,20 @@ SLICE = 10  # diagnose texts that a weakness without labels is measured on
 AVOIDED = 12  # refused texts shown to the generator
 
 
-def probed(shop: Workshop, state: State) -> list[Answer]:
-    """The answers that show weaknesses, before the round of the state is opened (see `Strategy.probe`)."""
-    answers = _probed(shop, state)
+def probed(shop: Workshop, state: State, fold: Fold = None) -> list[Answer]:
+    """The answers that show weaknesses, before the round of the state is opened (see `Strategy.probe`); those
+    to the rows of one fold, or all.
+    """
+    answers = _probed(shop, state, fold)
     if shop.strategy.shows_wrong == "errors":
         return answers
     return _placebo(shop, answers, random.Random(f"{shop.task.seed} {state['round']} placebo"))
 
 
-def _probed(shop: Workshop, state: State) -> list[Answer]:
+def _probed(shop: Workshop, state: State, fold: Fold) -> list[Answer]:
     strategy, last = shop.strategy, state["round"]
     if strategy.probe == "diagnose":
-        return answers_on_diagnose(shop, state["best"])
+        return answers_on_diagnose(shop, state["best"], fold)
     batch = shop.corpus.drafts(round=last, status="kept")
     if last and strategy.test_first:
         return [answer(sample, sample["answered"]) for sample in batch]
@@ -59,8 +64,8 @@ def right_and_wrong(
     kind: Kind, strategy: Strategy, answers: Sequence[Answer], chance: random.Random
 ) -> tuple[list[Answer], list[Answer]]:
     """Answers for the analyst: three errors of each pair of labels, the first of an answer, in turn, frequent
-    pairs first, so that one pair does not fill the page; and right ones of the same labels. Orders are shown
-    to nobody.
+    pairs first, so that one pair does not fill the page; and right ones of the same labels. Texts that read
+    like instructions to a model are left out.
     """
     calm = [a for a in answers if not is_hostile(a["text"])]
     wrong = [a for a in calm if a["label"] != a["predicted"]]
@@ -92,12 +97,12 @@ def sliced(shop: Workshop, weaknesses: Sequence[Weakness]) -> list[Weakness]:
     """Weaknesses of texts without labels, each with the diagnose texts nearest to those that show it, which
     are left out: they are wrong by choice (ours).
     """
-    rows = shop.splits.diagnose
     if shop.labels or not weaknesses:
         return list(weaknesses)
-    vectors = shop.encoder.encode([row["text"] for row in rows])
     result = []
     for weakness in weaknesses:
+        rows = rows_of(shop, weakness.get("fold"))
+        vectors = shop.encoder.encode([row["text"] for row in rows])
         cited = [row["text"] for row in rows if row["id"] in weakness["evidence"]]
         near = (vectors @ shop.encoder.encode(cited or weakness["examples"]).T).max(1)
         ranked = [rows[i]["id"] for i in (-near).argsort(kind="stable")]
@@ -145,19 +150,26 @@ def avoided(samples: Sequence[Sample]) -> list[dict[str, str]]:
     return [{"text": s["text"], "reason": s.get("reason", "")} for s in calm[:AVOIDED]]
 
 
-def seeds_shown(shop: Workshop, round: int) -> list[Row]:
-    """A few seeds of every label, others each round."""
-    chance = random.Random(f"{shop.task.seed} {round} shots")
-    rows = [row for row in shop.splits.seed if not is_hostile(row["text"])]
+def shown_rows(shop: Workshop, fold: Fold = None) -> list[Row]:
+    """The labelled rows that agents may be shown as examples: the seeds, or the rows of one fold."""
+    rows, of = shop.splits.seed, shop.splits.folds
+    return rows if fold is None else [row for row in rows if of[row["id"]] == fold]
+
+
+def shots(shop: Workshop, round: int, fold: Fold = None) -> list[Row]:
+    """A few labelled rows of every label, others each round; of one fold, where rows are folded."""
+    of_fold = f" {fold}" if fold is not None else ""
+    chance = random.Random(f"{shop.task.seed} {round} shots{of_fold}")
+    rows = [row for row in shown_rows(shop, fold) if not is_hostile(row["text"])]
     chance.shuffle(rows)
     seen: Counter[str] = Counter()
-    shots = []
+    chosen = []
     for row in rows:
         labels = shop.task.form.groups(row["label"])
         if any(seen[label] < shop.strategy.shots for label in labels):
-            shots.append(row)
+            chosen.append(row)
             seen.update(labels)
-    return shots
+    return chosen
 
 
 def _placebo(shop: Workshop, answers: Sequence[Answer], chance: random.Random) -> list[Answer]:

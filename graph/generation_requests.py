@@ -41,18 +41,18 @@ def plan(
     if strategy.feedback in ("none", "band"):
         return _alike(strategy, count, list(f1), chance, fed)
     hard = round(count * strategy.hard_share)
-    requests = [] if weaknesses else _requests("hard", apportion(dict.fromkeys(f1, 1.0), hard))
+    requests = [] if weaknesses else requests_for("hard", apportion(dict.fromkeys(f1, 1.0), hard))
     shares = apportion(dict.fromkeys((w["id"] for w in weaknesses), 1.0), hard)
     for weakness in weaknesses:
-        sides = {label: share for label, share in _sides(weakness) if label in f1}
-        requests += _requests("hard", apportion(sides, shares[weakness["id"]]), weakness["id"])
+        parts = {label: share for label, share in sides(weakness) if label in f1}
+        requests += requests_for("hard", apportion(parts, shares[weakness["id"]]), weakness["id"])
     shares = apportion({label: 2.0 - score for label, score in f1.items()}, count)
     for request in requests:
         shares[request["label"]] = max(0, shares[request["label"]] - request["count"])
-    return requests + _requests("easy", apportion(shares, count - hard))
+    return requests + requests_for("easy", apportion(shares, count - hard))
 
 
-def _sides(weakness: Weakness) -> list[tuple[str, float]]:
+def sides(weakness: Weakness) -> list[tuple[str, float]]:
     """What a weakness needs texts of, in which shares: both sides of the border. Where a label is invented,
     the other side are texts that have none.
     """
@@ -107,11 +107,12 @@ def _alike(
     return [
         request
         for kind, part in parts
-        for request in _requests(kind, {label: part.count(label) for label in labels})
+        for request in requests_for(kind, {label: part.count(label) for label in labels})
     ]
 
 
-def _requests(kind: Order, shares: Mapping[str, int], weakness: str = "") -> list[Request]:
+def requests_for(kind: Order, shares: Mapping[str, int], weakness: str = "") -> list[Request]:
+    """Return a request for each label that has a share."""
     return [
         Request(label=label, kind=kind, count=share, weakness=weakness)
         for label, share in shares.items()

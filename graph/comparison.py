@@ -1,0 +1,149 @@
+"""The comparison: what the teacher's labels were worth, beside what the user would have had without them."""
+
+import json
+from collections.abc import Mapping
+from typing import NotRequired, TypedDict
+
+from tutelage.graph.exams import graded, marks
+from tutelage.graph.workshop import Workshop
+from tutelage.student.evaluation.gains import Gain, gain, interval, worth
+from tutelage.student.own import title
+
+NAMES = {
+    "own": "your labels alone",
+    "self_trained": "your labels and your unlabelled texts, no teacher",
+    "random": "+ {} teacher labels at random",
+    "chosen": "+ {} teacher labels, chosen",
+    "all": "+ all {} teacher labels",
+}
+
+
+class ArmScore(TypedDict):
+    """A student of the comparison. `low` and `high` are the ends of the 95 % interval of its score; `gain` is
+    the difference to the student that saw no teacher, with its interval, and missing without teacher labels.
+    """
+
+    name: str
+    title: str
+    rows: int
+    teacher_labels: int
+    unlabelled: int
+    score: float
+    low: float
+    high: float
+    gain: NotRequired[list[float]]
+    delivered: bool
+
+
+class Comparison(TypedDict):
+    """What a run gained: `measured_on` is `test`, or `out of fold` without a test set; `worth` is how many
+    random labels would have brought as much as the chosen ones, None where that is not known.
+    """
+
+    metric: str
+    measured_on: str
+    arms: list[ArmScore]
+    worth: int | None
+    sentence: str
+
+
+def compare(shop: Workshop, best: int) -> Comparison | None:
+    """Compare the student that the run leaves with those of the user's labels alone, and of labels drawn at
+    random; on test or, without a test set, out of fold.
+
+    Returns:
+        None where no student is refitted, or nothing is held out.
+    """
+    path = shop.folder.path / "sealed" / "arms.json"
+    if not path.exists():
+        return None
+    told = json.loads(path.read_text(encoding="utf-8"))
+    if shop.splits.test:
+        stored = {one["name"]: f"arm-{one['name']}" for one in told}
+        return _comparison(shop, told, stored, "test")
+    if shop.splits.gate and best:
+        own, chosen = told[0], next(one for one in told if one["name"] == "chosen")
+        return _comparison(shop, [own, chosen], {"own": 0, "chosen": best}, "gate")
+    return None
+
+
+def _comparison(
+    shop: Workshop, told: list[dict[str, int | str]], stored: Mapping[str, int | str], exam: str
+) -> Comparison:
+    kind, labels, metric = shop.task.form, shop.labels, shop.task.metric
+    statistics = {name: marks(shop, place, exam) for name, place in stored.items()}
+    soft = any(one["name"] == "chosen" and one["soft"] for one in told) and "self_trained" in statistics
+    base = "self_trained" if soft else "own"
+    arms, gains = [], dict[str, Gain]()
+    for one in told:
+        name, count = str(one["name"]), int(one["teacher_labels"])
+        low, high = interval(kind, statistics[name], labels, metric)
+        arm = ArmScore(
+            name=name,
+            title=NAMES[name].format(count),
+            rows=int(one["rows"]),
+            teacher_labels=count,
+            unlabelled=int(one["soft"]),
+            score=graded(shop, stored[name], exam)["metric"],
+            low=low,
+            high=high,
+            delivered=one is told[-1],
+        )
+        if count:
+            gains[name] = gain(kind, statistics[base], statistics[name], labels, metric)
+            arm["gain"] = [gains[name].difference, gains[name].low, gains[name].high]
+        arms.append(arm)
+    scores = {arm["name"]: arm for arm in arms}
+    equal = None
+    if "random" in scores and "chosen" in scores:
+        drawn = scores["random"]
+        equal = worth(
+            scores[base]["score"], drawn["score"], scores["chosen"]["score"], drawn["teacher_labels"]
+        )
+    where = "test" if exam == "test" else "out of fold"
+    return Comparison(
+        metric=title(metric),
+        measured_on=where,
+        arms=arms,
+        worth=equal,
+        sentence=_sentence(_called(metric), scores, base, gains, equal, where),
+    )
+
+
+def _called(metric: str) -> str:
+    return {"macro_f1": "macro-F1", "micro_f1": "micro-F1"}.get(metric, title(metric).replace("_", " "))
+
+
+def _sentence(
+    metric: str,
+    scores: dict[str, ArmScore],
+    base: str,
+    gains: dict[str, Gain],
+    equal: int | None,
+    where: str,
+) -> str:
+    """Say in plain words what the teacher's labels brought."""
+    before = scores[base]["score"]
+    if "chosen" not in scores:
+        return (
+            f"No teacher label was kept: the student learnt {NAMES[base]}, {metric} {before:.2f} ({where})."
+        )
+    count, after, found = scores["chosen"]["teacher_labels"], scores["chosen"]["score"], gains["chosen"]
+    span = f"95 % interval of the gain {found.low:.2f} to {found.high:.2f}"
+    start = (
+        "" if base == "own" else f" over your labels and unlabelled texts without a teacher ({before:.2f})"
+    )
+    if found.low <= 0:
+        result = (
+            f"The teacher's {count} labels brought no gain beyond noise{start}: {metric} {before:.2f} without"
+            f" them, {after:.2f} with them ({where}; {span})"
+        )
+        result = result if found.high > 0 else result.replace("brought no gain beyond noise", "did harm")
+    else:
+        result = (
+            f"The teacher's {count} labels raised {metric} from {before:.2f} to {after:.2f}{start}"
+            f" ({where}; {span})"
+        )
+    if equal is not None and found.low > 0:
+        result += f"; chosen labels were worth as much as about {equal} random ones"
+    return result + "."

@@ -1,0 +1,184 @@
+"""The node that trains the students of a round."""
+
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from tutelage.graph.committee import Fold, folds, member
+from tutelage.graph.exams import graded, out_of_fold_probabilities, predict_out_of_fold, sit
+from tutelage.graph.expertise import distilled
+from tutelage.graph.state import State
+from tutelage.graph.training_rows import training_rows
+from tutelage.graph.workshop import Workshop
+from tutelage.student.borders import tuned, tuned_out_of_fold
+from tutelage.student.configurations import candidates
+from tutelage.student.model import Student
+from tutelage.student.objectives import Objective
+from tutelage.student.recipe import Recipe
+from tutelage.student.rows import Row
+from tutelage.student.training import train as train_student
+from tutelage.student.training import untouched
+
+
+def train(shop: Workshop, state: State) -> State:
+    """Train the round's students: fresh ones on labelled rows, the samples of promoted rounds and those of
+    this one, each without its own fold; or, carried, the best so far on those of this round.
+    """
+    kept = [state["best"], *([0] if shop.strategy.importance else [])]
+    shop.folder.drop_students(kept if state["round"] else [])
+    if state["round"] == 0:
+        choose_training(shop)
+    train_members(shop, state["promoted"], state["round"])
+    return {}
+
+
+def answer_untouched(shop: Workshop) -> None:
+    """Store what the student answers before any training: what every gain is measured from."""
+    recipe, seed = shop.task.recipe(), shop.task.seed
+    sit(shop, "untouched", untouched(shop.labels, recipe, seed=seed, encoder=shop.student_encoder))
+
+
+def train_members(shop: Workshop, promoted: Sequence[int], round: int) -> None:
+    """Train the students of a round (again, if their weights are gone) and save them."""
+    for fold in folds(shop):
+        if round == 0 and fold is not None and shop.folder.student_of(0, fold).exists():
+            continue  # trained already, while configurations were compared
+        student = taught(shop, promoted, round, fold)
+        student.save(shop.folder.student_of(round, fold))
+        if fold is None:
+            shop.remember(round, student)
+    tune_members(shop, round)
+
+
+def choose_training(shop: Workshop) -> None:
+    """Compare the training configurations out of fold on the labelled rows; write training.json, and keep the
+    students of the best one as those of round 0.
+
+    Nothing is compared where the task fixes the configuration, or where rows are not folded.
+    """
+    wanted = candidates(shop.task.recipe()) if getattr(shop.task.student, "training", "") == "auto" else {}
+    shop.folder.training.unlink(missing_ok=True)
+    if len(wanted) < 2 or not shop.splits.folded:
+        return
+    tried: list[dict[str, object]] = []
+    for number, (name, recipe) in enumerate(wanted.items(), 1):
+        start = time.monotonic()
+        shop.trace.write("training", configuration=name, number=number, of=len(wanted))
+        place = f"training-{name}"
+        for fold in folds(shop):
+            rows = training_rows(shop, [], fold)
+            student = fresh_student(shop, rows, shop.strategy.objective, fold, recipe)
+            student.save(shop.folder.student_of(place, fold))
+        predict_out_of_fold(shop, place, ((fold, member(shop, place, fold)) for fold in folds(shop)))
+        score = graded(shop, place, "diagnose")["metric"]
+        seconds = round(time.monotonic() - start, 1)
+        tried.append({"configuration": name, "score": score, "seconds": seconds})
+    best = max(tried, key=lambda one: float(str(one["score"])))
+    shop.folder.student_of(f"training-{best['configuration']}").rename(shop.folder.student_of(0))
+    shop.folder.drop_students([0])
+    shop.folder.write_json(shop.folder.training, {"chosen": best["configuration"], "tried": tried})
+    shop.trace.tell(configurations=tried, chosen=best["configuration"])
+
+
+def tune_members(shop: Workshop, round: int) -> None:
+    """Set the decision thresholds of multi-label fold students, each by the rows of the other folds: a
+    student's own fold would flatter its answers.
+    """
+    if not shop.splits.folded or shop.task.kind != "multilabel":
+        return
+    name = f"thresholds-{round:02d}"
+    predict_out_of_fold(shop, name, ((fold, member(shop, round, fold)) for fold in folds(shop)))
+    probabilities = shop.folder.unseal_array(name, "probabilities")
+    labelled = shop.splits.labelled
+    for fold in folds(shop):
+        others = [i for i, row in enumerate(labelled) if shop.splits.folds[row["id"]] != fold]
+        student = member(shop, round, fold)
+        rows = [labelled[i] for i in others]
+        tuned_out_of_fold(student, probabilities[others], rows).save(shop.folder.student_of(round, fold))
+
+
+def taught(shop: Workshop, promoted: Sequence[int], round: int, fold: Fold = None) -> Student:
+    """Train a student of a round, or of a fold of it, as the strategy says."""
+    strategy, rows = shop.strategy, training_rows(shop, [*promoted, round], fold)
+    if not (strategy.carry and round):
+        return fresh_student(shop, rows, strategy.objective, fold)
+    start, rows = _carried(shop, promoted), _new_and_old(shop, rows, round)
+    return _trained(
+        shop, rows, strategy.objective, replace(shop.recipe(), epochs=strategy.repeat), start=start
+    )
+
+
+def fresh_student(
+    shop: Workshop, rows: Sequence[Row], objective: Objective, fold: Fold = None, recipe: Recipe | None = None
+) -> Student:
+    """Train a student that has seen nothing but these rows; each fold has a seed of its own."""
+    if not objective.knowledge:
+        return _trained(shop, rows, objective, recipe or shop.recipe(), fold=fold)
+    shop.let_go()
+    shop.trace.tell(rows=len(rows))
+    return distilled(shop, rows, objective.knowledge)
+
+
+def refitted_student(shop: Workshop, rows: Sequence[Row], round: int) -> Student:
+    """Train a student of all these rows; the decision thresholds of a multi-label one are set by the
+    out-of-fold probabilities of the given round or, without folds, are those of its student.
+    """
+    shop.let_go()
+    student = train_student(
+        rows,
+        shop.labels,
+        shop.recipe(),
+        seed=shop.task.seed,
+        encoder=shop.student_encoder,
+        objective=shop.strategy.objective,
+        tell=shop.trace.tell,
+    )
+    if shop.task.kind != "multilabel":
+        return student
+    if (probabilities := out_of_fold_probabilities(shop, round)) is not None:
+        return tuned_out_of_fold(student, probabilities, shop.splits.labelled)
+    student.thresholds = shop.student(round).thresholds  # type: ignore[attr-defined]
+    return student
+
+
+def _trained(
+    shop: Workshop,
+    rows: Sequence[Row],
+    objective: Objective,
+    recipe: Recipe,
+    *,
+    start: Student | None = None,
+    fold: Fold = None,
+) -> Student:
+    shop.let_go()
+    shop.trace.tell(rows=len(rows))
+    student = train_student(
+        rows,
+        shop.labels,
+        recipe,
+        seed=shop.task.seed + (fold or 0),
+        encoder=shop.student_encoder,
+        objective=objective,
+        start=start,
+        tell=shop.trace.tell,
+    )
+    return student if shop.splits.folded else tuned(student, shop.splits.gate)
+
+
+def _carried(shop: Workshop, promoted: Sequence[int]) -> Student:
+    """The student promoted last."""
+    last = promoted[-1] if promoted else 0
+    if shop.folder.student_of(last).exists():
+        return shop.student(last)
+    return taught(shop, promoted[:-1], last)
+
+
+def _new_and_old(shop: Workshop, rows: Sequence[Row], round: int) -> list[Row]:
+    """A round's samples and, drawn by chance, `replay` times as many rows from before."""
+    new = {sample["id"] for sample in shop.corpus.drafts(round=round, status="kept")}
+    fresh, old = [r for r in rows if r["id"] in new], [r for r in rows if r["id"] not in new]
+    replay = shop.strategy.replay
+    count = len(old) if replay == "all" else min(len(old), int(replay * len(fresh)))
+    again = random.Random(f"{shop.task.seed} {round} replay").sample(old, count)
+    return fresh + again or list(rows)  # a round that brought nothing teaches nothing new
