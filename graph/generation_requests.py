@@ -2,13 +2,31 @@
 
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from tutelage.agents.analyst import Weakness
+from tutelage.agents.analyst import Answer, Weakness
 from tutelage.agents.forms import Order
 from tutelage.agents.generator import Request
 from tutelage.graph.strategies import Strategy
 from tutelage.student.kinds import INVENTED, Kind
 from tutelage.student.rows import Row
+
+
+@dataclass(frozen=True)
+class Gaps:
+    """What the pool lacks, by the students' answers: `labels` that are the first or second guess for next to
+    none of its texts, and `covered`, the pairs of labels that it has undecided texts of.
+    """
+
+    labels: list[str]
+    covered: set[frozenset[str]]
+
+    def lacks(self, kind: Kind, answer: Answer) -> bool:
+        """Return whether the pool holds next to no text like a wrong answer: of its gold label, or undecided
+        between the two.
+        """
+        pairs = kind.slips(answer["label"], answer["predicted"])
+        return any(pair[0] in self.labels or frozenset(pair) not in self.covered for pair in pairs)
 
 
 def plan(
@@ -58,6 +76,19 @@ def sides(weakness: Weakness) -> list[tuple[str, float]]:
     """
     label, other = weakness["label"], weakness["confused_with"]
     return [(label, 1.0), ("", 2.0)] if other == INVENTED else [(label, 2.0), (other, 1.0)]
+
+
+def gap_requests(count: int, weaknesses: Sequence[Weakness], labels: Sequence[str]) -> list[Request]:
+    """Return requests for `count` texts: the same number for each weakness, as hard texts of both its labels,
+    and for each label that is a gap.
+    """
+    keys = [*(weakness["id"] for weakness in weaknesses), *labels]
+    shares = apportion(dict.fromkeys(keys, 1.0), count) if keys else {}
+    requests: list[Request] = []
+    for weakness in weaknesses:
+        parts = apportion(dict(sides(weakness)), shares[weakness["id"]])
+        requests += requests_for("hard", parts, weakness["id"])
+    return requests + requests_for("any", {label: shares[label] for label in labels})
 
 
 def paraphrases(kind: Kind, seeds: Sequence[Row], count: int, chance: random.Random) -> list[Request]:

@@ -146,7 +146,7 @@ class Strategy:
         return self.oversample if round > self.cold_rounds else 1
 
 
-_RANDOM = Strategy("random", feedback="none", selection="random", agree=True)
+_RANDOM = Strategy("random", feedback="none", selection="random", agree=True, control=False)
 _PAPER: dict[str, Any] = {"refit": False, "self_training": "off", "control": False}
 _AS_WRITTEN = replace(_RANDOM, label_apart=False, critic="none", agree=False)
 _POOL = Strategy("pool", pool_share=1.0, feedback="none", critic="none", cold_rounds=0)

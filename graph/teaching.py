@@ -14,8 +14,8 @@ from tutelage.graph import evidence
 from tutelage.graph.cards import Card, before, open_cards, read_cards, write_cards
 from tutelage.graph.committee import Fold, folds, readings
 from tutelage.graph.exams import answers_on_diagnose
-from tutelage.graph.gaps import gap_requests, gaps
-from tutelage.graph.generation_requests import apportion, paraphrases, plan
+from tutelage.graph.gaps import gaps
+from tutelage.graph.generation_requests import apportion, gap_requests, paraphrases, plan
 from tutelage.graph.screening import batch, objection
 from tutelage.graph.state import State
 from tutelage.graph.workshop import Workshop

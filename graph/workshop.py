@@ -12,6 +12,7 @@ from tutelage.agents.models import ModelSpec, make_model
 from tutelage.agents.submitted import Submitted
 from tutelage.agents.teacher import Teacher
 from tutelage.graph.folder import RunFolder
+from tutelage.graph.generation_requests import Gaps
 from tutelage.graph.splits import Splits, fold_rows, load_corpus, load_splits
 from tutelage.graph.strategies import Strategy
 from tutelage.graph.task import Task
@@ -27,7 +28,6 @@ from tutelage.student.rows import Row
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
-    from tutelage.graph.gaps import Gaps
     from tutelage.student.expert import Expert
 
     Maker = Callable[[ModelSpec], BaseChatModel]
@@ -48,7 +48,7 @@ class Workshop:
     trace: Trace
     servers: ExitStack
     experts: list["Expert"] = field(default_factory=list)
-    gaps_found: "dict[tuple[int, int], Gaps]" = field(default_factory=dict)
+    gaps_found: dict[tuple[int, int], Gaps] = field(default_factory=dict)
     _loaded: dict[int, Student] = field(default_factory=dict)
 
     @property
