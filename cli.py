@@ -392,7 +392,7 @@ def doctor(
 
 
 def _print_result(folder: "RunFolder", control: "RunFolder | None" = None) -> None:
-    """Print the rounds, the comparison with what the user would have had without a teacher, and its sentence."""
+    """Print the rounds, and what the teacher's labels were worth."""
     from tutelage.graph.demo import result_table
     from tutelage.graph.report_comparison import comparison_table
 

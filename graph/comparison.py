@@ -19,8 +19,10 @@ NAMES = {
 
 
 class ArmScore(TypedDict):
-    """A student of the comparison. `low` and `high` are the ends of the 95 % interval of its score; `gain` is
-    the difference to the student that saw no teacher, with its interval, and missing without teacher labels.
+    """A student of the comparison: how many of the user's own rows it learnt, how many texts with the
+    teacher's label and how many unlabelled ones. `low` and `high` are the ends of the 95 % interval of its
+    score; `gain` is the difference to the student that saw no teacher, with its interval, and missing without
+    teacher labels.
     """
 
     name: str
@@ -81,7 +83,7 @@ def _comparison(
         arm = ArmScore(
             name=name,
             title=NAMES[name].format(count),
-            rows=int(one["rows"]),
+            rows=int(one["rows"]) - count - int(one["soft"]),
             teacher_labels=count,
             unlabelled=int(one["soft"]),
             score=graded(shop, stored[name], exam)["metric"],
@@ -125,14 +127,10 @@ def _sentence(
     """Say in plain words what the teacher's labels brought."""
     before = scores[base]["score"]
     if "chosen" not in scores:
-        return (
-            f"No teacher label was kept: the student learnt {NAMES[base]}, {metric} {before:.2f} ({where})."
-        )
+        return f"No teacher label was kept: {NAMES[base]} reach {metric} {before:.2f} ({where})."
     count, after, found = scores["chosen"]["teacher_labels"], scores["chosen"]["score"], gains["chosen"]
     span = f"95 % interval of the gain {found.low:.2f} to {found.high:.2f}"
-    start = (
-        "" if base == "own" else f" over your labels and unlabelled texts without a teacher ({before:.2f})"
-    )
+    start = "" if base == "own" else " over what your labels and unlabelled texts bring without a teacher"
     if found.low <= 0:
         result = (
             f"The teacher's {count} labels brought no gain beyond noise{start}: {metric} {before:.2f} without"

@@ -27,7 +27,7 @@ TO_PREDICT: dict[KindName, str] = {
 def run_demo(
     folder: Path, *, kind: KindName = "classification", student: str = "full", rounds: int = 2
 ) -> RunFolder:
-    """Run the loop on a sample task with few labelled rows and many unlabelled texts, with progress on stderr.
+    """Run the loop on a sample task with few labelled rows and many unlabelled texts; show progress.
 
     Args:
         folder: gets the run folder `loop/`, and `task/`, the task that was run.
@@ -50,7 +50,9 @@ def run_demo(
 
 
 def result_table(loop: RunFolder, control: RunFolder | None = None) -> Table:
-    """Test score of the untouched student, of the seeds and of each round, beside the control's."""
+    """Return the rounds of a run as a table: their scores, beside those of a control, and what they cost."""
+    if "labelled" in loop.about()["data"]:
+        return _folded_table(loop)
     about, rounds = loop.about(), loop.read_rounds()
     other, others = (control.about(), control.read_rounds()) if control else ({}, [])
     table = Table(title=f"{about['task']['name']}: test {named(about['task']['metric'])}")
@@ -88,6 +90,31 @@ def result_table(loop: RunFolder, control: RunFolder | None = None) -> Table:
         table.add_row(
             *_totals(f"{_named(other)}, best student", other, True, sum(r["samples_kept"] for r in others))
         )
+    return table
+
+
+def _folded_table(loop: RunFolder) -> Table:
+    """The rounds of a run on folds; every row is answered by a student that has not learnt it."""
+    about, rounds = loop.about(), loop.read_rounds()
+    table = Table(title=f"{about['task']['name']}: {named(about['task']['metric'])} out of fold")
+    for heading in ("round", "trained on", "out of fold", "teacher calls", "tokens", "kept", "refused"):
+        table.add_column(heading, justify="left" if heading in ("round", "refused") else "right")
+    for line in rounds:
+        name = f"round {line['round']}" if line["round"] else "your labels alone"
+        table.add_row(
+            name if line["accepted"] else f"{name} (rolled back)",
+            str(line["trained_on"]),
+            _score(line["metric"]),
+            str(line["teacher_calls"]),
+            f"{line['prompt_tokens'] + line['completion_tokens']:,}",
+            str(line["samples_kept"]),
+            ", ".join(f"{count} {status}" for status, count in line["refused"].items()) or "-",
+        )
+    spent, samples = about["spent"], about["samples"]
+    refused = sum(count for status, count in samples.items() if status != "kept")
+    tokens = f"{spent['prompt_tokens'] + spent['completion_tokens']:,}"
+    table.add_section()
+    table.add_row("in all", "", "", str(spent["calls"]), tokens, str(samples.get("kept", 0)), str(refused))
     return table
 
 

@@ -11,14 +11,14 @@ from tutelage.graph.folder import RunFolder
 from tutelage.graph.page import Html, table, tag
 from tutelage.graph.report_run import Run, named
 
-HOW = """Every student is trained alike and measured on the same rows. Intervals are 95 % (bootstrap over these
-rows; what another training seed would change is not in them). A gain is over the student that has seen no
-teacher label."""
-CHOICE = """The training configurations that were compared on your own rows, out of fold, before anything was asked
-of the teacher; the best one trains every later student. The test set took no part in it."""
-CHECK = """Rows of yours whose label the students that have not learnt them doubt (confident learning, Northcutt et
-al. 2021). Nothing was changed: look at them, and correct your file where they are wrong. All of them are in
-labels_to_check.csv."""
+HOW = """Every student is trained alike and measured on the same rows. Intervals are 95 % (bootstrap over
+these rows; what another training seed would change is not in them). A gain is over the student that has seen
+no teacher label."""
+CHOICE = """The training configurations that were compared on your own rows, out of fold, before anything was
+asked of the teacher; the best one trains every later student. The test set took no part in it."""
+CHECK = """Rows of yours whose label is doubted by the students that have not learnt them (confident learning,
+Northcutt et al. 2021). Nothing was changed: look at them, and correct your file where they are wrong. All of
+them are in labels_to_check.csv."""
 SHOWN = 20
 
 
@@ -29,12 +29,22 @@ def comparison_section(run: Run) -> list[Html]:
     found = run.about.get("comparison")
     if not found:
         return [tag("p", "Not measured: no student was refitted on all rows, or no row was held out.")]
-    head = ["Trained on", ">Rows", ">Teacher labels", f">{named(found['metric'])}", ">95 %", ">Gain", ">95 %"]
+    head = [
+        "Trained on",
+        ">Own rows",
+        ">Teacher labels",
+        ">Unlabelled",
+        f">{named(found['metric'])}",
+        ">95 %",
+        ">Gain",
+        ">95 %",
+    ]
     rows = [
         (
             tag("b", arm["title"]) if arm["delivered"] else arm["title"],
             arm["rows"],
             arm["teacher_labels"],
+            arm["unlabelled"],
             arm["score"],
             _span(arm["low"], arm["high"]),
             *_gain(arm),
@@ -69,12 +79,22 @@ def comparison_table(about: dict[str, Any]) -> Table | None:
     if not found:
         return None
     table_ = Table(title=f"{about['task']['name']}: {named(found['metric'])}, {found['measured_on']}")
-    for heading in ("trained on", "rows", "score", "95 %", "gain", "95 % of the gain"):
+    for heading in (
+        "trained on",
+        "own rows",
+        "teacher's",
+        "unlabelled",
+        "score",
+        "95 %",
+        "gain",
+        "95 % of the gain",
+    ):
         table_.add_column(heading, justify="left" if heading == "trained on" else "right")
     for arm in found["arms"]:
         name = f"{arm['title']}  <- the student you get" if arm["delivered"] else arm["title"]
         span, gain = _span(arm["low"], arm["high"]), [str(part) for part in _gain(arm)]
-        table_.add_row(name, f"{arm['rows']:,}", f"{arm['score']:.3f}", span, *gain)
+        counts = [f"{arm[key]:,}" for key in ("rows", "teacher_labels", "unlabelled")]
+        table_.add_row(name, *counts, f"{arm['score']:.3f}", span, *gain)
     return table_
 
 

@@ -17,7 +17,6 @@ from tutelage.graph.splits import Splits, fold_rows, load_corpus, load_splits
 from tutelage.graph.strategies import Strategy
 from tutelage.graph.task import Task
 from tutelage.graph.trace import Listener, Trace
-from tutelage.student.configurations import candidates
 from tutelage.student.corpus import Corpus
 from tutelage.student.encoder import Encoder, PairEncoder, Vectors
 from tutelage.student.errors import InputError
@@ -58,11 +57,9 @@ class Workshop:
 
     def recipe(self) -> Recipe:
         """How students are trained: as the task says, or as round 0 found to be best on the labelled rows."""
-        recipe = self.task.recipe()
         if not self.folder.training.exists():
-            return recipe
-        chosen = json.loads(self.folder.training.read_text(encoding="utf-8"))["chosen"]
-        return candidates(recipe)[chosen]
+            return self.task.recipe()
+        return self.task.recipe(json.loads(self.folder.training.read_text(encoding="utf-8"))["chosen"])
 
     def student(self, round: int) -> Student:
         """The student of a round, from memory or from its folder."""
