@@ -131,6 +131,8 @@ def open_workshop(
         InputError: the data do not fit the task.
     """
     splits = splits or load_splits(task)
+    # What the user has labelled: a rehearsal teacher must answer alike before and after a resume.
+    given = replace(splits, seed=[*splits.seed], diagnose=[*splits.diagnose], gate=[*splits.gate])
     adopt_first_labels(task, splits, folder)
     device, tokens = task.student.device, task.student.max_tokens
 
@@ -142,7 +144,7 @@ def open_workshop(
     student_encoder = plain if same else make(task.student.base, folder.student_embeddings)
     vectors = _vectors(task, plain)
     trace, servers = Trace(folder.trace, listener), ExitStack()
-    maker, journal = _maker(task, splits, vectors, servers), Journal(folder.journal, reuse)
+    maker, journal = _maker(task, given, vectors, servers), Journal(folder.journal, reuse)
     teacher = _teacher(task, folder, maker, journal, trace)
     corpus = Corpus(folder.corpus, vectors, threshold=task.duplicate_above, kind=task.form)
     strategy = task.resolved_strategy()
