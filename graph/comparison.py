@@ -6,7 +6,7 @@ from typing import NotRequired, TypedDict
 
 from tutelage.graph.exams import graded, marks
 from tutelage.graph.workshop import Workshop
-from tutelage.student.evaluation.gains import Gain, gain, interval, worth
+from tutelage.student.evaluation.gains import Gain, gain, interval, score, worth
 from tutelage.student.own import title
 
 NAMES = {
@@ -74,8 +74,11 @@ def _comparison(
 ) -> Comparison:
     kind, labels, metric = shop.task.form, shop.labels, shop.task.metric
     statistics = {name: marks(shop, place, exam) for name, place in stored.items()}
-    soft = any(one["name"] == "chosen" and one["soft"] for one in told) and "self_trained" in statistics
-    base = "self_trained" if soft else "own"
+    # The better of the students without a teacher: a gain over the worse one would flatter the teacher.
+    base = max(
+        (name for name in ("own", "self_trained") if name in statistics),
+        key=lambda name: score(kind, statistics[name], labels, metric),
+    )
     arms, gains = [], dict[str, Gain]()
     for one in told:
         name, count = str(one["name"]), int(one["teacher_labels"])

@@ -47,7 +47,7 @@ class Workshop:
     trace: Trace
     servers: ExitStack
     experts: list["Expert"] = field(default_factory=list)
-    gaps_found: dict[tuple[int, int], Gaps] = field(default_factory=dict)
+    gaps_found: dict[tuple[int, int], Gaps | None] = field(default_factory=dict)
     _loaded: dict[int, Student] = field(default_factory=dict)
 
     @property
