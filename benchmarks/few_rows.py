@@ -9,8 +9,9 @@ at their natural frequencies, and macro-F1 is measured on 1,000 rows of the vali
 stay for benchmarks that compare methods. Cells are appended to results/few_rows.jsonl as they come, and a
 cell that is there is not run again. `noisy` sets carry 10 % wrong labels, drawn evenly from the other labels.
 
-Arms: `old` is the training of version 0.1; the named candidates are those of student/configurations.py; the
-others are ablations, one change of a candidate each.
+Arms: `old` is the training of version 0.1; `probe_first`, `weighted`, `probe` and `contrastive` are those of
+student/configurations.py; the others were tried to choose them. `lpft` and `con60` are `probe_first` and
+`contrastive` with other epochs and learning rates, `root` is `weighted` with other epochs.
 """
 
 import argparse
@@ -28,6 +29,7 @@ from typing import Any
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # before torch is imported: waiting threads burn no CPU seconds
 
 import torch
+from tutelage.student.configurations import candidates
 from tutelage.student.encoder import Encoder
 from tutelage.student.exam import grade
 from tutelage.student.kinds import KINDS
@@ -43,42 +45,34 @@ WRONG = 0.1
 SETS = {"emotion": 450, "csabstruct": 450, "clinc150": 600}
 TAGGED = ("mit_movie", "conll04", "wnut17")
 NAMED = (
-    "mode",
-    "epochs",
-    "class_weights",
-    "pooling",
-    "probe_first",
-    "contrastive_steps",
-    "smoothing",
-    "average",
+    *("mode", "epochs", "learning_rate", "class_weights", "pooling", "probe_first", "contrastive_steps"),
+    *("smoothing", "average"),
 )
 
 OLD = Recipe(epochs=4, min_steps=30, class_weights="inverse")
 ROOT = replace(OLD, class_weights="root")
-PROBED = replace(ROOT, probe_first=True)
+PROBED = replace(ROOT, probe_first=True, epochs=8, learning_rate=1e-4)
+NAMED_ARMS = candidates(Recipe())
+FIRST = NAMED_ARMS["probe_first"]
 ARMS: dict[str, Recipe] = {
     "old": OLD,
+    **NAMED_ARMS,
     "root4": ROOT,
-    "none4": replace(OLD, class_weights="none"),
     "root8": replace(ROOT, epochs=8),
-    "inverse8": replace(OLD, epochs=8),
-    "none8": replace(OLD, epochs=8, class_weights="none"),
-    "root12": replace(ROOT, epochs=12),
-    "mean8": replace(ROOT, epochs=8, pooling="mean"),
-    "probe": replace(PROBED, epochs=0),
+    "lpft4_1e-4": replace(PROBED, epochs=4),
+    "lpft8_3e-4": replace(PROBED, learning_rate=3e-4),
+    "lpft8_1e-4": PROBED,
+    "first_average": replace(FIRST, average=0.3),
+    "first_smooth": replace(FIRST, smoothing=0.1),
+    "con60": replace(PROBED, epochs=0, contrastive_steps=60, learning_rate=3e-4),
+    "con60_1e-4": replace(PROBED, epochs=0, contrastive_steps=60),
+    "probe_root": replace(PROBED, epochs=0),
     "probe_none": replace(PROBED, epochs=0, class_weights="none"),
     "probe_inverse": replace(PROBED, epochs=0, class_weights="inverse"),
-    "lpft4": PROBED,
-    "lpft4_1e-4": replace(PROBED, learning_rate=1e-4),
-    "lpft8": replace(PROBED, epochs=8),
-    "lpft8_1e-4": replace(PROBED, epochs=8, learning_rate=1e-4),
-    "con60": replace(PROBED, epochs=0, contrastive_steps=60),
-    "con60_1e-4": replace(PROBED, epochs=0, contrastive_steps=60, learning_rate=1e-4),
-    "con120_1e-4": replace(PROBED, epochs=0, contrastive_steps=120, learning_rate=1e-4),
-    "con120": replace(PROBED, epochs=0, contrastive_steps=120),
     "head": Recipe(mode="head"),
     "head_none": Recipe(mode="head", class_weights="none"),
     "head_inverse": Recipe(mode="head", class_weights="inverse"),
+    "plain": replace(Recipe(), class_weights="none"),
 }
 
 

@@ -29,10 +29,10 @@ _CONFIGURATIONS: dict[Training, dict[str, Any]] = {
     "contrastive": {**_PROBE, "contrastive_steps": 60},
 }
 _OF_TYPE: dict[str, tuple[Training, ...]] = {
-    "classification": ("weighted", "probe", "probe_first", "contrastive"),
-    "multilabel": ("weighted", "plain", "probe", "probe_first"),
+    "classification": ("probe_first", "weighted", "probe", "contrastive"),
+    "multilabel": ("plain", "weighted", "probe", "probe_first"),
     "pairs": ("weighted", "plain"),
-    "ner": ("weighted", "plain"),
+    "ner": ("plain", "weighted"),
     "seq2seq": ("plain",),
 }
 

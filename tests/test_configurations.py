@@ -14,10 +14,10 @@ from tutelage.student.recipe import Recipe
 @pytest.mark.parametrize(
     ("recipe", "names"),
     [
-        (Recipe(), ["weighted", "probe", "probe_first", "contrastive"]),
-        (Recipe(kind="multilabel"), ["weighted", "plain", "probe", "probe_first"]),
+        (Recipe(), ["probe_first", "weighted", "probe", "contrastive"]),
+        (Recipe(kind="multilabel"), ["plain", "weighted", "probe", "probe_first"]),
         (Recipe(kind="pairs", fields=("a", "b")), ["weighted", "plain"]),
-        (Recipe(kind="ner"), ["weighted", "plain"]),
+        (Recipe(kind="ner"), ["plain", "weighted"]),
         (Recipe(kind="seq2seq"), ["plain"]),
         (Recipe(mode="head"), ["weighted"]),
     ],
@@ -38,7 +38,7 @@ def test_the_contrastive_candidate_is_for_few_rows() -> None:
 def test_a_fixed_field_overrides_every_candidate_and_equal_ones_are_left_out() -> None:
     found = candidates(Recipe(kind="multilabel", class_weights="inverse"), fixed=["class_weights"])
     assert {one.class_weights for one in found.values()} == {"inverse"}
-    assert list(found) == ["weighted", "probe", "probe_first"]  # `plain` differs in its class weights alone
+    assert list(found) == ["plain", "probe", "probe_first"]  # `weighted` differs in its class weights alone
 
 
 def test_epochs_of_the_user_are_not_those_of_a_probe_alone() -> None:
@@ -73,7 +73,8 @@ def task(**student: Any) -> Task:
 
 def test_without_a_choice_a_task_has_its_type_s_default_configuration() -> None:
     assert task().recipe() == configuration(Recipe(), "auto")
-    assert task(kind="ner").recipe().class_weights == "root"
+    assert task().recipe().probe_first
+    assert task(kind="ner").recipe().class_weights == "none"
     assert task(mode="head").recipe() == configuration(Recipe(mode="head"), "auto")
 
 
@@ -83,7 +84,8 @@ def test_a_task_names_its_configuration_and_changes_single_fields_of_it() -> Non
     assert recipe.probe_first
     assert (recipe.class_weights, recipe.average, recipe.smoothing) == ("none", 0.3, 0.1)
     assert made.recipe("probe").epochs == 0
-    assert not made.recipe("auto").probe_first
+    assert made.recipe("auto") == made.recipe()
+    assert not made.recipe("weighted").probe_first
 
 
 def test_overriding_a_task_fixes_no_field_that_it_left_open() -> None:
@@ -112,5 +114,5 @@ def test_student_fields_that_do_not_fit_are_refused(student: dict[str, Any], mes
     "student", [{"kind": "ner", "training": "probe"}, {"mode": "head", "training": "probe_first"}]
 )
 def test_a_configuration_that_is_not_for_the_task_is_refused(student: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match=r"does not fit this task .* take weighted.* or auto"):
+    with pytest.raises(InputError, match=r"does not fit this task .* take .*weighted.* or auto"):
         task(**student).recipe()
