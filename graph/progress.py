@@ -80,7 +80,12 @@ def _summary(node: str, event: Event) -> str:
             return _trust(event)
         case "train" | "final":
             share = f", of the teacher's {event['unique']:.0%}" if "unique" in event else ""
-            return f"on {event['rows']} texts{share}{_configurations(event)}"
+            again = (
+                f"; started again {event['restarted']}x, its loss did not fall"
+                if "restarted" in event
+                else ""
+            )
+            return f"on {event['rows']} texts{share}{_configurations(event)}{again}"
         case "refit":
             return ", ".join(f"{arm['name'].replace('_', ' ')} ({arm['rows']} rows)" for arm in event["arms"])
         case "examine":

@@ -126,6 +126,11 @@ def _examined(shop: Workshop, state: State, samples: Sequence[Sample]) -> list[S
         changed(sample, answered=answer, energy=round(float(out), 4), nll=round(float(nll), 4))
         for sample, answer, out, nll in zip(samples, seen.answers, seen.energy, seen.nll, strict=True)
     ]
+    if shop.strategy.label_mix and seen.probabilities is not None:
+        examined = [
+            changed(sample, answer_before=[round(float(p), 4) for p in row])
+            for sample, row in zip(examined, seen.probabilities, strict=True)
+        ]
     return _own_probabilities(shop, examined) if shop.strategy.importance else examined
 
 

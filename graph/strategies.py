@@ -73,6 +73,9 @@ class Strategy:
             unlabelled texts: `on`, `off`, or `auto`, where the score out of fold decides.
         soft_texts: unlabelled texts that are learnt so, at most.
         soft_weight: weight of such a text in the loss; a labelled row has 1.
+        label_mix: share of the students' own answer, as it was before they learnt the sample, in the target of
+            the refitted student on a text that the teacher labelled: a guard against wrong labels (after SLaM,
+            Kontonis et al. 2023; ours).
         control: at the end as many texts of the pool, drawn at random, are labelled as were chosen: what the
             choice was worth is measured, and their labels are trained on too.
         own_weight: weight of the user's own rows in the loss; a sample has 1.
@@ -119,6 +122,7 @@ class Strategy:
     self_training: Literal["auto", "on", "off"] = "auto"
     soft_texts: Count = 1500
     soft_weight: Annotated[float, Field(gt=0, le=1)] = 0.5
+    label_mix: Share = 0.0
     control: bool = True
     own_weight: Annotated[float, Field(gt=0)] = 1.0
     confidence_weight: bool = False

@@ -8,6 +8,7 @@ from tutelage.graph.committee import Fold
 from tutelage.graph.strategies import Strategy
 from tutelage.graph.workshop import Workshop
 from tutelage.student.corpus import Sample, is_drawn
+from tutelage.student.kinds import Kind
 from tutelage.student.rows import Row
 
 
@@ -44,6 +45,22 @@ def sample_row(strategy: Strategy, sample: Sample, fold: Fold = None) -> Row:
         row["rationale"] = sample["rationale"]
     weight = sample_weight(strategy, sample, fold)
     return cast(Row, row if weight == 1 else {**row, "weight": weight})
+
+
+def mixed_row(strategy: Strategy, sample: Sample, labels: Sequence[str], kind: Kind) -> Row:
+    """Return a kept sample as a row of the refitted student, whose target is the teacher's label mixed with the
+    students' answer before they learnt it (`Strategy.label_mix`).
+    """
+    row = sample_row(strategy, sample)
+    if not strategy.label_mix or "answer_before" not in sample:
+        return row
+    held = set(kind.groups(sample["label"]))
+    share = strategy.label_mix
+    row["target"] = [
+        (1 - share) * (label in held) + share * before
+        for label, before in zip(labels, sample["answer_before"], strict=True)
+    ]
+    return row
 
 
 def sample_weight(strategy: Strategy, sample: Sample, fold: Fold = None) -> float:

@@ -29,7 +29,7 @@ class Sample(TypedDict):
     teacher calls in trace.jsonl. `fold` is the fold whose rows the teacher was shown when it wrote the text,
     or labelled it: the student that answers for this fold never learns the sample. `uncertainty` is the score
     by which a drawn text was chosen, `own_probability` that of its label by each student of the user's labels
-    alone.
+    alone, `answer_before` the students' mean probabilities of all labels before they learnt it.
     """
 
     id: str
@@ -59,6 +59,7 @@ class Sample(TypedDict):
     fold: NotRequired[int]
     uncertainty: NotRequired[float]
     own_probability: NotRequired[list[float]]
+    answer_before: NotRequired[list[float]]
 
 
 def changed(sample: Sample, **fields: object) -> Sample:

@@ -17,12 +17,13 @@ from tutelage.graph.self_training import (
     soft_rows,
 )
 from tutelage.graph.state import State
-from tutelage.graph.training_rows import kept_samples, own_rows, sample_row
+from tutelage.graph.training_rows import kept_samples, mixed_row, own_rows, sample_row
 from tutelage.graph.workshop import Workshop
 from tutelage.student.corpus import drawn_sample
 from tutelage.student.model import Student
 from tutelage.student.rows import Row
 
+NEARLY_ALL = 0.9  # of the texts drawn at random have to be labelled to stand for random ones (ours)
 ARMS = ("own", "self_trained", "random", "chosen", "all")
 
 
@@ -74,7 +75,10 @@ def refits(shop: Workshop) -> bool:
 def _arms(shop: Workshop, state: State) -> list[Arm]:
     """The students to train, the one that the run leaves last."""
     own, strategy = own_rows(shop.strategy, shop.splits.labelled), shop.strategy
-    kept = [sample_row(strategy, sample) for sample in kept_samples(shop, set(state["promoted"]))]
+    kept = [
+        mixed_row(strategy, sample, shop.labels, shop.task.form)
+        for sample in kept_samples(shop, set(state["promoted"]))
+    ]
     arms, known = [Arm("own", own, 0)], {row["id"] for row in kept}
     first: list[Row] = []
     soft: list[Row] = []
@@ -86,8 +90,8 @@ def _arms(shop: Workshop, state: State) -> list[Arm]:
             soft = soft_rows(shop, answers, set())
     if not kept:
         return arms if soft or not first else arms[::-1]
-    drawn = _control(shop, len(kept)) if strategy.control and shop.splits.test else []
-    if drawn:
+    drawn, whole = _control(shop, len(kept)) if strategy.control and shop.splits.test else ([], False)
+    if whole:
         arms.append(_arm("random", own, drawn, first if soft else []))
     arms.append(_arm("chosen", own, kept, soft))
     if new := [row for row in drawn if row["id"] not in known]:
@@ -101,13 +105,15 @@ def _arm(name: str, own: Sequence[Row], labelled: Sequence[Row], soft: Sequence[
     return Arm(name, [*own, *labelled, *left], len(labelled), len(left))
 
 
-def _control(shop: Workshop, count: int) -> list[Row]:
-    """Return texts of the pool drawn at random with the teacher's labels, as many as were chosen, or as the
-    budget allows; a text that is labelled already is not paid for again.
+def _control(shop: Workshop, count: int) -> tuple[list[Row], bool]:
+    """Return texts of the pool drawn at random with the teacher's labels, as many as were chosen, and whether
+    nearly all of them got one; a text that is labelled already is not paid for again.
+
+    Where the budget ends before, those with a label are no random texts any more: most were chosen.
     """
     pool = leak_free(shop, shop.splits.unlabelled)
     if not pool:
-        return []
+        return [], False
     drawn = random.Random(f"{shop.task.seed} control").sample(pool, min(count, len(pool)))
     labelled = {
         s["id"]: s for s in shop.corpus.drafts() if s["status"] in ("kept", "refused") and "label" in s
@@ -129,7 +135,7 @@ def _control(shop: Workshop, count: int) -> list[Row]:
     rows = [sample_row(shop.strategy, labelled[row["id"]]) for row in drawn if row["id"] in labelled]
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     shop.folder.write(shop.folder.control_labels, lines)
-    return rows
+    return rows, len(rows) >= NEARLY_ALL * len(drawn)
 
 
 def _store(shop: Workshop, arm: Arm, student: Student) -> None:
