@@ -73,9 +73,9 @@ class Strategy:
             unlabelled texts: `on`, `off`, or `auto`, where the score out of fold decides.
         soft_texts: unlabelled texts that are learnt so, at most.
         soft_weight: weight of such a text in the loss; a labelled row has 1.
-        label_mix: share of the students' own answer, as it was before they learnt the sample, in the target of
-            the refitted student on a text that the teacher labelled: a guard against wrong labels (after SLaM,
-            Kontonis et al. 2023; ours).
+        label_mix: share of the students' own answer, given before they learnt the sample, in the refitted
+            student's target of a text that the teacher labelled: a guard against wrong labels (after SLaM,
+            Kontonis et al., NeurIPS 2023; ours).
         control: at the end as many texts of the pool, drawn at random, are labelled as were chosen: what the
             choice was worth is measured, and their labels are trained on too.
         own_weight: weight of the user's own rows in the loss; a sample has 1.

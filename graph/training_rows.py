@@ -48,7 +48,7 @@ def sample_row(strategy: Strategy, sample: Sample, fold: Fold = None) -> Row:
 
 
 def mixed_row(strategy: Strategy, sample: Sample, labels: Sequence[str], kind: Kind) -> Row:
-    """Return a kept sample as a row of the refitted student, whose target is the teacher's label mixed with the
+    """Return a kept sample as a row of the refitted student: its target is the teacher's label mixed with the
     students' answer before they learnt it (`Strategy.label_mix`).
     """
     row = sample_row(strategy, sample)
