@@ -125,7 +125,7 @@ def test_a_bad_task_is_one_clear_line_and_leaves_nothing(name: str, cli: Cli, tm
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("", ["no seed rows"]),
+        ("", ["no seeds; give at least one text for two labels"]),
         ('{"text": "a", "label": "order_status"}\n', ["all 1 seeds are 'order_status'"]),
         ('{"text": "a", "label": "order_state"}\n', ["line 1", "did you mean 'order_status'?"]),
         ('{"text": "a", "label": "order_status"}\n' * 2, ["stands there twice"]),
@@ -261,9 +261,13 @@ def test_graph_draws_every_node_offline(form: str, cli: Cli, tmp_path: Path) -> 
     drawing = cli("graph", "--format", form).stdout
     for node in (
         "prepare",
+        "first_labels",
         "train",
         "examine",
+        "calibrate",
         "final",
+        "refit",
+        "report",
         "pool",
         "analyst",
         "generator",
