@@ -58,7 +58,7 @@ def options(
 def demo(
     out: Annotated[Path | None, typer.Option("--out", help="A new folder for both runs.")] = None,
     student: Annotated[Literal["full", "head"], typer.Option(help="head takes seconds a round.")] = "full",
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds of the loop and of its control.")] = 3,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of the loop.")] = 2,
     kind: Annotated[KindName, typer.Option(help="Of the task.")] = "classification",
 ) -> None:
     """Run the loop on a bundled task: no key, no network, a rehearsal teacher, a real student.
@@ -67,11 +67,11 @@ def demo(
     """
     import time
 
-    from tutelage.graph.demo import TO_PREDICT, result_table, run_demo
+    from tutelage.graph.demo import TO_PREDICT, run_demo
 
     folder = out or Path("runs") / f"demo-{time.strftime('%Y%m%d-%H%M%S')}"
-    loop, control = run_demo(folder, kind=kind, student=student, rounds=rounds)
-    _print(result_table(loop, control))
+    loop = run_demo(folder, kind=kind, student=student, rounds=rounds)
+    _print_result(loop)
     typer.echo(
         "The teacher was the rehearsal teacher: a look-up in labelled texts, not a language model.\n"
         f"report: {loop.report}\n"
@@ -391,10 +391,20 @@ def doctor(
         raise typer.Exit(2)
 
 
+def _print_result(folder: "RunFolder", control: "RunFolder | None" = None) -> None:
+    """Print the rounds, and what the teacher's labels were worth."""
+    from tutelage.graph.demo import result_table
+    from tutelage.graph.report_comparison import comparison_table
+
+    about = folder.about()
+    _print(result_table(folder, control))
+    if (comparison := comparison_table(about)) is not None:
+        _print(comparison)
+        typer.echo(about["comparison"]["sentence"])
+
+
 def _finish(folder: "RunFolder", as_json: bool, control: "RunFolder | None" = None) -> None:
     """What a run came to, for people or for scripts."""
-    from tutelage.graph.demo import result_table
-
     about = folder.about()
     if as_json:
         keys = (
@@ -405,6 +415,8 @@ def _finish(folder: "RunFolder", as_json: bool, control: "RunFolder | None" = No
             "test",
             "test_untouched",
             "test_by_round",
+            "comparison",
+            "labels_to_check",
             "overlap",
             "notes",
         )
@@ -414,7 +426,9 @@ def _finish(folder: "RunFolder", as_json: bool, control: "RunFolder | None" = No
         typer.echo(json.dumps({**found, "rounds": folder.read_rounds()}))
         return
     if "stop" in about:
-        _print(result_table(folder, control))
+        _print_result(folder, control)
+        if about.get("labels_to_check"):
+            typer.echo(f"{about['labels_to_check']} of your labels look wrong: {folder.labels_to_check}")
         for note in about["notes"]:
             typer.echo(f"note: {note}")
         typer.echo(f"stopped because {about['stop']}\nstudent: {folder.student}")

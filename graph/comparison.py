@@ -6,7 +6,7 @@ from typing import NotRequired, TypedDict
 
 from tutelage.graph.exams import graded, marks
 from tutelage.graph.workshop import Workshop
-from tutelage.student.evaluation.gains import Gain, gain, interval, worth
+from tutelage.student.evaluation.gains import Gain, gain, interval, score, worth
 from tutelage.student.own import title
 
 NAMES = {
@@ -19,8 +19,10 @@ NAMES = {
 
 
 class ArmScore(TypedDict):
-    """A student of the comparison. `low` and `high` are the ends of the 95 % interval of its score; `gain` is
-    the difference to the student that saw no teacher, with its interval, and missing without teacher labels.
+    """A student of the comparison: how many of the user's own rows it learnt, how many texts with the
+    teacher's label and how many unlabelled ones. `low` and `high` are the ends of the 95 % interval of its
+    score; `gain` is the difference to the student that saw no teacher, with its interval, and missing without
+    teacher labels.
     """
 
     name: str
@@ -72,8 +74,11 @@ def _comparison(
 ) -> Comparison:
     kind, labels, metric = shop.task.form, shop.labels, shop.task.metric
     statistics = {name: marks(shop, place, exam) for name, place in stored.items()}
-    soft = any(one["name"] == "chosen" and one["soft"] for one in told) and "self_trained" in statistics
-    base = "self_trained" if soft else "own"
+    # The better of the students without a teacher: a gain over the worse one would flatter the teacher.
+    base = max(
+        (name for name in ("own", "self_trained") if name in statistics),
+        key=lambda name: score(kind, statistics[name], labels, metric),
+    )
     arms, gains = [], dict[str, Gain]()
     for one in told:
         name, count = str(one["name"]), int(one["teacher_labels"])
@@ -81,7 +86,7 @@ def _comparison(
         arm = ArmScore(
             name=name,
             title=NAMES[name].format(count),
-            rows=int(one["rows"]),
+            rows=int(one["rows"]) - count - int(one["soft"]),
             teacher_labels=count,
             unlabelled=int(one["soft"]),
             score=graded(shop, stored[name], exam)["metric"],
@@ -125,14 +130,10 @@ def _sentence(
     """Say in plain words what the teacher's labels brought."""
     before = scores[base]["score"]
     if "chosen" not in scores:
-        return (
-            f"No teacher label was kept: the student learnt {NAMES[base]}, {metric} {before:.2f} ({where})."
-        )
+        return f"No teacher label was kept: {NAMES[base]} reach {metric} {before:.2f} ({where})."
     count, after, found = scores["chosen"]["teacher_labels"], scores["chosen"]["score"], gains["chosen"]
     span = f"95 % interval of the gain {found.low:.2f} to {found.high:.2f}"
-    start = (
-        "" if base == "own" else f" over your labels and unlabelled texts without a teacher ({before:.2f})"
-    )
+    start = "" if base == "own" else " over what your labels and unlabelled texts bring without a teacher"
     if found.low <= 0:
         result = (
             f"The teacher's {count} labels brought no gain beyond noise{start}: {metric} {before:.2f} without"

@@ -1,4 +1,4 @@
-"""The demo: the sample task with the rehearsal teacher, and random selection beside it."""
+"""The demo: a sample task with the rehearsal teacher, and what a run came to as a table."""
 
 from pathlib import Path
 from typing import Any
@@ -7,10 +7,9 @@ from rich.table import Table
 from tutelage.graph.config import override
 from tutelage.graph.folder import RunFolder, student_name
 from tutelage.graph.progress import Progress
-from tutelage.graph.report import write_report
 from tutelage.graph.report_run import named
 from tutelage.graph.run import run
-from tutelage.graph.samples import sample_task
+from tutelage.graph.samples import demo_task
 from tutelage.student.encoder import Encoder
 from tutelage.student.errors import InputError
 from tutelage.student.fields import KindName
@@ -26,15 +25,15 @@ TO_PREDICT: dict[KindName, str] = {
 
 
 def run_demo(
-    folder: Path, *, kind: KindName = "classification", student: str = "full", rounds: int = 3
-) -> tuple[RunFolder, RunFolder]:
-    """Run the loop and its control on a sample task, with progress on stderr.
+    folder: Path, *, kind: KindName = "classification", student: str = "full", rounds: int = 2
+) -> RunFolder:
+    """Run the loop on a sample task with few labelled rows and many unlabelled texts; show progress.
 
     Args:
-        folder: gets `loop/` and `random/`, a run folder each, and `task/` where the task is not bundled.
+        folder: gets the run folder `loop/`, and `task/`, the task that was run.
         kind: of the task; see graph/samples.py.
         student: `full` or `head`.
-        rounds: rounds of both.
+        rounds: of the loop.
 
     Raises:
         InputError: the folder exists, or the kind has no such student.
@@ -45,20 +44,15 @@ def run_demo(
         raise InputError(
             f"--student {student} is not for --kind {kind}; take {' or '.join(KINDS[kind].modes)}"
         )
-    task = sample_task(kind, folder / "task")
-    task = override(task, rounds=rounds, student=student)
-    encoder = Encoder(task.encoder)
-    with Progress("The loop: the student's errors decide what is written next") as progress:
-        loop = run(task, folder / "loop", encoder=encoder, listener=progress)
-    control = override(task, strategy="random")
-    with Progress("Its control: the same orders at random, no feedback") as progress:
-        random = run(control, folder / "random", encoder=encoder, listener=progress)
-    write_report(loop, random)
-    return loop, random
+    task = override(demo_task(kind, folder / "task"), rounds=rounds, student=student)
+    with Progress("Few labelled rows, many unlabelled texts: which are worth a label?") as progress:
+        return run(task, folder / "loop", encoder=Encoder(task.encoder), listener=progress)
 
 
 def result_table(loop: RunFolder, control: RunFolder | None = None) -> Table:
-    """Test score of the untouched student, of the seeds and of each round, beside the control's."""
+    """Return the rounds of a run as a table: their scores, beside those of a control, and what they cost."""
+    if "labelled" in loop.about()["data"]:
+        return _folded_table(loop)
     about, rounds = loop.about(), loop.read_rounds()
     other, others = (control.about(), control.read_rounds()) if control else ({}, [])
     table = Table(title=f"{about['task']['name']}: test {named(about['task']['metric'])}")
@@ -96,6 +90,31 @@ def result_table(loop: RunFolder, control: RunFolder | None = None) -> Table:
         table.add_row(
             *_totals(f"{_named(other)}, best student", other, True, sum(r["samples_kept"] for r in others))
         )
+    return table
+
+
+def _folded_table(loop: RunFolder) -> Table:
+    """The rounds of a run on folds; every row is answered by a student that has not learnt it."""
+    about, rounds = loop.about(), loop.read_rounds()
+    table = Table(title=f"{about['task']['name']}: {named(about['task']['metric'])} out of fold")
+    for heading in ("round", "trained on", "out of fold", "teacher calls", "tokens", "kept", "refused"):
+        table.add_column(heading, justify="left" if heading in ("round", "refused") else "right")
+    for line in rounds:
+        name = f"round {line['round']}" if line["round"] else "your labels alone"
+        table.add_row(
+            name if line["accepted"] else f"{name} (rolled back)",
+            str(line["trained_on"]),
+            _score(line["metric"]),
+            str(line["teacher_calls"]),
+            f"{line['prompt_tokens'] + line['completion_tokens']:,}",
+            str(line["samples_kept"]),
+            ", ".join(f"{count} {status}" for status, count in line["refused"].items()) or "-",
+        )
+    spent, samples = about["spent"], about["samples"]
+    refused = sum(count for status, count in samples.items() if status != "kept")
+    tokens = f"{spent['prompt_tokens'] + spent['completion_tokens']:,}"
+    table.add_section()
+    table.add_row("in all", "", "", str(spent["calls"]), tokens, str(samples.get("kept", 0)), str(refused))
     return table
 
 

@@ -15,7 +15,7 @@ from tutelage.student.errors import InputError
 if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
 
-_OPENING = (("analyst",), ("calibrate",))  # nodes that begin what a budget may cut short
+_OPENING = (("analyst",), ("calibrate",), ("first_labels",))  # nodes that begin what a budget may cut short
 RESULTS = (
     "stop",
     "best",

@@ -15,31 +15,38 @@ UNDECIDED = 0.1  # probability of the second label from which a text lies betwee
 WRITTEN_SHARE = 0.5  # of a round at most is written while the pool still has texts (ours)
 
 
-def gaps(shop: Workshop, best: int, round: int) -> Gaps:
+def gaps(shop: Workshop, best: int, round: int) -> Gaps | None:
     """Find what the pool lacks, by the students of round `best`, before the given round draws from it.
 
-    Only for tasks with classes: students that tag or write answer nothing that a pool could be sorted by.
+    Returns:
+        None where nothing is left in the pool: all texts are written then.
     """
     key = (best, round)
     if key not in shop.gaps_found:
         shop.gaps_found.clear()
-        rows = pool_candidates(shop, round, 1)
-        found = mean_reading(readings(shop, best, [row["text"] for row in rows])) if rows else None
-        shop.gaps_found[key] = _found(shop, found)
+        texts = [row["text"] for row in pool_candidates(shop, round, 1)]
+        found = _found(shop, mean_reading(readings(shop, best, texts))) if texts else None
+        shop.gaps_found[key] = found
     return shop.gaps_found[key]
 
 
-def to_write(shop: Workshop, gaps: Gaps, weaknesses: int, wanted: int) -> int:
+def to_write(shop: Workshop, gaps: Gaps | None, weaknesses: int, wanted: int) -> int:
     """Return how many of the wanted texts are to be written: an equal share for each label that is a gap, and
-    as much for each weakness.
+    as much for each weakness; all where the pool is empty.
     """
+    if gaps is None:
+        return wanted
     share = ceil(wanted / max(len(shop.labels), 1))
     return min(share * (len(gaps.labels) + weaknesses), round(WRITTEN_SHARE * wanted))
 
 
-def _found(shop: Workshop, reading: Reading | None) -> Gaps:
-    if reading is None or reading.probabilities is None:
-        return Gaps([] if reading else list(shop.labels), set())
+def _found(shop: Workshop, reading: Reading) -> Gaps:
+    """Of classifiers, by their probabilities; of taggers, by the types they find; students that write answer
+    nothing that a pool could be sorted by, and it counts as covered.
+    """
+    if reading.probabilities is None:
+        counts = Counter(label for answer in reading.answers for label in set(shop.task.form.groups(answer)))
+        return Gaps([label for label in shop.labels if counts[label] < COVERED], None)
     p = reading.probabilities
     top = np.sort(p.argsort(1)[:, -2:], axis=1)
     likely = np.bincount(top.ravel(), minlength=len(shop.labels))
@@ -47,4 +54,11 @@ def _found(shop: Workshop, reading: Reading | None) -> Gaps:
     undecided = np.sort(p, axis=1)[:, -2] >= UNDECIDED
     pairs = Counter((int(a), int(b)) for a, b in top[undecided])
     covered = {frozenset(shop.labels[i] for i in pair) for pair, count in pairs.items() if count >= COVERED}
+    open_ = ((p >= UNDECIDED) & (p <= 1 - UNDECIDED)).sum(0)  # a label by itself, missed or invented
+    covered |= {
+        frozenset((label, outcome))
+        for label, count in zip(shop.labels, open_, strict=True)
+        for outcome in shop.task.form.outcomes
+        if count >= COVERED
+    }
     return Gaps(labels, covered)

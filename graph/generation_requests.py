@@ -15,18 +15,21 @@ from tutelage.student.rows import Row
 @dataclass(frozen=True)
 class Gaps:
     """What the pool lacks, by the students' answers: `labels` that are the first or second guess for next to
-    none of its texts, and `covered`, the pairs of labels that it has undecided texts of.
+    none of its texts, and `covered`, the pairs of labels that it has undecided texts of; None where only the
+    labels are known.
     """
 
     labels: list[str]
-    covered: set[frozenset[str]]
+    covered: set[frozenset[str]] | None
 
     def lacks(self, kind: Kind, answer: Answer) -> bool:
         """Return whether the pool holds next to no text like a wrong answer: of its gold label, or undecided
         between the two.
         """
         pairs = kind.slips(answer["label"], answer["predicted"])
-        return any(pair[0] in self.labels or frozenset(pair) not in self.covered for pair in pairs)
+        if any(pair[0] in self.labels for pair in pairs):
+            return True
+        return self.covered is not None and any(frozenset(pair) not in self.covered for pair in pairs)
 
 
 def plan(

@@ -8,8 +8,10 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator, model_validator
 from tutelage.agents.capabilities import Structured
 from tutelage.agents.redact import redact
+from tutelage.student.class_weights import ClassWeights
+from tutelage.student.configurations import Training
 from tutelage.student.encoder import EMBEDDED
-from tutelage.student.recipe import Recipe
+from tutelage.student.recipe import Pooling, Recipe
 
 
 class Part(BaseModel):
@@ -108,19 +110,45 @@ class Data(Part):
 
 
 class StudentPart(Part):
-    """See student/recipe.py."""
+    """How the student is trained: see student/recipe.py for the fields.
+
+    `training` names a configuration of student/configurations.py; `auto` compares several on the user's own
+    rows. A field that is set here overrides that of every configuration; None leaves it to them.
+    """
 
     mode: Literal["full", "head"] = "full"
     base: str = EMBEDDED
-    epochs: int = Field(default=Recipe.epochs, ge=1)
+    training: Literal["auto"] | Training = "auto"
+    epochs: int | None = Field(default=None, ge=0)
     min_steps: int | None = Field(default=None, ge=0)
     batch: int = Field(default=Recipe.batch, ge=1)
     learning_rate: float | None = Field(default=None, gt=0)
+    class_weights: ClassWeights | None = None
+    pooling: Pooling | None = None
+    probe_first: bool | None = None
+    contrastive_steps: int | None = Field(default=None, ge=0, le=10_000)
+    smoothing: float | None = Field(default=None, ge=0, lt=1)
+    average: float | None = Field(default=None, ge=0, lt=1)
     max_tokens: int = Field(default=Recipe.max_tokens, ge=8, le=512)
     max_target: int | None = Field(default=None, ge=1, le=1024)
     beams: int | None = Field(default=None, ge=1, le=32)
     lora: int | None = Field(default=None, ge=1, le=512)
     device: str = "auto"
+
+    @model_validator(mode="after")
+    def _training_fits(self) -> Self:
+        alone = self.training in ("probe", "contrastive")
+        if self.epochs == 0 and not (alone or self.probe_first):
+            raise ValueError("`epochs: 0` leaves a probe alone: set `training: probe`, or `probe_first`")
+        if self.epochs and alone:
+            raise ValueError(f"`training: {self.training}` has no epochs; leave `epochs` out, or `training`")
+        if self.probe_first and self.pooling == "cls":
+            raise ValueError("`probe_first` is on mean-pooled embeddings; leave `pooling: cls` out")
+        return self
+
+    def fixed(self) -> dict[str, Any]:
+        """The fields that are set, as a `Recipe` has them."""
+        return self.model_dump(exclude_none=True, exclude={"training"})
 
 
 class ExpertPart(Part):

@@ -8,6 +8,7 @@ from typing import Any
 from tutelage.graph.charts import learning_curve
 from tutelage.graph.folder import RoundLine, RunFolder, rounds_over, student_name
 from tutelage.graph.page import PAGE, STYLE, Html, pairs, table, tag
+from tutelage.graph.report_comparison import comparison_section, labels_section
 from tutelage.graph.report_lessons import lessons_section
 from tutelage.graph.report_run import EXAMS, Run, differences, figures, metric_name, paid, read_run, total
 from tutelage.graph.report_teacher import teacher_section
@@ -32,12 +33,14 @@ def write_report(folder: RunFolder, control: RunFolder | None = None) -> None:
     """
     run, other = read_run(folder), read_run(control) if control else None
     sections = {
+        "What the teacher was worth": comparison_section(run),
         "Learning curve": [learning_curve(run, other), *_against(run, other)],
         "Rounds and cost": _rounds(run, other),
         "Teacher": teacher_section(folder.read_calibration(), run.about.get("teacher", {})),
         "Classes": classes_section(run.about.get("test")),
         "Weaknesses": weaknesses_section(run.cards),
         "Samples": samples_section(run),
+        "Labels to check": labels_section(run),
         "Lessons": lessons_section(run),
         "Leak check": _leaks(run.about),
         "Configuration": _configuration(run.about),

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from tutelage.agents.calibration import Calibration
 from tutelage.graph.charts import reliability_plot
-from tutelage.graph.page import Html, pairs, tag
+from tutelage.graph.page import Html, pairs, table, tag
 from tutelage.graph.report_run import share
 
 SOURCES = {
@@ -39,10 +39,25 @@ def teacher_section(measured: Calibration | None, counters: Mapping[str, object]
     return [
         pairs(_facts(measured, measured["accuracy"])),
         *notes,
+        *_rivals(measured),
         reliability_plot(measured),
         tag("p", HOW, " ", care, class_="soft"),
         *counted,
     ]
+
+
+def _rivals(measured: Calibration) -> list[Html]:
+    """The teacher beside the student it would teach, on the same rows."""
+    if (found := measured.get("rivals")) is None:
+        return []
+    called = {
+        "the teacher": found["teacher"],
+        "a student of your labels alone": found["student"],
+        "naming the commonest label always": found["commonest"],
+    }
+    rows = [(name, score, f"{low:.3f} to {high:.3f}") for name, (score, low, high) in called.items()]
+    told = f"On the same {found['rows']:,} of your own rows, which that student has not learnt:"
+    return [tag("p", told), table(["", f">{found['metric']}", ">95 %"], rows)]
 
 
 def _facts(measured: Calibration, right: float) -> dict[str, object]:

@@ -17,6 +17,7 @@ from tutelage.student.fields import KindName
 from tutelage.student.rows import Row, normal, read_rows
 from tutelage.student.scratch import scratch_writer
 
+LABELLED = 90  # rows of the demo that count as labelled by the user
 _HERE = Path(str(files("tutelage.graph") / "sample"))
 _SETS = ("seed", "diagnose", "gate", "test", "teacher")
 _PAIRS_OF_EACH = {"seed": 1, "diagnose": 1, "gate": 1, "test": 1, "teacher": 3}  # with a text as their first
@@ -56,6 +57,46 @@ def sample_task(kind: KindName = "classification", folder: Path | None = None) -
         if kind == "seq2seq" and name == "teacher":
             scratch_writer(folder / "base", [row[key] for row in rows for key in ("text", "target")])
     return load_task(folder / "task.yaml")
+
+
+def demo_task(kind: KindName, folder: Path) -> Task:
+    """A sample task as most users come to one: 90 labelled rows, unlabelled texts, and a test set.
+
+    Args:
+        kind: of the task.
+        folder: where it is written; must not exist.
+    """
+    task = sample_task(kind, None if kind == "classification" else folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    where = _HERE if kind == "classification" else folder
+    lines = {name: (where / f"{name}.jsonl").read_text(encoding="utf-8").splitlines() for name in _SETS}
+    labelled = [*lines["seed"], *lines["diagnose"]][:LABELLED]
+    rest = [*lines["seed"], *lines["diagnose"]][LABELLED:]
+    corpus = [*rest, *lines["gate"], *lines["teacher"]]
+    parts = {
+        "labelled": labelled,
+        "unlabelled": [json.dumps(_texts(line, task), ensure_ascii=False) for line in corpus],
+        "teacher": corpus,
+        "test": lines["test"],
+    }
+    for name, part in parts.items():
+        (folder / f"{name}.jsonl").write_text("\n".join(part) + "\n", encoding="utf-8")
+    raw = task.model_dump(mode="json", exclude_none=True)
+    raw["data"] = {name: f"{name}.jsonl" for name in ("labelled", "unlabelled", "test")}
+    raw["teacher"] = {**raw["teacher"], "corpus": "teacher.jsonl", "calibrate": 60}
+    raw["strategy"] = {"base": "auto", "samples": 100, "soft_texts": 300}
+    if kind != "seq2seq":
+        # Fixed, as `training: auto` would have found it: comparing takes minutes.
+        raw["student"] = {**raw["student"], "training": "weighted", "min_steps": 60}
+    (folder / "task.yaml").write_text(
+        yaml.safe_dump(raw, sort_keys=False, allow_unicode=True), encoding="utf-8"
+    )
+    return load_task(folder / "task.yaml")
+
+
+def _texts(line: str, task: Task) -> dict[str, str]:
+    """The texts of a row without its label."""
+    return {name: json.loads(line)[name] for name in task.fields}
 
 
 def _read(task: Task) -> Iterable[tuple[str, list[Row]]]:

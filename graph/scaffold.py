@@ -19,12 +19,15 @@ Stub = tuple[Any, ...]  # the fields of a text, then its label
 _READER = """\
   mode: full                       # every weight; head: a classifier on frozen embeddings, seconds a round
   base: minilm                     # or any hub name or local folder of a sequence classifier's backbone
+  training: auto                   # compares several ways of training, out of fold on your labelled rows; or:
+                                   # plain, weighted, probe, probe_first, contrastive
   # epochs: 4
-  # min_steps: 30                  # however few the rows
   # learning_rate: 0.0003          # default: 3e-4 for MiniLM's width, less for wider models
+  # class_weights: root            # none, root (of the inverse frequency), inverse
 """
 _TAGGER = """\
   base: minilm                     # or any hub name or local folder of a token classifier's backbone
+  training: auto                   # compares two ways of training on your labelled rows; or plain, weighted
   # epochs: 4
   # min_steps: 200                 # however few the rows: a tagger learns nothing from less
   # learning_rate: 0.0003          # default: 3e-4 for MiniLM's width, less for wider models
@@ -71,19 +74,20 @@ labels:                            # label: description (the better described, t
 """,
         column="review",
         stubs={
-            "seed": [
+            "labelled": [
                 ("Works as described, I would buy it again.", "positive"),
                 ("My daughter has used it every day since her birthday and loves it.", "positive"),
                 ("It fell apart in a week.", "negative"),
                 ("Nothing like the picture, and far too loud.", "negative"),
-            ],
-            "diagnose": [
                 ("Not bad at all for the price.", "positive"),
                 ("Great, another charger that lasts two days.", "negative"),
-            ],
-            "gate": [
                 ("I had doubts, but it does the job.", "positive"),
                 ("If you enjoy sending things back, go ahead.", "negative"),
+            ],
+            "unlabelled": [
+                ("Does what it says.",),
+                ("Came without a plug.",),
+                ("Second order already.",),
             ],
             "test": [
                 ("Sturdy, quiet and quick to set up.", "positive"),
@@ -104,21 +108,22 @@ labels:                            # label: description (the better described, t
 """,
         column="[asked, found]",
         stubs={
-            "seed": [
+            "labelled": [
                 ("How do I reset the clock?", "Hold SET for three seconds, then turn the dial.", "answers"),
                 ("How do I reset the clock?", "The clock is lit for ten seconds.", "related"),
                 ("How do I reset the clock?", "Empty the water tank every day.", "unrelated"),
                 ("Can it stand outside?", "Keep the device indoors at all times.", "answers"),
                 ("Can it stand outside?", "The feet can be screwed in for uneven floors.", "related"),
                 ("Can it stand outside?", "Press OK to confirm the language.", "unrelated"),
-            ],
-            "diagnose": [
                 ("Which batteries does it take?", "It runs on four AA cells.", "answers"),
                 ("Which batteries does it take?", "Take the batteries out before storing it.", "related"),
-            ],
-            "gate": [
                 ("How long is the warranty?", "We repair it free of charge for two years.", "answers"),
                 ("How long is the warranty?", "Keep the receipt with the warranty card.", "related"),
+            ],
+            "unlabelled": [
+                ("Where is the filter?", "Open the flap on the left."),
+                ("Where is the filter?", "Change the filter twice a year."),
+                ("Can I turn off the sound?", "Press MUTE for a second."),
             ],
             "test": [
                 ("Is the jug safe in a dishwasher?", "Wash the jug by hand only.", "answers"),
@@ -139,20 +144,21 @@ labels:                            # label: description (the better described, t
 """,
         column="review",
         stubs={
-            "seed": [
+            "labelled": [
                 ("The bed was hard and the street loud.", ["room"]),
                 ("Fresh bread every morning.", ["food"]),
                 ("The porter found my lost bag within an hour.", ["staff"]),
                 ("Small bathroom, but the waiters know you by name.", ["room", "staff"]),
                 ("We came by train.", []),
-            ],
-            "diagnose": [
                 ("No window, cold soup.", ["room", "food"]),
                 ("They let us check out at noon.", ["staff"]),
-            ],
-            "gate": [
                 ("The cook came out to ask about my allergy.", ["food", "staff"]),
                 ("Towels like sandpaper.", ["room"]),
+            ],
+            "unlabelled": [
+                ("The soup was worth the trip.",),
+                ("Paper walls, kind people.",),
+                ("Sunny all weekend.",),
             ],
             "test": [
                 ("Friendly at the desk, mould in the shower.", ["room", "staff"]),
@@ -174,7 +180,7 @@ labels:                            # type: description, with what belongs to the
 """,
         column="tokens",
         stubs={
-            "seed": [
+            "labelled": [
                 (
                     "Melt 50 g butter in a pan.",
                     [("amount", "50 g"), ("ingredient", "butter"), ("tool", "pan")],
@@ -182,14 +188,15 @@ labels:                            # type: description, with what belongs to the
                 ("Add two eggs.", [("amount", "two"), ("ingredient", "eggs")]),
                 ("Whisk well.", []),
                 ("Sieve the flour into the bowl.", [("ingredient", "flour"), ("tool", "bowl")]),
-            ],
-            "diagnose": [
                 ("A pinch of salt is enough.", [("amount", "A pinch"), ("ingredient", "salt")]),
                 ("Leave the wok on the fire.", [("tool", "wok")]),
-            ],
-            "gate": [
                 ("Pour in half a litre of stock.", [("amount", "half a litre"), ("ingredient", "stock")]),
                 ("Let it rest.", []),
+            ],
+            "unlabelled": [
+                ("Heat the oven and butter the tin.",),
+                ("Half a lemon will do.",),
+                ("Stir until it thickens.",),
             ],
             "test": [
                 ("Grate the ginger with a knife.", [("ingredient", "ginger"), ("tool", "knife")]),
@@ -212,13 +219,19 @@ instruction: >-                    # what every agent is told of the task: above
 """,
         column="remark",
         stubs={
-            "seed": [
+            "labelled": [
                 ("Lunch with Ann on Friday at one.", "lunch with ann, friday, 13:00"),
                 ("Could you be at the dentist's Monday, 9 sharp?", "dentist, monday, 9:00"),
                 ("The board sits on Tuesday at half past four.", "board meeting, tuesday, 16:30"),
+                ("Football, Saturday, quarter to ten.", "football, saturday, 9:45"),
+                ("See you Thursday at noon for the review!", "review, thursday, 12:00"),
+                ("Call the bank on Wednesday at ten past two.", "call the bank, wednesday, 14:10"),
             ],
-            "diagnose": [("Football, Saturday, quarter to ten.", "football, saturday, 9:45")],
-            "gate": [("See you Thursday at noon for the review!", "review, thursday, 12:00")],
+            "unlabelled": [
+                ("Dinner at the Rossis', Saturday at eight.",),
+                ("Yoga moves to Tuesday, seven in the evening.",),
+                ("The plumber comes on Monday at noon.",),
+            ],
             "test": [("Choir is on Sunday evening at eight.", "choir, sunday, 20:00")],
         },
         key="target",
@@ -229,7 +242,7 @@ instruction: >-                    # what every agent is told of the task: above
 
 
 def scaffold(folder: Path, kind: KindName = "classification") -> list[Path]:
-    """Write task.yaml and four data stubs; nothing is overwritten.
+    """Write task.yaml and three data stubs; nothing is overwritten.
 
     Raises:
         InputError: one of the files is there already, or the folder cannot be written.
@@ -249,13 +262,14 @@ def scaffold(folder: Path, kind: KindName = "classification") -> list[Path]:
         answer=example.answer,
         metric=metrics,
         student=example.student,
-        pool="llkd, ksm, entropy" if single else "entropy, least_confidence",
+        pool="llkd, entropy" if single else "entropy, least_confidence",
         expert=_EXPERT if single else "",
     )
     contents = {"task.yaml": text}
     names = [*example.fields, example.key]
     for name, rows in example.stubs.items():
-        lines = [json.dumps(dict(zip(names, map(_filed, row), strict=True))) for row in rows]
+        columns = example.fields if name == "unlabelled" else names
+        lines = [json.dumps(dict(zip(columns, map(_filed, row), strict=True))) for row in rows]
         contents[f"{name}.jsonl"] = "".join(f"{line}\n" for line in lines)
     there = [name for name in contents if (folder / name).exists()]
     if there:

@@ -19,7 +19,6 @@ from tutelage.student.kinds.multilabel import written
 from tutelage.student.rows import Row
 
 Answers = NDArray[np.float64]
-SOFT_TEXTS = 1500  # unlabelled texts at most: as many as were measured to help (ours)
 _STORED, _CHECK = "pool-round-00", "self-training"
 
 
@@ -39,7 +38,7 @@ def answer_pool(shop: Workshop) -> None:
 def soft_texts(shop: Workshop) -> list[Row]:
     """Return the unlabelled texts that are learnt from, drawn by the run's seed."""
     pool = shop.splits.unlabelled
-    drawn = random.Random(f"{shop.task.seed} soft").sample(pool, min(SOFT_TEXTS, len(pool)))
+    drawn = random.Random(f"{shop.task.seed} soft").sample(pool, min(shop.strategy.soft_texts, len(pool)))
     return leak_free(shop, drawn)
 
 

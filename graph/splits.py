@@ -135,8 +135,15 @@ def _separate(task: Task) -> Splits:
         notes.append("no test set: the result is not measured on texts held out to the end")
     pool = _pool(task, {row["id"] for rows in made.values() for row in rows}, notes)
     digest = _digest({**made, **({"unlabelled": pool} if pool else {})})
-    parts = [made[name] for name in SETS]
-    return Splits(*parts, unlabelled=pool, notes=notes, digest=digest)
+    return Splits(
+        seed=made["seed"],
+        diagnose=made["diagnose"],
+        gate=made["gate"],
+        test=made["test"],
+        unlabelled=pool,
+        notes=notes,
+        digest=digest,
+    )
 
 
 def _read_sets(task: Task, names: Sequence[str], notes: list[str]) -> dict[str, list[Row]]:

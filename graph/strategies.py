@@ -71,6 +71,7 @@ class Strategy:
             diagnose and gate.
         self_training: whether the refitted student also learns the mean answers of the fold students on
             unlabelled texts: `on`, `off`, or `auto`, where the score out of fold decides.
+        soft_texts: unlabelled texts that are learnt so, at most.
         soft_weight: weight of such a text in the loss; a labelled row has 1.
         control: at the end as many texts of the pool, drawn at random, are labelled as were chosen: what the
             choice was worth is measured, and their labels are trained on too.
@@ -116,6 +117,7 @@ class Strategy:
     final: Objective | None = None
     refit: bool = True
     self_training: Literal["auto", "on", "off"] = "auto"
+    soft_texts: Count = 1500
     soft_weight: Annotated[float, Field(gt=0, le=1)] = 0.5
     control: bool = True
     own_weight: Annotated[float, Field(gt=0)] = 1.0

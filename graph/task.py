@@ -16,6 +16,7 @@ from tutelage.graph.parts import BudgetPart, Data, ExpertPart, Model, Part, Stud
 from tutelage.graph.strategies import STRATEGIES, Strategy, with_pool
 from tutelage.graph.variants import varied
 from tutelage.prompts import ROLES
+from tutelage.student.configurations import Training, candidates, configuration
 from tutelage.student.encoder import EMBEDDED
 from tutelage.student.errors import InputError
 from tutelage.student.fields import ONE, PAIR, RESERVED, KindName
@@ -212,9 +213,26 @@ class Task(Part):
         specs = {role: ModelSpec(**{**shared, **_moved(shared, roles.get(role, {}))}) for role in ROLES}
         return {role: replace(spec, base_url=spec.base_url or None) for role, spec in specs.items()}
 
-    def recipe(self) -> Recipe:
-        """How the student is trained."""
-        return Recipe(**self.student.model_dump(exclude_none=True), kind=self.kind, fields=self.fields)
+    def recipe(self, training: str | None = None) -> Recipe:
+        """Return how the student is trained.
+
+        Args:
+            training: the configuration's name; None is that of task.yaml, of `auto` the task type's default.
+
+        Raises:
+            InputError: the configuration does not fit the task or other fields of `student`.
+        """
+        fixed = self.student.fixed()
+        given = Recipe(**fixed, kind=self.kind, fields=self.fields)
+        return configuration(given, training or self.student.training, fixed=fixed)
+
+    def training_candidates(self, rows: int) -> dict[Training, Recipe]:
+        """Return the training configurations to compare on so many rows; one where `training` names it."""
+        if self.student.training != "auto":
+            return {self.student.training: self.recipe()}
+        fixed = self.student.fixed()
+        given = Recipe(**fixed, kind=self.kind, fields=self.fields)
+        return candidates(given, fixed=fixed, rows=rows)
 
     def expert_recipe(self) -> Recipe | None:
         """How the white-box teacher is trained, if it has to be; None without one."""

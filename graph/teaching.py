@@ -9,6 +9,7 @@ from tutelage.agents import critic as the_critic
 from tutelage.agents import generator as the_generator
 from tutelage.agents import labeler as the_labeler
 from tutelage.agents.analyst import Weakness
+from tutelage.agents.generator import Request
 from tutelage.agents.hostile import is_hostile
 from tutelage.graph import evidence
 from tutelage.graph.cards import Card, before, open_cards, read_cards, write_cards
@@ -55,8 +56,7 @@ def _weaknesses(
     """
     strategy, form, round = shop.strategy, shop.task.form, state["round"] + 1
     answers = shown = evidence.probed(shop, state, fold)
-    if strategy.fill_gaps:
-        uncovered = gaps(shop, state["best"], round)
+    if strategy.fill_gaps and (uncovered := gaps(shop, state["best"], round)):
         shown = [a for a in answers if a["label"] == a["predicted"] or uncovered.lacks(form, a)]
     chance = random.Random(f"{shop.task.seed} {round}" + ("" if fold is None else f" {fold}"))
     right, wrong = evidence.right_and_wrong(form, strategy, shown, chance)
@@ -98,7 +98,7 @@ def generator(shop: Workshop, state: State) -> State:
     count = lacking * strategy.candidates(round) - len(drawn)
     if strategy.fill_gaps:
         count = state["to_write"]
-    shares = apportion({str(fold): 1.0 for fold in folds(shop)}, count)
+    shares = apportion(_fold_weights(shop, state), count)
     samples: list[Sample] = []
     for fold in folds(shop):
         first = len(drawn) + len(samples)
@@ -106,6 +106,16 @@ def generator(shop: Workshop, state: State) -> State:
     shop.corpus.put(samples)
     shop.trace.tell(attempt=attempt, written=[sample["id"] for sample in samples])
     return {"attempt": attempt, "rejudge": False}
+
+
+def _fold_weights(shop: Workshop, state: State) -> dict[str, float]:
+    """How the texts to write are divided among the folds: evenly or, of gaps, by the weaknesses of each."""
+    found = gaps(shop, state["best"], state["round"]) if shop.strategy.fill_gaps else None
+    served = Counter(c.get("fold") for c in read_cards(shop.folder) if c["id"] in state["weaknesses"])
+    every, of = folds(shop), len(found.labels) if found else 0
+    if not (of or served) or not shop.strategy.fill_gaps:
+        return {str(fold): 1.0 for fold in every}
+    return {str(fold): served[fold] + of / len(every) for fold in every}
 
 
 def _written(
@@ -124,9 +134,7 @@ def _written(
     if round <= strategy.paraphrase_rounds:
         calm = [row for row in evidence.shown_rows(shop, fold) if not is_hostile(row["text"])]
         requests = paraphrases(shop.task.form, calm, count, chance)
-    elif strategy.fill_gaps:
-        requests = gap_requests(count, cards, gaps(shop, state["best"], round).labels)
-    else:
+    elif not (requests := _for_gaps(shop, state, count, cards)):
         requests = plan(strategy, count, cards, _f1(shop, state), chance, fed=bool(fed))
     own = [s for s in so_far if not is_drawn(s) and (fold is None or s.get("fold") == fold)]
     samples = the_generator.write(
@@ -145,6 +153,12 @@ def _written(
         seed=_seed(shop, state, 2, fold),
     )
     return samples if fold is None else [changed(sample, fold=fold) for sample in samples]
+
+
+def _for_gaps(shop: Workshop, state: State, count: int, cards: Sequence[Card]) -> list[Request]:
+    """Requests for what the pool lacks; none where nothing is known to be lacking."""
+    found = gaps(shop, state["best"], state["round"]) if shop.strategy.fill_gaps else None
+    return gap_requests(count, cards, found.labels) if found else []
 
 
 def labeler(shop: Workshop, state: State) -> State:

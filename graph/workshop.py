@@ -17,7 +17,6 @@ from tutelage.graph.splits import Splits, fold_rows, load_corpus, load_splits
 from tutelage.graph.strategies import Strategy
 from tutelage.graph.task import Task
 from tutelage.graph.trace import Listener, Trace
-from tutelage.student.configurations import candidates
 from tutelage.student.corpus import Corpus
 from tutelage.student.encoder import Encoder, PairEncoder, Vectors
 from tutelage.student.errors import InputError
@@ -48,7 +47,7 @@ class Workshop:
     trace: Trace
     servers: ExitStack
     experts: list["Expert"] = field(default_factory=list)
-    gaps_found: dict[tuple[int, int], Gaps] = field(default_factory=dict)
+    gaps_found: dict[tuple[int, int], Gaps | None] = field(default_factory=dict)
     _loaded: dict[int, Student] = field(default_factory=dict)
 
     @property
@@ -58,11 +57,9 @@ class Workshop:
 
     def recipe(self) -> Recipe:
         """How students are trained: as the task says, or as round 0 found to be best on the labelled rows."""
-        recipe = self.task.recipe()
         if not self.folder.training.exists():
-            return recipe
-        chosen = json.loads(self.folder.training.read_text(encoding="utf-8"))["chosen"]
-        return candidates(recipe)[chosen]
+            return self.task.recipe()
+        return self.task.recipe(json.loads(self.folder.training.read_text(encoding="utf-8"))["chosen"])
 
     def student(self, round: int) -> Student:
         """The student of a round, from memory or from its folder."""
@@ -134,6 +131,8 @@ def open_workshop(
         InputError: the data do not fit the task.
     """
     splits = splits or load_splits(task)
+    # What the user has labelled: a rehearsal teacher must answer alike before and after a resume.
+    given = replace(splits, seed=[*splits.seed], diagnose=[*splits.diagnose], gate=[*splits.gate])
     adopt_first_labels(task, splits, folder)
     device, tokens = task.student.device, task.student.max_tokens
 
@@ -145,7 +144,7 @@ def open_workshop(
     student_encoder = plain if same else make(task.student.base, folder.student_embeddings)
     vectors = _vectors(task, plain)
     trace, servers = Trace(folder.trace, listener), ExitStack()
-    maker, journal = _maker(task, splits, vectors, servers), Journal(folder.journal, reuse)
+    maker, journal = _maker(task, given, vectors, servers), Journal(folder.journal, reuse)
     teacher = _teacher(task, folder, maker, journal, trace)
     corpus = Corpus(folder.corpus, vectors, threshold=task.duplicate_above, kind=task.form)
     strategy = task.resolved_strategy()

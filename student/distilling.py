@@ -22,7 +22,8 @@ from tutelage.student.pairing import Pair
 from tutelage.student.policy import Choose, Phases, Policy, fixed
 from tutelage.student.recipe import Recipe
 from tutelage.student.rows import Row
-from tutelage.student.training import Tell, bucketed, warm_and_down
+from tutelage.student.schedule import bucketed, warm_and_down
+from tutelage.student.training import Tell
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,6 +58,10 @@ def distil(
     if recipe.mode != "full":
         raise InputError("a head has no layers to distil into; set the student's mode to `full`")
     knowledge = _computed(knowledge)
+    if recipe.probe_first:  # KSM compares [CLS] states of a student without any training
+        epochs = recipe.epochs or Recipe.epochs
+        recipe = replace(recipe, probe_first=False, contrastive_steps=0, epochs=epochs)
+    recipe = replace(recipe, pooling="cls")
     work = _Work(Lessons.of(rows), labels, recipe, knowledge, views, seed)
     places = list(range(len(rows)))
     held: list[int] = []

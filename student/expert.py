@@ -148,8 +148,8 @@ def check_expert(recipe: Recipe, labels: Sequence[str], rows: Sequence[Row]) -> 
 
     if _is_head(recipe.base):
         raise InputError(
-            f"expert {recipe.base!r} is a head on frozen embeddings, which shows no layers to learn from;"
-            " take a student of mode `full`, or another classifier"
+            f"expert {recipe.base!r} is a linear layer on mean-pooled embeddings, which shows no layers to"
+            " learn from; take a student of mode `full` with `pooling: cls`, or another classifier"
         )
     names = load_pretrained(AutoConfig, recipe.base).id2label
     fits = _order(names, labels) is not None
@@ -180,7 +180,9 @@ def find_expert(recipe: Recipe, labels: Sequence[str], rows: Sequence[Row], *, s
 
 
 def _is_head(base: str) -> bool:
-    """Whether a folder is a head student's: to read its configuration, transformers would run its code."""
+    """Whether a folder is a head student's or a mean-pooled one's: to read its configuration, transformers
+    would run its code.
+    """
     about = Path(base) / "config.json"
     return about.exists() and "tutelage-head" in about.read_text(encoding="utf-8")
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from tutelage.student.model import Classifier, FullStudent, HeadStudent, Student, features
+from tutelage.student.model import HEAD_TYPE, FullStudent, HeadStudent, Student, features
 from tutelage.student.objectives import Objective, sample_losses, set_losses
 
 if TYPE_CHECKING:
@@ -37,14 +37,59 @@ class Learner(Protocol):
         """What is added to the mean loss of a mini-batch."""
         ...
 
+    def bounds(self, objective: Objective) -> "tuple[float, float] | None":
+        """The mean loss of always answering the label frequencies, and the least mean loss there can be; None
+        of a student without labels.
+        """
+        ...
+
     @property
     def student(self) -> Student:
         """The student as it stands."""
         ...
 
 
+class Goals(NamedTuple):
+    """What a classifier is trained towards.
+
+    Attributes:
+        targets: shape (n, labels).
+        weights: of the texts in the loss, shape (n,).
+        positive: of multi-label tasks the weight of each label where a text has it, shape (labels,).
+    """
+
+    targets: "Tensor"
+    weights: "Tensor"
+    positive: "Tensor | None" = None
+
+    def to(self, device: Any) -> "Goals":
+        """The same on a device."""
+        positive = None if self.positive is None else self.positive.to(device)
+        return Goals(self.targets.to(device), self.weights.to(device), positive)
+
+    def losses(self, logits: "Tensor", batch: Any, objective: Objective, *, several: bool) -> "Tensor":
+        """The loss of each text of a batch of places, shape (len(batch),), without the texts' weights."""
+        if several:
+            return set_losses(logits, self.targets[batch], objective, self.positive)
+        return sample_losses(logits, self.targets[batch], objective)
+
+    def bounds(self, objective: Objective, *, several: bool) -> tuple[float, float]:
+        """See `Learner.bounds`."""
+        weights = self.weights / self.weights.sum()
+        tiny = 1e-6
+        share = (weights @ self.targets).clamp(tiny, 1 - tiny)
+        own = self.targets.clamp(tiny, 1 - tiny)
+        frequent, exact = (p.logit() if several else p.log() for p in (share.expand_as(own), own))
+        places = slice(None)
+        chance, least = (
+            (self.losses(logits, places, objective, several=several) * weights).sum()
+            for logits in (frequent, exact)
+        )
+        return float(chance), float(least)
+
+
 class FullLearner:
-    """Every weight of a sequence classifier; `targets` of shape (n, labels) are needed for `losses` alone."""
+    """Every weight of a sequence classifier; `goals` are needed for `losses` alone."""
 
     decay = 0.01  # AdamW's own default
 
@@ -53,14 +98,13 @@ class FullLearner:
         tokens: list[dict[str, list[int]]],
         student: FullStudent,
         rate: float,
-        targets: Any,
-        weights: Any,
+        goals: Goals | None,
     ):
-        self.tokens, self.student, self.rate = tokens, student, rate
+        self.tokens, self.student, self.rate, self.goals = tokens, student, rate, goals
         self.lengths = [len(one["input_ids"]) for one in tokens]
         self.parameters = list(student.model.parameters())
         self.device = student.model.device
-        self.targets, self.weights = targets, weights
+        self.weights: Tensor = even(tokens).to(self.device) if goals is None else goals.weights
 
     @classmethod
     def of(
@@ -68,16 +112,14 @@ class FullLearner:
         texts: list[str],
         student: FullStudent,
         rate: float | None,
-        targets: NDArray[np.float32] | None = None,
-        weights: "Tensor | None" = None,
+        goals: Goals | None = None,
     ) -> "FullLearner":
         """A learner on texts; see `Recipe` for the rate."""
         student.model.train()
         encoded = student.tokens(texts, return_attention_mask=False)
         tokens = [{name: ids[i] for name, ids in encoded.items()} for i in range(len(texts))]
-        here = student.model.device
-        goals = _tensor(targets, here)
-        return cls(tokens, student, rate or default_rate(student.model), goals, even(texts, weights).to(here))
+        here = goals and goals.to(student.model.device)
+        return cls(tokens, student, rate or default_rate(student.model), here)
 
     def logits(self, batch: Sequence[int]) -> "Tensor":
         """Float logits of shape (len(batch), labels), with gradient."""
@@ -87,7 +129,13 @@ class FullLearner:
 
     def losses(self, logits: "Tensor", batch: Sequence[int], objective: Objective) -> "Tensor":
         """See `Learner`."""
-        return _losses(self.student, logits, self.targets[batch], objective)
+        assert self.goals
+        return self.goals.losses(logits, batch, objective, several=self.student.thresholds is not None)
+
+    def bounds(self, objective: Objective) -> tuple[float, float] | None:
+        """See `Learner`."""
+        several = self.student.thresholds is not None
+        return self.goals and self.goals.bounds(objective, several=several)
 
     def inputs(self, batch: Sequence[int]) -> Any:
         """Token ids and their mask, padded, on the device."""
@@ -112,30 +160,22 @@ class HeadLearner:
         bias: Any,
         student: HeadStudent,
         shrink: float,
-        targets: Any,
-        weights: Any,
+        goals: Goals,
     ):
         self.vectors, self.weight, self.bias = vectors, weight, bias
-        self.start, self.shrink, self.targets, self.weights = student, shrink, targets, weights
+        self.start, self.shrink, self.goals, self.weights = student, shrink, goals, goals.weights
         self.lengths = [1] * len(vectors)
         self.parameters = [weight, bias]
         self.device = vectors.device
 
     @classmethod
-    def of(
-        cls,
-        texts: list[str],
-        start: HeadStudent,
-        shrink: float,
-        targets: NDArray[np.float32],
-        weights: "Tensor | None",
-    ) -> "HeadLearner":
+    def of(cls, texts: list[str], start: HeadStudent, shrink: float, goals: Goals) -> "HeadLearner":
         """A learner on texts, which goes on from a copy of a head."""
         import torch
 
         weight, bias = (torch.from_numpy(part.copy()).requires_grad_() for part in (start.weight, start.bias))
         vectors = torch.from_numpy(features(start.encoder, texts, start.fields))
-        return cls(vectors, weight, bias, start, shrink, _tensor(targets, "cpu"), even(texts, weights))
+        return cls(vectors, weight, bias, start, shrink, goals)
 
     def penalty(self) -> "Tensor | float":
         """`shrink` · ‖W‖²."""
@@ -149,7 +189,11 @@ class HeadLearner:
 
     def losses(self, logits: "Tensor", batch: Sequence[int], objective: Objective) -> "Tensor":
         """See `Learner`."""
-        return _losses(self.start, logits, self.targets[batch], objective)
+        return self.goals.losses(logits, batch, objective, several=self.start.thresholds is not None)
+
+    def bounds(self, objective: Objective) -> tuple[float, float] | None:
+        """See `Learner`."""
+        return self.goals.bounds(objective, several=self.start.thresholds is not None)
 
     @property
     def student(self) -> Student:
@@ -160,15 +204,16 @@ class HeadLearner:
 
 def default_rate(model: Any) -> float:
     """See `Recipe`."""
-    config = getattr(model.config, "decoder", model.config)  # of two models in one
+    config = model.encoder.config if model.config.model_type == HEAD_TYPE else model.config
+    config = getattr(config, "decoder", config)  # of two models in one
     return 3e-4 * min(1.0, 384 / int(config.hidden_size)) ** 2
 
 
-def even(texts: Sequence[str], weights: "Tensor | None" = None) -> "Tensor":
+def even(texts: Sequence[Any], weights: NDArray[np.float64] | None = None) -> "Tensor":
     """The weights, or the same for every text."""
     import torch
 
-    return torch.ones(len(texts)) if weights is None else weights
+    return torch.ones(len(texts)) if weights is None else torch.from_numpy(weights).float()
 
 
 def half_on_cuda(device: Any) -> Any:
@@ -176,14 +221,3 @@ def half_on_cuda(device: Any) -> Any:
     import torch
 
     return torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else nullcontext()
-
-
-def _losses(student: Classifier, logits: "Tensor", targets: "Tensor", objective: Objective) -> "Tensor":
-    of = sample_losses if student.thresholds is None else set_losses
-    return of(logits, targets, objective)
-
-
-def _tensor(targets: NDArray[np.float32] | None, device: Any) -> Any:
-    import torch
-
-    return None if targets is None else torch.from_numpy(targets).to(device)

@@ -3,10 +3,11 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tutelage.student.errors import InputError
 from tutelage.student.reading import entropy
 from tutelage.student.rows import Row
 from tutelage.student.thresholds import Selection, Thresholds
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Lessons:
     """What rows teach: `confidence` is the teacher's in each label, NaN for the user's own; `rationales` are
-    reasons, "" where none is known.
+    reasons, "" where none is known; `weights` are relative; `soft` are soft targets, None where the label is
+    the target.
     """
 
     ids: list[str]
@@ -26,6 +28,8 @@ class Lessons:
     labels: list[str]
     confidence: NDArray[np.float64]
     rationales: list[str]
+    weights: NDArray[np.float64]
+    soft: list[list[float] | None]
 
     @classmethod
     def of(cls, rows: Sequence[Row]) -> "Lessons":
@@ -33,16 +37,42 @@ class Lessons:
         confidence = np.array([row.get("confidence", np.nan) for row in rows])
         ids, texts, labels = zip(*((row["id"], row["text"], row["label"]) for row in rows), strict=True)
         reasons = [row.get("rationale", "") for row in rows]
-        return cls(list(ids), list(texts), list(labels), confidence, reasons)
+        weights = np.array([row.get("weight", 1.0) for row in rows], float)
+        soft = [row.get("target") for row in rows]
+        return cls(list(ids), list(texts), list(labels), confidence, reasons, weights, soft)
+
+    def check(self, labels: Sequence[str], kind: str) -> None:
+        """Refuse weights and soft targets that cannot be trained on.
+
+        Raises:
+            InputError: a weight is negative or not finite, all are 0, or a soft target does not fit the
+                labels or the task type.
+        """
+        if not (np.isfinite(self.weights) & (self.weights >= 0)).all() or not self.weights.any():
+            raise InputError("the weights of rows are finite and at least 0, and one of them is above 0")
+        given = [target for target in self.soft if target is not None]
+        if given and kind in ("ner", "seq2seq"):
+            raise InputError(f"rows of {kind} tasks have no `target`; leave it out")
+        for target in given:
+            values = np.array(target, float)
+            fits = values.shape == (len(labels),) and ((values >= 0) & (values <= 1)).all()
+            if not fits or (kind != "multilabel" and abs(values.sum() - 1) > 1e-3):
+                raise InputError(
+                    f"a row's `target` is {target!r:.80}; it holds a probability for each of the"
+                    f" {len(labels)} labels{'' if kind == 'multilabel' else ', with a sum of 1'}"
+                )
 
     def numbers(self, labels: Sequence[str]) -> list[int]:
         """The place of each label, of texts that have one."""
         number = {label: i for i, label in enumerate(labels)}
         return [number[label] for label in self.labels]
 
-    def distributions(self, labels: Sequence[str], *, soft: bool = False) -> NDArray[np.float32]:
+    def distributions(
+        self, labels: Sequence[str], *, soft: bool = False, smoothing: float = 0.0
+    ) -> NDArray[np.float32]:
         """Targets of texts that have one label, shape (n, labels); `soft` ones put the teacher's confidence
-        on it, a fair share at least, and spread the rest.
+        on it, a fair share at least, and spread the rest. `smoothing` is spread over all labels, but not of
+        rows that bring a soft target of their own.
         """
         count = len(self.texts)
         sure = np.where(np.isnan(self.confidence), 1.0, self.confidence) if soft else np.ones(count)
@@ -50,12 +80,23 @@ class Lessons:
         spread = (1 - sure) / max(len(labels) - 1, 1)
         targets = np.repeat(spread[:, None], len(labels), 1)
         targets[np.arange(count), self.numbers(labels)] = sure
-        return targets.astype(np.float32)
+        return self._with_soft((1 - smoothing) * targets + smoothing / len(labels))
 
     def sets(self, labels: Sequence[str]) -> NDArray[np.float32]:
-        """Targets of texts that have any number of labels: 1 where they have it, shape (n, labels)."""
+        """The labels of texts that have any number of them: 1 where they have it, shape (n, labels)."""
         held = [json.loads(one) for one in self.labels]
         return np.array([[label in one for label in labels] for one in held], np.float32)
+
+    def probabilities(self, labels: Sequence[str], *, smoothing: float = 0.0) -> NDArray[np.float32]:
+        """Targets of texts that have any number of labels, shape (n, labels); `smoothing` as above."""
+        return self._with_soft((1 - smoothing) * self.sets(labels) + smoothing / 2)
+
+    def _with_soft(self, targets: NDArray[Any]) -> NDArray[np.float32]:
+        result = targets.astype(np.float32)
+        for i, given in enumerate(self.soft):
+            if given is not None:
+                result[i] = given
+        return result
 
     def selection(self, thresholds: Thresholds | None, labels: Sequence[str], seed: int) -> "Chosen | None":
         """Who chooses at every step; None without thresholds, or where nothing is the teacher's."""

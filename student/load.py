@@ -12,7 +12,7 @@ from tutelage.student.adapting import load as load_causal
 from tutelage.student.encoder import Encoder, device, load_pretrained, longest
 from tutelage.student.errors import InputError
 from tutelage.student.fields import ONE, Fields
-from tutelage.student.model import HEAD_FILE, FullStudent, HeadStudent, Student
+from tutelage.student.model import HEAD_FILE, HEAD_TYPE, FullStudent, HeadStudent, Student
 from tutelage.student.reading import Floats
 from tutelage.student.tagging import Tagger
 from tutelage.student.writing import load as load_writer
@@ -52,7 +52,7 @@ def _classifier(folder: Path, about: Mapping[str, Any], device_name: str) -> Ful
     from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
     auto: Any = AutoModelForSequenceClassification
-    if about.get("model_type") == "tutelage-head":
+    if about.get("model_type") == HEAD_TYPE:
         from tutelage.student.modeling_head import HeadConfig, HeadModel
 
         auto = HeadModel

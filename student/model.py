@@ -13,6 +13,7 @@ from tutelage.student.reading import Floats, Logits, Reading, read_one, read_set
 
 PAIR_PARTS = 4  # vectors in the features of a pair
 HEAD_FILE = "head.npz"
+HEAD_TYPE = "tutelage-head"  # of models in modeling_head.py, whose import takes seconds
 
 
 class Student(Protocol):
@@ -120,9 +121,11 @@ class FullStudent:
         return softmax(self.logits(texts)) if self.thresholds is None else sigmoid(self.logits(texts))
 
     def save(self, folder: Path) -> None:
-        """`save_pretrained` of model and tokenizer."""
+        """`save_pretrained` of model and tokenizer; of a mean-pooled model also modeling_head.py."""
         self.tokenizer.model_max_length = self.max_tokens
         self.model.config.update(_about(self))
+        if self.model.config.model_type == HEAD_TYPE:
+            carry_code()
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 
@@ -205,8 +208,7 @@ class HeadStudent:
             label2id={label: i for i, label in names.items()},
             **_about(self),
         )
-        HeadConfig.register_for_auto_class()
-        HeadModel.register_for_auto_class("AutoModelForSequenceClassification")
+        carry_code()
         model = HeadModel(config)
         model.encoder.load_state_dict(inner.state_dict())
         with torch.no_grad():
@@ -216,6 +218,14 @@ class HeadStudent:
         tokenizer = load_pretrained(AutoTokenizer, self.encoder.name)
         tokenizer.model_max_length = self.encoder.max_tokens
         tokenizer.save_pretrained(folder)
+
+
+def carry_code() -> None:
+    """Have `save_pretrained` copy modeling_head.py beside the weights of its models."""
+    from tutelage.student.modeling_head import HeadConfig, HeadModel
+
+    HeadConfig.register_for_auto_class()
+    HeadModel.register_for_auto_class("AutoModelForSequenceClassification")
 
 
 def features(encoder: Encoder, texts: Sequence[str], fields: Fields) -> NDArray[np.float32]:

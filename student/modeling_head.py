@@ -1,4 +1,4 @@
-"""A linear classifier on a frozen, mean-pooled encoder, as a transformers model.
+"""A linear classifier on a mean-pooled encoder, as a transformers model.
 
 `save_pretrained` copies this file beside the weights, so that the folder loads anywhere with
 `pipeline("text-classification", folder, trust_remote_code=True)`; it knows nothing of tutelage.
@@ -12,20 +12,26 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 
 class HeadConfig(PretrainedConfig):
-    """The encoder's own configuration as a dict, beside the labels; `text_fields` has two names for pairs."""
+    """The encoder's own configuration as a dict, beside the labels. `text_fields` has two names for pairs,
+    which are read as one text where `joint` is true, else apart.
+    """
 
     model_type = "tutelage-head"
 
     def __init__(
-        self, encoder: dict[str, Any] | None = None, text_fields: list[str] | None = None, **options: Any
+        self,
+        encoder: dict[str, Any] | None = None,
+        text_fields: list[str] | None = None,
+        joint: bool = False,
+        **options: Any,
     ):
-        self.encoder, self.text_fields = encoder or {}, text_fields or ["text"]
+        self.encoder, self.text_fields, self.joint = encoder or {}, text_fields or ["text"], joint
         super().__init__(**options)
 
 
 class HeadModel(PreTrainedModel):
-    """Logits = W · x + b. Of a text, x is u = normalise(mean of the last hidden states over the tokens); of a
-    pair, whose texts are read apart, `u, v, |u - v|, √d · u · v`.
+    """Logits = W · x + b. Of a text, or a pair that is read jointly, x is u = normalise(mean of the last
+    hidden states over the tokens); of a pair whose texts are read apart, `u, v, |u - v|, √d · u · v`.
     """
 
     config_class = HeadConfig
@@ -34,22 +40,41 @@ class HeadModel(PreTrainedModel):
         super().__init__(config)
         inner = AutoConfig.for_model(**config.encoder)
         self.encoder = AutoModel.from_config(inner)
-        parts = 4 if len(config.text_fields) > 1 else 1
+        self.apart = len(config.text_fields) > 1 and not config.joint
+        parts = 4 if self.apart else 1
         self.classifier = torch.nn.Linear(parts * inner.hidden_size, config.num_labels)
         self.post_init()
 
     def forward(
-        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, **other: Any
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        token_type_ids: torch.Tensor | None = None,
+        **other: Any,
     ) -> SequenceClassifierOutput:
         """Logits of shape (batch, labels) for token ids and mask of shape (batch, length)."""
-        if len(self.config.text_fields) == 1:
-            return SequenceClassifierOutput(logits=self.classifier(self._pooled(input_ids, attention_mask)))
-        u, v = (self._pooled(*side) for side in self._apart(input_ids, attention_mask))
-        x = torch.cat([u, v, (u - v).abs(), u.shape[1] ** 0.5 * u * v], 1)
+        x = self.embed(input_ids, attention_mask, token_type_ids)
         return SequenceClassifierOutput(logits=self.classifier(x))
 
-    def _pooled(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+    def embed(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        token_type_ids: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """What the linear layer reads, x, of shape (batch, width)."""
+        if not self.apart:
+            types = (
+                {"token_type_ids": token_type_ids} if self.config.joint and token_type_ids is not None else {}
+            )
+            return self._pooled(input_ids, attention_mask, **types)
+        u, v = (self._pooled(*side) for side in self._apart(input_ids, attention_mask))
+        return torch.cat([u, v, (u - v).abs(), u.shape[1] ** 0.5 * u * v], 1)
+
+    def _pooled(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, **types: torch.Tensor
+    ) -> torch.Tensor:
+        hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **types).last_hidden_state
         mask = attention_mask.unsqueeze(-1)
         return torch.nn.functional.normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1)
 

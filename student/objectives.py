@@ -65,15 +65,21 @@ def sample_losses(logits: "Tensor", target: "Tensor", objective: Objective) -> "
     return objective.alpha * cross + objective.beta * reverse
 
 
-def set_losses(logits: "Tensor", target: "Tensor", objective: Objective) -> "Tensor":
+def set_losses(
+    logits: "Tensor", target: "Tensor", objective: Objective, positive: "Tensor | None" = None
+) -> "Tensor":
     """The loss of each sample, shape (n,), where every label is right or wrong by itself: the sum over labels
-    of `sample_losses` on two outcomes, of logits and targets of shape (n, k).
+    of `sample_losses` on two outcomes, of logits and targets of shape (n, k). `positive`, shape (k,), weighs
+    a label where the text has it, in the share of its target.
     """
     import torch
 
     two = torch.stack([logits, torch.zeros_like(logits)], -1)
     goal = torch.stack([target, 1 - target], -1)
-    return sample_losses(two, goal, objective).sum(-1)
+    losses = sample_losses(two, goal, objective)
+    if positive is not None:
+        losses = losses * (1 + (positive - 1) * target)
+    return losses.sum(-1)
 
 
 def token_energy(logits: Logits, mask: NDArray[np.bool_], *, masked: bool = True) -> Floats:

@@ -6,7 +6,8 @@ KSM: Wang et al., Findings of EMNLP 2022, arXiv 2302.00444; marks as in student/
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, NamedTuple
 
-from tutelage.student.classifying import balance
+import numpy as np
+from tutelage.student.class_weights import class_weights
 from tutelage.student.expert import Views
 from tutelage.student.knowledge import (
     Kind,
@@ -61,7 +62,8 @@ class Pair:
         self.feature, self.relation = eyes
         self.parameters = [*learner.parameters, *eyes]
         self.numbers = torch.tensor(numbers)
-        self.balance = balance([numbers[i] for i in places], labels)
+        own = np.eye(labels)[[numbers[i] for i in places]]
+        self.balance = torch.from_numpy(class_weights(own, np.ones(len(own)), "inverse")).float()
 
     def __call__(self, batch: list[int]) -> tuple[Situation, "Tensor"]:
         """The situation, and the losses in the order of `kinds`, with gradient."""

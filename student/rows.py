@@ -24,7 +24,9 @@ class Row(TypedDict):
     """A text and its label; `id` is its `content_id`.
 
     `confidence` is how sure the teacher is of a label it gave; the user's own labels have none. `rationale`
-    is the reason for the label, where one is known.
+    is the reason for the label, where one is known. `weight` is the row's relative weight in the loss, 1 by
+    default. `target` is used in training in place of the label, which is its most likely one: a distribution
+    over the task's labels in their order, of multi-label tasks a probability for each label.
     """
 
     id: str
@@ -32,6 +34,8 @@ class Row(TypedDict):
     label: str
     confidence: NotRequired[float]
     rationale: NotRequired[str]
+    weight: NotRequired[float]
+    target: NotRequired[list[float]]
 
 
 def filed(text: str, label: str, *, kind: Kind, fields: Fields) -> dict[str, Any]:

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from tutelage.student.class_weights import ClassWeights, type_weights
 from tutelage.student.classifying import quicken
 from tutelage.student.encoder import device, load_pretrained, longer, longest
 from tutelage.student.errors import InputError
 from tutelage.student.fields import ONE, Fields
-from tutelage.student.learners import default_rate, even, half_on_cuda
+from tutelage.student.learners import Goals, default_rate, even, half_on_cuda
 from tutelage.student.lessons import Lessons
 from tutelage.student.objectives import Objective, sample_losses
 from tutelage.student.reading import Floats, Reading, energy, entropy, softmax
@@ -158,12 +159,46 @@ class TaggingLearner:
 
     decay = 0.01  # AdamW's own default
 
-    def __init__(self, student: Tagger, read: list[Words], goals: list[list[int]], rate: float):
-        self.student, self.read, self.goals, self.rate = student, read, goals, rate
+    def __init__(
+        self, student: Tagger, read: list[Words], goals: list[list[int]], recipe: Recipe, weights: Floats
+    ):
+        import torch
+
+        self.student, self.read, self.goals = student, read, goals
+        self.rate, self.smoothing = recipe.learning_rate or default_rate(student.model), recipe.smoothing
         self.lengths = [len(one.inputs["input_ids"]) for one in read]
         self.parameters = list(student.model.parameters())
         self.device = student.model.device
-        self.weights = even([""] * len(read)).to(self.device)
+        self.weights = even(read, weights).to(self.device)
+        of_tags = _tag_weights(student.tags, self.counts, recipe.class_weights)
+        self.tag_weights = torch.from_numpy(of_tags).float().to(self.device)
+
+    @property
+    def counts(self) -> Floats:
+        """Words of each tag, in the texts' weights, shape (tags,)."""
+        weights = self.weights.cpu().numpy()
+        result = np.zeros(len(self.student.tags))
+        for one, goals, weight in zip(self.read, self.goals, weights, strict=True):
+            learnt = [goal for head, goal in zip(one.heads, goals, strict=True) if head is not None]
+            result += np.bincount(learnt, minlength=len(result)) * weight
+        return result
+
+    def bounds(self, objective: Objective) -> tuple[float, float]:
+        """See `Learner`, over words."""
+        import torch
+
+        counts = torch.from_numpy(self.counts).float()
+        goals = Goals(self._targets(torch.arange(len(counts))), counts * self.tag_weights.cpu())
+        size = float(counts.sum()) or 1.0
+        scale = float(goals.weights.sum()) / size  # the loss of a text is a mean by its words, not weights
+        chance, least = goals.bounds(objective, several=False)
+        return chance * scale, least * scale
+
+    def _targets(self, goals: "Tensor") -> "Tensor":
+        import torch
+
+        tags = len(self.student.tags)
+        return torch.nn.functional.one_hot(goals, tags).float() * (1 - self.smoothing) + self.smoothing / tags
 
     def logits(self, batch: Sequence[int]) -> "Tensor":
         """Float logits of shape (len(batch), tokens, tags), with gradient."""
@@ -183,8 +218,9 @@ class TaggingLearner:
                     goals[row, head] = goal
         goals = goals.to(self.device)
         mask = goals != _UNLEARNT
-        target = torch.nn.functional.one_hot(goals.clamp(min=0), logits.shape[2]).float()
-        losses = sample_losses(logits, target, objective) * mask
+        places = goals.clamp(min=0)
+        weights = self.tag_weights[places] * mask
+        losses = sample_losses(logits, self._targets(places), objective) * weights
         return losses.sum(1) * len(batch) / mask.sum().clamp(min=1)
 
     def penalty(self) -> float:
@@ -238,7 +274,18 @@ def learner(lessons: Lessons, student: Tagger, recipe: Recipe, objective: Object
     student.model.train()
     read = student.words(lessons.texts)
     goals = [student.goals(one, spans(label)) for one, label in zip(read, lessons.labels, strict=True)]
-    return TaggingLearner(student, read, goals, recipe.learning_rate or default_rate(student.model))
+    return TaggingLearner(student, read, goals, recipe, lessons.weights)
+
+
+def _tag_weights(tags: Sequence[str], counts: Floats, how: ClassWeights) -> Floats:
+    """The loss weight of each tag, shape (tags,): that of its entity type, 1 outside entities. A tag outside
+    entities is by far the commonest one; by its frequency the tagger would find entities everywhere.
+    """
+    types = list(dict.fromkeys(tag[2:] for tag in tags if tag != "O"))
+    numbers = [[i for i, tag in enumerate(tags) if tag[2:] == one] for one in types]
+    of_type = np.array([counts[places].sum() for places in numbers])
+    weights = dict(zip(types, type_weights(of_type, how), strict=True))
+    return np.array([weights[tag[2:]] if tag != "O" else 1.0 for tag in tags])
 
 
 def _heads(

@@ -176,6 +176,7 @@ class WritingLearner:
         targets: list[Ids],
         reasons: Mapping[int, tuple[Ids, Ids]],
         rate: float,
+        weights: Floats | None = None,
     ):
         self.student, self.texts, self.targets, self.rate = student, texts, targets, rate
         self.reasons = reasons
@@ -186,7 +187,7 @@ class WritingLearner:
         ]
         self.parameters = [weight for weight in student.model.parameters() if weight.requires_grad]
         self.device = student.model.device
-        self.weights = even([""] * len(texts)).to(self.device)
+        self.weights = even(texts, weights).to(self.device)
 
     def logits(self, batch: Sequence[int]) -> "Tensor":
         """Float logits of the targets, shape (len(batch), tokens, vocabulary), with gradient."""
@@ -219,6 +220,10 @@ class WritingLearner:
             target = torch.nn.functional.one_hot(goals.clamp(min=0), logits.shape[2]).float()
             losses = sample_losses(logits, target, objective) * mask
         return losses.sum(1) * len(targets) / mask.sum().clamp(min=1)
+
+    def bounds(self, objective: Objective) -> None:
+        """See `Learner`: there are no labels."""
+        return
 
     def penalty(self) -> float:
         """Nothing."""
@@ -259,7 +264,7 @@ def learner(lessons: Lessons, student: Writer, recipe: Recipe, objective: Object
     reasons = [ids[:room] for ids in student.targets([lessons.rationales[i] for i in told])]
     goals = [ids[: student.max_target] for ids in student.targets(lessons.labels)]
     by_place = dict(zip(told, zip(asked, reasons, strict=True), strict=True))
-    return WritingLearner(student, student.ids(lessons.texts), goals, by_place, rate)
+    return WritingLearner(student, student.ids(lessons.texts), goals, by_place, rate, lessons.weights)
 
 
 def tokenizer_of(base: str) -> Any:

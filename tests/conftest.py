@@ -24,6 +24,9 @@ from tutelage.agents.rehearsal import Rehearsal
 from tutelage.agents.rehearsal_model import RehearsalModel
 from tutelage.agents.server import serve
 from tutelage.agents.teacher import Teacher
+from tutelage.graph.config import parse_task
+from tutelage.graph.samples import sample_task
+from tutelage.graph.task import Task
 from tutelage.prompts import ROLES
 from tutelage.student.corpus import Sample
 from tutelage.student.encoder import Encoder
@@ -56,6 +59,36 @@ def brief() -> Brief:
 def shop(brief: Brief) -> Callable[[str], list[Row]]:
     """Rows of a file of the bundled task, by its name without the ending."""
     return lambda name: read_rows(SHOP / f"{name}.jsonl", list(brief["labels"]))
+
+
+@pytest.fixture(scope="session")
+def folded(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Task]:
+    """The shop task with all labelled rows in one file, a pool of 200 texts, a head student and small rounds;
+    keyword arguments replace parts of it.
+    """
+    folder, sample = tmp_path_factory.mktemp("folded"), sample_task()
+    labelled = [(SHOP / f"{name}.jsonl").read_text(encoding="utf-8") for name in ("seed", "diagnose")]
+    (folder / "labelled.jsonl").write_text("".join(labelled), encoding="utf-8")
+    lines = (SHOP / "teacher.jsonl").read_text(encoding="utf-8").splitlines()
+    texts = [json.dumps({"text": json.loads(line)["text"]}) + "\n" for line in lines[:200]]
+    (folder / "pool.jsonl").write_text("".join(texts), encoding="utf-8")
+
+    def make(**parts: Any) -> Task:
+        raw = json.loads(sample.model_dump_json(exclude_none=True))
+        test, corpus = raw["data"]["test"], raw["teacher"]["corpus"]
+        raw |= {
+            "data": {"labelled": "labelled.jsonl", "unlabelled": "pool.jsonl", "test": test},
+            "teacher": {"corpus": corpus, "label_noise": 0.05},
+            "student": {"mode": "head"},
+            "strategy": {"base": "auto", "samples": 24},
+            "budget": {"rounds": 2},
+        }
+        for name, value in parts.items():
+            whole = name in ("strategy", "data", "labels") or not isinstance(value, dict)
+            raw[name] = value if whole else {**raw[name], **value}
+        return parse_task(raw, "test", folder)
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -218,7 +218,7 @@ def test_a_head_and_too_few_rows_are_refused(learn, easy, tiny, expert) -> None:
 
 def test_a_head_is_refused_as_an_expert_before_its_code_would_run(easy, encoder, tmp_path: Path) -> None:
     train(easy, LABELS, Recipe(mode="head"), seed=0, encoder=encoder).export(tmp_path / "head")
-    with pytest.raises(InputError, match="is a head on frozen embeddings"):
+    with pytest.raises(InputError, match="is a linear layer on mean-pooled embeddings"):
         check_expert(Recipe(base=str(tmp_path / "head")), LABELS, easy)
     with pytest.raises(InputError, match="cannot be loaded"):
         check_expert(Recipe(base="nobody/nothing"), LABELS, easy)

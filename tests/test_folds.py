@@ -32,35 +32,6 @@ from tutelage.student.rows import Row
 Make = Callable[..., Task]
 
 
-@pytest.fixture(scope="session")
-def folded(tmp_path_factory: pytest.TempPathFactory) -> Make:
-    """The shop task with all labelled rows in one file, a pool of 200 texts, a head student and small rounds;
-    keyword arguments replace parts of it.
-    """
-    folder, sample = tmp_path_factory.mktemp("folded"), sample_task()
-    rows = [_lines(sample, name) for name in ("seed", "diagnose")]
-    (folder / "labelled.jsonl").write_text("".join(line for part in rows for line in part))
-    texts = [json.dumps({"text": json.loads(line)["text"]}) + "\n" for line in _lines(sample, "teacher")]
-    (folder / "pool.jsonl").write_text("".join(texts[:200]))
-
-    def make(**parts: Any) -> Task:
-        raw = json.loads(sample.model_dump_json(exclude_none=True))
-        test, corpus = raw["data"]["test"], raw["teacher"]["corpus"]
-        raw |= {
-            "data": {"labelled": "labelled.jsonl", "unlabelled": "pool.jsonl", "test": test},
-            "teacher": {"corpus": corpus, "label_noise": 0.05},
-            "student": {"mode": "head"},
-            "strategy": {"base": "auto", "samples": 24},
-            "budget": {"rounds": 2},
-        }
-        for name, value in parts.items():
-            whole = name in ("strategy", "data", "labels") or not isinstance(value, dict)
-            raw[name] = value if whole else {**raw[name], **value}
-        return parse_task(raw, "test", folder)
-
-    return make
-
-
 @pytest.fixture(scope="module")
 def finished(folded: Make, encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     return run(folded(), tmp_path_factory.mktemp("run") / "run", encoder=encoder)

@@ -18,6 +18,7 @@ HOMES = {
         "student/adapting.py", "student/scratch.py", "student/knowledge.py", "student/pairing.py",
         "student/policy.py",
         "student/distilling.py", "student/expert.py",
+        "student/probing.py", "student/contrastive.py", "student/averaging.py",
         "student/model.py", "student/modeling_head.py", "student/encoder.py",
         "agents/local.py", "graph/doctor.py",
     },

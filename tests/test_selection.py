@@ -54,6 +54,17 @@ ONE = member([[0.5, 0.3, 0.2], [0.9, 0.05, 0.05], [0.98, 0.01, 0.01]])
 TWO = member([[0.5, 0.3, 0.2], [0.05, 0.9, 0.05], [0.98, 0.01, 0.01]])
 
 
+def test_classifiers_tell_their_probabilities() -> None:
+    assert ONE.probabilities == pytest.approx(
+        np.array([[0.5, 0.3, 0.2], [0.9, 0.05, 0.05], [0.98, 0.01, 0.01]])
+    )
+    assert not ONE.multilabel
+    sets = tagged_set([[0.9, 0.4], [0.3, 0.2]], [0.5, 0.3])
+    assert sets.probabilities == pytest.approx(np.array([[0.9, 0.4], [0.3, 0.2]]), abs=1e-6)
+    assert sets.multilabel
+    assert writer(["x"]).probabilities is None
+
+
 @pytest.mark.parametrize(
     ("how", "expected"),
     [

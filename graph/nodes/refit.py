@@ -37,6 +37,11 @@ class Arm:
     teacher_labels: int
     soft: int = 0
 
+    @property
+    def sees_teacher(self) -> bool:
+        """Whether any of its rows has the teacher's label."""
+        return self.teacher_labels > 0
+
 
 def refit(shop: Workshop, state: State) -> State:
     """Train the student that the run leaves, on every labelled row and all promoted samples; where there is a
@@ -52,7 +57,7 @@ def refit(shop: Workshop, state: State) -> State:
         if not delivered and not shop.splits.test:
             continue
         shop.trace.write("arm", name=arm.name, rows=len(arm.rows))
-        student = refitted_student(shop, arm.rows, state["best"])
+        student = refitted_student(shop, arm.rows, state["best"] if arm.sees_teacher else 0)
         _store(shop, arm, student)
         if delivered:
             student.save(shop.folder.refitted)

@@ -12,7 +12,6 @@ from tutelage.graph.state import State
 from tutelage.graph.training_rows import training_rows
 from tutelage.graph.workshop import Workshop
 from tutelage.student.borders import tuned, tuned_out_of_fold
-from tutelage.student.configurations import candidates
 from tutelage.student.model import Student
 from tutelage.student.objectives import Objective
 from tutelage.student.recipe import Recipe
@@ -57,7 +56,7 @@ def choose_training(shop: Workshop) -> None:
 
     Nothing is compared where the task fixes the configuration, or where rows are not folded.
     """
-    wanted = candidates(shop.task.recipe()) if getattr(shop.task.student, "training", "") == "auto" else {}
+    wanted = shop.task.training_candidates(len(shop.splits.labelled))
     shop.folder.training.unlink(missing_ok=True)
     if len(wanted) < 2 or not shop.splits.folded:
         return
@@ -122,7 +121,8 @@ def fresh_student(
 
 def refitted_student(shop: Workshop, rows: Sequence[Row], round: int) -> Student:
     """Train a student of all these rows; the decision thresholds of a multi-label one are set by the
-    out-of-fold probabilities of the given round or, without folds, are those of its student.
+    out-of-fold probabilities of the given round, whose students learnt the most like it, or, without folds, are
+    those of the round's student.
     """
     shop.let_go()
     student = train_student(

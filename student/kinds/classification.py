@@ -22,7 +22,7 @@ class Classification:
     bare: tuple[str, ...] = ()
     shots: bool = False
     verbatim: bool = False
-    steps: int = 30
+    steps: int = 200
 
     def unfit(self, metric: str) -> str:
         """Only what scoring knows."""

@@ -26,7 +26,7 @@ class Multilabel:
     bare: tuple[str, ...] = ("",)
     shots: bool = False
     verbatim: bool = False
-    steps: int = 30
+    steps: int = 200
 
     def unfit(self, metric: str) -> str:
         """Only what scoring knows."""

@@ -1,0 +1,191 @@
+"""Training on few rows: which training configuration makes the most of them.
+
+    python benchmarks/few_rows.py                    # every cell that is not there yet
+    python benchmarks/few_rows.py --table            # the results as a table
+    python benchmarks/few_rows.py --sets emotion --arms old weighted --seeds 0
+
+A cell is a data set, a number of rows, a seed and an arm. Rows are drawn by the seed from the training split
+at their natural frequencies, and macro-F1 is measured on 1,000 rows of the validation split: the test splits
+stay for benchmarks that compare methods. Cells are appended to results/few_rows.jsonl as they come, and a
+cell that is there is not run again. `noisy` sets carry 10 % wrong labels, drawn evenly from the other labels.
+
+Arms: `old` is the training of version 0.1; `probe_first`, `weighted`, `probe` and `contrastive` are those of
+student/configurations.py; the others were tried to choose them. `lpft` and `con60` are `probe_first` and
+`contrastive` with other epochs and learning rates, `root` is `weighted` with other epochs.
+"""
+
+import argparse
+import gzip
+import json
+import os
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # before torch is imported: waiting threads burn no CPU seconds
+
+import torch
+from tutelage.student.configurations import candidates
+from tutelage.student.encoder import Encoder
+from tutelage.student.exam import grade
+from tutelage.student.kinds import KINDS
+from tutelage.student.recipe import Recipe
+from tutelage.student.rows import Row, make_row
+from tutelage.student.training import train
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results" / "few_rows.jsonl"
+DATA = HERE.parent.parent / "shared" / "data"
+JUDGED = 1000
+WRONG = 0.1
+SETS = {"emotion": 450, "csabstruct": 450, "clinc150": 600}
+TAGGED = ("mit_movie", "conll04", "wnut17")
+NAMED = (
+    *("mode", "epochs", "learning_rate", "class_weights", "pooling", "probe_first", "contrastive_steps"),
+    *("smoothing", "average"),
+)
+
+OLD = Recipe(epochs=4, min_steps=30, class_weights="inverse")
+ROOT = replace(OLD, class_weights="root")
+PROBED = replace(ROOT, probe_first=True, epochs=8, learning_rate=1e-4)
+NAMED_ARMS = candidates(Recipe())
+FIRST = NAMED_ARMS["probe_first"]
+ARMS: dict[str, Recipe] = {
+    "old": OLD,
+    **NAMED_ARMS,
+    "root4": ROOT,
+    "root8": replace(ROOT, epochs=8),
+    "lpft4_1e-4": replace(PROBED, epochs=4),
+    "lpft8_3e-4": replace(PROBED, learning_rate=3e-4),
+    "lpft8_1e-4": PROBED,
+    "first_average": replace(FIRST, average=0.3),
+    "first_smooth": replace(FIRST, smoothing=0.1),
+    "con60": replace(PROBED, epochs=0, contrastive_steps=60, learning_rate=3e-4),
+    "con60_1e-4": replace(PROBED, epochs=0, contrastive_steps=60),
+    "probe_root": replace(PROBED, epochs=0),
+    "probe_none": replace(PROBED, epochs=0, class_weights="none"),
+    "probe_inverse": replace(PROBED, epochs=0, class_weights="inverse"),
+    "head": Recipe(mode="head"),
+    "head_none": Recipe(mode="head", class_weights="none"),
+    "head_inverse": Recipe(mode="head", class_weights="inverse"),
+    "plain": replace(Recipe(), class_weights="none"),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument(
+        "--sets", nargs="+", default=list(SETS), help="a data set, also with :rows and :noisy"
+    )
+    parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=ARMS)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--table", action="store_true", help="print the results, run nothing")
+    wanted = parser.parse_args()
+    torch.set_num_threads(wanted.threads)
+    if not wanted.table:
+        done = {key(cell) for cell in results()}
+        for cell in cells(wanted.sets, wanted.arms, wanted.seeds):
+            if key(cell) not in done:
+                keep(measured(cell))
+    print_table()
+
+
+def cells(sets: list[str], arms: list[str], seeds: list[int]) -> Iterator[dict[str, Any]]:
+    """Seeds outside, so that an unfinished benchmark has every arm."""
+    for seed in seeds:
+        for name in sets:
+            data, *rest = name.split(":")
+            rows = next((int(part) for part in rest if part.isdigit()), SETS.get(data, 100))
+            for arm in arms:
+                yield {"set": data, "rows": rows, "noisy": "noisy" in rest, "seed": seed, "arm": arm}
+
+
+def key(cell: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(cell[name] for name in ("set", "rows", "noisy", "seed", "arm"))
+
+
+def measured(cell: dict[str, Any]) -> dict[str, Any]:
+    """The cell with its scores, its cost and its configuration."""
+    rows, judged, labels = load(cell)
+    kind, told = "ner" if cell["set"] in TAGGED else "classification", dict[str, Any]()
+    recipe = replace(ARMS[cell["arm"]], kind=kind)
+    encoder = Encoder(recipe.base, device="cpu")
+    began = time.process_time()
+    student = train(rows, labels, recipe, seed=cell["seed"], encoder=encoder, tell=told.update)
+    seconds = time.process_time() - began
+    texts, gold = [row["text"] for row in judged], [row["label"] for row in judged]
+    answers = student.answer(texts)
+    figures = grade(KINDS[kind], texts, gold, answers, labels, "macro_f1")["figures"]
+    known = {name: value for name, value in vars(recipe).items() if name in NAMED}
+    return {
+        **cell,
+        "macro_f1": round(figures["macro_f1"], 4),
+        "other": round(figures["micro_f1" if kind == "ner" else "accuracy"], 4),
+        "cpu_seconds": round(seconds, 1),
+        "restarted": told.get("restarted", 0),
+        "recipe": {**known, "min_steps": recipe.steps},
+    }
+
+
+def load(cell: dict[str, Any]) -> tuple[list[Row], list[Row], list[str]]:
+    """Rows to train on, rows to judge by, and the labels of the whole training split."""
+    known, validation = (read(cell["set"], part) for part in ("train", "validation"))
+    chance = random.Random(cell["seed"])
+    tagged = cell["set"] in TAGGED
+    labels = sorted({one for record in known for one in named(record)})
+    drawn = chance.sample(known, cell["rows"])
+    if cell["noisy"]:
+        for place in chance.sample(range(len(drawn)), round(WRONG * len(drawn))):
+            others = [label for label in labels if label != drawn[place]["label"]]
+            drawn[place] = {**drawn[place], "label": chance.choice(others)}
+    judged = random.Random(0).sample(validation, min(JUDGED, len(validation)))
+    form = (("tokens",), "tags", KINDS["ner"]) if tagged else (("text",), "label", KINDS["classification"])
+    made = [[make_row(record, labels, cell["set"], *form) for record in part] for part in (drawn, judged)]
+    return made[0], made[1], labels
+
+
+def named(record: dict[str, Any]) -> set[str]:
+    """The labels of a record: one, or the types of its entities."""
+    return {record["label"]} if "label" in record else {tag[2:] for tag in record["tags"] if tag != "O"}
+
+
+def read(name: str, split: str) -> list[dict[str, Any]]:
+    with gzip.open(DATA / name / f"{split}.jsonl.gz", "rt", encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+def results() -> list[dict[str, Any]]:
+    if not RESULTS.exists():
+        return []
+    return [json.loads(line) for line in RESULTS.read_text(encoding="utf-8").splitlines()]
+
+
+def keep(result: dict[str, Any]) -> None:
+    RESULTS.parent.mkdir(exist_ok=True)
+    with RESULTS.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(result) + "\n")
+    print(json.dumps(result), flush=True)
+
+
+def print_table() -> None:
+    """Mean macro-F1 over the seeds, and each seed's; CPU seconds of one training."""
+    found = results()
+    sets = list(dict.fromkeys((one["set"], one["rows"], one["noisy"]) for one in found))
+    for data in sets:
+        mine = [one for one in found if (one["set"], one["rows"], one["noisy"]) == data]
+        print(f"\n{data[0]}, {data[1]} rows{', 10 % wrong labels' if data[2] else ''}")
+        for arm in dict.fromkeys(one["arm"] for one in mine):
+            of_arm = [one for one in mine if one["arm"] == arm]
+            scores = [one["macro_f1"] for one in of_arm]
+            each = " ".join(f"{score:.3f}" for score in scores)
+            cost = mean(one["cpu_seconds"] for one in of_arm)
+            print(f"  {arm:16} {mean(scores):.3f}  ({each})  {cost:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

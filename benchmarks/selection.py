@@ -1,0 +1,107 @@
+"""Choosing texts to be labelled: each method of student/selection.py against random, with head students.
+
+    python benchmarks/selection.py emotion csabstruct banking77    # a quarter of an hour on one core
+
+200 rows are the user's own. In each of three rounds a committee of three cross-fitted students chooses 150 of
+2,500 pool texts, whose labels are right in nine of ten cases. After each round a student of all rows is
+evaluated on the test set. All methods share own rows, pool, and wrong labels within a seed, so the gain over
+random is paired. Results of other settings stay in results/selection.json side by side.
+"""
+
+import argparse
+import gzip
+import json
+import random
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+from tutelage.student.encoder import Encoder
+from tutelage.student.exam import evaluate
+from tutelage.student.recipe import Recipe
+from tutelage.student.rows import Row, content_id
+from tutelage.student.selection import Selection, select
+from tutelage.student.training import train
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results" / "selection.json"
+DATA = HERE.parent.parent / "shared" / "data"
+OWN, POOL, TEST, ROUNDS, COUNT, MEMBERS, WRONG = 200, 2500, 800, 3, 150, 3, 0.1
+HEAD = Recipe(mode="head", device="cpu")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("names", nargs="+", help="folders with train.jsonl.gz and test.jsonl.gz")
+    parser.add_argument("--data", type=Path, default=DATA)
+    parser.add_argument("--seeds", type=int, default=6)
+    parser.add_argument("--methods", nargs="+", default=list(get_args(Selection)))
+    parser.add_argument("--cache", type=Path, help="a file that keeps the embeddings")
+    wanted = parser.parse_args()
+    encoder = Encoder("minilm", device="cpu", max_tokens=64, cache=wanted.cache)
+    for name in wanted.names:
+        train_rows = read(wanted.data / name / "train.jsonl.gz", OWN + POOL)
+        test = read(wanted.data / name / "test.jsonl.gz", TEST)
+        curves = {
+            how: [curve(how, train_rows, test, encoder, seed) for seed in range(wanted.seeds)]
+            for how in dict.fromkeys(["random", *wanted.methods])
+        }
+        keep(name, curves)
+
+
+def read(path: Path, most: int) -> list[Row]:
+    """At most so many random rows of a file, each text once."""
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        raw = [json.loads(line) for line in file]
+    named = [Row(id=content_id(one["text"]), text=one["text"], label=str(one["label"])) for one in raw]
+    rows = list({row["id"]: row for row in named}.values())
+    return random.Random(0).sample(rows, min(len(rows), most))
+
+
+def curve(how: Selection, rows: list[Row], test: list[Row], encoder: Encoder, seed: int) -> list[float]:
+    """Macro F1 on the test set after each round."""
+    labels, luck = sorted({row["label"] for row in rows}), random.Random(seed)
+    order = luck.sample(rows, len(rows))
+    known, pool = order[:OWN], [answered(row, labels, luck) for row in order[OWN:]]
+    scores = []
+    for turn in range(ROUNDS):
+        folds = [[row for i, row in enumerate(known) if i % MEMBERS != k] for k in range(MEMBERS)]
+        members = [train(part, labels, HEAD, seed=seed, encoder=encoder) for part in folds]
+        texts = [row["text"] for row in pool]
+        chosen = select(
+            how,
+            COUNT,
+            [one.read(texts) for one in members],
+            encoder.encode(texts),
+            seed=ROUNDS * seed + turn,
+            known=encoder.encode([row["text"] for row in known]),
+        )
+        known = known + [pool[place] for place in chosen]
+        pool = [pool[place] for place in sorted(set(range(len(pool))) - set(chosen))]
+        student = train(known, labels, HEAD, seed=seed, encoder=encoder)
+        scores.append(evaluate(student, test, "macro_f1")["metric"])
+    return scores
+
+
+def answered(row: Row, labels: list[str], luck: random.Random) -> Row:
+    """A row as an erring teacher labels it."""
+    wrong = luck.choice([label for label in labels if label != row["label"]])
+    return {**row, "label": wrong} if luck.random() < WRONG else row
+
+
+def keep(name: str, curves: dict[Selection, list[list[float]]]) -> None:
+    """Print the curves' means and gains over random, and store them."""
+    found: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    table = found.setdefault(name, {})
+    base = np.array(curves["random"])
+    for how, scores in curves.items():
+        gains = np.array(scores) - base
+        error = gains.std(0, ddof=1) / len(base) ** 0.5
+        parts = {"macro_f1": np.mean(scores, axis=0), "gain": gains.mean(0), "standard_error": error}
+        table[how] = {"seeds": len(base), **{key: value.round(4).tolist() for key, value in parts.items()}}
+        print(f"{name:12} {how:22}", *(value.round(3) for value in parts.values()), flush=True)
+    RESULTS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+"""Averaging of weights over the last steps of a training, against the spread between seeds.
+
+Stochastic weight averaging (Izmailov et al., UAI 2018, arXiv 1803.05407) keeps the learning rate high; here
+it falls to 0 as in the rest of the training, and every step counts (ours).
+"""
+
+from typing import Any
+
+
+class WeightAverage:
+    """A running mean of parameters over the last `share` of so many steps."""
+
+    def __init__(self, parameters: list[Any], share: float, steps: int):
+        self.parameters, self.first = parameters, steps - round(share * steps)
+        self.count, self.means = 0, list[Any]()
+
+    def update(self, step: int) -> None:
+        """Count the parameters after a step, numbered from 0, if it is one of the last."""
+        import torch
+
+        if step < self.first:
+            return
+        self.count += 1
+        with torch.no_grad():
+            if not self.means:
+                self.means = [parameter.detach().clone() for parameter in self.parameters]
+            else:
+                torch._foreach_lerp_(self.means, self.parameters, 1 / self.count)
+
+    def apply(self) -> None:
+        """Set the parameters to their mean, if any step counted."""
+        import torch
+
+        with torch.no_grad():
+            for parameter, mean in zip(self.parameters, self.means, strict=bool(self.means)):
+                parameter.copy_(mean)

@@ -1,0 +1,177 @@
+"""What a teacher is worth: measured before it is paid, in every report, and where it brings nothing."""
+
+import csv
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tutelage.graph.config import Task
+from tutelage.graph.folder import RunFolder
+from tutelage.graph.run import resume, run
+from tutelage.graph.self_training import pool_answers, self_training_helps, soft_rows
+from tutelage.graph.workshop import Workshop, open_workshop
+from tutelage.student.encoder import Encoder
+
+Make = Callable[..., Task]
+
+
+@pytest.fixture(scope="module")
+def finished(folded: Make, encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    strategy = {"base": "auto", "samples": 24, "self_training": "on"}
+    return run(folded(strategy=strategy), tmp_path_factory.mktemp("worth") / "run", encoder=encoder)
+
+
+def test_a_report_says_what_the_user_would_have_had_without_the_teacher(finished: RunFolder) -> None:
+    about = finished.about()
+    found = about["comparison"]
+    arms = {arm["name"]: arm for arm in found["arms"]}
+    assert list(arms) == ["own", "self_trained", "random", "chosen", "all"]
+    assert arms["own"]["rows"] == 210
+    assert arms["own"]["teacher_labels"] == 0
+    kept = about["samples"]["kept"]
+    assert arms["chosen"]["teacher_labels"] == arms["random"]["teacher_labels"] == kept
+    assert arms["all"]["teacher_labels"] > kept
+    assert arms["self_trained"]["unlabelled"] > 0
+    assert "gain" not in arms["own"]
+    for name in ("random", "chosen", "all"):
+        difference, low, high = arms[name]["gain"]
+        assert low <= difference <= high
+        assert difference == pytest.approx(arms[name]["score"] - arms["self_trained"]["score"])
+    assert [arm["delivered"] for arm in found["arms"]] == [False] * 4 + [True]
+    assert about["test"]["metric"] == arms["all"]["score"]
+    assert found["sentence"].startswith(f"The teacher's {kept} labels ")
+    page = finished.report.read_text()
+    for words in ("What the teacher was worth", "your labels alone", "labels at random", "the student"):
+        assert words in page
+
+
+def test_the_control_is_drawn_at_random_and_its_labels_are_not_wasted(finished: RunFolder) -> None:
+    rows = [json.loads(line) for line in finished.control_labels.read_text().splitlines()]
+    found = {arm["name"]: arm for arm in finished.about()["comparison"]["arms"]}
+    assert len(rows) == found["random"]["teacher_labels"]
+    samples = [json.loads(line) for line in finished.samples.read_text().splitlines()]
+    chosen = {s["id"] for s in samples if s["status"] == "kept"}
+    new = {row["id"] for row in rows} - chosen
+    assert found["all"]["teacher_labels"] == len(chosen) + len(new)
+
+
+def test_without_a_test_set_the_gain_is_told_out_of_fold(
+    folded: Make, encoder: Encoder, tmp_path: Path
+) -> None:
+    data = {"labelled": "labelled.jsonl", "unlabelled": "pool.jsonl"}
+    folder = run(folded(data=data, budget={"rounds": 1}), tmp_path / "run", encoder=encoder)
+    found = folder.about()["comparison"]
+    assert found["measured_on"] == "out of fold"
+    assert [arm["name"] for arm in found["arms"]] == ["own", "chosen"]
+    assert found["arms"][0]["score"] == pytest.approx(folder.read_rounds()[0]["gate"])
+    assert "(out of fold; 95 % interval" in found["sentence"]
+    assert folder.student.exists()
+
+
+def test_a_teacher_no_better_than_the_student_stops_the_run_before_anything_else_is_paid(
+    folded: Make, encoder: Encoder, tmp_path: Path
+) -> None:
+    task = folded(teacher={"label_noise": 0.6}, budget={"rounds": 1})
+    folder = run(task, tmp_path / "run", encoder=encoder)
+    stop = folder.about()["stop"]
+    assert stop.startswith(
+        "the teacher is no better than the student it would teach: accuracy on 100 of your"
+    )
+    assert "a student of your labels alone" in stop
+    assert stop.endswith("or go on with --force")
+    events = [json.loads(line) for line in folder.trace.read_text().splitlines()]
+    assert {event["node"] for event in events if event["event"] == "call"} == {"calibrate"}
+    measured = json.loads(folder.calibration.read_text())["rivals"]
+    assert measured["teacher"][0] < measured["student"][0]
+    assert all(low <= score <= high for score, low, high in (measured["teacher"], measured["student"]))
+    assert "a student of your labels alone" in folder.report.read_text()
+    assert folder.student.exists(), "what the user's labels alone are worth is left"
+    assert resume(folder.path).about()["stop"] == stop, "nothing has changed"
+    forced = resume(folder.path, force=True)
+    assert forced.about()["stop"] == "1 round is done"
+    assert forced.about()["samples"]["kept"] > 0
+
+
+def test_a_forced_run_is_not_stopped(folded: Make, encoder: Encoder, tmp_path: Path) -> None:
+    teacher = {"label_noise": 0.6, "force": True}
+    folder = run(folded(teacher=teacher, budget={"rounds": 1}), tmp_path / "run", encoder=encoder)
+    assert folder.about()["stop"] == "1 round is done"
+
+
+def test_rounds_that_bring_no_gain_end_the_run_and_say_what_the_next_would_cost(
+    folded: Make, encoder: Encoder, tmp_path: Path
+) -> None:
+    teacher = {"label_noise": 0.7, "force": False, "calibrate": 0}
+    strategy = {"base": "random", "samples": 12, "pool_share": 1.0, "critic": "none", "stall": 2}
+    task = folded(teacher=teacher, strategy=strategy, budget={"rounds": 6})
+    folder = run(task, tmp_path / "run", encoder=encoder)
+    assert len(folder.read_rounds()) < 7
+    stop = folder.about()["stop"]
+    assert stop.startswith("the last 2 rounds brought no gain beyond noise (")
+    assert "another would take about" in stop
+    assert "calls and" in stop
+
+
+def test_labels_that_look_wrong_are_listed_and_nothing_is_changed(
+    folded: Make, encoder: Encoder, tmp_path: Path
+) -> None:
+    lines = [json.loads(line) for line in Path(str(folded().data.labelled.path)).read_text().splitlines()]  # type: ignore[union-attr]
+    chance, labels = random.Random(0), list(folded().labels)
+    wrong = chance.sample(range(len(lines)), 20)
+    for place in wrong:
+        others = [label for label in labels if label != lines[place]["label"]]
+        lines[place]["label"] = chance.choice(others)
+    path = tmp_path / "labelled.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    data = {"labelled": str(path), "unlabelled": "pool.jsonl"}
+    folder = run(folded(data=data, budget={"rounds": 0}), tmp_path / "run", encoder=encoder)
+    with folder.labels_to_check.open(newline="") as file:
+        found = list(csv.DictReader(file))
+    assert folder.about()["labels_to_check"] == len(found)
+    flipped = {lines[place]["text"] for place in wrong}
+    hits = sum(row["text"] in flipped for row in found)
+    assert hits >= 8, "many of the planted errors are found"
+    assert hits / len(found) > 0.25, "chance would be one in ten"
+    assert path.read_text() == "".join(json.dumps(line) + "\n" for line in lines)
+    assert "Labels to check" in folder.report.read_text()
+
+
+@pytest.fixture
+def shop_of_round_0(folded: Make, encoder: Encoder, tmp_path: Path) -> Workshop:
+    """The collaborators of a run killed after round 0, when its students are on disk."""
+
+    class Killed(Exception):  # noqa: N818
+        pass
+
+    def listener(event: dict[str, Any]) -> None:
+        if event["event"] == "leave" and event["node"] == "examine":
+            raise Killed
+
+    task = folded(strategy={"base": "auto", "self_training": "auto"})
+    with pytest.raises(Killed):
+        run(task, tmp_path / "run", encoder=encoder, listener=listener)
+    return open_workshop(task, RunFolder(tmp_path / "run"), encoder=encoder)
+
+
+def test_a_fold_student_learns_no_answer_but_its_predecessors_own(shop_of_round_0: Workshop) -> None:
+    shop = shop_of_round_0
+    answers = pool_answers(shop, 0)
+    assert answers.shape[0] == shop.task.fold_count
+    for fold in range(shop.task.fold_count):
+        rows = soft_rows(shop, answers, set(), fold)
+        assert np.allclose([row["target"] for row in rows], answers[fold])
+    whole = soft_rows(shop, answers, set())
+    assert np.allclose([row["target"] for row in whole], answers.mean(0))
+    self_training_helps(shop, answers, 0, [])
+    before = shop.folder.unseal_array("self-training", "probabilities")
+    others = np.roll(answers, 1, axis=2)
+    others[0] = answers[0]
+    self_training_helps(shop, others, 0, [])
+    after = shop.folder.unseal_array("self-training", "probabilities")
+    own = [shop.splits.folds[row["id"]] == 0 for row in shop.splits.labelled]
+    assert np.array_equal(before[own], after[own]), "what other folds' students answer reaches no own row"
+    assert not np.allclose(before[~np.array(own)], after[~np.array(own)], atol=1e-3)
