@@ -15,6 +15,7 @@ import pytest
 import yaml
 from tutelage.agents.server import serve
 from tutelage.graph.build import build_graph
+from tutelage.graph.config import Task
 from tutelage.graph.folder import RunFolder
 from tutelage.graph.run import resume, run
 from tutelage.graph.samples import sample_task
@@ -81,31 +82,19 @@ def shop_file(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
-def folded_file(tmp_path: Path) -> Callable[..., Path]:
-    """Writes a shop task of one small round as a file: labelled rows in folds, a pool of unlabelled texts, a
-    head student and a teacher behind HTTP; sources of data given by name replace these.
+def folded_file(folded: Callable[..., Task], tmp_path: Path) -> Callable[..., Path]:
+    """Writes a shop task of one small round as a file: labelled rows in three folds, a pool of unlabelled
+    texts, a head student and a teacher behind HTTP; without `labelled` no row is.
     """
-    here, sample = tmp_path, sample_task()
 
-    def lines(name: str) -> list[str]:
-        path = getattr(sample.data, name).path if name != "teacher" else sample.teacher.corpus
-        return list(path.read_text(encoding="utf-8").splitlines(keepends=True))
-
-    def write(url: str, **sources: str | None) -> Path:
-        (here / "labelled.jsonl").write_text("".join([*lines("seed"), *lines("diagnose")[:90]]))
-        texts = [json.dumps({"text": json.loads(line)["text"]}) + "\n" for line in lines("teacher")]
-        (here / "pool.jsonl").write_text("".join(texts[:200]))
-        (here / "test.jsonl").write_text("".join(lines("test")[:60]))
-        raw = json.loads(sample.model_dump_json(exclude_none=True))
-        data = {"labelled": "labelled.jsonl", "unlabelled": "pool.jsonl", "test": "test.jsonl", "folds": 3}
-        raw |= {
-            "data": {name: source for name, source in {**data, **sources}.items() if source},
-            "teacher": {"model": "openai:rehearsal", "base_url": url, "concurrency": 2, "calibrate": 24},
-            "student": {"mode": "head"},
-            "strategy": {"base": "auto", "samples": 16, "critic": "all"},
-            "budget": {"rounds": 1},
-        }
-        path = here / "task.yaml"
+    def write(url: str, *, labelled: bool = True) -> Path:
+        raw = json.loads(folded(budget={"rounds": 1}).model_dump_json(exclude_none=True))
+        raw["teacher"] = {"model": "openai:rehearsal", "base_url": url, "concurrency": 2, "calibrate": 24}
+        raw["strategy"] = {"base": "auto", "samples": 16, "critic": "all"}
+        raw["data"]["folds"] = 3
+        if not labelled:
+            del raw["data"]["labelled"]
+        path = tmp_path / "task.yaml"
         path.write_text(yaml.safe_dump(raw))
         return path
 
@@ -159,7 +148,7 @@ def test_a_run_that_begins_without_labelled_rows_can_be_killed_too(
 ) -> None:
     log: list[dict[str, Any]] = []
     with serve(rehearsal_model(sample_task(), encoder=encoder), log=log) as url:
-        task = folded_file(url, labelled=None)
+        task = folded_file(url, labelled=False)
         assert _live(task, tmp_path / "whole", []) == [0]
         whole, whole_requests = RunFolder(tmp_path / "whole"), _counted(log)
         deaths = [

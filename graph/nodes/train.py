@@ -121,8 +121,8 @@ def fresh_student(
 
 def refitted_student(shop: Workshop, rows: Sequence[Row], round: int) -> Student:
     """Train a student of all these rows; the decision thresholds of a multi-label one are set by the
-    out-of-fold probabilities of the given round, whose students learnt the most like it, or, without folds, are
-    those of the round's student.
+    out-of-fold probabilities of the given round, whose students learnt the most like it, or, without folds,
+    are those of the round's student.
     """
     shop.let_go()
     student = train_student(
