@@ -321,12 +321,15 @@ def test_doctor_finds_out_what_a_teacher_can_do_and_remembers_it(
 def test_the_demo_ends_with_its_table_and_says_who_the_teacher_was(cli: Cli, tmp_path: Path) -> None:
     done = cli("demo", "--student", "head", "--rounds", "1", "--out", "demo")
     assert done.returncode == 0, done.stderr
-    for row in ("untouched", "seeds only", "round 1", "random selection"):
+    for row in ("your labels alone", "round 1", "out of fold", "at random", "<- the student you get"):
         assert row in done.stdout
     assert "not a language model" in done.stdout
     assert f"report: {Path('demo') / 'loop' / 'report.html'}" in done.stdout
-    assert "control" in (tmp_path / "demo" / "loop" / "report.html").read_text()
-    assert len(json.loads(cli("runs", "demo", "--json").stdout)) == 2
+    assert "What the teacher was worth" in (tmp_path / "demo" / "loop" / "report.html").read_text()
+    [entry] = json.loads(cli("runs", "demo", "--json").stdout)
+    assert (entry["rounds"], entry["state"]) == (1, "1 round is done")
+    assert 0 < entry["last_round"] < 1
+    assert entry["test"] > 0.5
 
 
 def test_help_has_an_example_for_every_command(cli: Cli) -> None:
