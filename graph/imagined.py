@@ -17,9 +17,6 @@ _WORDS = 60  # of the longer half of the texts that stand for written ones
 def with_first_labels(task: Task, splits: Splits) -> Splits:
     """Return splits in which a first set is labelled, as the teacher will label it: texts of the pool or,
     without one, made-up texts, each with any label. Splits with labelled rows are returned as they are.
-
-    Raises:
-        InputError: the pool has too few texts for the folds.
     """
     if splits.labelled:
         return splits

@@ -16,6 +16,7 @@ from tutelage.graph.run import run
 from tutelage.graph.samples import sample_task
 from tutelage.prompts import read_payload
 from tutelage.student.encoder import Encoder
+from tutelage.student.errors import InputError
 from tutelage.student.fields import KindName
 from tutelage.student.kinds import KINDS
 from tutelage.student.rows import Row
@@ -300,6 +301,13 @@ def test_where_nothing_is_labelled_the_first_labels_are_planned_and_no_calibrati
     assert list(whole["prompts"]) == ["analyst", "generator", "labeler", "critic"]
     texts = read_payload(whole["prompts"]["labeler"]["user"])["texts"]
     assert all("made up" in text["text"] for text in texts)  # type: ignore[attr-defined]
+
+
+def test_a_pool_too_small_to_begin_with_is_told_before_anything_is_paid(tmp_path: Path) -> None:
+    texts = [{"text": f"where is my parcel, number {number}?"} for number in range(9)]
+    (tmp_path / "pool.jsonl").write_text("".join(json.dumps(text) + "\n" for text in texts))
+    with pytest.raises(InputError, match="9 unlabelled texts are too few .* in 5 folds: give at least 10"):
+        plan(shop_task(data={"unlabelled": str(tmp_path / "pool.jsonl")}))
 
 
 def test_random_asks_no_analyst_and_no_rounds_ask_nobody() -> None:

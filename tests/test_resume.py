@@ -90,7 +90,7 @@ def folded_file(folded: Callable[..., Task], tmp_path: Path) -> Callable[..., Pa
     def write(url: str, *, labelled: bool = True) -> Path:
         raw = json.loads(folded(budget={"rounds": 1}).model_dump_json(exclude_none=True))
         raw["teacher"] = {"model": "openai:rehearsal", "base_url": url, "concurrency": 2, "calibrate": 24}
-        raw["strategy"] = {"base": "auto", "samples": 16, "critic": "all"}
+        raw["strategy"] = {"base": "auto", "samples": 16}
         raw["data"]["folds"] = 3
         if not labelled:
             del raw["data"]["labelled"]
