@@ -57,7 +57,8 @@ def refit(shop: Workshop, state: State) -> State:
         if not delivered and not shop.splits.test:
             continue
         shop.trace.write("arm", name=arm.name, rows=len(arm.rows))
-        student = refitted_student(shop, arm.rows, state["best"] if arm.sees_teacher else 0)
+        alike = state["best"] if arm.sees_teacher or not shop.splits.folded else 0
+        student = refitted_student(shop, arm.rows, alike)
         _store(shop, arm, student)
         if delivered:
             student.save(shop.folder.refitted)
