@@ -306,7 +306,7 @@ def test_where_nothing_is_labelled_the_first_labels_are_planned_and_no_calibrati
 def test_a_pool_too_small_to_begin_with_is_told_before_anything_is_paid(tmp_path: Path) -> None:
     texts = [{"text": f"where is my parcel, number {number}?"} for number in range(9)]
     (tmp_path / "pool.jsonl").write_text("".join(json.dumps(text) + "\n" for text in texts))
-    with pytest.raises(InputError, match="9 unlabelled texts are too few .* in 5 folds: give at least 10"):
+    with pytest.raises(InputError, match=r"9 unlabelled texts are too few .* in 5 folds: give at least 10"):
         plan(shop_task(data={"unlabelled": str(tmp_path / "pool.jsonl")}))
 
 
