@@ -87,7 +87,8 @@ def _folded(task: Task) -> Splits:
     if pool and not rows and len(pool) < 2 * task.fold_count:
         raise InputError(
             f"{len(pool)} unlabelled texts are too few for a first labelled set in {task.fold_count} folds:"
-            f" give at least {2 * task.fold_count}, or label some rows yourself and name them in `data.labelled`"
+            f" give at least {2 * task.fold_count}, or label some rows yourself and name them in"
+            " `data.labelled`"
         )
     sets = {"labelled": rows, "test": made["test"], "unlabelled": pool}
     return Splits(
