@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tutelage.agents.calibration import Bin, Calibration
 from tutelage.graph.page import INKS, Html, tag
-from tutelage.graph.report_run import EXAMS, Run, metric_name
+from tutelage.graph.report_run import Run, metric_name
 from tutelage.student.exam import wilson
 
 if TYPE_CHECKING:
@@ -96,10 +96,11 @@ def _svg(name: str, draw: Callable[["Figure"], None], *, height: float) -> Html:
 
 
 def _plot(axes: "Axes", run: Run, control: Run | None) -> None:
-    exams = [exam for exam in EXAMS if run.scores(exam)]
-    drawn = [(run, exam, exam, "-") for exam in exams]
+    exams = [exam for exam in run.exams if run.scores(exam)]
+    drawn = [(run, exam, run.called(exam), "-") for exam in exams]
     if control:
-        drawn += [(control, exam, f"{exam}, control", "--") for exam in exams if control.scores(exam)][:1]
+        rivals = [exam for exam in exams if control.scores(exam)][:1]
+        drawn += [(control, exam, f"{control.called(exam)}, control", "--") for exam in rivals]
     for one, exam, label, dashes in drawn:
         points = zip(*_points(one, exam).values(), strict=True)
         axes.plot(*points, dashes, label=label, color=INKS[exam], marker="o", markersize=4)

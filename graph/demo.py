@@ -85,11 +85,12 @@ def result_table(loop: RunFolder, control: RunFolder | None = None) -> Table:
             ", ".join(f"{count} {status}" for status, count in line["refused"].items()) or "-",
         )
     table.add_section()
-    table.add_row(*_totals("the loop, best student", about, bool(control)))
+    left = "refitted on all rows" if about["strategy"].get("refit") else "best student"
+    table.add_row(*_totals(f"the loop, {left}", about, bool(control)))
     if control:
-        table.add_row(
-            *_totals(f"{_named(other)}, best student", other, True, sum(r["samples_kept"] for r in others))
-        )
+        left = "refitted" if other["strategy"].get("refit") else "best student"
+        kept = sum(line["samples_kept"] for line in others)
+        table.add_row(*_totals(f"{_named(other)}, {left}", other, True, kept))
     return table
 
 

@@ -86,7 +86,8 @@ def extend(shop: Workshop, graph: "CompiledStateGraph[Any, Any, Any, Any]", thre
         shop.corpus.forget(since=max(last, 1))
     else:
         start, ahead = _before(graph, thread, "final", last) if final else before, "examine"
-    _bring_back(shop, start.values["best"])
+    for round in {start.values["best"], *([0] if shop.strategy.importance else [])}:
+        _bring_back(shop, round)
     graph.update_state(start.config, {"rounds": rounds, "stop": ""}, as_node=ahead)
     return True
 
@@ -107,10 +108,14 @@ def _before(graph: "CompiledStateGraph[Any, Any, Any, Any]", thread: Any, node: 
 
 
 def _cut_short(shop: Workshop, round: int) -> bool:
-    """Whether the budget refused a call since the round was last begun."""
-    opens = "analyst" if round else "calibrate"
+    """Whether the budget refused a call since the round was last begun.
+
+    What was refused in other nodes cuts no round short: first labels are too few or enough, and the labels of
+    random texts come after the last round.
+    """
+    opens, others = "analyst" if round else "calibrate", ("first_labels", "refit")
     for event in reversed(shop.trace.events()):
-        if event["event"] == "refused" and event.get("over_budget") and event["node"] != "refit":
+        if event["event"] == "refused" and event.get("over_budget") and event["node"] not in others:
             return True
         if event["event"] == "enter" and event["node"] == opens and event["round"] == round:
             return False

@@ -16,15 +16,25 @@ _REPAIRED = 0.1  # share of the calls that the high end has repaired
 
 
 def stages(outlook: Outlook) -> Loads:
-    """What each stage takes, shape (rounds + 1, roles, 3): the calibration, then each round."""
-    rounds, cold = outlook.task.budget.rounds, outlook.strategy.cold_rounds
+    """What each stage takes, shape (stages, roles, 3), in the order of `stage_names`."""
+    rounds = outlook.task.budget.rounds
     nothing = np.zeros((len(ROLES), 3))
+    first = outlook.first_labels()
     if not rounds:
-        return nothing[None]
-    kinds = [_loads(outlook, outlook.round(cold=kind)) for kind in (True, False)]
+        return np.array([_loads(outlook, first), nothing])
     last = outlook.last_round()
-    of_rounds = [kinds[number > cold] if number <= last else nothing for number in range(1, rounds + 1)]
-    return np.array([_loads(outlook, outlook.calibration()), *of_rounds])
+    begin = _loads(outlook, first or outlook.calibration())
+    written = {number: outlook.written(number) for number in range(1, last + 1)}
+    loads = {count: _loads(outlook, outlook.round(count)) for count in set(written.values())}
+    of_rounds = [loads[written[n]] if n <= last else nothing for n in range(1, rounds + 1)]
+    return np.array([begin, *of_rounds, _loads(outlook, outlook.control())])
+
+
+def stage_names(outlook: Outlook) -> list[str]:
+    """What the stages are called."""
+    begin = "the calibration" if outlook.splits.labelled else "the first labels"
+    rounds = (f"round {number}" for number in range(1, outlook.task.budget.rounds + 1))
+    return [begin, *rounds, "the labels of random texts at the end"]
 
 
 def _loads(outlook: Outlook, asks: list[Ask[Any]]) -> Loads:
@@ -59,7 +69,7 @@ def _reply(outlook: Outlook, ask: Ask[Any]) -> dict[str, object]:
     high, strategy = outlook.end == "high", outlook.strategy
     kind, extreme = outlook.task.form, max if high else min
     label = extreme(outlook.task.labels or [""], key=lambda label: len(label.encode()))
-    seed = extreme(outlook.splits.seed, key=lambda row: len(row["label"]))
+    seed = extreme(outlook.known.seed, key=lambda row: len(row["label"]))
     reason = " ".join(["reason"] * (20 if high else 1))
     said: dict[str, object] = {
         "id": "12",

@@ -5,8 +5,9 @@ from typing import TypedDict
 import numpy as np
 from tutelage.agents.batch import DISCOUNT
 from tutelage.graph.foreseen import Outlook
-from tutelage.graph.loads import Loads, stages
+from tutelage.graph.loads import Loads, stage_names, stages
 from tutelage.graph.splits import load_splits
+from tutelage.graph.strategies import Strategy
 from tutelage.graph.task import Task
 from tutelage.prompts import ROLES, render
 
@@ -30,8 +31,8 @@ class Part(Expected):
 
 
 class Limit(TypedDict):
-    """A limit of the budget, and the rounds (0: the calibration) in which the high and the low end reach
-    it; None is in none. `first`: no other limit is reached before it.
+    """A limit of the budget, and the stages (their places in `Plan.stages`) in which the high and the low end
+    reach it; None is in none. `first`: no other limit is reached before it.
     """
 
     limit: float
@@ -41,11 +42,14 @@ class Limit(TypedDict):
 
 
 class Plan(TypedDict):
-    """The plan of a run; a role that is not asked is not there."""
+    """The plan of a run; a role that is not asked is not there. `stages` are the names of what follows one
+    after the other: the calibration (or the first labels), the rounds, the control.
+    """
 
     task: str
     strategy: str
     rounds: int
+    stages: list[str]
     roles: dict[str, Part]
     total: Expected
     budget: dict[str, Limit]
@@ -64,17 +68,19 @@ def plan(task: Task) -> Plan:
     splits = load_splits(task)
     ends = [stages(Outlook(task, splits, end)) for end in ("low", "high")]
     example = Outlook(task, splits, "example")
-    first = {ask.role: ask for ask in reversed([*example.calibration(), *example.round(cold=True)])}
+    begin = example.first_labels() or example.calibration()
+    first = {ask.role: ask for ask in reversed([*begin, *example.round(example.written(1))])}
     rendered = {role: render(role, first[role].payload, task.prompts) for role in ROLES if role in first}
     asked = [i for i in range(len(ROLES)) if ends[1][:, i].any()]
     return Plan(
         task=task.name,
         strategy=task.resolved_strategy().name,
         rounds=task.budget.rounds,
+        stages=stage_names(example),
         roles={ROLES[i]: _part(task, i, ends) for i in asked},
         total=_expected(task, asked, ends),
         budget=_limits(task, asked, ends),
-        notes=[*_notes(task, bool(asked)), *splits.notes],
+        notes=[*_notes(example, bool(asked)), *splits.notes],
         prompts={role: {"system": system, "user": user} for role, (system, user) in rendered.items()},
     )
 
@@ -144,20 +150,20 @@ def _reached(limit: float, spent: Loads) -> float:
     return float(over[0] + 1 - (total[over[0]] - limit) / spent[over[0]])
 
 
-def _notes(task: Task, asked: bool) -> list[str]:
+def _notes(outlook: Outlook, asked: bool) -> list[str]:
     """What the figures include, and what nobody can foresee."""
+    task, strategy = outlook.task, outlook.strategy
     if not asked:
         return ["nothing is asked: `budget.rounds` is 0"]
-    strategy, votes = task.resolved_strategy(), task.teacher.votes
-    attempts = strategy.attempts + 1
     told = [
-        "low: the first attempt of each round brings enough texts, none is labelled twice, every reply is"
-        " right at once, and texts and reasons are short",
-        f"high: {f'all {attempts} attempts' if attempts > 1 else 'the one attempt'} of each round,"
-        f" {f'{votes} votes a text, ' if votes > 1 else ''}every text labelled and judged a second time, one"
-        " call in ten repaired, and texts and reasons are long",
+        _low(strategy, task.teacher.force),
+        _high(strategy, task.teacher.votes),
         "not foreseen: the hidden tokens of a model that reasons, which are billed as completion",
     ]
+    if outlook.splits.folded:
+        told.append(f"analyst and generator are asked for each of the {task.fold_count} folds by itself")
+    if outlook.splits.labelled and task.teacher.calibrate and not task.teacher.force:
+        told.append("a teacher that is no better than the student stops the run after the calibration")
     if strategy.feedback == "none":
         told.append(f"the strategy {strategy.name} asks no analyst")
     if task.teacher.batch:
@@ -165,3 +171,28 @@ def _notes(task: Task, asked: bool) -> list[str]:
     if task.budget.minutes is not None:
         told.append(f"not foreseen: whether {task.budget.minutes:g} minutes are enough")
     return told
+
+
+def _low(strategy: Strategy, force: bool) -> str:
+    """What the low end assumes, in words."""
+    parts = ["the first attempt of each round brings enough texts, none is labelled twice, every reply is"]
+    parts[0] += " right at once, and texts and reasons are short"
+    if strategy.critic == "disputed":
+        parts.append("no label is disputed, and the critic is not asked")
+    if strategy.fill_gaps:
+        parts.append("the pool has texts of every kind, and none is written")
+    if strategy.stall and not force:
+        parts.append(f"the run stops after {strategy.stall} rounds without a gain")
+    return "low: " + "; ".join(parts)
+
+
+def _high(strategy: Strategy, votes: int) -> str:
+    """What the high end assumes, in words."""
+    attempts = strategy.attempts + 1
+    again = "" if strategy.critic == "none" else "every text labelled and judged a second time, "
+    told = (
+        f"high: {f'all {attempts} attempts' if attempts > 1 else 'the one attempt'} of each round,"
+        f" {f'{votes} votes a text, ' if votes > 1 else ''}{again}one"
+        " call in ten repaired, and texts and reasons are long"
+    )
+    return f"{told}; half of the texts are written" if strategy.fill_gaps else told

@@ -40,7 +40,7 @@ def plan_words(plan: Plan) -> list[str]:
         asking[part["model"], told].append(role)
     models = [f"{model} ({', '.join(roles)}): {told}" for (model, told), roles in asking.items()]
     several = len(plan["budget"]) > 1
-    limits = [_limit(name, limit, several) for name, limit in plan["budget"].items()]
+    limits = [_limit(name, limit, plan["stages"], several) for name, limit in plan["budget"].items()]
     return [*models, *(limits or ["budget: no limit but its rounds"]), *plan["notes"]]
 
 
@@ -77,9 +77,9 @@ def _money(value: float) -> str:
     return f"{value:.2g}" if value < 1 else f"{value:,.2f}" if value < 100 else _rounded(value)
 
 
-def _limit(name: str, limit: Limit, several: bool) -> str:
+def _limit(name: str, limit: Limit, stages: Sequence[str], several: bool) -> str:
     """When one limit, or one of several, is reached."""
-    early, late = (None if at is None else f"in {_stage(at)}" for at in (limit["earliest"], limit["latest"]))
+    early, late = (None if at is None else f"in {stages[at]}" for at in (limit["earliest"], limit["latest"]))
     if early is None:
         told = "is enough"
     elif early == late:
@@ -88,7 +88,3 @@ def _limit(name: str, limit: Limit, several: bool) -> str:
         told = f"is reached {early} at the earliest, {f'{late} at the latest' if late else 'or not at all'}"
     first = ", before any other" if limit["first"] and several else ""
     return f"budget: `{name}: {limit['limit']:,.10g}` {told}{first}"
-
-
-def _stage(number: int) -> str:
-    return f"round {number}" if number else "the calibration"

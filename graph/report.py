@@ -10,15 +10,17 @@ from tutelage.graph.folder import RoundLine, RunFolder, rounds_over, student_nam
 from tutelage.graph.page import PAGE, STYLE, Html, pairs, table, tag
 from tutelage.graph.report_comparison import comparison_section, labels_section
 from tutelage.graph.report_lessons import lessons_section
-from tutelage.graph.report_run import EXAMS, Run, differences, figures, metric_name, paid, read_run, total
+from tutelage.graph.report_run import Run, differences, figures, metric_name, paid, read_run, total
 from tutelage.graph.report_teacher import teacher_section
 from tutelage.graph.report_texts import classes_section, samples_section, weaknesses_section
 from tutelage.prompts import ROLES
 
-CHANCE = """Round 0 is trained on the seeds alone. Chance is the share of resampled gate exams in which the
-new student is at least as good as the best one before it; where it is small, the loss is beyond noise and the
-round is rolled back. Tokens are prompt + completion; refused samples are counted by fate. Calls made after
-the last exam stand in the total only."""
+FIRST = "Round 0 is trained on the seeds alone."
+FIRST_FOLDED = """Round 0 is trained on your labels alone. Every score is out of fold: a row is answered by a
+student that has learnt neither it nor any text that was written with it in view."""
+CHANCE = """Chance is the share of resampled sets in which the new student is at least as good as the best one
+before it; where it is small, the loss is beyond noise and the round is rolled back. Tokens are prompt +
+completion; refused samples are counted by fate. Calls made after the last round stand in the total only."""
 
 
 def write_report(folder: RunFolder, control: RunFolder | None = None) -> None:
@@ -90,21 +92,40 @@ def _teachers(task: dict[str, Any]) -> dict[str, str]:
 
 
 def _tiles(run: Run) -> list[Html]:
-    """From the untouched student to the best: on test or, while that is closed, on what is open."""
-    exam = next((exam for exam in EXAMS if run.scores(exam)), None)
+    """From the untouched student to the one that is left: on test or, while that is closed, on other rows."""
+    if test := run.about.get("test"):
+        return _as_tiles(run, _on_test(run, test["metric"]), f"on test ({run.size('test'):,} texts)")
+    exam = next((exam for exam in run.exams if run.scores(exam)), None)
     if exam is None:
         return [tag("p", "No round is over yet: there is no score.")]
     scores = run.scores(exam)
-    steps = [("untouched", run.about["test_untouched"])] if exam == "test" else []
-    best = next((student_name(line) for line in run.rounds if line["round"] == run.best), "seeds only")
-    steps += [("seeds only", scores.get(0)), (f"best student, {best}", scores.get(run.best))]
-    called = "your rows, out of fold" if run.folded and exam != "test" else exam
-    where = f"{metric_name(run)} on {called} ({run.size(exam):,} texts)"
-    if exam != "test":
-        has_test = run.size("test")
-        where += "; test is opened when the run ends" if has_test else "; there is no test set"
+    steps = [(run.first, scores.get(0)), (f"best student, {_best(run)}", scores.get(run.best))]
+    called = "your rows, out of fold" if run.folded else exam
+    opened = "test is opened when the run ends" if run.size("test") else "there is no test set"
+    return _as_tiles(run, steps, f"on {called} ({run.size(exam):,} texts); {opened}")
+
+
+def _on_test(run: Run, left: float) -> list[tuple[str, float | None]]:
+    """The students that were measured on test; `left` is the score of the one that the run leaves."""
+    steps: list[tuple[str, float | None]] = [("untouched", run.about["test_untouched"])]
+    if run.folded:
+        arms = (run.about.get("comparison") or {"arms": []})["arms"]
+        return steps + [
+            (arm["title"], arm["score"]) for arm in arms if arm["name"] == "own" or arm["delivered"]
+        ]
+    scores = run.scores("test")
+    steps += [(run.first, scores.get(0)), (f"best student, {_best(run)}", scores.get(run.best))]
+    return [*steps, ("refitted on all rows", left)] if run.about["strategy"].get("refit") else steps
+
+
+def _best(run: Run) -> str:
+    line = next((line for line in run.rounds if line["round"] == run.best), None)
+    return student_name(line) if line and line["round"] else run.first
+
+
+def _as_tiles(run: Run, steps: Sequence[tuple[str, float | None]], where: str) -> list[Html]:
     tiles = [tag("div", tag("b", score), tag("span", name)) for name, score in steps]
-    return [tag("div", *tiles, class_="tiles"), tag("p", where, class_="soft")]
+    return [tag("div", *tiles, class_="tiles"), tag("p", f"{metric_name(run)} {where}", class_="soft")]
 
 
 def _against(run: Run, control: Run | None) -> list[Html]:
@@ -123,7 +144,8 @@ def _against(run: Run, control: Run | None) -> list[Html]:
 
 
 def _rounds(run: Run, control: Run | None) -> list[Html]:
-    parts = [_round_table(run), tag("p", CHANCE, class_="soft")]
+    first = FIRST_FOLDED if run.folded else FIRST
+    parts = [_round_table(run), tag("p", f"{first} {CHANCE}", class_="soft")]
     if control:
         name = f"Control: strategy {control.about['strategy']['name']}"
         parts += [tag("h3", name), _round_table(control)]
@@ -131,23 +153,20 @@ def _rounds(run: Run, control: Run | None) -> list[Html]:
 
 
 def _round_table(run: Run) -> Html:
-    head = (
-        ">Round|>Diagnose|>Gate|>Chance|>Test|Outcome|>Calls|>Tokens|>Cost|>Kept|Refused|>Trained on|>Seconds"
-    )
-    test = run.scores("test")
-    rows = [_round_row(x, x["round"] == run.best, test.get(x["round"])) for x in run.rounds]
-    total = ("total", *[""] * 5, *paid(run.spent), run.fates["kept"], *[""] * 3)
-    return table(head.split("|"), [*rows, total])
+    scores = ">Out of fold|>Chance" if run.folded else ">Diagnose|>Gate|>Chance|>Test"
+    head = f">Round|{scores}|Outcome|>Calls|>Tokens|>Cost|>Kept|Refused|>Trained on|>Seconds".split("|")
+    rows = [_round_row(run, line) for line in run.rounds]
+    spent = (*paid(run.spent), run.fates["kept"], *[""] * 3)
+    return table(head, [*rows, ("total", *[""] * (len(head) - len(spent) - 1), *spent)])
 
 
-def _round_row(x: RoundLine, best: bool, test: float | None) -> Sequence[object]:
-    fate = "★ best" if best else "✓ accepted" if x["accepted"] else "✕ rolled back"
+def _round_row(run: Run, x: RoundLine) -> Sequence[object]:
+    fate = "★ best" if x["round"] == run.best else "✓ accepted" if x["accepted"] else "✕ rolled back"
+    test = run.scores("test").get(x["round"])
+    scores = (x["metric"], x["chance"]) if run.folded else (x["metric"], x["gate"], x["chance"], test)
     return (
         "final" if x.get("final") else x["round"],
-        x["metric"],
-        x["gate"],
-        x["chance"],
-        test,
+        *scores,
         tag("span", fate, class_="mark good" if x["accepted"] else "mark bad"),
         *paid(total([x])),
         x["samples_kept"],
@@ -168,7 +187,8 @@ def _leaks(about: dict[str, Any]) -> list[Html]:
         if about["data"].get(exam)
     ]
     if not rows:
-        why = "there is no gate or test set" if "overlap" in about else "this is checked when the run ends"
+        sets = "no test set" if "labelled" in about["data"] else "no gate or test set"
+        why = f"there is {sets}" if "overlap" in about else "this is checked when the run ends"
         return [tag("p", f"None: {why}.")]
     head = ["Exam", ">Samples checked", ">Exact", ">8-word run", ">Near", ">Highest cosine"]
     return [tag("p", told, class_="soft"), table(head, rows)]

@@ -70,6 +70,22 @@ class Run:
         """Whether the user's labelled rows were divided into folds."""
         return "labelled" in self.about["data"]
 
+    @property
+    def exams(self) -> tuple[str, ...]:
+        """The sets that its rounds are measured on, the one that counts most first; labelled rows in folds
+        are one set.
+        """
+        return ("gate",) if self.folded else EXAMS
+
+    def called(self, exam: str) -> str:
+        """What people call a set."""
+        return "out of fold" if self.folded and exam != "test" else exam
+
+    @property
+    def first(self) -> str:
+        """What people call the student of round 0."""
+        return "your labels alone" if self.folded else "seeds only"
+
     def size(self, exam: str) -> int:
         """How many rows an exam has."""
         name = "labelled" if self.folded and exam != "test" else exam

@@ -13,8 +13,8 @@ from tutelage.student.kinds import BOUNDARY, INVENTED, MISSED, Kind
 
 FATES = {
     "kept": "accepted by the critic, if one is asked; trained on, unless its round was rolled back",
-    "duplicate": "too near to a text of its batch, to one kept before, or to a seed or diagnose text",
-    "leak": "too near to a gate or test text, of which only the id is given here",
+    "duplicate": "too near to a text of its batch, to one kept before, or to a labelled text of yours",
+    "leak": "too near to a text of gate or test, of which only the id is given here",
     "surplus": "more than was wanted: the student wanted these least, so no label was paid for",
     "refused": "labelled, and not accepted: by the critic, by a filter, or for want of agreement",
     "unlabelled": "the labeler gave it no label",
@@ -23,11 +23,11 @@ FATES = {
 }
 MARKS = {"open": "○ open", "cured": "✓ cured", "returned": "↩ returned"}
 LARGE = 20  # with more labels nobody reads a confusion matrix
-CARE = """A weakness is measured on all diagnose texts of its label (of one that is invented, on the others;
-where texts have no labels, on the ten nearest to those that show it); an error is one answered as it says. It
-is cured while its errors are at most half of those it was found with, and returned when they no longer are.
-Read the bars with care: small counts have wide 95 % intervals, and errors that were chosen because they are
-high tend to fall by themselves (regression to the mean)."""
+CARE = """A weakness is measured on all diagnose texts with its label, or those of its fold (of one that is
+invented, on the others; where texts have no labels, on the ten nearest to those that show it); an error is
+one answered as it says. It is cured while its errors are at most half of those it was found with, and
+returned when they no longer are. Read the bars with care: small counts have wide 95 % intervals, and errors
+that were chosen because they are high tend to fall by themselves (regression to the mean)."""
 
 
 def classes_section(test: Report | None) -> list[Html]:
@@ -38,7 +38,7 @@ def classes_section(test: Report | None) -> list[Html]:
         (c["label"], c["precision"], c["recall"], c["f1"], bar(0, c["f1"]), c["support"])
         for c in sorted(test["classes"], key=lambda c: c["f1"])
     ]
-    told = tag("p", "The best student on test, weakest label first.", class_="soft")
+    told = tag("p", "The student that was left, on test; weakest label first.", class_="soft")
     listed = table(["Label", ">Precision", ">Recall", ">F1", "", ">In gold"], rows)
     if not test["confusion"]:
         return [told, listed] if rows else [tag("p", "None: this kind of task has no labels.")]

@@ -95,7 +95,9 @@ def resume(
 
 
 def list_runs(root: Path | str = "runs") -> list[dict[str, Any]]:
-    """One entry a run folder under `root`, oldest first: name, path, rounds done, scores, state."""
+    """One entry a run folder under `root`, oldest first: name, path, rounds done, state, the score of the
+    last round (on diagnose or, of rows in folds, out of fold), and that on test of the student that was left.
+    """
     entries = []
     for path in sorted(Path(root).glob("**/run.json"), key=lambda path: path.stat().st_mtime):
         folder = RunFolder(path.parent)
@@ -107,7 +109,7 @@ def list_runs(root: Path | str = "runs") -> list[dict[str, Any]]:
                 "task": about["task"]["name"],
                 "strategy": about["strategy"]["name"],
                 "rounds": rounds_over(rounds),
-                "diagnose": rounds[-1]["metric"] if rounds else None,
+                "last_round": rounds[-1]["metric"] if rounds else None,
                 "test": test["metric"] if test else None,
                 "state": about.get("stop") or "unfinished",
             }

@@ -84,6 +84,12 @@ def _folded(task: Task) -> Splits:
     if not made["test"]:
         notes.append("no test set: scores are out of fold, not measured on texts held out to the end")
     pool = _pool(task, {row["id"] for part in made.values() for row in part}, notes)
+    if pool and not rows and len(pool) < 2 * task.fold_count:
+        raise InputError(
+            f"{len(pool)} unlabelled texts are too few for a first labelled set in {task.fold_count} folds:"
+            f" give at least {2 * task.fold_count}, or label some rows yourself and name them in"
+            " `data.labelled`"
+        )
     sets = {"labelled": rows, "test": made["test"], "unlabelled": pool}
     return Splits(
         seed=list(rows),

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from tutelage.graph.calibrate import slice_of
 from tutelage.graph.config import parse_task
 from tutelage.graph.folder import RunFolder
 from tutelage.graph.progress import Progress
+from tutelage.graph.routes import after_examine
 from tutelage.graph.samples import sample_task
 from tutelage.graph.splits import load_splits
 from tutelage.graph.workshop import Workshop, open_workshop
@@ -180,11 +182,13 @@ Open = Callable[..., "Any"]
 
 @pytest.fixture
 def opened(encoder: Encoder, shop: Callable[[str], list[Row]], tmp_path: Path) -> Open:
-    """Opens a workshop whose teacher, behind HTTP, knows the labels of diagnose; yields it and requests."""
+    """Opens a workshop whose teacher, behind HTTP, knows the labels of diagnose, and whose student is right
+    on as many of these texts as `right` says; yields it and requests.
+    """
 
     @contextmanager
     def open_(
-        noise: float = 0.0, listener: Any = None, server: Any = None, **parts: Any
+        noise: float = 0.0, listener: Any = None, server: Any = None, right: float = 0.0, **parts: Any
     ) -> Iterator[tuple[Workshop, list[Any]]]:
         log: list[dict[str, Any]] = []
         model = RehearsalModel(rehearsal=Rehearsal(shop("diagnose"), encoder.encode, label_noise=noise))
@@ -198,6 +202,12 @@ def opened(encoder: Encoder, shop: Callable[[str], list[Row]], tmp_path: Path) -
             with closing(
                 open_workshop(task, folder, splits=splits, encoder=encoder, listener=listener)
             ) as it:
+                labels, rows = list(task.labels), splits.diagnose
+                wrong = Random(0).sample(range(len(rows)), round((1 - right) * len(rows)))
+                gold = [labels.index(row["label"]) for row in rows]
+                folder.seal(
+                    "round-00", diagnose=np.array([labels[j - (i in wrong)] for i, j in enumerate(gold)])
+                )
                 yield it, log
 
     return open_
@@ -210,7 +220,7 @@ def test_the_node_labels_diagnose_texts_blind_and_tells_what_it_found(
     progress = Progress(console=Console(file=lines))
     with opened(noise=0.2, listener=progress, teacher={"calibrate": 48}) as (it, log):
         with it.trace.node("calibrate", 0):
-            assert node(it, {"rounds": 1}) == {}
+            assert node(it, {"rounds": 1}) == {"stop": ""}
         found = it.folder.read_calibration()
     asked = [entry["text"] for request in log for entry in payload(request)["texts"]]
     gold = {row["text"]: row["label"] for row in shop("diagnose")}
@@ -220,7 +230,10 @@ def test_the_node_labels_diagnose_texts_blind_and_tells_what_it_found(
     assert found["rows"] == 48
     assert 0.6 < found["accuracy"] < 0.95
     right = round(48 * found["accuracy"])
-    assert f"4 calls   right on {right} of 48 of your texts; confidence (logprobs) T " in lines.getvalue()
+    told = (
+        f"right on {right} of 48 of your texts (a student of your labels alone: 0.00, 0.00-0.00); confidence"
+    )
+    assert f"4 calls   {told} (logprobs) T " in lines.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -264,9 +277,9 @@ def test_the_node_run_again_asks_nothing_twice_and_finds_the_same(opened: Open) 
         assert len(log) == it.teacher.journal.spent()["calls"] == 2
 
 
-def test_a_budget_that_refuses_is_told_and_stops_nothing(opened: Open) -> None:
+def test_a_budget_that_refuses_is_told_and_stops_the_run(opened: Open) -> None:
     with opened(teacher={"calibrate": 24}, budget={"calls": 0}) as (it, log):
-        node(it, {"rounds": 1})
+        assert node(it, {"rounds": 1}) == {"stop": "budget of 0 calls is spent"}
         found = it.folder.read_calibration()
     assert log == []
     assert (found["rows"], found["accuracy"]) == (0, None)
@@ -281,14 +294,53 @@ def test_a_budget_that_ends_in_between_leaves_what_was_measured(opened: Open) ->
     assert "12 of 48 texts got no label: budget of 3 calls" in found["note"]
 
 
-@pytest.mark.parametrize(("rows", "rounds"), [(0, 1), (24, 0)])
-def test_nothing_is_asked_where_it_is_off_or_nothing_will_be_labelled(
-    opened: Open, rows: int, rounds: int
-) -> None:
-    with opened(teacher={"calibrate": rows}) as (it, log):
-        node(it, {"rounds": rounds})
+def test_nothing_is_asked_where_it_is_off(opened: Open) -> None:
+    with opened(teacher={"calibrate": 0}) as (it, log):
+        assert node(it, {"rounds": 1}) == {"stop": ""}
         assert log == []
         assert it.folder.read_calibration() is None
+
+
+def test_a_run_without_rounds_is_not_led_to_it(opened: Open) -> None:
+    with opened(teacher={"calibrate": 24}) as (it, _):
+        assert after_examine(it, {"round": 0, "stop": "0 rounds are done"}) == "refit"
+        assert after_examine(it, {"round": 0, "stop": ""}) == "calibrate"
+        assert after_examine(it, {"round": 1, "stop": ""}) == "analyst"
+
+
+@pytest.mark.parametrize("right", [0.5, 0.95])
+def test_a_teacher_that_is_no_better_than_the_student_stops_the_run_unless_forced(
+    right: float, opened: Open
+) -> None:
+    with opened(noise=0.2, right=right, teacher={"calibrate": 96}) as (it, _):
+        stop = node(it, {"rounds": 1})["stop"]
+        rivals = it.folder.read_calibration()["rivals"]
+    assert (rivals["metric"], rivals["rows"]) == ("accuracy", 96)
+    assert rivals["teacher"][0] == pytest.approx(0.8, abs=0.12)
+    assert rivals["student"][0] == pytest.approx(right, abs=0.12)
+    assert rivals["commonest"][0] == pytest.approx(1 / 6, abs=0.01), "the slice has as many of each label"
+    assert all(low < score < high for score, low, high in (rivals["teacher"], rivals["student"]))
+    assert stop.startswith("the teacher is no better than the student it would teach") == (right > 0.9)
+    if right > 0.9:
+        figures = [
+            f"{score:.2f} ({low:.2f}-{high:.2f})"
+            for score, low, high in (rivals["teacher"], rivals["student"])
+        ]
+        assert (
+            f"accuracy on 96 of your own rows {figures[0]}, a student of your labels alone {figures[1]};"
+            in stop
+        )
+        assert stop.endswith("or go on with --force")
+        forced = {"calibrate": 96, "force": True}
+        with opened(noise=0.2, right=right, teacher=forced) as (it, _):
+            assert node(it, {"rounds": 1}) == {"stop": ""}
+    else:
+        assert stop == ""
+
+
+def test_a_teacher_that_is_always_wrong_is_told_of_the_commonest_label(opened: Open) -> None:
+    with opened(noise=1.0, right=0.0, teacher={"calibrate": 24}) as (it, _):
+        assert "naming the commonest label always 0.17 (" in node(it, {"rounds": 1})["stop"]
 
 
 def payload(request: dict[str, Any]) -> dict[str, Any]:

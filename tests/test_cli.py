@@ -125,7 +125,7 @@ def test_a_bad_task_is_one_clear_line_and_leaves_nothing(name: str, cli: Cli, tm
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("", ["no seed rows"]),
+        ("", ["no seeds; give at least one text for two labels"]),
         ('{"text": "a", "label": "order_status"}\n', ["all 1 seeds are 'order_status'"]),
         ('{"text": "a", "label": "order_state"}\n', ["line 1", "did you mean 'order_status'?"]),
         ('{"text": "a", "label": "order_status"}\n' * 2, ["stands there twice"]),
@@ -261,9 +261,13 @@ def test_graph_draws_every_node_offline(form: str, cli: Cli, tmp_path: Path) -> 
     drawing = cli("graph", "--format", form).stdout
     for node in (
         "prepare",
+        "first_labels",
         "train",
         "examine",
+        "calibrate",
         "final",
+        "refit",
+        "report",
         "pool",
         "analyst",
         "generator",
@@ -317,12 +321,15 @@ def test_doctor_finds_out_what_a_teacher_can_do_and_remembers_it(
 def test_the_demo_ends_with_its_table_and_says_who_the_teacher_was(cli: Cli, tmp_path: Path) -> None:
     done = cli("demo", "--student", "head", "--rounds", "1", "--out", "demo")
     assert done.returncode == 0, done.stderr
-    for row in ("untouched", "seeds only", "round 1", "random selection"):
+    for row in ("your labels alone", "round 1", "out of fold", "at random", "<- the student you get"):
         assert row in done.stdout
     assert "not a language model" in done.stdout
     assert f"report: {Path('demo') / 'loop' / 'report.html'}" in done.stdout
-    assert "control" in (tmp_path / "demo" / "loop" / "report.html").read_text()
-    assert len(json.loads(cli("runs", "demo", "--json").stdout)) == 2
+    assert "What the teacher was worth" in (tmp_path / "demo" / "loop" / "report.html").read_text()
+    [entry] = json.loads(cli("runs", "demo", "--json").stdout)
+    assert (entry["rounds"], entry["state"]) == (1, "1 round is done")
+    assert 0 < entry["last_round"] < 1
+    assert entry["test"] > 0.5
 
 
 def test_help_has_an_example_for_every_command(cli: Cli) -> None:

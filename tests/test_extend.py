@@ -77,7 +77,7 @@ def test_a_round_cut_where_the_generator_would_be_asked_again_is_begun_anew_too(
 ) -> None:
     def task(**budget: Any) -> Task:
         whole = brief_task(rounds=2, **budget)
-        teacher = whole.teacher.model_copy(update={"label_noise": 0.4})
+        teacher = whole.teacher.model_copy(update={"label_noise": 0.4, "force": True})
         strategy = {"base": "auto", "samples": 16, "enough": 1.0}
         return whole.model_copy(update={"teacher": teacher, "strategy": strategy})
 
@@ -129,6 +129,34 @@ def test_a_run_killed_in_its_last_round_goes_on_with_more_rounds(
     with pytest.raises(Killed):
         run(brief_task(rounds=1), tmp_path / "run", encoder=encoder, listener=listener)
     assert outcome(resume(tmp_path / "run", budget={"rounds": 2})) == outcome(whole)
+
+
+def test_a_run_that_weighs_texts_by_its_first_student_goes_on_with_more_rounds(
+    brief_task: Make, encoder: Encoder, tmp_path: Path
+) -> None:
+    def task(rounds: int) -> Task:
+        strategy = {"base": "auto", "samples": 16, "importance": True, "attempts": 0}
+        return brief_task(rounds=rounds).model_copy(update={"strategy": strategy})
+
+    whole = run(task(2), tmp_path / "whole", encoder=encoder)
+    short = run(task(1), tmp_path / "short", encoder=encoder)
+    assert outcome(resume(short.path, budget={"rounds": 2})) == outcome(whole)
+    assert all("own_probability" in s for s in outcome(whole)["samples"] if s["status"] == "kept")
+
+
+def test_a_run_whose_budget_ended_in_its_first_labels_goes_on_from_those_it_has(
+    folded: Make, encoder: Encoder, tmp_path: Path
+) -> None:
+    data = folded().data.model_dump(mode="json", exclude_none=True)
+    alone = {name: data[name] for name in ("unlabelled", "test")}
+    stopped = run(folded(data=alone, budget={"rounds": 1, "calls": 5}), tmp_path / "run", encoder=encoder)
+    first = stopped.first_labels.read_text()
+    assert len(first.splitlines()) == 60, "twelve in each of five calls"
+    assert stopped.about()["stop"] == "budget of 5 calls is spent"
+    went_on = resume(stopped.path, budget={"calls": 500})
+    assert went_on.about()["stop"] == "1 round is done"
+    assert went_on.first_labels.read_text() == first
+    assert went_on.read_rounds()[1]["samples_kept"] > 0
 
 
 def test_fewer_rounds_than_are_over_are_refused_and_change_nothing(whole: RunFolder) -> None:

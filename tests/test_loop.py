@@ -27,7 +27,7 @@ def quick() -> Make:
         raw = sample_task().model_dump(exclude_none=True)
         raw |= {
             "student": {"mode": "head"},
-            "strategy": {"base": "auto", "samples": 24},
+            "strategy": {"base": "auto", "samples": 24, "critic": "all"},
             "budget": {"rounds": 2},
         }
         for name, value in parts.items():
@@ -130,23 +130,27 @@ def test_a_round_of_wrong_labels_is_rolled_back_and_not_trained_on_again(
     quick: Make, encoder: Encoder, tmp_path: Path
 ) -> None:
     task = quick(
-        teacher={"label_noise": 0.95}, budget={"rounds": 2}, strategy={"base": "random", "samples": 60}
+        teacher={"label_noise": 0.95, "force": True},
+        budget={"rounds": 2},
+        strategy={"base": "random", "samples": 60},
     )
     folder = run(task, tmp_path / "run", encoder=encoder)
     rounds = folder.read_rounds()
     assert [line["accepted"] for line in rounds] == [True, False, False]
     assert folder.about()["best"] == 0
     assert rounds[2]["trained_on"] == 30 + rounds[2]["samples_kept"], "round 1 is left out"
-    assert folder.about()["test"]["metric"] == folder.about()["test_by_round"][0]
+    own, *others = folder.about()["comparison"]["arms"]
+    assert (own["name"], own["delivered"], others) == ("own", True, []), "refitted on the user's labels alone"
+    assert folder.about()["test"]["metric"] == own["score"] > folder.about()["test_by_round"][2]
 
 
 def test_the_critic_sends_back_and_refuses_what_stays_disputed(
     quick: Make, encoder: Encoder, tmp_path: Path
 ) -> None:
     task = quick(
-        teacher={"label_noise": 0.4},
+        teacher={"label_noise": 0.4, "force": True},
         budget={"rounds": 1},
-        strategy={"base": "auto", "agree": False, "samples": 60},
+        strategy={"base": "auto", "agree": False, "samples": 60, "critic": "all"},
     )
     folder = run(task, tmp_path / "run", encoder=encoder)
     events = [json.loads(line) for line in folder.trace.read_text().splitlines()]

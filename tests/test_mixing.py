@@ -49,7 +49,7 @@ def test_half_of_a_round_is_drawn_and_half_is_written(
         student = {"base": tiny_bert(tmp_path / "tiny"), "epochs": 1, "device": "cpu"}
     if kind == "seq2seq":
         student = {"base": str(tmp_path / "task" / "base"), "epochs": 1, "device": "cpu"}
-    strategy = {"base": "auto", "samples": 24, "pool_share": 0.5}
+    strategy = {"base": "auto", "samples": 24, "pool_share": 0.5, "critic": "all"}
     task = mixed(tmp_path, strategy, kind=kind, student=student)
     folder = run(task, tmp_path / "run", encoder=encoder)
     samples = lines(folder.samples)
@@ -138,6 +138,6 @@ def test_a_mixed_run_that_was_killed_ends_as_if_it_had_not_been(encoder: Encoder
 
 
 def test_a_pool_that_nothing_is_drawn_from_is_told(encoder: Encoder, tmp_path: Path) -> None:
-    task = mixed(tmp_path, {"base": "auto"}, budget={"rounds": 0})
+    task = mixed(tmp_path, {"base": "random"}, budget={"rounds": 0})
     notes = run(task, tmp_path / "run", encoder=encoder).about()["notes"]
-    assert any(note.startswith("the pool is not used: strategy auto") for note in notes)
+    assert any(note.startswith("the pool is not used: strategy random") for note in notes)

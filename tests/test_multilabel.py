@@ -494,7 +494,7 @@ def changed(task: Task, **parts: Any) -> Task:
 
 @pytest.fixture(scope="module")
 def done(task: Task, encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    strategy = {"base": "auto", "samples": 24}
+    strategy = {"base": "auto", "samples": 24, "critic": "all"}
     return run(changed(task, strategy=strategy), tmp_path_factory.mktemp("run") / "run", encoder=encoder)
 
 
@@ -519,13 +519,21 @@ def test_the_loop_runs_on_sets_of_labels_and_the_student_learns(done: RunFolder,
     assert about["test"]["items"][0] == pytest.approx(np.mean(held))
 
 
-def test_the_borders_of_the_student_are_tuned_on_the_gate_set(done: RunFolder, task: Task) -> None:
-    student: Any = load_student(done.student, device_name="cpu")
+def test_the_borders_of_the_student_are_tuned_on_the_gate_set_before_it_learns_that(
+    done: RunFolder, task: Task, encoder: Encoder, tmp_path: Path
+) -> None:
+    strategy = {"base": "auto", "samples": 24, "critic": "all", "refit": False}
+    of_a_round = run(changed(task, strategy=strategy), tmp_path / "run", encoder=encoder)
+    student: Any = load_student(of_a_round.student, device_name="cpu")
     assert task.data.gate
     assert task.data.gate.path
     gate, before = read_rows(task.data.gate.path, list(task.labels), kind=MULTILABEL), student.thresholds
     assert len(set(before)) > 1
     assert tuned(student, gate).thresholds.tolist() == before.tolist()  # type: ignore[attr-defined]
+    refitted: Any = load_student(done.student, device_name="cpu")
+    assert refitted.thresholds.tolist() == before.tolist(), "of the best round, which has not learnt gate"
+    text = "Where is my parcel?"
+    assert np.abs(refitted.logits([text]) - student.logits([text])).max() > 0.01
 
 
 def test_every_role_is_told_labels_as_lists_and_the_labeler_none(done: RunFolder, task: Task) -> None:

@@ -44,7 +44,7 @@ def changed(task: Task, **parts: Any) -> Task:
 
 @pytest.fixture(scope="module")
 def done(task: Task, encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    strategy = {"base": "auto", "samples": 24}
+    strategy = {"base": "auto", "samples": 24, "critic": "all"}
     return run(changed(task, strategy=strategy), tmp_path_factory.mktemp("run") / "run", encoder=encoder)
 
 

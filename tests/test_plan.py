@@ -16,12 +16,15 @@ from tutelage.graph.run import run
 from tutelage.graph.samples import sample_task
 from tutelage.prompts import read_payload
 from tutelage.student.encoder import Encoder
+from tutelage.student.errors import InputError
 from tutelage.student.fields import KindName
 from tutelage.student.kinds import KINDS
 from tutelage.student.rows import Row
 
 MEASURES = ("calls", "prompt_tokens", "completion_tokens")
 DATA = sample_task().model_dump(exclude_none=True)["data"]
+POOL = {"path": sample_task().teacher.corpus}
+FOLDED = {"labelled": DATA["diagnose"], "test": DATA["test"]}
 MINI = {"model": "openai:gpt-5-mini"}
 UNKNOWN = {"model": "openai:mine", "base_url": "http://localhost:1/v1"}
 
@@ -46,7 +49,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "random": {"strategy": {"base": "random", "samples": 24}},
     "half of it drawn": {
         "strategy": {"base": "auto", "samples": 24, "pool_share": 0.5},
-        "data": {**DATA, "unlabelled": DATA["diagnose"] | {"path": sample_task().teacher.corpus}},
+        "data": {**DATA, "unlabelled": POOL},
     },
     "a pool that ends": {
         "strategy": {"base": "random", "samples": 50, "pool_share": 1.0},
@@ -54,11 +57,24 @@ RUNS: dict[str, dict[str, Any]] = {
         "budget": {"rounds": 9},
     },
     "a teacher that errs": {
-        "strategy": {"base": "auto", "oversample": 1, "samples": 24},
-        "teacher": rehearsed(label_noise=0.4),
+        "strategy": {"base": "auto", "oversample": 1, "samples": 24, "critic": "all"},
+        "teacher": rehearsed(label_noise=0.4, force=True),
     },
     "votes in place of log-probabilities": {"teacher": rehearsed(votes=3, logprobs=False)},
     "no calibration": {"teacher": rehearsed(calibrate=0)},
+    "folds": {"data": FOLDED, "strategy": {"base": "auto", "samples": 24, "critic": "all"}},
+    "folds and a pool": {
+        "data": {**FOLDED, "unlabelled": POOL},
+        "strategy": {"base": "auto", "samples": 24},
+        "budget": {"rounds": 2},
+    },
+    "folds and a pool that ends": {
+        "data": {**FOLDED, "unlabelled": DATA["gate"]},
+        "strategy": {"base": "auto", "samples": 100},
+        "budget": {"rounds": 3},
+    },
+    "a pool and no label": {"data": {"unlabelled": POOL, "test": DATA["test"]}},
+    "nothing but descriptions of the labels": {"data": {}},
 }
 
 
@@ -97,7 +113,8 @@ def test_what_a_run_spends_lies_within_its_plan_role_by_role(
 def test_prompts_have_the_very_fields_of_those_that_a_run_sends(encoder: Encoder, tmp_path: Path) -> None:
     import sqlite3
 
-    task = shop_task(teacher=rehearsed(), strategy={"base": "auto", "oversample": 1, "samples": 12})
+    strategy = {"base": "auto", "oversample": 1, "samples": 12, "critic": "all"}
+    task = shop_task(teacher=rehearsed(), strategy=strategy)
     shown = plan(task)["prompts"]
     folder = run(task, tmp_path / "run", encoder=encoder)
     with sqlite3.connect(folder.journal) as journal:
@@ -195,18 +212,27 @@ def test_the_budget_says_which_limit_stops_the_run_and_when() -> None:
         "latest": None,
         "first": False,
     }
-    assert _calls_limit(calls["least"] - 1)["latest"] == 3
+    assert _calls_limit(calls["least"] - 1)["latest"] == 2, "two rounds without a gain are the last"
+    assert any("the run stops after 2 rounds without a gain" in note for note in words)
+    steady = plan(shop_task(teacher=MINI, budget={"rounds": 3}, strategy=STEADY))
+    assert _calls_limit(steady["total"]["calls"][0] - 1, STEADY)["latest"] == 3
+    assert not any("without a gain" in note for note in plan_words(steady))
 
 
-def _calls_limit(limit: int) -> Any:
-    return plan(shop_task(teacher=MINI, budget={"rounds": 3, "calls": limit}))["budget"]["calls"]
+STEADY = {"base": "auto", "samples": 12, "stall": 0}
+
+
+def _calls_limit(limit: int, strategy: Any = None) -> Any:
+    parts = {"strategy": strategy} if strategy else {}
+    task = shop_task(teacher=MINI, budget={"rounds": 3, "calls": limit}, **parts)
+    return plan(task)["budget"]["calls"]
 
 
 def test_more_of_anything_is_more_calls() -> None:
     def calls(end: int, **parts: Any) -> dict[str, int]:
         return {role: part["calls"][end] for role, part in plan(shop_task(**parts))["roles"].items()}
 
-    evokd = {"base": "auto", "agree": False, "samples": 24, "attempts": 0}
+    evokd = {"base": "auto", "agree": False, "samples": 24, "attempts": 0, "critic": "all"}
     teacher = {**MINI, "calibrate": 0}
     assert calls(0, teacher=teacher, strategy=evokd) == {
         "analyst": 1,
@@ -226,8 +252,62 @@ def test_more_of_anything_is_more_calls() -> None:
     }
     assert calls(1, teacher=teacher, strategy={**evokd, "attempts": 1})["generator"] == 5
     assert calls(0, teacher=teacher, strategy={**evokd, "agree": True})["critic"] == 1
+    assert calls(0, teacher=teacher, strategy={**evokd, "critic": "disputed"})["critic"] == 0
+    assert calls(1, teacher=teacher, strategy={**evokd, "critic": "disputed"})["critic"] == 5
+    assert "critic" not in calls(1, teacher=teacher, strategy={**evokd, "critic": "none"})
     wide = {**evokd, "oversample": 3, "cold_rounds": 1}
     assert calls(0, teacher=teacher, strategy=wide, budget={"rounds": 2})["generator"] == 2 + 6
+
+
+def test_every_fold_is_asked_about_by_itself_and_the_control_comes_last() -> None:
+    strategy = {"base": "auto", "agree": False, "samples": 24, "attempts": 0, "critic": "all"}
+    teacher = {**MINI, "calibrate": 0}
+
+    def calls(end: int, data: dict[str, Any], **changes: Any) -> dict[str, int]:
+        found = plan(shop_task(data=data, teacher=teacher, strategy={**strategy, **changes}))
+        return {role: part["calls"][end] for role, part in found["roles"].items()}
+
+    five = {"analyst": 5, "generator": 5, "labeler": 2, "critic": 2}
+    assert calls(0, FOLDED) == five, "a head has five folds, of 24 texts each writes four or five"
+    assert calls(0, {**FOLDED, "folds": 3}) == {**five, "analyst": 3, "generator": 3}
+    pool = {**FOLDED, "unlabelled": POOL}
+    # The pool may cover all, or nothing: half of 24 texts, in five parts, are written; 1.1 of 5 and of 2 * 2.
+    low, high = calls(0, pool), calls(1, pool)
+    assert (low["analyst"], low["generator"], low["critic"]) == (0, 0, 2)
+    assert (high["analyst"], high["generator"], high["critic"]) == (6, 6, 5)
+    without = [calls(end, pool, control=False)["labeler"] for end in (0, 1)]
+    assert without == [2, 5]
+    assert low["labeler"] == 4, "nearly all of 22 random texts are others than those chosen"
+    assert high["labeler"] == 7, "24 random texts: 1.1 of 2 * 2 + 2"
+    names = plan(shop_task(data=pool))["stages"]
+    assert names == ["the calibration", "round 1", "the labels of random texts at the end"]
+    small = {**FOLDED, "unlabelled": DATA["gate"]}  # all 180 are chosen, none is left to be drawn at random
+    wide = {"samples": 200, "control": True}
+    assert calls(0, small, **wide)["labeler"] == calls(0, small, **{**wide, "control": False})["labeler"]
+
+
+def test_where_nothing_is_labelled_the_first_labels_are_planned_and_no_calibration() -> None:
+    def first(data: dict[str, Any], **parts: Any) -> Any:
+        return plan(shop_task(data=data, budget={"rounds": 0}, teacher=MINI, **parts))
+
+    drawn, written = first({"unlabelled": POOL}), first({})
+    assert drawn["stages"][0] == written["stages"][0] == "the first labels"
+    assert list(drawn["roles"]) == ["labeler"]
+    assert drawn["roles"]["labeler"]["calls"] == [8, 10], "90 to 100 texts, 12 a call, one in ten repaired"
+    assert list(written["roles"]) == ["generator", "labeler"]
+    assert written["roles"]["generator"]["calls"] == [9, 10]
+    whole = plan(shop_task(data={}, teacher={**MINI, "calibrate": 30}))
+    assert whole["roles"] == plan(shop_task(data={}, teacher={**MINI, "calibrate": 0}))["roles"]
+    assert list(whole["prompts"]) == ["analyst", "generator", "labeler", "critic"]
+    texts = read_payload(whole["prompts"]["labeler"]["user"])["texts"]
+    assert all("made up" in text["text"] for text in texts)  # type: ignore[attr-defined]
+
+
+def test_a_pool_too_small_to_begin_with_is_told_before_anything_is_paid(tmp_path: Path) -> None:
+    texts = [{"text": f"where is my parcel, number {number}?"} for number in range(9)]
+    (tmp_path / "pool.jsonl").write_text("".join(json.dumps(text) + "\n" for text in texts))
+    with pytest.raises(InputError, match=r"9 unlabelled texts are too few .* in 5 folds: give at least 10"):
+        plan(shop_task(data={"unlabelled": str(tmp_path / "pool.jsonl")}))
 
 
 def test_random_asks_no_analyst_and_no_rounds_ask_nobody() -> None:
@@ -270,7 +350,7 @@ def test_odd_and_hostile_texts_stay_quoted_and_hostile_ones_cost_calls_of_their_
 
 
 def test_the_command_needs_no_key_loads_no_model_and_leaves_nothing(tmp_path: Path) -> None:
-    task = shop_task(teacher=MINI, budget={"rounds": 2, "calls": 15})
+    task = shop_task(teacher=MINI, budget={"rounds": 2, "calls": 14})
     (tmp_path / "task.yaml").write_text(task.model_dump_json(exclude_none=True))
 
     def told(*options: str) -> str:
@@ -292,7 +372,7 @@ def test_the_command_needs_no_key_loads_no_model_and_leaves_nothing(tmp_path: Pa
     places = [words.index(f"━━ {role} ━━") for role in ("analyst", "generator", "labeler", "critic")]
     assert places == sorted(places)
     assert "You label texts." in words
-    assert "budget: `calls: 15` is reached in round 1 at the earliest, in round 2 at the latest" in words
+    assert "budget: `calls: 14` is reached in round 1 at the earliest, in round 2 at the latest" in words
     brief = told("--no-prompts", "--strategy", "random", "--rounds", "1", "--batch")
     assert "1 round of random" in brief
     assert "half the price" in brief

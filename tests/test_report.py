@@ -209,6 +209,74 @@ def test_rounds_with_rolled_back_one_and_total(tmp_path: Path) -> None:
     assert "control" not in page["learning-curve"].lower()
 
 
+def test_a_refitted_student_has_a_tile_of_its_own(tmp_path: Path) -> None:
+    told = reported(finished(tmp_path / "run", strategy={"name": "auto", "refit": True}))["headline"]
+    assert "0.510 seeds only 0.800 best student, round 1 0.800 refitted on all rows macro-F1 on test" in told
+
+
+def folded(path: Path, **changes: object) -> RunFolder:
+    """A finished run on rows in folds: two rounds, and the students it is compared with."""
+
+    def arm(name: str, score: float, labels: int, delivered: bool = False) -> dict:
+        title = {"own": "your labels alone", "chosen": "+ 20 teacher labels, chosen"}[name]
+        known = {"name": name, "title": title, "rows": 40 + labels, "teacher_labels": labels, "unlabelled": 0}
+        return {**known, "score": score, "low": score - 0.1, "high": score + 0.1, "delivered": delivered}
+
+    arms = [arm("own", 0.61, 0), {**arm("chosen", 0.8, 20, True), "gain": [0.19, 0.1, 0.3]}]
+    ends = {
+        "data": {"digest": "d1", "labelled": 40, "test": 40, "unlabelled": 500},
+        "test_by_round": None,
+        "comparison": {
+            "metric": "macro-F1",
+            "measured_on": "test",
+            "arms": arms,
+            "worth": None,
+            "sentence": "It was worth it.",
+        },
+        "labels_to_check": 0,
+        "overlap": {"test": {"texts": 25, "exact": 0, "ngram": 0, "near": 0, "nearest": 0.6967}},
+    }
+    return finished(path, **{**ends, **changes})
+
+
+def test_of_rows_in_folds_one_score_a_round_is_told_out_of_fold(tmp_path: Path) -> None:
+    page = reported(folded(tmp_path / "run"))
+    told = page["rounds-and-cost"]
+    assert (
+        "Round Out of fold Chance Outcome Calls Tokens Cost Kept Refused Trained on Seconds 0 0.500" in told
+    )
+    assert "1 0.600 0.600 ★ best 10 1,000 + 100 0.25 20 1 duplicate 30 3.2" in told
+    assert "2 0.700 0.011 ✕ rolled back 20" in told
+    assert "total 31 3,100 + 310 1,235 25" in told
+    assert "trained on your labels alone" in told
+    assert "Diagnose" not in told
+    assert "Gate" not in told
+    assert "out of fold rolled back" in page["learning-curve"]
+    assert "gate" not in page["learning-curve"]
+    tiles = "0.333 untouched 0.610 your labels alone 0.800 + 20 teacher labels, chosen"
+    assert f"{tiles} macro-F1 on test (40 texts)" in page["headline"]
+    assert "It was worth it." in page["what-the-teacher-was-worth"]
+    assert "test 25 0 0 0 0.697" in page["leak-check"]
+    assert "seeds" not in page["headline"].replace("labels without a seed", "")
+
+
+def test_an_unfinished_run_on_folds_is_told_out_of_fold(tmp_path: Path) -> None:
+    data = {"digest": "d1", "labelled": 40, "test": 0}
+    page = reported(begun(tmp_path / "run", [line(0), line(1)], data=data), folded(tmp_path / "control"))
+    told = "0.450 your labels alone 0.550 best student, round 1 macro-F1 on your rows, out of fold (40 texts)"
+    assert f"{told}; there is no test set" in page["headline"]
+    assert "out of fold, control" in page["learning-curve"]
+
+
+def test_without_a_test_set_a_run_on_folds_has_no_leak_to_check(tmp_path: Path) -> None:
+    data = {"digest": "d1", "labelled": 40, "test": 0}
+    nothing = {"test": {"texts": 20, "exact": 0, "ngram": 0, "near": 0, "nearest": 0.0}}
+    without = {"data": data, "test": None, "test_untouched": None, "comparison": None, "overlap": nothing}
+    page = reported(folded(tmp_path / "run", **without))
+    assert "None: there is no test set." in page["leak-check"]
+    assert "Not measured" in page["what-the-teacher-was-worth"]
+
+
 def test_lessons_tell_what_the_student_made_of_them_and_which_it_used(tmp_path: Path) -> None:
     folder = finished(tmp_path / "run")
     met = [("bill", -1.0, 0.1), ("bill", -2.0, 0.2), ("praise", -4.0, 2.0)]
@@ -278,7 +346,7 @@ def test_teacher_is_told_with_its_accuracy_and_confidence_before_and_after(tmp_p
     assert "ECE as given 0.086 ECE calibrated 0.020" in told
     assert "accuracy as given calibrated 0.0 0.5 1.0 confidence" in told  # the two plots
     assert "such as these 100, is biased upwards" in told
-    assert list(page.sections)[2:4] == ["rounds-and-cost", "teacher"]
+    assert list(page.sections)[3:5] == ["rounds-and-cost", "teacher"]
 
 
 def test_a_teacher_without_a_temperature_has_one_plot_and_the_reason(tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def test_a_carried_student_goes_on_from_the_last_on_new_and_old_rows(
 
 def test_who_wrote_a_text_and_who_labelled_it_are_to_agree(encoder: Encoder, tmp_path: Path) -> None:
     raw = sample_task().model_dump(exclude_none=True)
-    strategy = {"base": "random", "samples": 24, "critic": False, "agree": True, "attempts": 0}
+    strategy = {"base": "random", "samples": 24, "critic": "none", "agree": True, "attempts": 0}
     raw |= {"student": {"mode": "head"}, "strategy": strategy}
     raw["budget"]["rounds"] = 1
     raw["teacher"] |= {"calibrate": 0, "label_noise": 0.3}
@@ -125,7 +125,7 @@ def test_who_wrote_a_text_and_who_labelled_it_are_to_agree(encoder: Encoder, tmp
 
 def test_a_text_refused_over_its_label_is_not_paid_for_again(encoder: Encoder, tmp_path: Path) -> None:
     raw = sample_task().model_dump(exclude_none=True)
-    strategy = {"base": "random", "samples": 60, "critic": False, "agree": True, "attempts": 2}
+    strategy = {"base": "random", "samples": 60, "critic": "none", "agree": True, "attempts": 2}
     raw |= {"student": {"mode": "head"}, "strategy": strategy}
     raw["budget"]["rounds"] = 2
     raw["teacher"] |= {"calibrate": 0, "label_noise": 0.4}

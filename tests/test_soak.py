@@ -25,7 +25,7 @@ def ran(place: Path, encoder: Any, faults: Faults | None) -> RunFolder:
         raw = sample_task().model_dump(exclude_none=True)
         teacher = {"model": "openai:rehearsal", "base_url": url, "timeout": 2.5, "concurrency": 16}
         raw |= {"teacher": teacher, "student": {"mode": "head"}, "budget": {"rounds": 3}}
-        raw |= {"strategy": {"base": "auto", "samples": 60}}
+        raw |= {"strategy": {"base": "auto", "samples": 60, "critic": "all"}}
         return run(parse_task(raw, "test", Path()), place, encoder=encoder)
 
 

@@ -14,35 +14,38 @@ from tutelage.student.knowledge import Knowledge
 from tutelage.student.objectives import Objective
 from tutelage.student.thresholds import Thresholds
 
+# A published method leaves the student that it trained, on nothing but what its paper says.
+PAPER: dict[str, Any] = {"refit": False, "self_training": "off", "control": False}
 # All that a method sets; everything else is a default of `Strategy`.
 SETTINGS: dict[str, dict[str, Any]] = {
-    "auto": {"agree": True},
-    "evokd": {"probe": "batch", "shown": 8, "critic": False, "carry": True},
+    "auto": {"agree": True, "samples": 200, "critic": "disputed", "stall": 2},
+    "evokd": {"probe": "batch", "shown": 8, "critic": "none", "carry": True, **PAPER},
     "gold": {
-        "feedback": "band", "ood_share": 0.5, "label_apart": False, "critic": False, "length": (10, 400),
-        "carry": True, "repeat": 1, "replay": "all", "final": Objective(loss="sce"),
+        "feedback": "band", "ood_share": 0.5, "label_apart": False, "critic": "none", "length": (10, 400),
+        "carry": True, "repeat": 1, "replay": "all", "final": Objective(loss="sce"), **PAPER,
     },
     "llkd": {
-        "pool_share": 1.0, "feedback": "none", "critic": False, "samples": 500, "cold_rounds": 0,
-        "objective": Objective(thresholds=Thresholds()),
+        "pool_share": 1.0, "feedback": "none", "critic": "none", "samples": 500, "cold_rounds": 0,
+        "objective": Objective(thresholds=Thresholds()), **PAPER,
     },
     "ksm": {
-        "pool_share": 1.0, "feedback": "none", "critic": False, "samples": 500, "cold_rounds": 0,
-        "objective": Objective(knowledge=Knowledge()),
+        "pool_share": 1.0, "feedback": "none", "critic": "none", "samples": 500, "cold_rounds": 0,
+        "objective": Objective(knowledge=Knowledge()), **PAPER,
     },
-    "random": {"feedback": "none", "selection": "random", "agree": True},
+    "random": {"feedback": "none", "selection": "random", "agree": True, "control": False},
     "zerogen": {
-        "feedback": "none", "selection": "random", "shots": 0, "label_apart": False, "critic": False,
+        "feedback": "none", "selection": "random", "shots": 0, "label_apart": False, "critic": "none",
+        "control": False,
     },
     "auggpt": {
         "feedback": "none", "selection": "random", "paraphrase_rounds": 99, "label_apart": False,
-        "critic": False,
+        "critic": "none", "control": False,
     },
     "entropy": {
-        "pool_share": 1.0, "feedback": "none", "critic": False, "oversample": 4, "cold_rounds": 0,
+        "pool_share": 1.0, "feedback": "none", "critic": "none", "oversample": 4, "cold_rounds": 0,
     },
     "least_confidence": {
-        "pool_share": 1.0, "feedback": "none", "critic": False, "oversample": 4, "cold_rounds": 0,
+        "pool_share": 1.0, "feedback": "none", "critic": "none", "oversample": 4, "cold_rounds": 0,
         "selection": "least_confidence",
     },
 }  # fmt: skip
@@ -60,6 +63,22 @@ def test_a_method_differs_from_the_defaults_in_nothing_but_its_own_settings() ->
     }
     assert found == SETTINGS
     assert all(strategy.name == name for name, strategy in STRATEGIES.items())
+
+
+def test_auto_draws_from_a_pool_where_there_is_one_unless_told_how_much() -> None:
+    def resolved(strategy: Any) -> Strategy:
+        raw = sample_task().model_dump(exclude_none=True)
+        raw["data"]["unlabelled"] = {"path": raw["teacher"]["corpus"]}
+        return parse_task({**raw, "strategy": strategy}, "task.yaml", Path()).resolved_strategy()
+
+    drawing = {"pool_share": 1.0, "fill_gaps": True, "choose_from": 5000, "cold_rounds": 0}
+    drawing |= {"selection": "uncertain_and_diverse"}
+    assert resolved("auto") == replace(STRATEGIES["auto"], **drawing)
+    assert resolved("auto").writes, "what the pool lacks"
+    half = resolved({"base": "auto", "pool_share": 0.5})
+    assert half == replace(STRATEGIES["auto"], pool_share=0.5, name="auto (pool_share)")
+    assert resolved("random") == STRATEGIES["random"]
+    assert sample_task().resolved_strategy() == STRATEGIES["auto"], "without a pool all is written"
 
 
 def test_the_published_numbers_are_the_defaults() -> None:
@@ -92,11 +111,19 @@ def test_one_field_is_changed_and_nothing_else_even_deep_inside() -> None:
             {"objective": {"loss": "mse"}},
             "`strategy.objective.loss`: Input should be 'ce' or 'sce'",
         ),
+        ({"critic": False}, "`strategy.critic`: Input should be 'all', 'disputed' or 'none', got 'False'"),
         ({"band": [0.8, 0.5]}, "`strategy.band`: the lower end comes first, got [0.8, 0.5]"),
         ({"objective": 3}, "`strategy.objective`"),
     ],
-    ids=["a field that is none", "one inside", "a value that is none", "a band upside down", "no mapping"],
-)
+    ids=[
+        "a field that is none",
+        "one inside",
+        "a value that is none",
+        "a truth value",
+        "a band upside down",
+        "no mapping",
+    ],
+)  # fmt: skip
 def test_a_change_that_is_none_is_told_in_one_line(changes: dict[str, Any], told: str) -> None:
     with pytest.raises(ValueError, match="strategy") as raised:
         varied(STRATEGIES["gold"], changes)

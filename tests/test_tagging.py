@@ -424,7 +424,9 @@ def short(task: Task, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any
 
 @pytest.fixture(scope="module")
 def done(short: dict[str, Any], encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    few = parse_task({**short, "strategy": {"base": "auto", "samples": 16}}, "task.yaml", Path())
+    few = parse_task(
+        {**short, "strategy": {"base": "auto", "samples": 16, "critic": "all"}}, "task.yaml", Path()
+    )
     return run(few, tmp_path_factory.mktemp("run") / "run", encoder=encoder)
 
 

@@ -85,7 +85,7 @@ def changed(task: Task, **parts: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def done(task: Task, encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    raw = changed(task, strategy={"base": "auto", "samples": 60}, budget={"rounds": 1})
+    raw = changed(task, strategy={"base": "auto", "samples": 60, "critic": "all"}, budget={"rounds": 1})
     raw["student"] |= {"epochs": 16, "beams": 3}
     made = parse_task(raw, "task.yaml", Path())
     return run(made, tmp_path_factory.mktemp("run") / "run", encoder=encoder)
