@@ -66,6 +66,14 @@ def mean_reading(found: Sequence[Reading]) -> Reading:
     return replace(found[0], answers=_votes(found), **cast(Any, means))
 
 
+def reading_at(found: Reading, places: Sequence[int]) -> Reading:
+    """Return a reading of the texts at some places alone."""
+    names = ("confidence", "entropy", "margin", "energy", "nll", "probabilities")
+    parts = {name: getattr(found, name) for name in names}
+    cut = {name: None if value is None else value[list(places)] for name, value in parts.items()}
+    return replace(found, answers=[found.answers[i] for i in places], **cast(Any, cut))
+
+
 def _votes(found: Sequence[Reading]) -> list[str]:
     """Return for each text the answer that most members give, on a tie the surest member's."""
     answers = []

@@ -4,9 +4,9 @@ from collections import Counter
 from math import ceil
 
 import numpy as np
-from tutelage.graph.committee import mean_reading, readings
+from tutelage.graph.committee import mean_reading
 from tutelage.graph.generation_requests import Gaps
-from tutelage.graph.pool_texts import pool_candidates
+from tutelage.graph.pool_texts import candidate_readings, pool_candidates
 from tutelage.graph.workshop import Workshop
 from tutelage.student.reading import Reading
 
@@ -21,13 +21,9 @@ def gaps(shop: Workshop, best: int, round: int) -> Gaps | None:
     Returns:
         None where nothing is left in the pool: all texts are written then.
     """
-    key = (best, round)
-    if key not in shop.gaps_found:
-        shop.gaps_found.clear()
-        texts = [row["text"] for row in pool_candidates(shop, round, 1)]
-        found = _found(shop, mean_reading(readings(shop, best, texts))) if texts else None
-        shop.gaps_found[key] = found
-    return shop.gaps_found[key]
+    if not pool_candidates(shop, round):
+        return None
+    return _found(shop, mean_reading(candidate_readings(shop, best, round)))
 
 
 def to_write(shop: Workshop, gaps: Gaps | None, weaknesses: int, wanted: int) -> int:

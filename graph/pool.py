@@ -3,9 +3,9 @@
 import random
 
 from tutelage.graph.cards import read_cards
-from tutelage.graph.committee import readings
+from tutelage.graph.committee import reading_at
 from tutelage.graph.gaps import gaps, to_write
-from tutelage.graph.pool_texts import left_in_pool, pool_candidates
+from tutelage.graph.pool_texts import candidate_readings, left_in_pool, pool_candidates
 from tutelage.graph.state import State
 from tutelage.graph.workshop import Workshop
 from tutelage.student.corpus import Sample, changed, drawn_sample
@@ -47,12 +47,17 @@ def _chosen(shop: Workshop, state: State, attempt: int, count: int) -> list[Samp
     """Draw what the students of the best round choose, each with their uncertainty."""
     strategy, round = shop.strategy, state["round"]
     how = strategy.selection
-    rows = pool_candidates(shop, round, attempt)
+    left = {row["id"] for row in left_in_pool(shop, before=(round, attempt))}
+    candidates = pool_candidates(shop, round)
+    places = [i for i, row in enumerate(candidates) if row["id"] in left]
+    rows = [candidates[i] for i in places]
     texts = [row["text"] for row in rows]
-    found = [] if how in NEEDS_NO_STUDENT else readings(shop, state["best"], texts)
+    asked = how not in NEEDS_NO_STUDENT and rows
+    of_all = candidate_readings(shop, state["best"], round) if asked else []
+    found = [reading_at(one, places) for one in of_all]
     vectors = shop.encoder.encode(texts) if how in NEEDS_VECTORS else None
     known = [s["text"] for s in shop.corpus.drafts(status="kept")] if how in NEEDS_VECTORS else []
-    places = select(
+    chosen = select(
         how,
         count,
         found,
@@ -62,7 +67,7 @@ def _chosen(shop: Workshop, state: State, attempt: int, count: int) -> list[Samp
     )
     doubt = uncertainty(how, found) if found else None
     samples = []
-    for place, i in enumerate(places):
+    for place, i in enumerate(chosen):
         sample = _drawn(rows[i], state, attempt, place)
         score = {} if doubt is None else {"uncertainty": float(f"{doubt[i]:.4f}")}
         samples.append(changed(sample, **score))

@@ -2,8 +2,10 @@
 
 import random
 
+from tutelage.graph.committee import readings
 from tutelage.graph.workshop import Workshop
 from tutelage.student.corpus import is_drawn
+from tutelage.student.reading import Reading
 from tutelage.student.rows import Row
 
 
@@ -22,8 +24,23 @@ def left_in_pool(shop: Workshop, before: tuple[int, int] | None = None) -> list[
     return [row for row in shop.splits.unlabelled if row["id"] not in used]
 
 
-def pool_candidates(shop: Workshop, round: int, attempt: int) -> list[Row]:
-    """Return the texts that the students choose from: at most `choose_from` of what is left, by chance."""
-    left = left_in_pool(shop, before=(round, attempt))
+def pool_candidates(shop: Workshop, round: int) -> list[Row]:
+    """Return the texts that the students choose from in a round: at most `choose_from` of what is left before
+    it, by chance.
+    """
+    left = left_in_pool(shop, before=(round, 1))
     count = min(shop.strategy.choose_from, len(left))
-    return random.Random(f"{shop.task.seed} {round} {attempt} candidates").sample(left, count)
+    return random.Random(f"{shop.task.seed} {round} candidates").sample(left, count)
+
+
+def candidate_readings(shop: Workshop, best: int, round: int) -> list[Reading]:
+    """Return what each student of round `best` predicts for `pool_candidates`.
+
+    It is kept in memory: a round asks for it several times, and it takes as long as a short training.
+    """
+    key = (best, round)
+    if key not in shop.pool_readings:
+        shop.pool_readings.clear()
+        texts = [row["text"] for row in pool_candidates(shop, round)]
+        shop.pool_readings[key] = readings(shop, best, texts)
+    return shop.pool_readings[key]

@@ -12,7 +12,6 @@ from tutelage.agents.models import ModelSpec, make_model
 from tutelage.agents.submitted import Submitted
 from tutelage.agents.teacher import Teacher
 from tutelage.graph.folder import RunFolder
-from tutelage.graph.generation_requests import Gaps
 from tutelage.graph.splits import Splits, fold_rows, load_corpus, load_splits
 from tutelage.graph.strategies import Strategy
 from tutelage.graph.task import Task
@@ -22,6 +21,7 @@ from tutelage.student.encoder import Encoder, PairEncoder, Vectors
 from tutelage.student.errors import InputError
 from tutelage.student.load import load_student
 from tutelage.student.model import Student
+from tutelage.student.reading import Reading
 from tutelage.student.recipe import Recipe
 from tutelage.student.rows import Row
 
@@ -47,7 +47,7 @@ class Workshop:
     trace: Trace
     servers: ExitStack
     experts: list["Expert"] = field(default_factory=list)
-    gaps_found: dict[tuple[int, int], Gaps | None] = field(default_factory=dict)
+    pool_readings: dict[tuple[int, int], list[Reading]] = field(default_factory=dict)
     _loaded: dict[int, Student] = field(default_factory=dict)
 
     @property
