@@ -154,17 +154,30 @@ def entry_of(spec: ModelSpec, call: Call, said: Said, seconds: float, discount: 
 
 
 def _tokens(logprobs: Any, content: str) -> list[tuple[int, float]] | None:
-    """Length in bytes and log-probability of each token; None unless together they are the content, or
-    where they come in another form than OpenAI's.
+    """Return length in bytes and log-probability of each token of the content.
+
+    Servers also list what they cut from a reply: reasoning, a code fence, white space, the token that ends
+    it. The content is looked for from the end, and what stands around it is left out.
+
+    Returns:
+        None where the tokens do not hold the content, or come in another form than OpenAI's.
     """
     try:
         # `bytes` where given: a character may be split over two tokens.
-        parts = [
+        given = [
             (bytes(token.get("bytes") or token["token"].encode()), float(token["logprob"]))
             for token in logprobs["content"]
         ]
     except (LookupError, TypeError, AttributeError, ValueError):
         return None
-    if b"".join(part for part, _ in parts) != content.encode():
+    whole, wanted = b"".join(part for part, _ in given), content.encode()
+    start = whole.rfind(wanted)
+    if start < 0:
         return None
-    return [(len(part), round(logprob, 6)) for part, logprob in parts]
+    kept, place, end = [], 0, start + len(wanted)
+    for part, logprob in given:
+        length = min(end, place + len(part)) - max(start, place)
+        if length > 0:
+            kept.append((length, round(logprob, 6)))
+        place += len(part)
+    return kept
