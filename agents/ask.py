@@ -6,7 +6,7 @@ from typing import Generic
 
 from tutelage.agents.forms import Form, Item
 
-_CUT = ("length", "max_tokens", "content_filter")  # how providers say that a reply is not whole
+_FULL = ("length", "max_tokens", "model_length")  # how providers say that a reply ended for its length
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,7 @@ class Ask(Generic[Item]):
     """One request: who asks, the data, the form of the reply, and a seed that makes it this one.
 
     `wanted` is what must come back: the keys of the items, how many distinct ones, or, with None, one or
-    more in a reply that was not cut off.
+    more. `room` multiplies the completion cap of a request that is asked again because its reply was cut off.
     """
 
     role: str
@@ -22,6 +22,7 @@ class Ask(Generic[Item]):
     form: Form[Item]
     seed: int
     wanted: Sequence[str] | int | None = None
+    room: int = 1
 
     @property
     def size(self) -> int:
@@ -37,7 +38,7 @@ class Ask(Generic[Item]):
         """
         keys = {self.key(one) for one in told}
         if self.wanted is None:
-            return f"{self.form.field} are missing" if finish in _CUT or not keys else ""
+            return f"{self.form.field} are missing" if finish == "content_filter" or not keys else ""
         if isinstance(self.wanted, int):
             short = self.wanted - len(keys)
             return f"{short} of {self.wanted} {self.form.field} are missing or repeated" if short > 0 else ""
@@ -76,9 +77,6 @@ class Reply(Generic[Item]):
         return [told.item for told in self.told]
 
 
-def merged(ask: Ask[Item], before: list[Told[Item]], now: list[Told[Item]], finish: str) -> list[Told[Item]]:
-    """What two replies to one request bring together. One that lacks nothing is taken as it is."""
-    if not ask.lacks(now, finish):
-        return now
-    known = {ask.key(told) for told in before}
-    return before + [told for told in now if ask.key(told) not in known]
+def was_cut(finish: str) -> bool:
+    """Return whether a reply ended because it reached a length: its cap, or the end of the context."""
+    return finish.lower() in _FULL

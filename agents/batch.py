@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from tutelage.agents.endpoint import Endpoint, RefusedError, TeacherDownError
 from tutelage.agents.exchange import Call, entry_of, openai_options, said_by
-from tutelage.agents.failures import read_failure
+from tutelage.agents.failures import names_cap, read_failure
 from tutelage.agents.journal import Entry
 from tutelage.agents.redact import redact
 from tutelage.agents.submitted import Submitted
@@ -69,7 +69,7 @@ class Batches:
                 return await self.endpoint.complete(call)
         start = time.monotonic()
         for turn in range(1, _TURNS + 1):
-            line = await self._enqueue(call)
+            line = await self._enqueue(self.endpoint.allowed(call))
             response = line.get("response") or {}
             if response.get("status_code") == 200:
                 message = self._model.result(response["body"]).generations[0].message
@@ -78,6 +78,9 @@ class Batches:
             self.record.forget(call.key)
             if "cancelled" in line:
                 raise self._down(f"batch {line['cancelled']} was cancelled; what it had answered is kept")
+            if call.cap and names_cap(json.dumps(line)):
+                call = self.endpoint.uncapped(call)
+                continue
             if 400 <= response.get("status_code", 500) < 500 and response["status_code"] != 429:
                 break
         raise RefusedError(f"refused in its batch: {redact(json.dumps(line, ensure_ascii=False))[:300]}")
@@ -85,6 +88,10 @@ class Batches:
     def down(self, role: str, why: str) -> TeacherDownError:
         """As `Endpoint.down`."""
         return self.endpoint.down(role, why)
+
+    def useless(self, role: str, why: str) -> TeacherDownError:
+        """As `Endpoint.useless`."""
+        return self.endpoint.useless(role, why)
 
     def back(self) -> None:
         """As `Endpoint.back`."""
@@ -122,7 +129,8 @@ class Batches:
                     future.set_result(lines.get(call.key, {"error": "the batch ended without it"}))
 
     async def _answers(self, calls: Sequence[Call]) -> dict[str, Line]:
-        client = self._model.root_async_client.with_options(max_retries=6)
+        timeout = self.endpoint.spec.timeout  # the client waits for whole replies much longer
+        client = self._model.root_async_client.with_options(max_retries=6, timeout=timeout)
         await self._adopt(client)
         known = self.record.batches()
         if fresh := [call for call in calls if call.key not in known]:

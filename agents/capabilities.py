@@ -24,6 +24,7 @@ _NAMED = {
         "tool",
         "function",
         "structured",
+        "output_config",
     ),
 }
 
@@ -48,6 +49,12 @@ class Capabilities:
         """The way that is taken."""
         return self.modes[0]
 
+    @staticmethod
+    def named(complaint: str) -> list[str]:
+        """Return what a refusal names: log-probabilities, the structured reply, or the seed."""
+        words = complaint.lower()
+        return [step for step, names in _NAMED.items() if any(name in words for name in names)]
+
     def conceded(self, complaint: str, *, logprobs: bool, named_only: bool) -> "Capabilities | None":
         """What to try next after a request was refused as malformed; None when nothing is left to give up.
 
@@ -56,13 +63,13 @@ class Capabilities:
             logprobs: whether the request asked for log-probabilities.
             named_only: give up nothing else: calls of this form have been answered.
         """
-        words = complaint.lower()
         steps = {
             "logprobs": replace(self, logprobs=False) if logprobs and self.logprobs else None,
             "structured": replace(self, modes=self.modes[1:]) if len(self.modes) > 1 else None,
             "seed": replace(self, seed=False) if self.seed else None,
         }
-        named = [step for step in steps if any(name in words for name in _NAMED[step])]
+        complained = self.named(complaint)
+        named = [step for step in steps if step in complained]
         order = named if named_only else [*named, *steps]
         return next((steps[step] for step in order if steps[step]), None)
 

@@ -1,14 +1,15 @@
 """An endpoint: one model at one address, asked within its limits, as far as its capabilities go."""
 
 import asyncio
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tutelage.agents.capabilities import Capabilities, remembered
 from tutelage.agents.exchange import Call, exchange
-from tutelage.agents.failures import Failure, read_failure
+from tutelage.agents.failures import Failure, names_cap, read_failure
 from tutelage.agents.journal import Entry
-from tutelage.agents.limits import Limits, Throttle, backoff
+from tutelage.agents.limits import Limits, Pace, Throttle, backoff
 from tutelage.agents.models import ModelSpec
 from tutelage.student.errors import InputError
 
@@ -36,13 +37,14 @@ class Endpoint:
         self.can = remembered(spec.model, spec.base_url) or _assumed(spec)
         if spec.structured != "auto":
             self.can = replace(self.can, modes=(spec.structured,))
-        self.throttle = Throttle(limits)
+        self.throttle, self._pace = Throttle(limits), Pace(spec.timeout)
         # Nothing is to be found out where it is known, or all is said.
         self.settled = bool(self.can.probed) or (spec.structured != "auto" and not spec.logprobs)
         self._first = asyncio.Lock()
         self._begun = self.settled
         self.gone: TeacherDownError | None = None
         self._exhausted = False  # a call was refused in every form there is: the form was not the reason
+        self._least_refused: float = math.inf  # the smallest completion cap that was refused
 
     async def complete(self, call: Call) -> tuple[Entry, int]:
         """(the reply, the tries it took).
@@ -51,23 +53,28 @@ class Endpoint:
             RefusedError: this call is refused, or fails again and again while others are answered.
             TeacherDownError: the endpoint refuses every call, or has not answered for too long.
         """
-        answers, tries = self.throttle.answers, 0
+        answers, tries, slow = self.throttle.answers, 0, 0
+        most = call.cap or self.spec.max_tokens or call.reply_tokens
         while True:
             tries += 1
             if self.gone:
                 raise self.gone
             async with self.throttle.turn(call.prompt_tokens + call.reply_tokens) as began:
                 try:
-                    entry = await self._once(call)
+                    entry = await self._once(call, self._pace.limit(most, slow))
                 except InputError as error:  # a model in this process: the call is none it can answer
                     raise FormRefusedError(str(error)) from error
                 except Exception as error:  # every provider has its own types
                     failure = read_failure(error)
                 else:
                     used = entry.prompt_tokens + entry.completion_tokens
+                    self._pace.answered(entry.completion_tokens, entry.seconds)
                     self.throttle.answered(used - call.prompt_tokens - call.reply_tokens)
                     return entry, tries
-                self.throttle.failed(began, busy=failure.kind == "busy", retry_after=failure.retry_after)
+                slow += failure.kind == "slow"
+                # A server may still be writing a reply that was given up: fewer calls, each with more time.
+                busy = failure.kind in ("busy", "slow")
+                self.throttle.failed(began, busy=busy, retry_after=failure.retry_after)
             self._give_up(call, failure, tries, answered=self.throttle.answers > answers)
             if not failure.retry_after:
                 await asyncio.sleep(backoff(tries))
@@ -93,6 +100,20 @@ class Endpoint:
         )
         return self.gone
 
+    def useless(self, role: str, why: str) -> TeacherDownError:
+        """That a role's replies are of no use; as after `down`, no call that waits is made any more."""
+        self.gone = TeacherDownError(f"the teacher {self.spec.place} is of no use as the {role}: {why}")
+        return self.gone
+
+    def allowed(self, call: Call) -> Call:
+        """The call without its cap, if one that is not larger was refused."""
+        return replace(call, cap=None) if call.cap and call.cap >= self._least_refused else call
+
+    def uncapped(self, call: Call) -> Call:
+        """The call without its cap, which was refused; so are larger ones from now on."""
+        self._least_refused = min(self._least_refused, call.cap or math.inf)
+        return replace(call, cap=None)
+
     def back(self) -> None:
         """Ask it again, though it was down."""
         self.gone = None
@@ -102,42 +123,52 @@ class Endpoint:
         if client := getattr(self.model, "http_async_client", None):
             await client.aclose()
 
-    async def _once(self, call: Call) -> Entry:
+    async def _once(self, call: Call, seconds: float) -> Entry:
         """One try. The first call goes alone, so that what must be conceded is conceded once."""
         async with self._first:
             if not self._begun:
                 self._begun = True
-                return await self._negotiated(call)
-        return await self._negotiated(call)
+                return await self._negotiated(call, seconds)
+        return await self._negotiated(call, seconds)
 
-    async def _negotiated(self, call: Call) -> Entry:
+    async def _negotiated(self, call: Call, seconds: float) -> Entry:
         """The reply; while the server refuses the form of the request, something of it is given up."""
-        can = self.can
+        can, sent = self.can, self.allowed(call)
         refusal: Exception | None = None
         while True:
             try:
-                entry = await exchange(self.spec, self.model, can, call)
+                entry = await exchange(self.spec, self.model, can, sent, seconds)
                 break
             except Exception as error:
                 if read_failure(error).kind != "malformed":
                     raise
                 refusal = refusal or error
-                less = (
-                    None
-                    if _too_long(error)
-                    else can.conceded(
-                        str(error), logprobs=call.logprobs, named_only=self.settled or self._exhausted
-                    )
-                )
+                less = self._less(can, sent, error)
                 if less is None:
                     self._exhausted = True
                     raise refusal from None
-                can = less
+                can, sent = less
         if refusal:
+            if can == self.can and not sent.cap:
+                self.uncapped(call)
             # What has worked in a form goes on in it: it was this one call that did not.
             self.can = replace(can, modes=self.can.modes) if self.settled else can
         self.settled = True
         return entry
+
+    def _less(self, can: Capabilities, call: Call, error: Exception) -> tuple[Capabilities, Call] | None:
+        """What to try next after a refusal; None where nothing is left to give up.
+
+        A cap is given up where the refusal names it (the model writes less, or its context has no room for
+        prompt and cap), and first of all where nothing is named and nothing has been answered yet.
+        """
+        words, found_out, named = str(error), self.settled or self._exhausted, names_cap(str(error))
+        if call.cap and (named or not (found_out or _too_long(error) or can.named(words))):
+            return can, self.uncapped(call) if named else replace(call, cap=None)
+        if _too_long(error):
+            return None
+        less = can.conceded(words, logprobs=call.logprobs, named_only=found_out)
+        return (less, call) if less else None
 
 
 def _assumed(spec: ModelSpec) -> Capabilities:

@@ -7,10 +7,20 @@ from typing import Any, Literal
 
 from tutelage.agents.redact import redact
 
-# busy: told to slow down. down: no answer, or one that says the server failed. malformed: the request
-# was refused for its form, others may not be. filtered: for its content. fatal: no use in asking again.
-Kind = Literal["busy", "down", "malformed", "filtered", "fatal"]
+# busy: told to slow down. slow: no whole reply in time. down: no answer, or one that says the server failed.
+# malformed: the request was refused for its form, others may not be. filtered: for its content. fatal: no use
+# in asking again.
+Kind = Literal["busy", "slow", "down", "malformed", "filtered", "fatal"]
+# By which servers name a completion cap that they refuse.
+_CAPS = (
+    *("max_tokens", "max_completion_tokens", "max_new_tokens", "max_output_tokens", "num_predict"),
+    *("in the completion", "output tokens"),
+)
 _OWN_BUGS = (TypeError, AttributeError, LookupError, ImportError, NotImplementedError)
+
+
+class TooSlowError(Exception):
+    """A reply was not whole when the time of its call was over; the message says what to change."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +35,8 @@ class Failure:
 
 def read_failure(error: Exception) -> Failure:
     """What an exception of any provider's client means."""
+    if isinstance(error, TooSlowError):
+        return Failure("slow", str(error), silent=True)
     words = _words(error)
     response, code = getattr(error, "response", None), getattr(error, "code", None)
     numbers = (getattr(error, "status_code", None), getattr(response, "status_code", None), code)
@@ -44,6 +56,11 @@ def read_failure(error: Exception) -> Failure:
     if status in (408, 409, 425) or status >= 500:
         return Failure("down", words, retry_after=_retry_after(response))
     return Failure("down" if status < 400 else "fatal", words)
+
+
+def names_cap(words: str) -> bool:
+    """Return whether the words of a refusal are about the completion cap."""
+    return any(name in words.lower() for name in _CAPS)
 
 
 def _words(error: Exception) -> str:

@@ -5,12 +5,21 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    create_model,
+)
 from tutelage.student.fields import MARK, ONE, Fields, join
 from tutelage.student.kinds import Kind
 from tutelage.student.kinds.classification import CLASSIFICATION
+from tutelage.student.names import closest, one_of
 
 # Unknown fields are refused by the schema and forgiven by the parser: a chatty reply is still a reply.
 # Weak models write numbers for ids.
@@ -88,13 +97,16 @@ class GivenLabel(BaseModel):
         confidence: float
 
 
+Decision = Literal["accept", "relabel", "rewrite", "refuse"]
+
+
 class Verdict(BaseModel):
     """The critic's word on one sample."""
 
     model_config = _OPEN
     id: str
     reason: str
-    verdict: Literal["accept", "relabel", "rewrite", "refuse"]
+    verdict: Annotated[Decision, BeforeValidator(lambda value: closest(value, get_args(Decision)))]
 
 
 Item = TypeVar("Item", bound=BaseModel)
@@ -212,8 +224,8 @@ def drafts_form(
     `answered` ones bring all that the text is to be labelled with.
     """
     orders = (*labels, *kind.bare)  # an empty one is for an order alone, never for an answer
-    parts: dict[str, Any] = {"label": (Literal[orders], ...)} if any(orders) else {}
-    parts |= {"kind": (Order, ...), "weakness": (str, ...)}
+    parts: dict[str, Any] = {"label": (one_of(orders), ...)} if any(orders) else {}
+    parts |= {"kind": (one_of(get_args(Order)), ...), "weakness": (str, ...)}
     parts |= dict.fromkeys(fields, (Said if len(fields) == 1 else OfPair, ...))
     if answered and kind.key != "label":
         parts[kind.key] = (kind.reply(labels), ...)
@@ -224,8 +236,8 @@ def diagnosis_form(labels: Sequence[str], outcomes: Sequence[str] = ()) -> Form[
     """What the analyst replies with; where texts have no labels, the pattern alone."""
     pair: dict[str, Any] = {}
     if labels:
-        pair["label"] = (Literal[tuple(labels)], ...)
-        pair["confused_with"] = (Literal[(*labels, *outcomes)], ...)
+        pair["label"] = (one_of(labels), ...)
+        pair["confused_with"] = (one_of((*labels, *outcomes)), ...)
     item = create_model("FoundWeakness", __base__=FoundWeakness, **pair)
     return Form("Diagnosis", "weaknesses", item, key="hypothesis")
 

@@ -13,6 +13,9 @@ _BACKOFF, _LONGEST = 0.5, 30.0  # seconds: the first wait after a failure and th
 _SILENT = 10.0  # seconds after which an address where nothing has ever answered is given up
 _FEWEST = 3  # failures in a row before anything is given up
 _BURST = 1.0  # seconds of a rate that may be used at once
+_FADING = 0.9  # weight of what was measured before, at each new reply: about the last ten count
+_SPARE = 1.5  # times the seconds that a full-length reply is expected to take
+LONGEST_TIMEOUT = 8  # times `timeout`: the most seconds that any call may take
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,34 @@ class Throttle:
             if not place.done():
                 place.set_result(None)
                 self._flying += 1
+
+
+class Pace:
+    """How fast an endpoint writes, measured on its replies, and how long a call may therefore take.
+
+    The speed is completion tokens over the seconds of the whole call: what others take of a shared server
+    is in it, and so is the time in which the prompt is read.
+    """
+
+    def __init__(self, timeout: float):
+        self._timeout = timeout
+        self._tokens = self._seconds = 0.0
+
+    def answered(self, tokens: int, seconds: float) -> None:
+        """Note a reply."""
+        self._tokens = _FADING * self._tokens + tokens
+        self._seconds = _FADING * self._seconds + seconds
+
+    def limit(self, tokens: float, slow: int = 0) -> float:
+        """Return the seconds that a call may take: `timeout`, or what the longest reply takes at this speed.
+
+        Args:
+            tokens: the most that the reply may have.
+            slow: tries of this call that were too slow already; each doubles the time, since the speed of a
+                call alone says little of the speed beside others.
+        """
+        expected = _SPARE * tokens * self._seconds / self._tokens if self._tokens else 0.0
+        return min(LONGEST_TIMEOUT * self._timeout, max(self._timeout, expected) * 2.0**slow)
 
 
 class _Rate:

@@ -28,7 +28,8 @@ class LocalModel(BaseChatModel):
     Its weights are loaded at the first question and shared by all models of that name: bfloat16 on CUDA,
     float32 elsewhere. It answers one question at a time, in a thread of its own. `temperature` None or 0
     takes the likeliest token each time; otherwise tokens are drawn by the call's `seed`, and nothing but
-    the temperature bends their probabilities. `max_tokens` bounds a reply. Models that can think aloud
+    the temperature bends their probabilities. `max_tokens` bounds a reply that is asked for
+    without a bound of its own. Models that can think aloud
     are told not to: replies have a place for reasons.
 
     Called with `logprobs=True`, it gives the log-probabilities at temperature 1 in `response_metadata`,
@@ -78,14 +79,17 @@ class LocalModel(BaseChatModel):
         *,
         seed: int = 0,
         logprobs: bool = False,
+        max_tokens: int | None = None,
         **unknown: object,
     ) -> ChatResult:
         if stop or unknown:
             got = ", ".join([*(["stop"] if stop else []), *unknown])
-            raise InputError(f"a local model is asked with `seed` and `logprobs` only, got {got}")
+            raise InputError(
+                f"a local model is asked with `seed`, `logprobs` and `max_tokens` only, got {got}"
+            )
         prompt = self._causal.prompt(convert_to_openai_messages(messages, text_format="string"))
         choice = _Choice(self.temperature or 0.0, seed, given_up)
-        ids, ended = self._causal.generate(prompt, self.max_tokens, choice)
+        ids, ended = self._causal.generate(prompt, max_tokens or self.max_tokens, choice)
         pieces = token_bytes(self._causal.tokenizer, ids)
         content = b"".join(pieces).decode()
         about: dict[str, Any] = {"model_name": self.name, "finish_reason": "stop" if ended else "length"}

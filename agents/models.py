@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tutelage.agents.capabilities import Structured
+from tutelage.agents.limits import LONGEST_TIMEOUT
 from tutelage.agents.prices import Price, listed_price
 from tutelage.agents.redact import redact, register
 from tutelage.student.errors import InputError
@@ -22,8 +23,11 @@ class ModelSpec:
     `model` is `openai:<name>`, `hf:<hub name or folder>` (a causal model in this process), `rehearsal`,
     or any `provider:name` of LangChain's `init_chat_model` (extra `providers`). `base_url` points
     `openai:` at any server that speaks its protocol. `api_key_env` names the variable that holds the key:
-    OPENAI_API_KEY for OpenAI's own address, none elsewhere. `temperature` and `max_tokens` None send
-    none (some models refuse them). `timeout` is the seconds one call may take in all. `structured`
+    OPENAI_API_KEY for OpenAI's own address, none elsewhere. `temperature` None sends none (some models
+    refuse it). `max_tokens` is the most completion tokens of every call; with None each call is capped by
+    what it asks for (agents/reply_cap.py). `timeout` is the seconds that one call may take in all; where the
+    replies so far came so slowly that a full-length one takes longer, it may take up to eight times as long
+    (agents/limits.py). `structured`
     `auto` is the strictest way of structured replies that the endpoint supports. `logprobs` asks for the
     log-probabilities of a label's tokens where they are offered. Prices are per million tokens; without
     them those of agents/prices.yaml hold, and a model that is not there either has an unknown cost.
@@ -96,7 +100,9 @@ def make_model(spec: ModelSpec) -> "BaseChatModel":
         from tutelage.agents.local import LocalModel
 
         return LocalModel(name=name, **options)
-    options |= {"timeout": spec.timeout, "max_retries": 0}
+    # How long a call may take is decided where its speed is measured: agents/endpoint.py.
+    longest = LONGEST_TIMEOUT * spec.timeout
+    options |= {"timeout": longest, "max_retries": 0}
     if provider != "openai":
         return _any_provider(spec, options)
     from openai import DefaultAioHttpClient
@@ -104,7 +110,7 @@ def make_model(spec: ModelSpec) -> "BaseChatModel":
     from tutelage.agents.chat import DirectChatOpenAI
 
     # aiohttp under the OpenAI client takes about half the CPU of its default transport.
-    client = DefaultAioHttpClient(timeout=spec.timeout)
+    client = DefaultAioHttpClient(timeout=longest)
     key = SecretStr(_key(spec))
     return DirectChatOpenAI(
         model=name,
@@ -143,7 +149,7 @@ def _any_provider(spec: ModelSpec, options: dict[str, Any]) -> "BaseChatModel":
     if provider == "ollama" and "max_tokens" in options:
         options["num_predict"] = options.pop("max_tokens")  # it drops max_tokens without a word
     if provider == "mistralai":
-        options["timeout"] = math.ceil(spec.timeout)  # it takes whole seconds only
+        options["timeout"] = math.ceil(options["timeout"])  # it takes whole seconds only
     if spec.base_url:
         options["base_url"] = spec.base_url
     if spec.api_key_env or spec.base_url:

@@ -3,14 +3,16 @@
 from dataclasses import replace
 from typing import NamedTuple
 
+from tutelage.agents.ask import Ask
 from tutelage.agents.capabilities import LADDER, Capabilities, remember, remembered
 from tutelage.agents.endpoint import Endpoint
 from tutelage.agents.exchange import Call, exchange
-from tutelage.agents.failures import read_failure
+from tutelage.agents.failures import names_cap, read_failure
 from tutelage.agents.journal import Entry
 from tutelage.agents.limits import Limits
 from tutelage.agents.loop import submit
 from tutelage.agents.models import ModelSpec, make_model
+from tutelage.agents.reply_cap import reply_cap
 from tutelage.student.errors import InputError
 
 _CALLED = {
@@ -39,6 +41,9 @@ def probe(spec: ModelSpec, call: Call, *, again: bool = False) -> list[Finding]:
         call: a labelling call about one text, made at most eight times.
         again: forget what is remembered.
     """
+    if not spec.max_tokens:  # a weak model asked in plain text may never end
+        about = Ask(call.role, {}, call.form, call.seed, wanted=["1"])
+        call = replace(call, cap=reply_cap(about, spec))
     try:
         endpoint = Endpoint(spec, make_model(spec), Limits())
     except InputError as error:
@@ -52,6 +57,9 @@ async def _probe(endpoint: Endpoint, call: Call, known: Capabilities | None) -> 
     try:
         plain = Capabilities(("text",), logprobs=False, seed=False)
         entry, words = await _try(endpoint, plain, call)
+        if entry is None and call.cap and names_cap(words):
+            call = replace(call, cap=None)
+            entry, words = await _try(endpoint, plain, call)
         if entry is None:
             return [Finding("reachable", False, words)]
         reached = Finding("reachable", True, f"at {spec.base_url or 'its provider'}")

@@ -8,18 +8,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tutelage.agents.ask import Ask, Reply, Told, merged
+from tutelage.agents.ask import Ask, Reply, Told, was_cut
 from tutelage.agents.batch import DISCOUNT, Batches
 from tutelage.agents.budget import Budget, BudgetError, Cost, Till
-from tutelage.agents.confidence import field_probability
 from tutelage.agents.endpoint import Endpoint, FormRefusedError, RefusedError, TeacherDownError
 from tutelage.agents.exchange import Call, Messages
-from tutelage.agents.forms import Form, Found, Item
+from tutelage.agents.forms import Item
 from tutelage.agents.journal import Entry, Journal
 from tutelage.agents.limits import Limits
 from tutelage.agents.loop import submit
 from tutelage.agents.models import ModelSpec
+from tutelage.agents.remainder import grown, is_thought, remainder
+from tutelage.agents.replies import joined, read_reply
+from tutelage.agents.reply_cap import REASONING, reasons, reply_cap
 from tutelage.agents.submitted import Submitted
+from tutelage.agents.usefulness import Usefulness
 from tutelage.prompts import render
 
 if TYPE_CHECKING:
@@ -54,6 +57,8 @@ class Teacher:
         self._batches = batches
         self._endpoints: dict[ModelSpec, Endpoint | Batches] = {}
         self._largest: dict[str, int] = {}  # completion tokens an item of a role's largest reply
+        self._reasoning: set[ModelSpec] = set()  # models that were seen to write hidden tokens
+        self._usefulness = Usefulness()
         self._first = defaultdict[str, asyncio.Lock](asyncio.Lock)
         self._began = time.monotonic() - 60 * minutes_before
 
@@ -134,32 +139,65 @@ class Teacher:
     def _down(self, role: str, why: str) -> TeacherDownError:
         return self._endpoint(self.specs[role]).down(role, why)
 
-    async def _ask(self, ask: Ask[Item]) -> Reply[Item]:
-        """The reply; what it lacks is asked for again, with the reason, a bounded number of times."""
+    async def _ask(self, ask: Ask[Item], tries: int = REPAIRS) -> Reply[Item]:
+        """Return the reply; ask at most `tries` times for what it lacks.
+
+        A reply that was cut off is followed by smaller requests for the rest; any other is shown to the model
+        with what was wrong with it.
+        """
         system, user = render(ask.role, ask.payload, self._overlay)
         messages: Messages = [("system", system), ("human", user)]
         told: list[Told[Item]] = []
         problems: list[str] = []
-        for attempt in range(REPAIRS + 1):
+        for left in range(tries, -1, -1):
             try:
                 call, entry, event = await self._call(ask, messages)
             except (BudgetError, RefusedError) as refusal:
-                if isinstance(refusal, FormRefusedError) and attempt == 0:
+                if isinstance(refusal, FormRefusedError) and left == REPAIRS:
                     raise
                 over = isinstance(refusal, BudgetError)
                 self._on_call({"role": ask.role, "refused": str(refusal), "over_budget": over})
                 return Reply(told, [*problems, str(refusal)])
-            found, problems = ask.form.read(entry.content)
-            now = [_told(ask.form, one, call, entry) for one in found]
-            told = merged(ask, told, now, entry.finish)
+            told, problems = read_reply(ask, call, entry, told)
             lacking = ask.lacks(told, entry.finish)
-            if lacking:
-                problems = [*problems, f"{lacking} (it ended with {entry.finish!r})"]
-            last = attempt == REPAIRS
-            self._on_call({**event, "problems": problems, "set_aside": bool(lacking) and last})
-            if not lacking:
-                return Reply(told, problems)
+            self._on_call({**event, "problems": problems, "set_aside": bool(lacking) and not left})
+            self._check_use(ask, entry, told, problems, replayed=bool(event["replayed"]))
+            if not lacking or not left:
+                break
+            if was_cut(entry.finish):
+                return await self._ask_rest(ask, told, entry, left - 1)
             messages = [*messages, ("ai", entry.content[:_SHOWN] or "(nothing)"), ("human", _again(problems))]
+        return Reply(told, problems)
+
+    def _check_use(
+        self, ask: Ask[Item], entry: Entry, told: list[Told[Item]], problems: list[str], *, replayed: bool
+    ) -> None:
+        """Give the teacher up whose first replies to a role are of no use.
+
+        Raises:
+            TeacherDownError: with the last reply, what was wrong with it, and what to do.
+        """
+        # A diagnosis may be empty.
+        usable = bool(told) or (ask.wanted is None and not ask.form.read(entry.content)[1])
+        if why := self._usefulness.note(entry, problems, usable=usable, replayed=replayed):
+            raise self._endpoint(self.specs[ask.role]).useless(ask.role, why)
+
+    async def _ask_rest(
+        self, ask: Ask[Item], told: list[Told[Item]], entry: Entry, tries: int
+    ) -> Reply[Item]:
+        """Return the items of a reply that was cut off, and those of the requests for the rest."""
+        spec = self.specs[ask.role]
+        if thought := is_thought(entry.content) and not spec.max_tokens:
+            self._reasoning.add(spec)
+        parts = grown(ask) if thought else remainder(ask, told)
+        # Together, for a batch; all are awaited, as what is in flight is paid for.
+        replies = await asyncio.gather(*(self._ask(part, tries) for part in parts), return_exceptions=True)
+        problems: list[str] = []
+        for reply in replies:
+            if isinstance(reply, BaseException):
+                raise reply
+            told = joined(ask, told, reply.told)
+            problems += reply.problems
         return Reply(told, problems)
 
     async def _call(self, ask: Ask[Item], messages: Messages) -> tuple[str, Entry, Event]:
@@ -175,10 +213,12 @@ class Teacher:
             "form": ask.form.schema,
             "messages": messages,
         }
+        if ask.room > 1:  # the cap is in no key: it follows from the rest
+            request["room"] = ask.room
         key = Journal.key(request)
         entry, tries = self.journal.get(key), 0
         if entry is None:
-            call = Call(key, ask.role, messages, ask.form, ask.seed, logprobs, 0)
+            call = Call(key, ask.role, messages, ask.form, ask.seed, logprobs, 0, self._cap(ask, spec))
             entry, tries = await self._sized(ask, spec, call, request)
         self._learn(ask, entry)
         event: Event = {
@@ -211,7 +251,8 @@ class Teacher:
     ) -> tuple[Entry, int]:
         """(the reply, in the journal; the tries it took)."""
         endpoint = self._endpoint(spec)
-        longest = spec.max_tokens or self._largest.get(ask.role, _ITEM_TOKENS) * ask.size
+        longest = self._largest.get(ask.role, _ITEM_TOKENS) * ask.size
+        longest = spec.max_tokens or min(longest, call.cap or longest)
         call = replace(call, reply_tokens=longest)
         money = spec.cost(call.prompt_tokens, longest)
         if money and isinstance(endpoint, Batches):
@@ -230,6 +271,15 @@ class Teacher:
     def _learn(self, ask: Ask[Item], entry: Entry) -> None:
         an_item = -(-entry.completion_tokens // ask.size)
         self._largest[ask.role] = max(self._largest.get(ask.role, 0), an_item)
+        if entry.reasoning_tokens:
+            self._reasoning.add(self.specs[ask.role])
+
+    def _cap(self, ask: Ask[Item], spec: ModelSpec) -> int | None:
+        """The completion cap to send; None where the client has the user's own."""
+        if spec.max_tokens:
+            return None
+        more = spec in self._reasoning and not reasons(spec)
+        return reply_cap(ask, spec) + REASONING * more
 
     def _endpoint(self, spec: ModelSpec) -> Endpoint | Batches:
         if spec not in self._endpoints:
@@ -239,10 +289,6 @@ class Teacher:
                 poll, tell = self.limits.poll, self._on_call
                 self._endpoints[spec] = Batches(endpoint, self._batches, poll=poll, on_change=tell)
         return self._endpoints[spec]
-
-
-def _told(form: Form[Item], found: Found[Item], call: str, entry: Entry) -> Told[Item]:
-    return Told(found.item, call, field_probability(form, found, entry))
 
 
 def _again(problems: Sequence[str]) -> str:

@@ -128,7 +128,8 @@ def test_no_more_weaknesses_are_kept_than_wanted(scripted, teacher_at, brief) ->
 
 
 def test_an_analyst_without_an_answer_finds_nothing(scripted, teacher_at, brief) -> None:
-    assert analyse(teacher_at(scripted("no", "no", "no")[0]), brief, [PARCEL]) == []
+    none = '{"weaknesses": []}'
+    assert analyse(teacher_at(scripted(none, none, none)[0]), brief, [PARCEL]) == []
 
 
 # generator

@@ -20,7 +20,7 @@ from tutelage.agents.forms import labels_form
 from tutelage.agents.limits import Limits
 from tutelage.agents.rehearsal import Rehearsal
 from tutelage.agents.rehearsal_model import RehearsalModel
-from tutelage.agents.server import serve
+from tutelage.agents.server import Offers, serve
 from tutelage.agents.submitted import Submitted
 from tutelage.agents.teacher import Teacher
 
@@ -163,11 +163,11 @@ def test_a_batch_that_the_provider_has_no_more_is_submitted_anew(model, batched)
 
 def test_a_limit_of_minutes_ends_the_wait_for_a_batch(model, batched) -> None:
     with serve(model, batch_polls=10**6) as url:
-        teacher = batched(url, budget=Budget(minutes=0.01))
+        teacher = batched(url, budget=Budget(minutes=0.05))
         replies = teacher.ask([labeling(seed) for seed in range(4)])
         assert [len(reply.items) for reply in replies] == [1, 0, 0, 0]
         assert "budget of minutes is spent" in replies[3].problems[-1]
-        assert teacher.refusal() == "budget of 0.01 minutes is spent"
+        assert teacher.refusal() == "budget of 0.05 minutes is spent"
 
 
 def test_what_a_batch_may_cost_is_held_back_at_half_the_price(model, batched) -> None:
@@ -177,3 +177,21 @@ def test_what_a_batch_may_cost_is_held_back_at_half_the_price(model, batched) ->
         cost = whole.journal.spent()["cost"]
         limited = batched(url, journal="limited.sqlite", budget=Budget(money=1.5 * cost))
         assert sum(len(reply.items) for reply in limited.ask([labeling(seed) for seed in range(20)])) == 20
+
+
+class Short(Offers):
+    """Of a server whose model writes at most 600 tokens."""
+
+    def refused(self, body: dict[str, Any]) -> str | None:
+        return "max_tokens" if body.get("max_tokens", 0) > 600 else super().refused(body)
+
+
+def test_a_cap_that_is_refused_in_a_batch_is_left_out_in_the_next(model, batched) -> None:
+    log: list[dict[str, Any]] = []
+    texts = [{"id": str(i), "text": f"Where is parcel {i}?"} for i in range(3)]
+    long = Ask("labeler", {**labeling(0).payload, "texts": texts}, FORM, 0, [*"012"])
+    with serve(model, log=log, offers=Short()) as url:
+        teacher = batched(url)
+        assert teacher.ask([labeling(seed) for seed in range(2)])[1].items
+        assert len(teacher.ask([long])[0].items) == 3
+    assert ["max_tokens" in body for body in log] == [True, True, True, False]

@@ -2,9 +2,11 @@
 
 import json
 import math
+import sqlite3
 from typing import Any
 
 import pytest
+from tutelage.agents.ask import Ask
 from tutelage.agents.calibration import calibrate
 from tutelage.agents.confidence import field_probability
 from tutelage.agents.forms import labels_form, verdicts_form
@@ -14,6 +16,7 @@ from tutelage.agents.rehearsal import Rehearsal
 from tutelage.agents.rehearsal_model import RehearsalModel
 from tutelage.agents.server import Offers, serve
 from tutelage.prompts import read_payload
+from tutelage.student.kinds import KINDS
 
 FORM = labels_form(("order_status", "naïve/été 世界", 'say "hi"'))
 
@@ -146,3 +149,74 @@ def test_a_calibration_of_the_same_source_is_applied_and_another_is_not(
         assert sample["confidence_raw"] == 0.9
         assert (sample["confidence"] < 0.8) == changed
         assert changed or sample["confidence"] == 0.9
+
+
+def served(content: str, tokens: list[tuple[str, float]]) -> tuple[int, dict[str, Any]]:
+    """A completion whose tokens have these texts and probabilities."""
+    logprobs = [
+        {"token": text, "logprob": math.log(probability), "bytes": [*text.encode()]}
+        for text, probability in tokens
+    ]
+    message = {"role": "assistant", "content": content}
+    choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": {"content": logprobs}}
+    return 200, {"id": "1", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice]}
+
+
+BEGIN, END = votes("order_status").split("order_status")
+TOKENS = [(BEGIN, 0.5), ("order", 0.5), ("_status", 0.8), (END, 0.5)]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ([], [("\n\n", 0.3)]),
+        ([(" ", 0.3)], [("", 0.3), ("<|im_end|>", 0.3)]),
+        ([("```", 0.3), ("json\n", 0.3)], [("\n", 0.3), ("```", 0.3), ("</s>", 0.3)]),
+        ([("<think>", 0.1), (votes("return_refund"), 0.1), ("</think>\n", 0.1)], []),
+        ([("<think>", 0.1), (votes("order_status"), 0.1), ("</think>\n", 0.1)], []),
+    ],
+    ids=["white space", "special tokens", "a fence", "thoughts", "thoughts with the same answer"],
+)
+def test_what_a_server_cut_from_around_the_reply_leaves_its_tokens_good(
+    scripted, teacher_at, brief, draft, before, after
+) -> None:
+    url, _ = scripted(served(votes("order_status"), [*before, *TOKENS, *after]))
+    [sample] = label(teacher_at(url), brief, [draft("One")], seed=0)
+    assert sample["confidence_source"] == "logprobs"
+    assert sample["confidence"] == pytest.approx(0.4)
+
+
+def test_a_token_that_reaches_over_the_edge_of_the_reply_is_trimmed(scripted, teacher_at, tmp_path) -> None:
+    content = votes("order_status")
+    tokens = [("\n" + BEGIN + "order", 0.5), ("_status" + END + "\n", 0.5)]
+    url, _ = scripted(served(content, tokens))
+    teacher = teacher_at(url)
+    teacher.ask([Ask("labeler", {}, labels_form(("order_status", "other")), 0)])
+    with sqlite3.connect(tmp_path / "journal.sqlite") as db:
+        [(kept,)] = db.execute("SELECT entry FROM replies")
+    lengths = [length for length, _ in json.loads(kept)["tokens"]]
+    assert lengths == [len(BEGIN + "order"), len("_status" + END)]
+
+
+def test_tokens_of_another_text_are_none(scripted, teacher_at, brief, draft) -> None:
+    url, _ = scripted(served(votes("order_status"), [(BEGIN, 0.5), ("order status", 0.5), (END, 0.5)]))
+    [sample] = label(teacher_at(url), brief, [draft("One")], seed=0)
+    assert sample["confidence_source"] == "stated"
+
+
+@pytest.mark.parametrize("said", [" Order_Status. ", "'order_status'", "ORDER_STATUS"])
+def test_a_label_in_another_spelling_has_the_probability_of_its_tokens(said: str) -> None:
+    given = entry(reply(said), (said, 0.25))
+    [found], problems = FORM.read(given.content)
+    assert (found.item.label, problems) == ("order_status", [])
+    assert field_probability(FORM, found, given) == pytest.approx(0.25)
+
+
+def test_a_list_of_labels_in_other_spellings_has_the_probability_of_its_tokens() -> None:
+    form = labels_form(("refund", "status"), KINDS["multilabel"])
+    item = {"id": "1", "reason": "r", "labels": ["Refund.", " status"], "confidence": 0.5}
+    content = json.dumps({"labels": [item]})
+    given = entry(content, ('["Refund.", " status"]', 0.5))
+    [found], _ = form.read(content)
+    assert found.item.labels == ["refund", "status"]
+    assert field_probability(form, found, given) == pytest.approx(0.5)

@@ -280,9 +280,11 @@ def test_the_teacher_repairs_every_fault_of_content(model, easy, teacher_at) -> 
     asks = [Ask("labeler", payload(easy, number), form, 0, IDS) for number in range(60)]
     with serve(model) as url:
         calm = teacher_at(url, journal="calm.sqlite").ask(asks)
-    with serve(model, faults=(faults := Faults(share=0.9, kinds=CONTENT_KINDS, stubborn=2))) as url:
+    # The rest of a truncated reply is asked for in other requests, which count as no returns here.
+    kinds = [kind for kind in CONTENT_KINDS if kind != "truncated json"]
+    with serve(model, faults=(faults := Faults(share=0.9, kinds=kinds, stubborn=2))) as url:
         rough = teacher_at(url).ask(asks)
-    assert set(faults.injected) == set(CONTENT_KINDS)
+    assert set(faults.injected) == set(kinds)
     said = [
         [{told.item.id: told.item.label for told in reply.told} for reply in run] for run in (calm, rough)
     ]

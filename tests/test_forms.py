@@ -217,3 +217,45 @@ def test_an_answer_thought_aloud_before_the_real_one_does_not_count(draft: str) 
 def test_a_list_quoted_inside_a_reason_is_no_answer() -> None:
     inner = reply({**GOOD, "id": "9"})
     assert [item.id for item in read(LABELS, reply({**GOOD, "reason": inner}))[0]] == ["1"]
+
+
+@pytest.mark.parametrize("said", [" refund. ", "Refund", "'refund'", '"refund"', "“Refund”.", "`REFUND`\n"])
+def test_a_label_in_another_spelling_is_the_label(said: str) -> None:
+    items, problems = read(LABELS, reply({**GOOD, "label": said}))
+    assert [item.label for item in items] == ["refund"]
+    assert problems == []
+
+
+@pytest.mark.parametrize("said", ["refunds", "refund, status", "the refund", "", ".", "not refund"])
+def test_what_is_no_spelling_of_a_label_is_refused(said: str) -> None:
+    items, problems = read(LABELS, reply({**GOOD, "label": said}))
+    assert items == []
+    assert problems[0].startswith("labels[0].label: Input should be 'refund' or 'status'")
+
+
+def test_a_spelling_that_fits_two_labels_is_neither_and_an_exact_one_is_itself() -> None:
+    form = labels_form(("US", "us", "etc."))
+    items, problems = read(form, reply(*({**GOOD, "label": said} for said in ("us", "Us", "US", "Etc"))))
+    assert [item.label for item in items] == ["us", "US", "etc."]
+    assert [problem.partition(":")[0] for problem in problems] == ["labels[1].label"]
+
+
+def test_other_closed_sets_of_a_reply_take_other_spellings_too() -> None:
+    entities = [{"text": "Ada", "type": "Person."}]
+    tagged = {"id": "1", "reason": "r", "entities": entities, "confidence": 1}
+    [item], _ = read(labels_form(("person",), KINDS["ner"]), reply(tagged))
+    assert item.entities[0].type == "person"
+    [verdict], _ = read(VERDICTS, '{"verdicts": [{"id": "1", "reason": "", "verdict": "Accept."}]}')
+    assert verdict.verdict == "accept"
+    draft = {"label": "Refund", "kind": "Hard", "weakness": "", "text": "Give it back. "}
+    [written], _ = read(drafts_form(("refund", "status")), json.dumps({"drafts": [draft]}))
+    assert (written.label, written.kind, written.text) == ("refund", "hard", "Give it back. ")
+    found = {"evidence": ["1"], "hypothesis": "h", "name": "n", "label": "A", "confused_with": "'b'"}
+    [weakness], _ = read(diagnosis_form(("a", "b")), json.dumps({"weaknesses": [found]}))
+    assert weakness.pair == ("a", "b")
+
+
+def test_spellings_change_nothing_in_a_schema() -> None:
+    """Requests are known by it: replies that were paid for before are found by the same one."""
+    label = LABELS.schema["properties"]["labels"]["items"]["properties"]["label"]
+    assert label == {"enum": ["refund", "status"], "title": "Label", "type": "string"}

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-from tutelage.agents.limits import Limits, Throttle, backoff
+from tutelage.agents.limits import LONGEST_TIMEOUT, Limits, Pace, Throttle, backoff
 
 
 async def measured(throttle: Throttle, calls: int, seconds: float = 0.0, tokens: float = 0.0) -> list[float]:
@@ -163,3 +163,15 @@ def test_waits_grow_and_are_jittered() -> None:
     for found, longest in zip(waits, (0.5, 1, 2, 30), strict=True):
         assert longest / 2 <= min(found) < longest * 0.6
         assert longest * 0.9 < max(found) <= longest
+
+
+def test_a_call_may_take_the_time_of_its_longest_reply_but_not_for_ever() -> None:
+    pace = Pace(10.0)
+    assert pace.limit(3000) == 10.0, "nothing is known yet"
+    pace.answered(200, 2.0)
+    assert pace.limit(500) == 10.0
+    assert pace.limit(3000) == pytest.approx(1.5 * 3000 / 100)
+    assert pace.limit(3000, slow=1) == LONGEST_TIMEOUT * 10.0 == pace.limit(10**6)
+    for _ in range(30):
+        pace.answered(20, 2.0)
+    assert pace.limit(300) == pytest.approx(1.5 * 300 / 10, rel=0.1), "what was faster before has faded"

@@ -257,7 +257,9 @@ def test_a_model_that_is_nowhere_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("options", [{"stop": ["x"]}, {"tools": []}])
 def test_what_it_cannot_do_is_refused(taught, options: dict[str, object]) -> None:
-    with pytest.raises(InputError, match=f"with `seed` and `logprobs` only, got {next(iter(options))}"):
+    with pytest.raises(
+        InputError, match=f"with `seed`, `logprobs` and `max_tokens` only, got {next(iter(options))}"
+    ):
         said(LocalModel(name=taught), **options)
 
 

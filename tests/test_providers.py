@@ -17,6 +17,7 @@ from tutelage.agents.forms import labels_form
 from tutelage.agents.journal import Journal
 from tutelage.agents.limits import Limits
 from tutelage.agents.models import ModelSpec, make_model
+from tutelage.agents.reply_cap import reply_cap
 from tutelage.agents.teacher import Teacher
 from tutelage.student.errors import InputError
 
@@ -26,6 +27,8 @@ ITEM = {"id": "1", "reason": "möchte Geld zurück", "label": "refund", "confide
 GOOD = json.dumps({"labels": [ITEM]}, ensure_ascii=False)
 BUSY = (429, "rate_limit_error", "slow down", {"retry-after": "0.4"})
 OVERLOADED = (529, "overloaded_error", "Overloaded", {})
+
+PLAIN = ModelSpec(model="anthropic:claude-x")
 
 Scene = str | tuple[int, str, str, dict[str, str]]  # what the model says, or status, type, words, headers
 
@@ -167,14 +170,22 @@ def test_every_way_of_structured_replies_brings_the_item(claude, structured: str
 
 
 @pytest.mark.parametrize("structured", ["json_schema", "function_calling"])
-@pytest.mark.parametrize(("first", "finish"), [(GOOD[:30], "max_tokens"), ("", "refusal")])
-def test_a_reply_that_breaks_off_or_refuses_is_asked_for_again(
-    claude, structured: str, first: str, finish: str
-) -> None:
-    server, teacher = claude(first, GOOD, structured=structured)
+def test_a_refusal_is_answered_with_what_was_wrong(claude, structured: str) -> None:
+    server, teacher = claude("", GOOD, structured=structured)
     [reply] = teacher.ask([labeling()])
     assert [item.label for item in reply.items] == ["refund"]
-    assert f"it ended with '{finish}'" in server.log[1]["messages"][-1]["content"]
+    assert "it ended with 'refusal'" in server.log[1]["messages"][-1]["content"]
+    assert teacher.journal.spent()["calls"] == 2
+
+
+@pytest.mark.parametrize("structured", ["json_schema", "function_calling", "text"])
+def test_a_reply_that_reaches_its_cap_is_asked_for_afresh_with_more_room(claude, structured: str) -> None:
+    server, teacher = claude(GOOD[:30], GOOD, structured=structured)
+    [reply] = teacher.ask([labeling()])
+    assert [item.label for item in reply.items] == ["refund"]
+    first, second = server.log
+    assert second["max_tokens"] == 2 * first["max_tokens"] == 2 * reply_cap(labeling(), PLAIN)
+    assert len(second["messages"]) == 1
     assert teacher.journal.spent()["calls"] == 2
 
 

@@ -259,11 +259,54 @@ def test_the_id_of_a_repaired_reply_is_that_of_the_call_that_gave_it(scripted, t
 
 
 def test_a_reply_that_stays_malformed_comes_back_empty_with_the_problem(scripted, teacher_at) -> None:
-    url, log = scripted("no", "no", "no", GOOD)
-    [reply] = teacher_at(url).ask([labeling()])
+    url, log = scripted(GOOD, "no", "no", "no", GOOD)
+    teacher = teacher_at(url)
+    teacher.ask([labeling(seed=1)])
+    [reply] = teacher.ask([labeling()])
     assert reply.items == []
     assert reply.problems[0].startswith("not a JSON object with the list 'labels'")
+    assert len(log) == 4
+
+
+def test_a_teacher_whose_first_three_replies_are_of_no_use_is_given_up(scripted, teacher_at) -> None:
+    wrong = GOOD.replace("order_status", "weather")
+    url, log = scripted(*[wrong] * 20)
+    teacher = teacher_at(url, limits=Limits(concurrency=1))
+    with pytest.raises(TeacherDownError, match="is of no use as the labeler: none of its first 3") as caught:
+        teacher.ask([labeling(seed=seed) for seed in range(5)])
     assert len(log) == 3
+    assert '\'{"labels": [{"id": "1"' in str(caught.value), "what came back"
+    assert "labels[0].label: Input should be 'order_status' or 'return_refund'" in str(caught.value)
+    assert "take a stronger model" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_calls_that_wait_are_not_made_once_a_teacher_is_of_no_use(scripted, teacher_at) -> None:
+    url, log = scripted(*["no"] * 60)
+    with pytest.raises(TeacherDownError, match="is of no use"):
+        teacher_at(url, limits=Limits(concurrency=2)).ask([labeling(seed=seed) for seed in range(20)])
+    assert len(log) <= 4
+
+
+def test_a_resumed_run_asks_a_useless_teacher_three_times_more(scripted, teacher_at) -> None:
+    url, log = scripted(*["no"] * 5, GOOD, GOOD)
+    for _ in range(2):
+        teacher = teacher_at(url, limits=Limits(concurrency=1))
+        try:
+            replies = teacher.ask([labeling(seed=seed) for seed in range(3)])
+        except TeacherDownError:
+            assert len(log) == 3
+        teacher.close()
+    assert [len(reply.items) for reply in replies] == [0, 1, 1]
+    assert len(log) == 7
+
+
+def test_one_usable_item_is_enough_to_go_on(scripted, teacher_at) -> None:
+    url, log = scripted("no", "no", GOOD, *["no"] * 3, GOOD)
+    teacher = teacher_at(url, limits=Limits(concurrency=1))
+    replies = teacher.ask([labeling(seed=seed) for seed in range(3)])
+    assert [len(reply.items) for reply in replies] == [1, 0, 1]
+    assert len(log) == 7
 
 
 def test_a_reply_that_is_partly_right_is_not_asked_for_again(scripted, teacher_at) -> None:

@@ -1,9 +1,9 @@
 """One label a text, or a pair of texts."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
-from tutelage.student.names import known, unknown
+from tutelage.student.names import known, one_of, unknown
 from tutelage.student.scoring import Marks, Scores, item_marks, item_scores
 
 
@@ -46,7 +46,7 @@ class Classification:
 
     def reply(self, labels: Sequence[str]) -> Any:
         """One of the labels."""
-        return Literal[tuple(labels)]
+        return one_of(labels)
 
     def said(self, value: Any, text: str) -> str:
         """As it is."""

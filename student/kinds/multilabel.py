@@ -3,9 +3,9 @@
 import json
 import random
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
-from tutelage.student.names import known, unknown
+from tutelage.student.names import known, one_of, unknown
 from tutelage.student.scoring import Marks, Scores, item_marks, item_scores
 
 MISSED, INVENTED = "missed", "invented"
@@ -56,7 +56,7 @@ class Multilabel:
 
     def reply(self, labels: Sequence[str]) -> Any:
         """A list of labels."""
-        return list[Literal[tuple(labels)]]  # type: ignore[misc]
+        return list[one_of(labels)]  # type: ignore[misc]
 
     def said(self, value: Any, text: str) -> str:
         """The list."""

@@ -3,11 +3,11 @@
 import json
 import random
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import ConfigDict, create_model
 from tutelage.student.kinds.multilabel import INVENTED, MISSED
-from tutelage.student.names import unknown
+from tutelage.student.names import one_of, unknown
 from tutelage.student.scoring import Marks, Scores, item_marks, item_scores
 from tutelage.student.spans import Mention, aligned, from_entities, from_tags, meet, spans, written
 
@@ -71,7 +71,7 @@ class Ner:
 
     def reply(self, labels: Sequence[str]) -> Any:
         """A list of mentions."""
-        return list[_mention(Literal[tuple(labels)])]  # type: ignore[misc]
+        return list[_mention(one_of(labels))]  # type: ignore[misc]
 
     def said(self, value: Any, text: str) -> str:
         """See `aligned`."""

