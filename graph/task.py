@@ -217,14 +217,21 @@ class Task(Part):
         """Return how the student is trained.
 
         Args:
-            training: the configuration's name; None is that of task.yaml, of `auto` the task type's default.
+            training: the configuration's name; None is that of task.yaml. `auto` is the default of the task
+                type, but class weights alone (`weighted`) for LLKD and KSM: their steps choose and weigh what
+                a student without any training is shown, which a probe on all rows would anticipate.
 
         Raises:
             InputError: the configuration does not fit the task or other fields of `student`.
         """
         fixed = self.student.fixed()
         given = Recipe(**fixed, kind=self.kind, fields=self.fields)
-        return configuration(given, training or self.student.training, fixed=fixed)
+        name = training or self.student.training
+        if name == "auto" and any(
+            one.thresholds or one.knowledge for one in self.resolved_strategy().objectives
+        ):
+            name = "weighted"
+        return configuration(given, name, fixed=fixed)
 
     def training_candidates(self, rows: int) -> dict[Training, Recipe]:
         """Return the training configurations to compare on so many rows; one where `training` names it."""

@@ -7,7 +7,7 @@ import numpy as np
 from tutelage.student.class_weights import class_weights, positive_weights
 from tutelage.student.contrastive import contrast
 from tutelage.student.encoder import Encoder, device, load_pretrained, longest
-from tutelage.student.learners import FullLearner, Goals, HeadLearner, default_rate, even
+from tutelage.student.learners import FullLearner, Goals, HeadLearner, even
 from tutelage.student.lessons import Lessons
 from tutelage.student.mean_pooling import mean_pooled, pools_itself
 from tutelage.student.model import PAIR_PARTS, Classifier, FullStudent, HeadStudent, features
@@ -15,8 +15,6 @@ from tutelage.student.objectives import Objective
 from tutelage.student.probing import probe, probe_decay, solve
 from tutelage.student.reading import Floats
 from tutelage.student.recipe import Recipe
-
-_AFTER_PROBE = 1 / 3  # of the learning rate: steps as large as usual would undo the probe (ours)
 
 
 def fresh(labels: Sequence[str], recipe: Recipe, seed: int) -> FullStudent:
@@ -66,8 +64,7 @@ def prepare(student: FullStudent, lessons: Lessons, recipe: Recipe, seed: int) -
 def full_learner(lessons: Lessons, student: FullStudent, recipe: Recipe, objective: Objective) -> FullLearner:
     """Every weight of a classifier on lessons."""
     goals = _goals(lessons, student, recipe, soft=objective.target == "soft")
-    rate = recipe.learning_rate or default_rate(student.model) * (_AFTER_PROBE if recipe.probe_first else 1)
-    return FullLearner.of(lessons.texts, student, rate, goals)
+    return FullLearner.of(lessons.texts, student, recipe.learning_rate, goals)
 
 
 def head_learner(lessons: Lessons, student: HeadStudent, recipe: Recipe, objective: Objective) -> HeadLearner:

@@ -25,7 +25,7 @@ class Recipe:
             takes the task type's (`Kind.steps`).
         batch: rows of a step.
         learning_rate: None is 3e-4 at MiniLM's width of 384 and falls with the square of the width (7.5e-5 at
-            768); after a probe a third of that.
+            768).
         head_decay: `head_decay / √labels · ‖W‖²` is added to the sum of losses of a head or a probe. Five
             data sets wanted this at 100, 300 and 1,000 rows, with 0 and 10 % wrong labels (ours).
         max_tokens: of a text that are read.

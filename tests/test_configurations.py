@@ -58,13 +58,14 @@ def test_a_pooling_of_the_user_leaves_only_what_pools_so() -> None:
 
 
 def task(**student: Any) -> Task:
-    kind = student.pop("kind", "classification")
+    kind, strategy = student.pop("kind", "classification"), student.pop("strategy", "auto")
     raw = {
         "name": "demo",
         "kind": kind,
         "instruction": "Say which.",
         "labels": {"a": "the first", "b": "the second"},
-        "data": {"seed": "seed.jsonl"},
+        "data": {"seed": "seed.jsonl", "unlabelled": "pool.jsonl"},
+        "strategy": strategy,
         "teacher": {"model": "openai:any"},
         "student": student,
     }
@@ -76,6 +77,12 @@ def test_without_a_choice_a_task_has_its_type_s_default_configuration() -> None:
     assert task().recipe().probe_first
     assert task(kind="ner").recipe().class_weights == "none"
     assert task(mode="head").recipe() == configuration(Recipe(mode="head"), "auto")
+
+
+@pytest.mark.parametrize("strategy", ["llkd", "ksm"])
+def test_a_method_that_chooses_or_weighs_at_every_step_starts_from_no_probe(strategy: str) -> None:
+    assert task(strategy=strategy).recipe() == configuration(Recipe(), "weighted")
+    assert task(strategy=strategy, training="probe_first").recipe().probe_first
 
 
 def test_a_task_names_its_configuration_and_changes_single_fields_of_it() -> None:
