@@ -84,10 +84,12 @@ def demo_task(kind: KindName, folder: Path) -> Task:
     raw = task.model_dump(mode="json", exclude_none=True)
     raw["data"] = {name: f"{name}.jsonl" for name in ("labelled", "unlabelled", "test")}
     raw["teacher"] = {**raw["teacher"], "corpus": "teacher.jsonl", "calibrate": 60}
-    raw["strategy"] = {"base": "auto", "samples": 100, "soft_texts": 300}
+    raw["strategy"] = {"base": "auto", "samples": 100, "soft_texts": 150}
     if kind != "seq2seq":
         # Fixed, as `training: auto` would have found it: comparing takes minutes.
-        raw["student"] = {**raw["student"], "training": "weighted", "min_steps": 60}
+        raw["student"] = {**raw["student"], "training": "weighted", "epochs": 3, "min_steps": 60}
+    if kind == "classification":
+        raw["strategy"]["self_training"] = "on"
     (folder / "task.yaml").write_text(
         yaml.safe_dump(raw, sort_keys=False, allow_unicode=True), encoding="utf-8"
     )

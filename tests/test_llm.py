@@ -3,6 +3,7 @@
 `make llm` installs the two packages; without them these tests are skipped.
 """
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -20,7 +21,10 @@ from tutelage.agents.models import ModelSpec
 from tutelage.agents.reply_cap import reply_cap
 from tutelage.graph.config import parse_task
 from tutelage.graph.doctor import examine_teacher
+from tutelage.graph.run import resume, run
 from tutelage.graph.samples import sample_task
+from tutelage.graph.task import Task
+from tutelage.student.encoder import Encoder
 
 pytestmark = [
     pytest.mark.llm,
@@ -113,3 +117,29 @@ def test_a_model_that_repeats_itself_is_stopped_at_the_cap(
     teacher.ask([ask])
     assert events[0]["finish"] == "length"
     assert events[0]["completion_tokens"] == reply_cap(ask, ModelSpec(model=MODEL)) < 1000
+
+
+def test_the_loop_stops_before_a_model_that_knows_less_than_the_student_and_goes_on_when_forced(
+    llama: str, folded: Callable[..., Task], encoder: Encoder, tmp_path: Path
+) -> None:
+    task = folded(
+        teacher={"model": MODEL, "base_url": llama, "calibrate": 12, "corpus": None, "timeout": 300},
+        strategy={"base": "auto", "samples": 6, "attempts": 0},
+        budget={"rounds": 1},
+    )
+    stopped = run(task, tmp_path / "run", encoder=encoder)
+    about = stopped.about()
+    assert about["stop"].startswith("the teacher is no better than the student it would teach: accuracy on ")
+    measured = json.loads(stopped.calibration.read_text())["rivals"]
+    assert measured["teacher"][0] <= measured["student"][0]
+    assert about["samples"] == {}, "nothing but the calibration was paid for"
+    print(about["stop"], about["spent"])
+    forced = resume(stopped.path, force=True)
+    about = forced.about()
+    assert about["stop"] == "1 round is done"
+    assert about["samples"]["kept"] > 0
+    samples = [json.loads(line) for line in forced.samples.read_text().splitlines()]
+    kept = [sample for sample in samples if sample["status"] == "kept"]
+    assert {sample["confidence_source"] for sample in kept} == {"logprobs"}
+    assert about["comparison"]["sentence"].startswith("The teacher's ")
+    print(about["comparison"]["sentence"], about["spent"])
