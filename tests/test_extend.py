@@ -28,7 +28,8 @@ def brief_task(tmp_path_factory: pytest.TempPathFactory) -> Make:
 
     def make(**budget: Any) -> Task:
         raw = sample_task().model_dump(exclude_none=True)
-        raw |= {"student": {"mode": "head"}, "strategy": {"base": "auto", "samples": 16}, "budget": budget}
+        strategy = {"base": "auto", "samples": 16, "critic": "all"}
+        raw |= {"student": {"mode": "head"}, "strategy": strategy, "budget": budget}
         raw["teacher"] |= {"calibrate": 12}
         for name in ("diagnose", "gate", "test"):
             few = Path(raw["data"][name]["path"]).read_text().splitlines()[:48]
@@ -78,7 +79,7 @@ def test_a_round_cut_where_the_generator_would_be_asked_again_is_begun_anew_too(
     def task(**budget: Any) -> Task:
         whole = brief_task(rounds=2, **budget)
         teacher = whole.teacher.model_copy(update={"label_noise": 0.4, "force": True})
-        strategy = {"base": "auto", "samples": 16, "enough": 1.0}
+        strategy = {"base": "auto", "samples": 16, "enough": 1.0, "critic": "all"}
         return whole.model_copy(update={"teacher": teacher, "strategy": strategy})
 
     whole = run(task(), tmp_path / "whole", encoder=encoder)
