@@ -123,8 +123,8 @@ def test_the_loop_stops_before_a_model_that_knows_less_than_the_student_and_goes
     llama: str, folded: Callable[..., Task], encoder: Encoder, tmp_path: Path
 ) -> None:
     task = folded(
-        teacher={"model": MODEL, "base_url": llama, "calibrate": 12, "corpus": None, "timeout": 300},
-        strategy={"base": "auto", "samples": 6, "attempts": 0},
+        teacher={"model": MODEL, "base_url": llama, "calibrate": 6, "corpus": None, "timeout": 300},
+        strategy={"base": "auto", "samples": 3, "attempts": 0, "control": False},
         budget={"rounds": 1},
     )
     stopped = run(task, tmp_path / "run", encoder=encoder)
