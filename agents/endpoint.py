@@ -29,6 +29,14 @@ class TeacherDownError(InputError):
     """The teacher cannot be asked now; what was paid is in the journal, and the run can be resumed."""
 
 
+class UselessError(TeacherDownError):
+    """The first replies to a role hold nothing usable; none of them is to answer a resumed run."""
+
+    def __init__(self, role: str, words: str):
+        super().__init__(words)
+        self.role = role
+
+
 class Endpoint:
     """Asks one model; retries what may pass, and gives up saying why."""
 
@@ -102,7 +110,7 @@ class Endpoint:
 
     def useless(self, role: str, why: str) -> TeacherDownError:
         """That a role's replies are of no use; as after `down`, no call that waits is made any more."""
-        self.gone = TeacherDownError(f"the teacher {self.spec.place} is of no use as the {role}: {why}")
+        self.gone = UselessError(role, f"the teacher {self.spec.place} is of no use as the {role}: {why}")
         return self.gone
 
     def allowed(self, call: Call) -> Call:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from tutelage.agents.ask import Ask, Reply, Told, was_cut
 from tutelage.agents.batch import DISCOUNT, Batches
 from tutelage.agents.budget import Budget, BudgetError, Cost, Till
-from tutelage.agents.endpoint import Endpoint, FormRefusedError, RefusedError, TeacherDownError
+from tutelage.agents.endpoint import Endpoint, FormRefusedError, RefusedError, TeacherDownError, UselessError
 from tutelage.agents.exchange import Call, Messages
 from tutelage.agents.forms import Item
 from tutelage.agents.journal import Entry, Journal
@@ -127,6 +127,8 @@ class Teacher:
         # One call that is refused is set aside; where none was ever answered, none will be.
         failures += [self._down(role, why) for role, why in refused.items() if not self._was_answered(role)]
         if failures:
+            for role in {failure.role for failure in failures if isinstance(failure, UselessError)}:
+                self.journal.void(role)
             raise failures[0]
         return done
 

@@ -25,7 +25,7 @@ class Usefulness:
             problems: what was wrong with it.
             usable: whether it answers the request, in part at least.
             replayed: whether it came from the journal. Such a reply can show that a role is useful, but never
-                that it is not: a run that is resumed tries anew.
+                that it is not: it costs nothing.
 
         Returns:
             Why the teacher is to be given up, and what to do, in one line; "" while it is not.

@@ -198,7 +198,7 @@ def test_a_teacher_that_gives_nothing_of_use_stops_the_run_before_more_is_spent_
     with serve(model, faults=Faults(share=1, kinds=("refusal",), stubborn=999)) as url:
         teacher = task.teacher.model_copy(update={"model": "openai:rehearsal", "base_url": url})
         useless = task.model_copy(update={"teacher": teacher})
-        with pytest.raises(InputError, match=r"labelled none of your texts .*tutelage doctor"):
+        with pytest.raises(InputError, match=r"is of no use as the labeler: .*tutelage doctor"):
             run(useless, tmp_path / "run", encoder=encoder)
         paid = Journal(tmp_path / "run" / "journal.sqlite").spent()["calls"]
     with serve(model, port=int(url.split(":")[2].split("/")[0])):  # it has come to its senses

@@ -288,17 +288,17 @@ def test_calls_that_wait_are_not_made_once_a_teacher_is_of_no_use(scripted, teac
     assert len(log) <= 4
 
 
-def test_a_resumed_run_asks_a_useless_teacher_three_times_more(scripted, teacher_at) -> None:
-    url, log = scripted(*["no"] * 5, GOOD, GOOD)
-    for _ in range(2):
-        teacher = teacher_at(url, limits=Limits(concurrency=1))
-        try:
-            replies = teacher.ask([labeling(seed=seed) for seed in range(3)])
-        except TeacherDownError:
-            assert len(log) == 3
-        teacher.close()
-    assert [len(reply.items) for reply in replies] == [0, 1, 1]
-    assert len(log) == 7
+def test_a_resumed_run_asks_a_teacher_anew_that_was_of_no_use(scripted, teacher_at) -> None:
+    url, log = scripted(*["no"] * 5, GOOD, GOOD, GOOD)
+    asks = [labeling(seed=seed) for seed in range(3)]
+    first = teacher_at(url, limits=Limits(concurrency=1))
+    with pytest.raises(TeacherDownError, match="is of no use"):
+        first.ask(asks)
+    first.close()
+    assert len(log) == 3
+    replies = teacher_at(url, limits=Limits(concurrency=1)).ask(asks)
+    assert [len(reply.items) for reply in replies] == [1, 1, 1]
+    assert len(log) == 8
 
 
 def test_one_usable_item_is_enough_to_go_on(scripted, teacher_at) -> None:
