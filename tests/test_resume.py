@@ -27,13 +27,10 @@ from tutelage.student.load import load_student
 # Where each process is killed: at the end of every node, when its work is done and its checkpoint is
 # not written, and between the calls of the nodes that pay.
 DEATHS = [
-    ("leave", "prepare", 0), ("leave", "train", 0), ("leave", "examine", 0), ("call", "calibrate", 0),
-    ("leave", "calibrate", 0),
-    ("call", "analyst", 1), ("leave", "analyst", 1), ("call", "generator", 1), ("leave", "generator", 1),
-    ("leave", "screen", 1), ("call", "labeler", 1), ("leave", "labeler", 1), ("call", "critic", 1),
-    ("leave", "critic", 1), ("leave", "keep", 1), ("leave", "train", 1), ("leave", "examine", 1),
-    ("leave", "analyst", 2), ("leave", "generator", 2), ("leave", "screen", 2), ("leave", "keep", 2),
-    ("enter", "refit", 2), ("leave", "refit", 2), ("enter", "report", 2), ("leave", "report", 2),
+    ("leave", "prepare", 0), ("leave", "examine", 0), ("call", "calibrate", 0), ("call", "generator", 1),
+    ("leave", "screen", 1), ("call", "labeler", 1), ("leave", "critic", 1), ("leave", "keep", 1),
+    ("leave", "train", 1), ("leave", "examine", 1), ("leave", "analyst", 2), ("leave", "generator", 2),
+    ("leave", "refit", 2), ("leave", "report", 2),
 ]  # fmt: skip
 
 # One process loads the libraries once and forks a child for every life of the run.
