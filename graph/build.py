@@ -81,9 +81,10 @@ def build_graph(
     task = task if isinstance(task, Task) else load_task(task)
     splits = load_splits(task)
     run_folder = RunFolder(folder)
+    about = describe(task, splits)  # before rows that the teacher labelled are taken for the user's
     shop = open_workshop(task, run_folder, splits=splits, listener=listener)
     shop.check()
-    claim(run_folder, task, splits)
+    claim(run_folder, about)
     return wire(shop, checkpointer)
 
 
@@ -113,15 +114,18 @@ def drawable() -> "CompiledStateGraph[State, None, Input, Output]":
     return wire(cast(Workshop, None))
 
 
-def claim(folder: RunFolder, task: Task, splits: Splits) -> None:
+def claim(folder: RunFolder, about: dict[str, Any]) -> None:
     """Make a run folder for a task, or see that the one there is this task's.
+
+    Args:
+        folder: the run folder.
+        about: what `describe` says of the task.
 
     Raises:
         InputError: it belongs to another task, or the data changed since.
     """
     from tutelage.student.errors import InputError
 
-    about = describe(task, splits)
     if not folder.path.exists():
         folder.create(about)
         return

@@ -1,9 +1,13 @@
-"""The node that labels texts of the user's own first: how often is the teacher right, how sure is it?"""
+"""The node that measures the teacher on rows of the user's own: how often it is right, and how far its
+confidence can be trusted.
+"""
 
 import random
 from collections import Counter
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
 from tutelage.agents import labeler
 from tutelage.agents.calibration import Calibration, Rivals
 from tutelage.agents.calibration import calibrate as calibrate_on
@@ -27,7 +31,7 @@ def calibrate(shop: Workshop, state: State) -> State:
     """
     part = shop.task.teacher
     rows = slice_of(shop.task.form, shop.splits.diagnose, part.calibrate, shop.task.seed)
-    if not rows or shop.folder.first_labels.exists():  # what the teacher labelled itself tells nothing of it
+    if not rows or shop.folder.first_labels.exists():  # its own labels cannot measure the teacher
         return {"stop": shop.teacher.refusal() or ""}
     seed = random.Random(f"{shop.task.seed} calibrate").randrange(2**30)  # agents count on from it
     asked = [drawn_sample(row, place=place) for place, row in enumerate(rows)]
@@ -87,20 +91,23 @@ def _rivals(shop: Workshop, labelled: Sequence[tuple[Sample, Row]]) -> Rivals | 
     if not labelled or (not shop.splits.folded and shop.task.data.diagnose is None):
         return None
     kind, labels = shop.task.form, shop.labels
-    # Accuracy, where there is one: the slice holds as many rows of each label, and is small.
     metric = "accuracy" if "accuracy" in kind.metrics else shop.task.metric
     texts, gold = [row["text"] for _, row in labelled], [row["label"] for _, row in labelled]
     student = {answer["id"]: answer["predicted"] for answer in answers_on_diagnose(shop, 0)}
+    commonest = Counter(row["label"] for row in shop.splits.diagnose).most_common(1)[0][0]
     answers = {
         "teacher": [sample["label"] for sample, _ in labelled],
         "student": [student[row["id"]] for _, row in labelled],
-        "commonest": [Counter(gold).most_common(1)[0][0]] * len(gold),
+        "commonest": [commonest] * len(gold),
     }
     scores = {}
     for name, given in answers.items():
-        marks = kind.marks(texts, gold, given, labels, metric)
-        low, high = interval(kind, marks, labels, metric)
-        scores[name] = [round(part, 4) for part in (score(kind, marks, labels, metric), low, high)]
+        if metric == "accuracy":
+            found = _accuracy(np.equal(given, gold), _weights(kind, gold, shop.splits.diagnose))
+        else:
+            marks = kind.marks(texts, gold, given, labels, metric)
+            found = (score(kind, marks, labels, metric), *interval(kind, marks, labels, metric))
+        scores[name] = [round(part, 4) for part in found]
     return Rivals(
         metric=metric,
         rows=len(labelled),
@@ -108,6 +115,22 @@ def _rivals(shop: Workshop, labelled: Sequence[tuple[Sample, Row]]) -> Rivals | 
         student=scores["student"],
         commonest=scores["commonest"],
     )
+
+
+def _weights(kind: Kind, gold: Sequence[str], rows: Sequence[Row]) -> NDArray[np.float64]:
+    """Return how many of the user's rows each row of the slice stands for: labels are balanced in the slice."""
+    every = Counter(_stratum(kind, row["label"]) for row in rows)
+    drawn = Counter(_stratum(kind, label) for label in gold)
+    return np.array([every[_stratum(kind, label)] / drawn[_stratum(kind, label)] for label in gold])
+
+
+def _accuracy(right: NDArray[np.bool_], weights: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Return the weighted accuracy with its 95 % interval (percentile bootstrap, 1,000 draws)."""
+    random = np.random.default_rng(0)
+    places = random.integers(0, len(right), (1000, len(right)))
+    drawn = (right * weights)[places].sum(1) / weights[places].sum(1)
+    low, high = np.quantile(drawn, (0.025, 0.975))
+    return float((right * weights).sum() / weights.sum()), float(low), float(high)
 
 
 def _stop(shop: Workshop, sample: Sample) -> None:
@@ -139,11 +162,16 @@ def slice_of(kind: Kind, rows: Sequence[Row], size: int, seed: int) -> list[Row]
     seen: Counter[str] = Counter()
     turns = []
     for number, row in enumerate(drawn):
-        label = kind.groups(row["label"])[0] if row["label"] else ""  # of a pool
+        label = _stratum(kind, row["label"])
         turns.append((seen[label], number))
         seen[label] += 1
     picked = sorted(turns)[:size]
     return [drawn[number] for number in sorted(number for _, number in picked)]
+
+
+def _stratum(kind: Kind, label: str) -> str:
+    """The (first) label that a row is drawn by; texts of a pool have none."""
+    return kind.groups(label)[0] if label else ""
 
 
 def _left_out(labelled: Sequence[Sample], other: int, source: str) -> list[str]:

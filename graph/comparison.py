@@ -38,8 +38,9 @@ class ArmScore(TypedDict):
 
 
 class Comparison(TypedDict):
-    """What a run gained: `measured_on` is `test`, or `out of fold` without a test set; `worth` is how many
-    random labels would have brought as much as the chosen ones, None where that is not known.
+    """What a run gained: `measured_on` is `test` or, without a test set, `out of fold` (with separate sets:
+    `gate`). `worth` is how many random labels would have brought as much as the chosen ones, None where
+    random ones brought no gain beyond noise.
     """
 
     metric: str
@@ -64,8 +65,9 @@ def compare(shop: Workshop, best: int) -> Comparison | None:
         stored = {one["name"]: f"arm-{one['name']}" for one in told}
         return _comparison(shop, told, stored, "test")
     if shop.splits.gate and best:
-        own, chosen = told[0], next(one for one in told if one["name"] == "chosen")
-        return _comparison(shop, [own, chosen], {"own": 0, "chosen": best}, "gate")
+        chosen = next((one for one in told if one["name"] == "chosen"), None)
+        if chosen:
+            return _comparison(shop, [told[0], chosen], {"own": 0, "chosen": best}, "gate")
     return None
 
 
@@ -85,14 +87,14 @@ def _comparison(
         low, high = interval(kind, statistics[name], labels, metric)
         arm = ArmScore(
             name=name,
-            title=NAMES[name].format(count),
+            title=_title(shop, name, count),
             rows=int(one["rows"]) - count - int(one["soft"]),
             teacher_labels=count,
-            unlabelled=int(one["soft"]),
+            unlabelled=int(one["soft"]) if exam == "test" else 0,  # fold students learn no such texts
             score=graded(shop, stored[name], exam)["metric"],
             low=low,
             high=high,
-            delivered=one is told[-1],
+            delivered=exam == "test" and one is told[-1],
         )
         if count:
             gains[name] = gain(kind, statistics[base], statistics[name], labels, metric)
@@ -100,12 +102,12 @@ def _comparison(
         arms.append(arm)
     scores = {arm["name"]: arm for arm in arms}
     equal = None
-    if "random" in scores and "chosen" in scores:
+    if "chosen" in scores and "random" in scores and gains["random"].low > 0:
         drawn = scores["random"]
         equal = worth(
             scores[base]["score"], drawn["score"], scores["chosen"]["score"], drawn["teacher_labels"]
         )
-    where = "test" if exam == "test" else "out of fold"
+    where = exam if exam == "test" or not shop.splits.folded else "out of fold"
     return Comparison(
         metric=title(metric),
         measured_on=where,
@@ -113,6 +115,12 @@ def _comparison(
         worth=equal,
         sentence=_sentence(_called(metric), scores, base, gains, equal, where),
     )
+
+
+def _title(shop: Workshop, name: str, count: int) -> str:
+    if name == "own" and shop.folder.first_labels.exists():
+        return "the first labels alone (the teacher's)"
+    return NAMES[name].format(count)
 
 
 def _called(metric: str) -> str:
@@ -139,12 +147,16 @@ def _sentence(
             f"The teacher's {count} labels brought no gain beyond noise{start}: {metric} {before:.2f} without"
             f" them, {after:.2f} with them ({where}; {span})"
         )
-        result = result if found.high > 0 else result.replace("brought no gain beyond noise", "did harm")
+        result = result if found.high >= 0 else result.replace("brought no gain beyond noise", "did harm")
     else:
         result = (
             f"The teacher's {count} labels raised {metric} from {before:.2f} to {after:.2f}{start}"
             f" ({where}; {span})"
         )
     if equal is not None and found.low > 0:
-        result += f"; chosen labels were worth as much as about {equal} random ones"
+        least = "at least " if equal > scores["random"]["teacher_labels"] else ""  # beyond the line's data
+        result += f"; chosen labels were worth {least}as much as about {equal} random ones"
+    if "all" in scores:
+        every = scores["all"]
+        result += f". With all {every['teacher_labels']} labels that were paid for it is {every['score']:.2f}"
     return result + "."

@@ -11,14 +11,19 @@ from tutelage.student.fields import split
 COLUMNS = ("label", "suggested", "p_label", "p_suggested")
 
 
-def suspected_labels(shop: Workshop, round: int) -> list[LabelError]:
+def suspected_labels(shop: Workshop, round: int) -> list[LabelError] | None:
     """Find the user's rows whose label is probably wrong, the most suspect first (confident learning on the
-    out-of-fold probabilities of a round's students); none without folds, or where the teacher labelled them.
+    out-of-fold probabilities of a round's students).
+
+    Returns:
+        None where nothing can be checked: without folds, of students without probabilities, or where the
+        teacher labelled the rows.
     """
-    if shop.folder.first_labels.exists():
-        return []
+    probabilities = out_of_fold_probabilities(shop, round)
+    if probabilities is None or shop.folder.first_labels.exists():
+        return None
     given = [row["label"] for row in shop.splits.labelled]
-    return label_errors(shop.task.form, given, out_of_fold_probabilities(shop, round), shop.labels)
+    return label_errors(shop.task.form, given, probabilities, shop.labels)
 
 
 def write_labels_to_check(shop: Workshop, suspects: list[LabelError]) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from tutelage.agents.ask import Ask
+from tutelage.agents.reply_cap import reply_cap
 from tutelage.graph.foreseen import Outlook
 from tutelage.prompts import ROLES, render
 from tutelage.student.fields import split
@@ -61,7 +62,8 @@ def _load(outlook: Outlook, ask: Ask[Any]) -> tuple[float, float, float]:
         return 1, len(sent) // 4, len(json.dumps(reply, ensure_ascii=False)) // 4
     schema = json.dumps(ask.form.schema, ensure_ascii=False)
     written = json.dumps(reply, ensure_ascii=False, indent=1)
-    return 1, len((sent + schema).encode()) / 3, len(written.encode()) / 3
+    cap = reply_cap(ask, outlook.task.model_specs()[ask.role])  # no call is let to write more
+    return 1, len((sent + schema).encode()) / 3, min(cap, len(written.encode()) / 3)
 
 
 def _reply(outlook: Outlook, ask: Ask[Any]) -> dict[str, object]:

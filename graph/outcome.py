@@ -32,7 +32,7 @@ def conclude(shop: Workshop, best: int, stop: str) -> Report | None:
     tests = _tests(shop, best)
     rounds = [line["round"] for line in folder.read_rounds()]
     suspects = suspected_labels(shop, best)
-    write_labels_to_check(shop, suspects)
+    write_labels_to_check(shop, suspects or [])
     result: dict[str, Any] = {
         "stop": stop,
         "best": best,
@@ -43,7 +43,7 @@ def conclude(shop: Workshop, best: int, stop: str) -> Report | None:
         "test_untouched": tests["untouched"]["metric"] if tests else None,
         "test_by_round": [tests[str(round)]["metric"] for round in rounds if str(round) in tests] or None,
         "comparison": compare(shop, best),
-        "labels_to_check": len(suspects),
+        "labels_to_check": None if suspects is None else len(suspects),
         "overlap": _overlaps(shop, [sample["text"] for sample in samples if sample["status"] == "kept"]),
     }
     folder.write_json(folder.run_json, {**folder.about(), **result})

@@ -31,7 +31,8 @@ def pool(shop: Workshop, state: State) -> State:
     shop.corpus.put(samples)
     shop.trace.tell(attempt=attempt, drawn=[sample["id"] for sample in samples], left=len(left) - count)
     if strategy.fill_gaps:
-        written = lacking - count  # what the pool has no more is written too
+        # What the pool has no more is written too.
+        written = max(0, lacking - count // strategy.candidates(round))
     return {"attempt": attempt, "rejudge": False, "to_write": written}
 
 
@@ -56,7 +57,8 @@ def _chosen(shop: Workshop, state: State, attempt: int, count: int) -> list[Samp
     of_all = candidate_readings(shop, state["best"], round) if asked else []
     found = [reading_at(one, places) for one in of_all]
     vectors = shop.encoder.encode(texts) if how in NEEDS_VECTORS else None
-    known = [s["text"] for s in shop.corpus.drafts(status="kept")] if how in NEEDS_VECTORS else []
+    labelled = [*shop.splits.labelled, *shop.corpus.drafts(status="kept")]
+    known = [one["text"] for one in labelled] if how in NEEDS_VECTORS else []
     chosen = select(
         how,
         count,

@@ -59,8 +59,9 @@ def comparison_section(run: Run) -> list[Html]:
 def labels_section(run: Run) -> list[Html]:
     """The user's rows whose label looks wrong, the most suspect first."""
     path = run.folder.labels_to_check
-    if not run.folded or "stop" not in run.about:
-        return [tag("p", "Not checked: this needs labelled rows in folds, and a run that has ended.")]
+    if run.about.get("labels_to_check") is None:
+        why = "your own labelled rows in folds, students with probabilities, and a run that has ended"
+        return [tag("p", f"Not checked: this needs {why}.")]
     if not path.exists():
         return [tag("p", "None: no label of yours looks wrong to a student that has not learnt it.")]
     with path.open(encoding="utf-8", newline="") as file:

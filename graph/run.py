@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from tutelage.agents.endpoint import TeacherDownError
-from tutelage.graph.build import claim, wire
+from tutelage.graph.build import claim, describe, wire
 from tutelage.graph.config import load_task
 from tutelage.graph.extend import extend, raise_budget
 from tutelage.graph.folder import RunFolder, rounds_over
@@ -62,7 +62,7 @@ def run(
         RunFolder(other).about()  # before anything is made
     shop = open_workshop(task, run_folder, splits=splits, encoder=encoder, reuse=journals, listener=listener)
     shop.check()
-    claim(run_folder, task, splits)
+    claim(run_folder, describe(task, splits))
     return _go(shop)
 
 
@@ -89,7 +89,7 @@ def resume(
     with _alone(run_folder):
         task = raise_budget(run_folder, budget or {}, force=force)
     splits = load_splits(task)
-    claim(run_folder, task, splits)
+    claim(run_folder, describe(task, splits))
     raised = force or any(limit is not None for limit in (budget or {}).values())
     return _go(open_workshop(task, run_folder, splits=splits, listener=listener), raised=raised)
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tutelage.graph.committee import Fold, folds, member, members
 from tutelage.graph.exams import graded, predict_out_of_fold
-from tutelage.graph.nodes.train import fresh_student
+from tutelage.graph.nodes.train import fresh_student, tune_members
 from tutelage.graph.training_rows import training_rows
 from tutelage.graph.workshop import Workshop
 from tutelage.student.kinds.multilabel import written
@@ -84,6 +84,7 @@ def self_training_helps(shop: Workshop, answers: Answers, round: int, promoted: 
         rows = [*training_rows(shop, promoted, fold), *soft_rows(shop, answers, known, fold)]
         student = fresh_student(shop, rows, shop.strategy.objective, fold)
         student.save(shop.folder.student_of(_CHECK, fold))
+    tune_members(shop, _CHECK)
     predict_out_of_fold(shop, _CHECK, ((fold, member(shop, _CHECK, fold)) for fold in folds(shop)))
     before, after = (graded(shop, name, "gate")["metric"] for name in (round, _CHECK))
     shop.trace.tell(self_training={"without": before, "with": after})

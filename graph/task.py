@@ -237,6 +237,8 @@ class Task(Part):
         """Return the training configurations to compare on so many rows; one where `training` names it."""
         if self.student.training != "auto":
             return {self.student.training: self.recipe()}
+        if any(one.thresholds or one.knowledge for one in self.resolved_strategy().objectives):
+            return {"weighted": self.recipe()}  # no probe precedes their own choice of what is learnt
         fixed = self.student.fixed()
         given = Recipe(**fixed, kind=self.kind, fields=self.fields)
         return candidates(given, fixed=fixed, rows=rows)

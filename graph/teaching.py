@@ -135,7 +135,7 @@ def _written(
         calm = [row for row in evidence.shown_rows(shop, fold) if not is_hostile(row["text"])]
         requests = paraphrases(shop.task.form, calm, count, chance)
     elif not (requests := _for_gaps(shop, state, count, cards)):
-        requests = plan(strategy, count, cards, _f1(shop, state), chance, fed=bool(fed))
+        requests = plan(strategy, count, cards, _f1(shop, state, fold), chance, fed=bool(fed))
     own = [s for s in so_far if not is_drawn(s) and (fold is None or s.get("fold") == fold)]
     samples = the_generator.write(
         shop.teacher,
@@ -243,12 +243,12 @@ def dispute(shop: Workshop, round: int, samples: Sequence[Sample]) -> dict[str, 
     return {s["id"]: float(f"{doubt:.4f}") for s, doubt in zip(samples, doubts, strict=True)}
 
 
-def _f1(shop: Workshop, state: State) -> dict[str, float]:
+def _f1(shop: Workshop, state: State, fold: Fold) -> dict[str, float]:
     """Label -> F1 of the best student on what it is probed on; 1 where a batch has no such text, and for
     texts with no label, where they are ordered.
     """
     opened: State = {**state, "round": state["round"] - 1}
-    report = evidence.graded_answers(shop, evidence.probed(shop, opened))
+    report = evidence.graded_answers(shop, evidence.probed(shop, opened, fold))
     f1 = {c["label"]: c["f1"] if c["support"] else 1.0 for c in report["classes"]}
     return {**f1, **dict.fromkeys(shop.task.form.bare, 1.0)}
 

@@ -247,7 +247,7 @@ def test_init_writes_a_task_that_can_be_read_and_overwrites_nothing(cli: Cli, tm
 
     assert cli("init", "mine").returncode == 0
     splits = load_splits(load_task(tmp_path / "mine" / "task.yaml"))
-    assert len(splits.seed) == 4
+    assert len(splits.labelled) == 8
     assert splits.notes == []
     refused(cli("init", "mine"), "task.yaml exists already")
     without_key = {key: value for key, value in os.environ.items() if key != "OPENAI_API_KEY"}

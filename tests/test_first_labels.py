@@ -15,7 +15,7 @@ from tutelage.student.encoder import Encoder
 from tutelage.student.errors import InputError
 
 Make = Callable[..., Task]
-NOTE = "no row was labelled by a person: all scores are agreement with the teacher"
+NOTE = "no row was labelled by a person: "
 
 
 def pool_alone(folded: Make, **parts: Any) -> Task:

@@ -97,8 +97,9 @@ def _check(shop: Workshop, rows: list[Row], labelled: list[Sample]) -> None:
 def _note(shop: Workshop, count: int) -> None:
     """Say in run.json what the scores of such a run are."""
     about = shop.folder.about()
+    scores = "scores out of fold" if shop.splits.test else "all scores"
     note = (
-        "no row was labelled by a person: all scores are agreement with the teacher, which labelled the"
+        f"no row was labelled by a person: {scores} are agreement with the teacher, which labelled the"
         f" first {count} texts, until somebody checks the {min(TO_CHECK, count)} rows in"
         f" {shop.folder.rows_to_check.name}"
     )

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from tutelage.agents import labeler
+from tutelage.graph.evidence import shots
 from tutelage.graph.nodes.train import refitted_student
+from tutelage.graph.screening import objection
 from tutelage.graph.self_training import (
     can_self_train,
     first_pool_answers,
@@ -92,8 +94,9 @@ def _arms(shop: Workshop, state: State) -> list[Arm]:
         return arms if soft or not first else arms[::-1]
     drawn, whole = _control(shop, len(kept)) if strategy.control and shop.splits.test else ([], False)
     if whole:
-        arms.append(_arm("random", own, drawn, first if soft else []))
+        arms.append(_arm("random", own, drawn, soft))
     arms.append(_arm("chosen", own, kept, soft))
+    known |= {s["id"] for s in shop.corpus.drafts(status="refused")}  # with its reason, and not trained on
     if new := [row for row in drawn if row["id"] not in known]:
         arms.append(_arm("all", own, [*kept, *new], soft))
     return arms
@@ -129,9 +132,9 @@ def _control(shop: Workshop, count: int) -> tuple[list[Row], bool]:
         seed=random.Random(f"{shop.task.seed} control labels").randrange(2**30),
         votes=shop.task.teacher.votes,
         calibration=shop.folder.read_calibration(),
-        shots=[],
+        shots=shots(shop, 0),
     )
-    labelled |= {sample["id"]: sample for sample in found if "label" in sample}
+    labelled |= {s["id"]: s for s in found if "label" in s and not objection(shop, s)}
     rows = [sample_row(shop.strategy, labelled[row["id"]]) for row in drawn if row["id"] in labelled]
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     shop.folder.write(shop.folder.control_labels, lines)

@@ -1,6 +1,7 @@
 """The node that trains the students of a round."""
 
 import random
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -39,15 +40,19 @@ def answer_untouched(shop: Workshop) -> None:
 
 
 def train_members(shop: Workshop, promoted: Sequence[int], round: int) -> None:
-    """Train the students of a round (again, if their weights are gone) and save them."""
+    """Train the students of a round (again, if their weights are gone) and save them, all or none."""
+    place = shop.folder.student_of(round)
+    if place.exists():
+        return  # trained already, while configurations were compared
+    part = f"{place.name}.part"
+    shutil.rmtree(shop.folder.student_of(part), ignore_errors=True)
     for fold in folds(shop):
-        if round == 0 and fold is not None and shop.folder.student_of(0, fold).exists():
-            continue  # trained already, while configurations were compared
         student = taught(shop, promoted, round, fold)
-        student.save(shop.folder.student_of(round, fold))
+        student.save(shop.folder.student_of(part, fold))
         if fold is None:
             shop.remember(round, student)
-    tune_members(shop, round)
+    tune_members(shop, part)
+    shop.folder.student_of(part).rename(place)
 
 
 def choose_training(shop: Workshop) -> None:
@@ -69,6 +74,7 @@ def choose_training(shop: Workshop) -> None:
             rows = training_rows(shop, [], fold)
             student = fresh_student(shop, rows, shop.strategy.objective, fold, recipe)
             student.save(shop.folder.student_of(place, fold))
+        tune_members(shop, place)
         predict_out_of_fold(shop, place, ((fold, member(shop, place, fold)) for fold in folds(shop)))
         score = graded(shop, place, "diagnose")["metric"]
         seconds = round(time.monotonic() - start, 1)
@@ -80,21 +86,23 @@ def choose_training(shop: Workshop) -> None:
     shop.trace.tell(configurations=tried, chosen=best["configuration"])
 
 
-def tune_members(shop: Workshop, round: int) -> None:
-    """Set the decision thresholds of multi-label fold students, each by the rows of the other folds: a
-    student's own fold would flatter its answers.
+def tune_members(shop: Workshop, place: str) -> None:
+    """Set the decision thresholds of the multi-label fold students under a name, each by the rows of the
+    other folds: its own fold would flatter its answers.
+
+    The probabilities of those rows come from students that have learnt this fold; what is left of its labels
+    in one number a label is taken to be negligible.
     """
     if not shop.splits.folded or shop.task.kind != "multilabel":
         return
-    name = f"thresholds-{round:02d}"
-    predict_out_of_fold(shop, name, ((fold, member(shop, round, fold)) for fold in folds(shop)))
+    name, labelled = f"thresholds-{place}", shop.splits.labelled
+    predict_out_of_fold(shop, name, ((fold, member(shop, place, fold)) for fold in folds(shop)))
     probabilities = shop.folder.unseal_array(name, "probabilities")
-    labelled = shop.splits.labelled
     for fold in folds(shop):
         others = [i for i, row in enumerate(labelled) if shop.splits.folds[row["id"]] != fold]
-        student = member(shop, round, fold)
+        student = member(shop, place, fold)
         rows = [labelled[i] for i in others]
-        tuned_out_of_fold(student, probabilities[others], rows).save(shop.folder.student_of(round, fold))
+        tuned_out_of_fold(student, probabilities[others], rows).save(shop.folder.student_of(place, fold))
 
 
 def taught(shop: Workshop, promoted: Sequence[int], round: int, fold: Fold = None) -> Student:
