@@ -118,7 +118,7 @@ def _rivals(shop: Workshop, labelled: Sequence[tuple[Sample, Row]]) -> Rivals | 
 
 
 def _weights(kind: Kind, gold: Sequence[str], rows: Sequence[Row]) -> NDArray[np.float64]:
-    """Return how many of the user's rows each row of the slice stands for: labels are balanced in the slice."""
+    """Return how many of the user's rows each row of the slice stands for, which is balanced by label."""
     every = Counter(_stratum(kind, row["label"]) for row in rows)
     drawn = Counter(_stratum(kind, label) for label in gold)
     return np.array([every[_stratum(kind, label)] / drawn[_stratum(kind, label)] for label in gold])

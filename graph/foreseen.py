@@ -160,13 +160,14 @@ class Outlook:
 
     def _analysis(self) -> list[Ask[Any]]:
         """The analyst's requests, one for each fold; at the low end none, where a student may have learnt all
-        it is shown, or the pool may cover every error.
+        it is shown, the pool may cover every error, or the teacher's own first labels may all be found.
         """
         strategy, low = self.strategy, self.end == "low"
+        unlabelled = self.splits.folded and not self.task.data.labelled
         learnt = (not self.splits.folded and self.task.data.diagnose is None) or strategy.probe == "batch"
         if strategy.feedback != "analysis" or not strategy.writes:
             return []
-        if low and (learnt or strategy.fill_gaps):
+        if low and (learnt or strategy.fill_gaps or unlabelled):
             return []
         return [self._diagnosis(fold) for fold in self._folds()]
 

@@ -23,7 +23,7 @@ def pool(shop: Workshop, state: State) -> State:
     left = left_in_pool(shop, before=(round, attempt))
     written = _to_write(shop, state, lacking)
     count = min(strategy.from_pool(lacking - written) * strategy.candidates(round), len(left))
-    if strategy.choose_from:
+    if strategy.choose_from and strategy.selection != "random":
         samples = _chosen(shop, state, attempt, count)
     else:
         drawn = random.Random(f"{shop.task.seed} {round} {attempt} pool").sample(left, count)

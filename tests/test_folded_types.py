@@ -34,7 +34,10 @@ def test_a_task_of_any_type_runs_on_folds_with_a_pool(kind: KindName, tmp_path: 
     raw = json.loads(demo_task(kind, tmp_path / "task").model_dump_json(exclude_none=True))
     base = {"base": raw["student"]["base"]}
     raw |= {"student": {**base, **QUICK[kind]}, "strategy": {"base": "auto", "samples": 12, "attempts": 0}}
+    raw["teacher"]["label_noise"] = 0.0
     raw["data"]["folds"] = 2
+    lines = (tmp_path / "task" / "unlabelled.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "task" / "unlabelled.jsonl").write_text("".join(lines[:150]))
     raw["teacher"] |= {"force": True, "calibrate": 12}
     raw["budget"] = {"rounds": 1}
     folder = run(parse_task(raw, "test", tmp_path / "task"), tmp_path / "run")
