@@ -58,7 +58,7 @@ def options(
 def demo(
     out: Annotated[Path | None, typer.Option("--out", help="A new folder for both runs.")] = None,
     student: Annotated[Literal["full", "head"], typer.Option(help="head takes seconds a round.")] = "full",
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds of the loop.")] = 2,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of the loop.")] = 1,
     kind: Annotated[KindName, typer.Option(help="Of the task.")] = "classification",
 ) -> None:
     """Run the loop on a bundled task: no key, no network, a rehearsal teacher, a real student.

@@ -25,7 +25,7 @@ TO_PREDICT: dict[KindName, str] = {
 
 
 def run_demo(
-    folder: Path, *, kind: KindName = "classification", student: str = "full", rounds: int = 2
+    folder: Path, *, kind: KindName = "classification", student: str = "full", rounds: int = 1
 ) -> RunFolder:
     """Run the loop on a sample task with few labelled rows and many unlabelled texts; show progress.
 

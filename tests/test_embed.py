@@ -93,7 +93,10 @@ def _task(folder: Path, url: str) -> Path:
     import yaml
 
     raw = json.loads(sample_task().model_dump_json(exclude_none=True))
-    raw |= {"student": {"mode": "head"}, "strategy": {"base": "auto", "agree": False, "samples": 16}}
+    raw |= {
+        "student": {"mode": "head"},
+        "strategy": {"base": "auto", "agree": False, "samples": 16, "critic": "all"},
+    }
     raw["teacher"] = {"model": "openai:rehearsal", "base_url": url}
     (folder / "task.yaml").write_text(yaml.safe_dump(raw))
     return folder / "task.yaml"
