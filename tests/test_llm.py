@@ -126,7 +126,7 @@ def test_the_loop_stops_before_a_model_that_knows_less_than_the_student_and_goes
 ) -> None:
     task = folded(
         teacher={"model": MODEL, "base_url": llama, "calibrate": 6, "corpus": None, "timeout": 300},
-        strategy={"base": "auto", "samples": 3, "attempts": 0, "control": False},
+        strategy={"base": "auto", "samples": 4, "attempts": 0, "control": False, "critic": "none"},
         budget={"rounds": 1},
     )
     stopped = run(task, tmp_path / "run", encoder=encoder)
