@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import NotRequired, TypedDict
 
 from tutelage.graph.exams import graded, marks
+from tutelage.graph.report_run import named
 from tutelage.graph.workshop import Workshop
 from tutelage.student.evaluation.gains import Gain, gain, interval, score, worth
 from tutelage.student.own import title
@@ -113,7 +114,7 @@ def _comparison(
         measured_on=where,
         arms=arms,
         worth=equal,
-        sentence=_sentence(_called(metric), scores, base, gains, equal, where),
+        sentence=_sentence(named(metric), scores, base, gains, equal, where),
     )
 
 
@@ -121,10 +122,6 @@ def _title(shop: Workshop, name: str, count: int) -> str:
     if name == "own" and shop.folder.first_labels.exists():
         return "the first labels alone (the teacher's)"
     return NAMES[name].format(count)
-
-
-def _called(metric: str) -> str:
-    return {"macro_f1": "macro-F1", "micro_f1": "micro-F1"}.get(metric, title(metric).replace("_", " "))
 
 
 def _sentence(
@@ -143,11 +140,11 @@ def _sentence(
     span = f"95 % interval of the gain {found.low:.2f} to {found.high:.2f}"
     start = "" if base == "own" else " over what your labels and unlabelled texts bring without a teacher"
     if found.low <= 0:
+        brought = "brought no gain beyond noise" if found.high >= 0 else "did harm"
         result = (
-            f"The teacher's {count} labels brought no gain beyond noise{start}: {metric} {before:.2f} without"
-            f" them, {after:.2f} with them ({where}; {span})"
+            f"The teacher's {count} labels {brought}{start}: {metric} {before:.2f} without them,"
+            f" {after:.2f} with them ({where}; {span})"
         )
-        result = result if found.high >= 0 else result.replace("brought no gain beyond noise", "did harm")
     else:
         result = (
             f"The teacher's {count} labels raised {metric} from {before:.2f} to {after:.2f}{start}"

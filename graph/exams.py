@@ -1,4 +1,4 @@
-"""Exams of a run: a student sits them all, its answers are put away, and each is graded when it may be."""
+"""Predictions of a run: answers are stored, and compared with the labels when that is allowed."""
 
 from collections.abc import Iterable
 
@@ -28,7 +28,7 @@ def predict_round(shop: Workshop, round: int) -> None:
     """Store the answers of a round's students: each row is answered by the student that has not learnt it."""
     name = f"round-{round:02d}"
     if shop.splits.folded:
-        predict_out_of_fold(shop, name, ((fold, student) for fold, student in members(shop, round)))
+        predict_out_of_fold(shop, name, members(shop, round))
     else:
         sit(shop, name, shop.student(round))
 

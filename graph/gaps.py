@@ -37,8 +37,8 @@ def to_write(shop: Workshop, gaps: Gaps | None, weaknesses: int, wanted: int) ->
 
 
 def _found(shop: Workshop, reading: Reading) -> Gaps:
-    """Of classifiers, by their probabilities; of taggers, by the types they find; students that write answer
-    nothing that a pool could be sorted by, and it counts as covered.
+    """Find gaps by the probabilities of classifiers, or by the entity types that taggers find. Answers of
+    students that write cannot sort a pool: it counts as covered.
     """
     if reading.probabilities is None:
         counts = Counter(label for answer in reading.answers for label in set(shop.task.form.groups(answer)))

@@ -15,8 +15,8 @@ from tutelage.student.rows import Row
 def training_rows(shop: Workshop, rounds: Sequence[int], fold: Fold = None) -> list[Row]:
     """Return the labelled rows, then the kept samples of the given rounds in the order of writing.
 
-    Of a fold: what its student learns, which is neither a row of this fold nor a sample that was written, or
-    labelled, with rows of it in view.
+    With `fold`, leave out the rows of this fold, and the samples that were written or labelled with rows of
+    it in view: its student must not learn them.
     """
     wanted, splits = set(rounds), shop.splits
     own = [row for row in splits.seed if fold is None or splits.folds[row["id"]] != fold]

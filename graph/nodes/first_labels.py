@@ -10,6 +10,7 @@ from tutelage.agents.endpoint import TeacherDownError
 from tutelage.agents.generator import Request
 from tutelage.graph.generation_requests import apportion
 from tutelage.graph.nodes.train import answer_untouched
+from tutelage.graph.self_training import leak_free
 from tutelage.graph.splits import FIRST_LABELS, fold_rows
 from tutelage.graph.state import State
 from tutelage.graph.workshop import Workshop
@@ -28,7 +29,7 @@ def first_labels(shop: Workshop, state: State) -> State:
     Raises:
         TeacherDownError: too few of them got a label to go on.
     """
-    if not shop.splits.labelled:  # else a life of the run before this one got as far
+    if not shop.splits.labelled:  # else the run was resumed after they were stored
         rows = _labelled(shop)
         folds = fold_rows(shop.task, rows, shop.splits.notes)
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
@@ -58,9 +59,7 @@ def _drawn(shop: Workshop) -> list[Sample]:
     """Return typical and varied texts of the pool, none near to a held-out one (TypiClust: Hacohen et al.
     2022, arXiv 2202.02794).
     """
-    pool = shop.splits.unlabelled
-    near = shop.corpus.near_sealed([row["text"] for row in pool])
-    left = [row for row, leaks in zip(pool, near, strict=True) if not leaks]
+    left = leak_free(shop, shop.splits.unlabelled)
     vectors = shop.encoder.encode([row["text"] for row in left])
     chosen = select("typical", FIRST_LABELS, [], vectors, seed=shop.task.seed)
     return [drawn_sample(left[i], place=place) for place, i in enumerate(chosen)]

@@ -26,13 +26,12 @@ from tutelage.student.model import Student
 from tutelage.student.rows import Row
 
 NEARLY_ALL = 0.9  # of the texts drawn at random have to be labelled to stand for random ones (ours)
-ARMS = ("own", "self_trained", "random", "chosen", "all")
 
 
 @dataclass(frozen=True)
 class Arm:
-    """A student that is trained at the end: its name in `ARMS`, what it learns, how many of these rows the
-    teacher has labelled, and how many are unlabelled texts with the students' own answers.
+    """A student that is trained at the end: its name (see graph/comparison.py), what it learns, how many of
+    these rows the teacher has labelled, and how many are unlabelled texts with the students' own answers.
     """
 
     name: str
