@@ -269,7 +269,8 @@ def _records(path: Path) -> Iterator[tuple[str, dict[str, object]]]:
     kind = path.name.removesuffix(".gz").rsplit(".", 1)[-1].lower()
     if kind == "csv":
         try:
-            csv.field_size_limit(len(text) + 1)  # a text that is too long is told as that, below
+            # A text that is too long is refused by name, below. The limit is the whole process's: never lower it.
+            csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))
             reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
             for record in reader:
                 where = f"{path} line {reader.line_num}"

@@ -1,5 +1,6 @@
 """Rows: what is read, and what each bad file is told."""
 
+import csv
 import gzip
 import json
 import sys
@@ -142,11 +143,19 @@ def test_jsonl_is_read_in_file_order_and_blank_lines_do_not_count_as_rows(tmp_pa
     ]
 
 
+def test_a_small_csv_does_not_keep_the_rest_of_the_process_from_reading_longer_fields(tmp_path: Path) -> None:
+    path = tmp_path / "data.csv"
+    path.write_text("text,label\nhi,status\n")
+    before = csv.field_size_limit()
+    read_rows(path, LABELS)
+    assert csv.field_size_limit() >= before
+
+
 @pytest.mark.parametrize("ending", ["jsonl", "json", "csv", "jsonl.gz", "csv.gz"])
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["plain", "with a byte order mark"])
 def test_every_ending_gives_the_same_rows(tmp_path: Path, ending: str, mark: bytes) -> None:
-    csv, jsonl = 'text,label\n"Where, oh where?",status\n', line("Where, oh where?") + "\n"
-    content = mark + (csv if "csv" in ending else jsonl).encode()
+    as_csv, jsonl = 'text,label\n"Where, oh where?",status\n', line("Where, oh where?") + "\n"
+    content = mark + (as_csv if "csv" in ending else jsonl).encode()
     path = tmp_path / f"data.{ending}"
     path.write_bytes(gzip.compress(content) if ending.endswith("gz") else content)
     [row] = read_rows(path, LABELS)
