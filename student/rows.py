@@ -269,7 +269,7 @@ def _records(path: Path) -> Iterator[tuple[str, dict[str, object]]]:
     kind = path.name.removesuffix(".gz").rsplit(".", 1)[-1].lower()
     if kind == "csv":
         try:
-            # A text that is too long is refused by name, below. The limit is the whole process's: never lower it.
+            # A text that is too long is refused by name, below; the limit is the whole process's.
             csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))
             reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
             for record in reader:
