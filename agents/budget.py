@@ -27,6 +27,11 @@ class Cost:
 
     tokens: float = 0.0
     money: float | None = 0.0
+    calls: int = 1
+
+    def twice(self) -> "Cost":
+        """Return the cost of the same call made two times."""
+        return Cost(2 * self.tokens, None if self.money is None else 2 * self.money, 2 * self.calls)
 
 
 class Till:
@@ -41,18 +46,29 @@ class Till:
         self.budget, self._journal = budget, journal
         self._flying: list[Cost] = []
         self._refused: str | None = None
+        self._held_for: str | None = None
+        self._since: Spent | None = None
+
+    def hold_back(self, role: str | None, since: Spent | None = None) -> None:
+        """Hold back as much as a role has taken `since`, so that as many calls can be made at the end; with
+        None everything may be spent.
+        """
+        self._held_for, self._since = role, since
 
     @contextmanager
-    def reserve(self, cost: Cost, minutes: float) -> Iterator[None]:
+    def reserve(self, role: str, cost: Cost, minutes: float) -> Iterator[None]:
         """Hold what a call may cost while it is in flight.
 
         Args:
+            role: whose call it is.
             cost: the estimate.
             minutes: how long the run has taken.
 
         Raises:
             BudgetError: the budget does not cover it.
         """
+        if role == self._held_for:
+            cost = cost.twice()
         if refusal := self._refusal(cost, minutes):
             self._refused = refusal
             raise BudgetError(refusal)
@@ -79,23 +95,33 @@ class Till:
         spent = self._journal.spent()
         if self.budget.money is not None and spent["cost"] is None:
             return "budget of money cannot be kept: what was spent so far is unknown, a model had no price"
-        used = _used(spent, minutes)
-        held = {
-            "calls": len(self._flying) + 1.0,
-            "tokens": sum(flying.tokens for flying in self._flying) + cost.tokens,
-            "money": sum(flying.money or 0.0 for flying in self._flying) + (cost.money or 0.0),
+        used, kept = _used(spent, minutes), self._kept()
+        flying = [*self._flying, cost]
+        needed = {
+            "calls": float(sum(one.calls for one in flying)),
+            "tokens": sum(one.tokens for one in flying),
+            "money": sum(one.money or 0.0 for one in flying),
             "minutes": 0.0,
         }
         for name, value in used.items():
             limit = getattr(self.budget, name)
             if limit is None:
                 continue
-            if value >= limit or (name == "calls" and value + held[name] > limit):
+            if value >= limit or (name == "calls" and not kept[name] and value + needed[name] > limit):
                 return f"budget of {limit:g} {name} is spent"
-            if value + held[name] > limit:
-                needed = f"{value:,.6g} used, about {held[name]:,.3g} needed"
-                return f"budget of {limit:g} {name} does not cover the next call ({needed})"
+            if value + kept[name] + needed[name] > limit:
+                held = f", {kept[name]:,.6g} held back for texts drawn at random" if kept[name] else ""
+                told = f"{value:,.6g} used{held}, about {needed[name]:,.3g} needed"
+                return f"budget of {limit:g} {name} does not cover the next call ({told})"
         return None
+
+    def _kept(self) -> dict[str, float]:
+        """What is held back of each limit."""
+        if self._held_for is None:
+            return dict.fromkeys(("calls", "tokens", "money", "minutes"), 0.0)
+        used = _used(self._journal.spent(self._held_for), 0.0)
+        before = _used(self._since, 0.0) if self._since else dict.fromkeys(used, 0.0)
+        return {name: max(0.0, value - before[name]) for name, value in used.items()}
 
 
 def _used(spent: Spent, minutes: float) -> dict[str, float]:

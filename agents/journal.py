@@ -6,6 +6,7 @@ import json
 import sqlite3
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -87,7 +88,7 @@ class Journal:
         with self._lock:
             spent = self._spent
             if self._write([_row(key, request, entry, paid)]) and paid:
-                _add(spent, entry)
+                _add(spent[entry.role], entry)
 
     async def put_soon(self, key: str, request: dict[str, object], entry: Entry) -> None:
         """`put` a paid reply from an event loop. It counts as spent at once; replies that have come when the
@@ -96,7 +97,7 @@ class Journal:
         loop = asyncio.get_running_loop()
         written: asyncio.Future[None] = loop.create_future()
         with self._lock:
-            _add(self._spent, entry)
+            _add(self._spent[entry.role], entry)
         if not self._waiting:
             loop.call_soon(self._write_waiting)
         self._waiting.append((_row(key, request, entry, paid=True), written))
@@ -121,10 +122,11 @@ class Journal:
             put = self._db.executemany("INSERT OR IGNORE INTO replies VALUES (?, ?, ?, ?, ?, ?)", rows)
         return put.rowcount
 
-    def spent(self) -> Spent:
-        """Everything paid for since the run began."""
+    def spent(self, role: str | None = None) -> Spent:
+        """Everything paid for since the run began, or what one role took of it."""
         with self._lock:
-            return self._spent.copy()
+            parts = [part for name, part in self._spent.items() if role in (None, name)]
+        return _sum(parts)
 
     def void(self, role: str) -> None:
         """Have a role's requests asked anew: the replies stay, and paid for, but answer nothing."""
@@ -144,11 +146,13 @@ class Journal:
             db.close()
 
     @cached_property
-    def _spent(self) -> Spent:
-        total = Spent(calls=0, prompt_tokens=0, completion_tokens=0, cost=0.0)
-        for (entry,) in self._db.execute("SELECT entry FROM replies WHERE paid"):
-            _add(total, Entry(**json.loads(entry)))
-        return total
+    def _spent(self) -> defaultdict[str, Spent]:
+        """Role -> what it took."""
+        spent = defaultdict[str, Spent](lambda: _sum([]))
+        for (text,) in self._db.execute("SELECT entry FROM replies WHERE paid"):
+            entry = Entry(**json.loads(text))
+            _add(spent[entry.role], entry)
+        return spent
 
     @cached_property
     def _db(self) -> sqlite3.Connection:
@@ -185,9 +189,20 @@ def _read_only(path: Path) -> sqlite3.Connection:
     return db
 
 
+def _sum(parts: Sequence[Spent]) -> Spent:
+    costs = [part["cost"] for part in parts]
+    known = [cost for cost in costs if cost is not None]
+    return Spent(
+        calls=sum(part["calls"] for part in parts),
+        prompt_tokens=sum(part["prompt_tokens"] for part in parts),
+        completion_tokens=sum(part["completion_tokens"] for part in parts),
+        cost=sum(known, 0.0) if len(known) == len(costs) else None,
+    )
+
+
 def _add(spent: Spent, entry: Entry) -> None:
     spent["calls"] += 1
     spent["prompt_tokens"] += entry.prompt_tokens
     spent["completion_tokens"] += entry.completion_tokens
-    known = spent["cost"] is not None and entry.cost is not None
-    spent["cost"] = spent["cost"] + entry.cost if known else None  # type: ignore[operator]
+    if spent["cost"] is not None:
+        spent["cost"] = None if entry.cost is None else spent["cost"] + entry.cost

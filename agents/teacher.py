@@ -14,7 +14,7 @@ from tutelage.agents.budget import Budget, BudgetError, Cost, Till
 from tutelage.agents.endpoint import Endpoint, FormRefusedError, RefusedError, TeacherDownError, UselessError
 from tutelage.agents.exchange import Call, Messages
 from tutelage.agents.forms import Item
-from tutelage.agents.journal import Entry, Journal
+from tutelage.agents.journal import Entry, Journal, Spent
 from tutelage.agents.limits import Limits
 from tutelage.agents.loop import submit
 from tutelage.agents.models import ModelSpec
@@ -91,6 +91,12 @@ class Teacher:
     def refusal(self) -> str | None:
         """Why the budget would refuse the next call, or refused the last; None while there is room."""
         return self._till.refusal(self._minutes)
+
+    def hold_back(self, role: str | None, since: Spent | None = None) -> None:
+        """Hold back as much of the budget as a role has taken `since`, for as many calls at the end; with
+        None everything may be spent.
+        """
+        self._till.hold_back(role, since)
 
     def close(self) -> None:
         """Close connections and journal."""
@@ -259,7 +265,7 @@ class Teacher:
         money = spec.cost(call.prompt_tokens, longest)
         if money and isinstance(endpoint, Batches):
             money *= DISCOUNT
-        with self._till.reserve(Cost(call.prompt_tokens + longest, money), self._minutes):
+        with self._till.reserve(ask.role, Cost(call.prompt_tokens + longest, money), self._minutes):
             # What is in flight may end; a batch may take a day.
             left = self._till.minutes_left(self._minutes) if isinstance(endpoint, Batches) else None
             try:

@@ -10,7 +10,7 @@ from tutelage.graph import calibrate, learning, routes, screening, teaching
 from tutelage.graph.config import load_task
 from tutelage.graph.folder import RunFolder
 from tutelage.graph.nodes.first_labels import first_labels
-from tutelage.graph.nodes.refit import refit
+from tutelage.graph.nodes.refit import compares_at_random, refit
 from tutelage.graph.nodes.train import train
 from tutelage.graph.pool import pool
 from tutelage.graph.splits import Splits, load_splits
@@ -42,6 +42,9 @@ NODES: dict[str, Node] = {
     "report": learning.report,
 }
 
+
+# Nodes that may spend what the rounds hold back for the comparison with random labels.
+BEFORE_AND_AFTER = frozenset({"prepare", "first_labels", "calibrate", "refit", "report"})
 
 # Where each branching node may lead.
 ROUTES: dict[str, tuple[Callable[[Workshop, State], str], list[str]]] = {
@@ -165,6 +168,9 @@ def _framed(name: str, node: Node, shop: Workshop) -> Callable[[State], State]:
 
     def framed(state: State) -> State:
         # Analyst and final student open the next round: their work belongs to that one.
+        # What is chosen is compared with as many labels of texts drawn at random, which have to be paid too.
+        holds = compares_at_random(shop) and name not in BEFORE_AND_AFTER
+        shop.teacher.hold_back("labeler" if holds else None, state.get("before_rounds"))
         with shop.trace.node(name, state.get("round", 0) + (name in ("analyst", "final"))):
             return node(shop, state)
 

@@ -25,14 +25,20 @@ DOUBTFUL = 0.7  # share of right labels below which a user is warned (ours)
 
 
 def calibrate(shop: Workshop, state: State) -> State:
-    """Have labelled texts labelled blind, compare with their gold labels, write calibration.json.
+    """Measure the teacher before anything else is paid for: one that is no better than the student stops the
+    run here.
+    """
+    return {"stop": _measure(shop), "before_rounds": shop.teacher.journal.spent("labeler")}
 
-    Before anything else is paid for: a teacher that is no better than the student stops the run here.
+
+def _measure(shop: Workshop) -> str:
+    """Have labelled texts labelled blind, compare with their gold labels, write calibration.json; return why
+    the run stops, "" if it goes on.
     """
     part = shop.task.teacher
     rows = slice_of(shop.task.form, shop.splits.diagnose, part.calibrate, shop.task.seed)
     if not rows or shop.folder.first_labels.exists():  # its own labels cannot measure the teacher
-        return {"stop": shop.teacher.refusal() or ""}
+        return shop.teacher.refusal() or ""
     seed = random.Random(f"{shop.task.seed} calibrate").randrange(2**30)  # agents count on from it
     asked = [drawn_sample(row, place=place) for place, row in enumerate(rows)]
     asked_for = {row["id"] for row in rows}  # without a diagnose set they are seeds
@@ -55,7 +61,7 @@ def calibrate(shop: Workshop, state: State) -> State:
     _warn(shop, found)
     told = {name: value for name, value in found.items() if not name.startswith("bins")}
     shop.trace.tell(**told, right=sum(correct))
-    return {"stop": shop.teacher.refusal() or teacher_too_weak(shop)}
+    return shop.teacher.refusal() or teacher_too_weak(shop)
 
 
 def teacher_too_weak(shop: Workshop) -> str:

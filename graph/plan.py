@@ -126,7 +126,7 @@ def _part(task: Task, role: int, ends: list[Loads]) -> Part:
 
 def _limits(task: Task, asked: list[int], ends: list[Loads]) -> dict[str, Limit]:
     """When each limit of the task is reached, if it is."""
-    low, high = (_spent(task, asked, loads) for loads in ends)
+    low, high = (_committed(task, asked, loads) for loads in ends)
     given = {name: limit for name in high if (limit := getattr(task.budget, name)) is not None}
     at = {name: (_reached(limit, low[name]), _reached(limit, high[name])) for name, limit in given.items()}
     soonest = min((early for _, early in at.values()), default=np.inf)
@@ -141,13 +141,28 @@ def _limits(task: Task, asked: list[int], ends: list[Loads]) -> dict[str, Limit]
     }
 
 
-def _reached(limit: float, spent: Loads) -> float:
+def _committed(task: Task, asked: list[int], loads: Loads) -> dict[str, Loads]:
+    """What is spent of each limit by the end of each stage, with what the rounds hold back for the labels of
+    random texts.
+    """
+    spent = _spent(task, asked, loads)
+    total = {name: of_stages.cumsum() for name, of_stages in spent.items()}
+    if not loads[-1].any():  # nothing is compared at random
+        return total
+    labels = _spent(task, [ROLES.index("labeler")], loads)
+    for name, so_far in total.items():
+        so_far[1:-1] += labels[name][1:-1].cumsum()
+        so_far[-1] = so_far[-2:].max()
+    return total
+
+
+def _reached(limit: float, total: Loads) -> float:
     """The stage that goes over a limit, and how much of it is done by then; infinite if none does."""
-    total = spent.cumsum()
     over = np.flatnonzero(total > limit)
     if not over.size:
         return np.inf
-    return float(over[0] + 1 - (total[over[0]] - limit) / spent[over[0]])
+    stage = over[0]
+    return float(stage + 1 - (total[stage] - limit) / (total[stage] - (total[stage - 1] if stage else 0.0)))
 
 
 def _notes(outlook: Outlook, asked: bool) -> list[str]:

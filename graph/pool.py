@@ -23,7 +23,7 @@ def pool(shop: Workshop, state: State) -> State:
     left = left_in_pool(shop, before=(round, attempt))
     written = _to_write(shop, state, lacking)
     count = min(strategy.from_pool(lacking - written) * strategy.candidates(round), len(left))
-    if strategy.choose_from and strategy.selection != "random":
+    if strategy.choose_from and strategy.selection_in(round) != "random":
         samples = _chosen(shop, state, attempt, count)
     else:
         drawn = random.Random(f"{shop.task.seed} {round} {attempt} pool").sample(left, count)
@@ -47,7 +47,7 @@ def _to_write(shop: Workshop, state: State, lacking: int) -> int:
 def _chosen(shop: Workshop, state: State, attempt: int, count: int) -> list[Sample]:
     """Draw what the students of the best round choose, each with their uncertainty."""
     strategy, round = shop.strategy, state["round"]
-    how = strategy.selection
+    how = strategy.selection_in(round)
     left = {row["id"] for row in left_in_pool(shop, before=(round, attempt))}
     candidates = pool_candidates(shop, round)
     places = [i for i, row in enumerate(candidates) if row["id"] in left]

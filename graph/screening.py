@@ -93,24 +93,25 @@ def _surplus(shop: Workshop, state: State, fresh: Sequence[Sample], wanted: int)
 def _least_wanted(shop: Workshop, state: State, fresh: Sequence[Sample], surplus: int) -> list[Sample]:
     """The `surplus` samples the best student wants least; any, where it does not choose."""
     strategy, reason = shop.strategy, "more texts came than were wanted"
+    how = strategy.selection_in(state["round"])
     if surplus <= 0:
         return []
     if strategy.candidates(state["round"]) == 1:
         return [changed(s, status="surplus", reason=reason) for s in fresh[-surplus:]]
-    if strategy.selection == "random":  # not the last ones: orders come hard texts first
+    if how == "random":  # not the last ones: orders come hard texts first
         chance = random.Random(f"{shop.task.seed} {state['round']} {state['attempt']} surplus")
         return [changed(s, status="surplus", reason=reason) for s in chance.sample(fresh, surplus)]
     texts = [s["text"] for s in fresh]
     found = readings(shop, state["best"], texts)
-    if strategy.selection in NEEDS_VECTORS:
+    if how in NEEDS_VECTORS:
         seed = random.Random(f"{shop.task.seed} {state['round']} {state['attempt']} surplus").randrange(2**30)
         vectors, count = shop.encoder.encode(texts), len(fresh) - surplus
-        wanted = set(select(strategy.selection, count, found, vectors, seed=seed))
+        wanted = set(select(how, count, found, vectors, seed=seed))
         left = [i for i in range(len(fresh)) if i not in wanted]
     else:
-        left = [int(i) for i in uncertainty(strategy.selection, found).argsort(kind="stable")[:surplus]]
-    rank = uncertainty(strategy.selection, found)
-    reason = f"the student wants others more ({strategy.selection.replace('_', ' ')} {{:.2f}})"
+        left = [int(i) for i in uncertainty(how, found).argsort(kind="stable")[:surplus]]
+    rank = uncertainty(how, found)
+    reason = f"the student wants others more ({how.replace('_', ' ')} {{:.2f}})"
     return [changed(fresh[i], status="surplus", reason=reason.format(rank[i])) for i in left]
 
 

@@ -2,6 +2,8 @@
 
 from typing import TypedDict
 
+from tutelage.agents.journal import Spent
+
 
 class Input(TypedDict, total=False):
     """What a caller, or a parent graph, may say: how many rounds at most (default: the task's)."""
@@ -25,7 +27,8 @@ class State(TypedDict, total=False):
     `best` is the round of the student promoted last. `promoted` lists the rounds whose samples are trained
     on. `rejudge` is set while samples are labelled a second time, `final` once the round is that of the final
     student, which brings no samples. `weaknesses` are ids in weaknesses.json. `to_write` is how many texts of
-    this attempt are to be written beside those drawn from the pool.
+    this attempt are to be written beside those drawn from the pool. `before_rounds` is what labels took
+    before round 1, for the calibration or the first labels.
     """
 
     rounds: int
@@ -37,6 +40,7 @@ class State(TypedDict, total=False):
     final: bool
     weaknesses: list[str]
     to_write: int
+    before_rounds: Spent
     note: str
     student: str
     report: str

@@ -52,6 +52,8 @@ class Strategy:
         oversample: texts written or drawn for each one labelled; after `cold_rounds` those to be
             labelled are chosen by `selection`, before their labels are paid for.
         selection: how texts are chosen; see student/selection.py.
+        first_selection: how the texts of round 1 are chosen, where it differs: `typical`, say, since a first
+            student is unsure of everything.
         choose_from: unlabelled texts, drawn at random, among which the students choose those to be labelled;
             0 leaves the choice to `oversample`.
         fill_gaps: texts are written only for labels and weaknesses for which the pool holds next to nothing.
@@ -77,7 +79,8 @@ class Strategy:
             student's target of a text that the teacher labelled: a guard against wrong labels (after SLaM,
             Kontonis et al., NeurIPS 2023; ours).
         control: at the end as many texts of the pool, drawn at random, are labelled as were chosen: what the
-            choice was worth is measured, and their labels are trained on too.
+            choice was worth is measured, and their labels are trained on too. Rounds leave as much of a
+            budget as their labels take.
         own_weight: weight of the user's own rows in the loss; a sample has 1.
         confidence_weight: a sample's weight is the teacher's (calibrated) confidence in its label.
         importance: written texts are weighted by how likely a student of the own rows alone finds their label
@@ -107,6 +110,7 @@ class Strategy:
     agree: bool = False
     oversample: Count = 1
     selection: Selection = "entropy"
+    first_selection: Selection | None = None
     choose_from: Natural = 0
     fill_gaps: bool = False
     stall: Natural = 0
@@ -146,6 +150,10 @@ class Strategy:
     def objectives(self) -> list[Objective]:
         """Every loss that a student is trained towards."""
         return [self.objective, *([self.final] if self.final else [])]
+
+    def selection_in(self, round: int) -> Selection:
+        """How the texts of a round are chosen."""
+        return self.first_selection or self.selection if round == 1 else self.selection
 
     def candidates(self, round: int) -> int:
         """Texts written or drawn for each one that is labelled in a round."""

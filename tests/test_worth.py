@@ -62,6 +62,39 @@ def test_the_control_is_drawn_at_random_and_its_labels_are_not_wasted(finished: 
     assert found["all"]["teacher_labels"] == len(chosen) + len(new)
 
 
+def test_a_budget_that_ends_the_rounds_leaves_enough_for_the_random_labels(
+    folded: Make, encoder: Encoder, tmp_path: Path
+) -> None:
+    strategy = {"base": "random", "control": True, "samples": 24, "pool_share": 1.0, "critic": "none"}
+    calls = 9 + 8  # of the calibration; of two rounds and as many random labels
+    task = folded(strategy=strategy, budget={"rounds": 9, "calls": calls})
+    folder = run(task, tmp_path / "run", encoder=encoder)
+    assert folder.about()["stop"] == (
+        f"budget of {calls} calls does not cover the next call (13 used, 4 held back for texts drawn at"
+        " random, about 1 needed)"
+    )
+    found = {arm["name"]: arm for arm in folder.about()["comparison"]["arms"]}
+    assert found["random"]["teacher_labels"] == found["chosen"]["teacher_labels"] == 48
+    assert sum(line["teacher_calls"] for line in folder.read_rounds()) == 13
+
+
+def test_the_first_round_may_choose_differently(folded: Make, encoder: Encoder, tmp_path: Path) -> None:
+    strategy = {
+        "base": "random",
+        "samples": 12,
+        "pool_share": 1.0,
+        "critic": "none",
+        "choose_from": 100,
+        "selection": "margin",
+        "first_selection": "typical",
+    }
+    folder = run(folded(strategy=strategy), tmp_path / "run", encoder=encoder)
+    samples = [json.loads(line) for line in folder.samples.read_text().splitlines()]
+    assert {s["round"] for s in samples} == {1, 2}
+    # Typical texts are chosen without asking the students: they have no uncertainty.
+    assert all(("uncertainty" in s) == (s["round"] == 2) for s in samples)
+
+
 def test_without_a_test_set_the_gain_is_told_out_of_fold(
     folded: Make, encoder: Encoder, tmp_path: Path
 ) -> None:

@@ -73,6 +73,13 @@ def refits(shop: Workshop) -> bool:
     return shop.splits.folded or shop.strategy.refit
 
 
+def compares_at_random(shop: Workshop) -> bool:
+    """Return whether texts of the pool are drawn at random and labelled at the end, to be compared with the
+    chosen ones.
+    """
+    return bool(shop.strategy.control and refits(shop) and shop.splits.test and shop.splits.unlabelled)
+
+
 def _arms(shop: Workshop, state: State) -> list[Arm]:
     """The students to train, the one that the run leaves last."""
     own, strategy = own_rows(shop.strategy, shop.splits.labelled), shop.strategy
@@ -91,7 +98,7 @@ def _arms(shop: Workshop, state: State) -> list[Arm]:
             soft = soft_rows(shop, answers, set())
     if not kept:
         return arms if soft or not first else arms[::-1]
-    drawn, whole = _control(shop, len(kept)) if strategy.control and shop.splits.test else ([], False)
+    drawn, whole = _control(shop, len(kept)) if compares_at_random(shop) else ([], False)
     if whole:
         arms.append(_arm("random", own, drawn, soft))
     arms.append(_arm("chosen", own, kept, soft))
