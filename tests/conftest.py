@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # idle threads that spin slow the other tests down
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # every core has a test of its own
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.pop("LANGSMITH_TRACING", None)
@@ -40,6 +43,72 @@ WORDS = "refund money back want my order where is parcel late a the broken lost 
 def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """What endpoints are found to support is remembered here, not in the user's own cache."""
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+
+
+# A process that has loaded the libraries and forks a child for every command: loading takes five seconds,
+# most commands less than one.
+COMMANDS = """
+import json, os, sys, traceback
+import tutelage.cli, chromadb, torch, transformers, sentence_transformers, langgraph.checkpoint.sqlite
+import langchain_openai, matplotlib.figure, transformers.models.bert.modeling_bert
+
+for line in sys.stdin:
+    wanted = json.loads(line)
+    child = os.fork()
+    if not child:
+        os.chdir(wanted["cwd"])
+        os.environ.clear()
+        os.environ.update(wanted["env"])
+        for number, (path, flags) in enumerate(zip(wanted["files"], (os.O_RDONLY, os.O_WRONLY, os.O_WRONLY))):
+            os.dup2(os.open(path, flags), number)
+        sys.stdin = open(0, encoding="utf-8")
+        sys.argv = ["tutelage", *wanted["arguments"]]
+        code = 1
+        try:
+            tutelage.cli.main()
+            code = 0
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        except BaseException:
+            traceback.print_exc()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    _, status = os.waitpid(child, 0)
+    print(os.waitstatus_to_exitcode(status), flush=True)
+"""
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session")
+def command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
+    """Runs the command line in a process of its own, as from a pipe; `input` is its standard input."""
+    arguments = [sys.executable, "-c", COMMANDS]
+    files = [tmp_path_factory.mktemp("command") / name for name in ("stdin", "stdout", "stderr")]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as mother:
+        assert mother.stdin
+        assert mother.stdout
+        requests, codes = mother.stdin, mother.stdout
+
+        def run(
+            *arguments: object, cwd: Path | None = None, input: str = "", env: dict[str, str] | None = None
+        ) -> "subprocess.CompletedProcess[str]":
+            for path, content in zip(files, (input, "", ""), strict=True):
+                path.write_bytes(content.encode("utf-8"))
+            wanted = {
+                "arguments": [str(one) for one in arguments],
+                "cwd": str(cwd or Path.cwd()),
+                "env": dict(os.environ if env is None else env),
+                "files": [str(path) for path in files],
+            }
+            requests.write(json.dumps(wanted) + "\n")
+            requests.flush()
+            code = int(codes.readline())
+            stdout, stderr = (path.read_text(encoding="utf-8") for path in files[1:])
+            return subprocess.CompletedProcess(wanted["arguments"], code, stdout, stderr)
+
+        yield run
+        requests.close()
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,23 +24,18 @@ Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture
-def cli(tmp_path: Path) -> Cli:
+def cli(command: Cli, tmp_path: Path) -> Cli:
     """Runs a command in an empty folder, as from a pipe."""
-
-    def run(*arguments: object, **options: Any) -> "subprocess.CompletedProcess[str]":
-        command = [sys.executable, "-m", "tutelage.cli", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, **options)
-
-    return run
+    return partial(command, cwd=tmp_path)
 
 
 @pytest.fixture(scope="module")
-def a_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def a_run(command: Cli, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of one small round, made by the command itself."""
     folder = tmp_path_factory.mktemp("cli")
     task = write_task(folder)
-    command = [sys.executable, "-m", "tutelage.cli", "run", str(task), "--out", "runs/one", "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=folder)
+    done = command("run", task, "--out", "runs/one", "--json", cwd=folder)
+    assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["test"]["metric"] > 0.5
     assert "round 1  critic" in done.stderr, "progress goes to standard error"
     return folder / "runs" / "one"
@@ -214,7 +210,10 @@ def test_a_full_disk_is_one_clear_line_and_the_run_goes_on_when_there_is_room(
     def no_room() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
 
-    done = cli("run", write_task(tmp_path), "--out", "out", preexec_fn=no_room)
+    command = [sys.executable, "-m", "tutelage.cli", "run", str(write_task(tmp_path)), "--out", "out"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=tmp_path, preexec_fn=no_room
+    )
     assert done.returncode == 2, done.stderr
     [line] = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert "tutelage resume" in line

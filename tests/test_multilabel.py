@@ -4,9 +4,7 @@ import json
 import random
 import shutil
 import sqlite3
-import subprocess
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -605,16 +603,11 @@ def test_an_invented_label_is_measured_on_the_texts_without_it() -> None:
     assert [(card["errors"], card["support"]) for card in cards] == [(1, 3), (1, 1), (1, 2)]
 
 
-def cli(*arguments: object, given: str | None = None) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "tutelage.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, input=given)
-
-
 def test_predict_answers_with_all_labels_and_how_sure_it_is_of_the_whole_set(
-    done: RunFolder, task: Task, tmp_path: Path
+    command: Callable[..., Any], done: RunFolder, task: Task, tmp_path: Path
 ) -> None:
     text = "Where is my parcel? And please delete my account."
-    told = cli("predict", done.path, text, "--json")
+    told = command("predict", done.path, text, "--json")
     answer = json.loads(told.stdout)
     assert list(answer) == ["text", "labels", "confidence"]
     assert set(answer["labels"]) <= set(task.labels)
@@ -628,13 +621,15 @@ def test_predict_answers_with_all_labels_and_how_sure_it_is_of_the_whole_set(
         np.prod([one if label in chosen else 1 - one for label, one in zip(task.labels, p, strict=True)]),
         abs=1e-3,
     )
-    plain = cli("predict", done.path, given=f"{text}\n").stdout.rstrip("\n").split("\t")
+    plain = command("predict", done.path, input=f"{text}\n").stdout.rstrip("\n").split("\t")
     assert plain == [", ".join(answer["labels"]) or "none", f"{answer['confidence']:.3f}", text]
 
 
-def test_evaluate_grades_a_student_as_the_run_did(done: RunFolder, task: Task) -> None:
+def test_evaluate_grades_a_student_as_the_run_did(
+    command: Callable[..., Any], done: RunFolder, task: Task
+) -> None:
     assert task.data.test
-    told = json.loads(cli("evaluate", done.path, task.data.test.path, "--json").stdout)
+    told = json.loads(command("evaluate", done.path, task.data.test.path, "--json").stdout)
     expected = done.about()["test"]
     assert told["figures"] == pytest.approx(expected["figures"], abs=1e-6)
     assert told["metric"] == pytest.approx(expected["metric"], abs=1e-6)
@@ -707,14 +702,14 @@ def test_sets_of_labels_are_asked_for_texts_of_a_pool(task: Task, encoder: Encod
     ids=["a label called missed", "llkd", "a number", "an unknown label"],
 )
 def test_bad_input_is_told_in_one_line(
-    task: Task, tmp_path: Path, file: str, old: str, new: str, told: str
+    command: Callable[..., Any], task: Task, tmp_path: Path, file: str, old: str, new: str, told: str
 ) -> None:
     assert task.data.seed.path
     shutil.copytree(task.data.seed.path.parent, tmp_path / "task")
     path = tmp_path / "task" / file
     assert old in path.read_text()
     path.write_text(path.read_text().replace(old, new, 1))
-    done = cli("run", tmp_path / "task" / "task.yaml", "--out", tmp_path / "run")
+    done = command("run", tmp_path / "task" / "task.yaml", "--out", tmp_path / "run")
     assert done.returncode == 2
     assert told in done.stderr
     assert done.stderr.startswith("error: ")

@@ -2,8 +2,7 @@
 
 import json
 import sqlite3
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -90,42 +89,41 @@ def test_samples_are_exported_with_both_fields(done: RunFolder) -> None:
         assert sample["id"] == content_id(sample["text"])
 
 
-def cli(*arguments: object, given: str | None = None) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "tutelage.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, input=given)
-
-
-def test_predict_takes_pairs_as_arguments_lines_and_files(done: RunFolder, tmp_path: Path) -> None:
+def test_predict_takes_pairs_as_arguments_lines_and_files(
+    command: Callable[..., Any], done: RunFolder, tmp_path: Path
+) -> None:
     pair = ("Where is my parcel?", "late or lost parcels")
-    told = cli("predict", done.path, *pair, "--json")
+    told = command("predict", done.path, *pair, "--json")
     answer = json.loads(told.stdout)
     assert (answer["message"], answer["queue"]) == pair
     assert answer["label"] in LABELS
-    assert cli("predict", done.path, "--json", given="\t".join(pair) + "\n").stdout == told.stdout
+    assert command("predict", done.path, "--json", input="\t".join(pair) + "\n").stdout == told.stdout
     file = tmp_path / "pairs.csv"
     file.write_text("a,b\n" + ",".join(pair) + "\n")
     assert (
-        cli("predict", done.path, "--file", file, "--text", "a", "--text", "b", "--json").stdout
+        command("predict", done.path, "--file", file, "--text", "a", "--text", "b", "--json").stdout
         == told.stdout
     )
-    plain = cli("predict", done.path, *pair).stdout.rstrip("\n").split("\t")
+    plain = command("predict", done.path, *pair).stdout.rstrip("\n").split("\t")
     assert plain[2:] == list(pair)
 
 
-def test_predict_refuses_half_a_pair(done: RunFolder) -> None:
-    told = cli("predict", done.path, "Where is my parcel?")
+def test_predict_refuses_half_a_pair(command: Callable[..., Any], done: RunFolder) -> None:
+    told = command("predict", done.path, "Where is my parcel?")
     assert told.returncode == 2
     assert "labels pairs (message, queue), and 1 texts were given" in told.stderr
     for odd, told in ((" ", "' ' is empty"), ("a ␞ b", "holds '␞', which stands between the texts")):
-        answer = cli("predict", done.path, "Where is it?", odd)
+        answer = command("predict", done.path, "Where is it?", odd)
         assert (answer.returncode, answer.stdout) == (2, "")
         assert told in answer.stderr
-    assert "--text is given 1 times" in cli("predict", done.path, "--file", "x.csv", "--text", "a").stderr
+    assert "--text is given 1 times" in command("predict", done.path, "--file", "x.csv", "--text", "a").stderr
 
 
-def test_evaluate_grades_a_pair_student_as_the_run_did(done: RunFolder, task: Task) -> None:
+def test_evaluate_grades_a_pair_student_as_the_run_did(
+    command: Callable[..., Any], done: RunFolder, task: Task
+) -> None:
     assert task.data.test
-    told = cli("evaluate", done.path, task.data.test.path or "", "--json")
+    told = command("evaluate", done.path, task.data.test.path or "", "--json")
     assert json.loads(told.stdout)["metric"] == pytest.approx(done.about()["test"]["metric"], abs=1e-6)
 
 

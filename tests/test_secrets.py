@@ -2,9 +2,8 @@
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +36,10 @@ def task(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
-def tutelage(folder: Path, *arguments: object) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "tutelage.cli", *map(str, arguments)]
-    environment = {**os.environ, "SHOP_KEY": KEY}
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, env=environment)
+@pytest.fixture
+def tutelage(command: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
+    """Runs a command where the key is in the environment."""
+    return partial(command, cwd=tmp_path, env={**os.environ, "SHOP_KEY": KEY})
 
 
 def written(folder: Path) -> bytes:
@@ -48,9 +47,11 @@ def written(folder: Path) -> bytes:
     return b"".join(path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file())
 
 
-def test_a_whole_run_writes_and_shows_no_key(encoder, task: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_whole_run_writes_and_shows_no_key(
+    tutelage: Callable[..., Any], encoder, task: Callable[..., Path], tmp_path: Path
+) -> None:
     with serve(rehearsal_model(sample_task(), encoder=encoder)) as url:
-        done = tutelage(tmp_path, "--debug", "run", task(url), "--out", "run", "--json")
+        done = tutelage("--debug", "run", task(url), "--out", "run", "--json")
     assert done.returncode == 0, done.stderr
     found = written(tmp_path) + done.stdout.encode() + done.stderr.encode()
     assert url.encode() in found
@@ -60,17 +61,17 @@ def test_a_whole_run_writes_and_shows_no_key(encoder, task: Callable[..., Path],
 
 @pytest.mark.parametrize("status", [400, 401, 429, 500])
 def test_a_server_that_repeats_the_key_in_its_errors_spreads_it_no_further(
-    scripted, task: Callable[..., Path], tmp_path: Path, status: int
+    tutelage: Callable[..., Any], scripted, task: Callable[..., Path], tmp_path: Path, status: int
 ) -> None:
     error = {"message": f"no such key: Bearer {KEY}", "type": "e", "param": KEY, "code": "insufficient_quota"}
     url, log = scripted(*[(status, {"error": error})] * 40)
-    done = tutelage(tmp_path, "--debug", "run", task(url, patience=0.3), "--out", "run")
+    done = tutelage("--debug", "run", task(url, patience=0.3), "--out", "run")
     assert done.returncode == 2, done.stderr
     assert {body["key"] for body in log} == {KEY}
     assert "Traceback" in done.stderr
     assert "no such key: Bearer [SHOP_KEY]" in done.stderr
     assert b"very-secret" not in written(tmp_path) + done.stdout.encode() + done.stderr.encode()
-    doctor = tutelage(tmp_path, "doctor", tmp_path / "task.yaml")
+    doctor = tutelage("doctor", tmp_path / "task.yaml")
     assert "no such key: Bearer [SHOP_KEY]" in doctor.stdout
     assert "very-secret" not in doctor.stdout + doctor.stderr
 
@@ -100,12 +101,12 @@ def test_a_variable_is_secret_that_holds_the_key_whatever_its_name(scripted, tea
 
 
 def test_a_key_in_place_of_its_name_is_refused_without_being_shown(
-    task: Callable[..., Path], tmp_path: Path
+    tutelage: Callable[..., Any], task: Callable[..., Path], tmp_path: Path
 ) -> None:
-    done = tutelage(tmp_path, "run", task("http://127.0.0.1:9/v1", api_key_env=KEY), "--out", "run")
+    done = tutelage("run", task("http://127.0.0.1:9/v1", api_key_env=KEY), "--out", "run")
     assert done.returncode == 2
     assert "expected the name of an environment variable" in done.stderr
-    done_with_field = tutelage(tmp_path, "run", task("http://127.0.0.1:9/v1", api_key=KEY), "--out", "run")
+    done_with_field = tutelage("run", task("http://127.0.0.1:9/v1", api_key=KEY), "--out", "run")
     assert "unknown field `teacher.api_key`; did you mean 'api_key_env'?" in done_with_field.stderr
     assert "very-secret" not in done.stderr + done_with_field.stderr
     assert not (tmp_path / "run").exists()
@@ -115,9 +116,9 @@ def test_a_key_in_place_of_its_name_is_refused_without_being_shown(
     "url", [f"http://me:{KEY}@127.0.0.1:9/v1", f"http://127.0.0.1:9/v1?api_key={KEY}"], ids=["user", "query"]
 )
 def test_an_address_with_a_key_in_it_is_refused_without_being_shown(
-    task: Callable[..., Path], tmp_path: Path, url: str
+    tutelage: Callable[..., Any], task: Callable[..., Path], tmp_path: Path, url: str
 ) -> None:
-    done = tutelage(tmp_path, "run", task(url), "--out", "run")
+    done = tutelage("run", task(url), "--out", "run")
     assert done.returncode == 2
     assert "`teacher.base_url`: an address with a user, a password or a query" in done.stderr
     assert "very-secret" not in done.stderr

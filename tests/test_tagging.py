@@ -3,8 +3,6 @@
 import json
 import random
 import sqlite3
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable
 from html import escape
@@ -520,27 +518,24 @@ def test_the_report_tells_of_entities(done: RunFolder) -> None:
         assert f"{entity['type']}: {escape(entity['text'])}" in page
 
 
-def cli(*arguments: object) -> str:
-    command = [sys.executable, "-m", "tutelage.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
-
-
-def test_predict_answers_with_places_and_in_words(done: RunFolder) -> None:
+def test_predict_answers_with_places_and_in_words(command: Callable[..., Any], done: RunFolder) -> None:
     text = "Maria ordered a kettle, and Tom Becker a wall clock, for Leeds."
-    answer = json.loads(cli("predict", done.path, "--json", text))
+    answer = json.loads(command("predict", done.path, "--json", text).stdout)
     told = load_student(done.student, device_name="cpu").read([text])
     assert list(answer) == ["text", "entities", "confidence"]
     assert answer["entities"]
     assert answer["entities"] == NER.filed(told.answers[0], text)
     assert stand_there(answer)
     assert answer["confidence"] == pytest.approx(told.confidence[0], abs=1e-3)
-    [plain] = cli("predict", done.path, text, "no").splitlines()[:1]
+    [plain] = command("predict", done.path, text, "no").stdout.splitlines()[:1]
     words = "; ".join(f"{one['type']}: {one['text']}" for one in answer["entities"])
     assert plain.split("\t")[::2] == [words, text]
 
 
-def test_evaluate_grades_a_student_as_the_run_did(done: RunFolder, short: dict[str, Any]) -> None:
-    told = json.loads(cli("evaluate", done.path, short["data"]["test"]["path"], "--json"))
+def test_evaluate_grades_a_student_as_the_run_did(
+    command: Callable[..., Any], done: RunFolder, short: dict[str, Any]
+) -> None:
+    told = json.loads(command("evaluate", done.path, short["data"]["test"]["path"], "--json").stdout)
     assert told["metric"] == pytest.approx(done.about()["test"]["metric"], abs=1e-6)
     assert told["figures"] == pytest.approx(done.about()["test"]["figures"], abs=1e-6)
 

@@ -2,8 +2,7 @@
 
 import json
 import sqlite3
-import subprocess
-import sys
+from collections.abc import Callable
 from math import exp, log
 from pathlib import Path
 from typing import Any
@@ -101,11 +100,6 @@ def payloads(folder: RunFolder, role: str) -> list[dict[str, Any]]:
     return [read_payload(dict(json.loads(request)["messages"])["human"]) for (request,) in found]
 
 
-def cli(*arguments: object, given: str | None = None) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "tutelage.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, input=given)
-
-
 def test_the_loop_runs_on_targets_and_the_student_comes_nearer_to_them(done: RunFolder) -> None:
     about = done.about()
     assert about["stop"] == "1 round is done"
@@ -177,29 +171,33 @@ def test_the_report_names_the_figures_of_what_was_written(done: RunFolder) -> No
     assert all(name in page for name in ("exact match", "ROUGE-L", "chrF", "wrong answers"))
 
 
-def test_predict_prints_the_best_that_the_student_writes(done: RunFolder, test_rows: list[Row]) -> None:
+def test_predict_prints_the_best_that_the_student_writes(
+    command: Callable[..., Any], done: RunFolder, test_rows: list[Row]
+) -> None:
     student = load_student(done.student, device_name="cpu")
     all_texts = [row["text"] for row in test_rows[:60]]
     best, quick = student.answer(all_texts), student.read(all_texts).answers
     chosen = [i for i in range(60) if best[i] != quick[i]][:2]
     assert chosen, "three beams find what one does not"
     texts, expected = [all_texts[i] for i in chosen], [best[i] for i in chosen]
-    told = cli("predict", done.path, *texts, "--json")
+    told = command("predict", done.path, *texts, "--json")
     answers = [json.loads(line) for line in told.stdout.splitlines()]
     assert [(answer["text"], answer["target"]) for answer in answers] == list(
         zip(texts, expected, strict=True)
     )
     assert all(0 < answer["confidence"] < 1 for answer in answers)
-    plain = cli("predict", done.path, given="\n".join(texts) + "\n").stdout.splitlines()
+    plain = command("predict", done.path, input="\n".join(texts) + "\n").stdout.splitlines()
     for line, answer in zip(plain, answers, strict=True):
         target, sure, text = line.split("\t")
         assert (target, text) == (answer["target"], answer["text"])
         assert float(sure) == pytest.approx(answer["confidence"], abs=0.001)
 
 
-def test_evaluate_grades_a_writer_as_the_run_did(done: RunFolder, task: Task) -> None:
+def test_evaluate_grades_a_writer_as_the_run_did(
+    command: Callable[..., Any], done: RunFolder, task: Task
+) -> None:
     assert task.data.test
-    told = json.loads(cli("evaluate", done.path, task.data.test.path or "", "--json").stdout)
+    told = json.loads(command("evaluate", done.path, task.data.test.path or "", "--json").stdout)
     of_run = done.about()["test"]
     assert told["metric"] == pytest.approx(of_run["metric"], abs=1e-6)
     assert told["figures"] == pytest.approx(of_run["figures"], abs=1e-6)
@@ -626,7 +624,7 @@ def test_a_metric_that_cannot_be_is_told_in_one_line(task: Task, metric: str, to
     ids=lambda value: None if isinstance(value, str) else "-".join(value),
 )
 def test_bad_input_is_told_in_one_line_before_anything_is_asked(
-    task: Task, tmp_path: Path, parts: dict[str, Any], told: str
+    command: Callable[..., Any], task: Task, tmp_path: Path, parts: dict[str, Any], told: str
 ) -> None:
     (tmp_path / "blank.jsonl").write_text(json.dumps({"text": "3 May 2024", "target": " "}) + "\n")
     raw = changed(task)
@@ -636,7 +634,7 @@ def test_bad_input_is_told_in_one_line_before_anything_is_asked(
     if "kind" in parts:
         raw["student"].pop("max_target")
     (tmp_path / "task.yaml").write_text(yaml.safe_dump(raw))
-    found = cli("run", tmp_path / "task.yaml", "--out", tmp_path / "run")
+    found = command("run", tmp_path / "task.yaml", "--out", tmp_path / "run")
     assert found.returncode == 2
     assert found.stdout == ""
     assert found.stderr.startswith("error: ")
