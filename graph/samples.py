@@ -96,6 +96,8 @@ def demo_task(kind: KindName, folder: Path) -> Task:
         raw["data"]["folds"] = 2
         raw["strategy"] |= {"samples": 40, "control": False}
         raw["teacher"] |= {"label_noise": 0.01, "calibrate": 30}
+    if kind == "ner":  # a third of the time of 50 steps of 16 texts, and no worse on these
+        raw["student"] |= {"batch": 8, "min_steps": 30}
     (folder / "task.yaml").write_text(
         yaml.safe_dump(raw, sort_keys=False, allow_unicode=True), encoding="utf-8"
     )

@@ -220,7 +220,7 @@ def test_the_node_labels_diagnose_texts_blind_and_tells_what_it_found(
     progress = Progress(console=Console(file=lines))
     with opened(noise=0.2, listener=progress, teacher={"calibrate": 48}) as (it, log):
         with it.trace.node("calibrate", 0):
-            assert node(it, {"rounds": 1}) == {"stop": ""}
+            assert node(it, {"rounds": 1})["stop"] == ""
         found = it.folder.read_calibration()
     asked = [entry["text"] for request in log for entry in payload(request)["texts"]]
     gold = {row["text"]: row["label"] for row in shop("diagnose")}
@@ -279,7 +279,7 @@ def test_the_node_run_again_asks_nothing_twice_and_finds_the_same(opened: Open) 
 
 def test_a_budget_that_refuses_is_told_and_stops_the_run(opened: Open) -> None:
     with opened(teacher={"calibrate": 24}, budget={"calls": 0}) as (it, log):
-        assert node(it, {"rounds": 1}) == {"stop": "budget of 0 calls is spent"}
+        assert node(it, {"rounds": 1})["stop"] == "budget of 0 calls is spent"
         found = it.folder.read_calibration()
     assert log == []
     assert (found["rows"], found["accuracy"]) == (0, None)
@@ -296,7 +296,7 @@ def test_a_budget_that_ends_in_between_leaves_what_was_measured(opened: Open) ->
 
 def test_nothing_is_asked_where_it_is_off(opened: Open) -> None:
     with opened(teacher={"calibrate": 0}) as (it, log):
-        assert node(it, {"rounds": 1}) == {"stop": ""}
+        assert node(it, {"rounds": 1})["stop"] == ""
         assert log == []
         assert it.folder.read_calibration() is None
 
@@ -333,7 +333,7 @@ def test_a_teacher_that_is_no_better_than_the_student_stops_the_run_unless_force
         assert stop.endswith("or go on with --force")
         forced = {"calibrate": 96, "force": True}
         with opened(noise=0.2, right=right, teacher=forced) as (it, _):
-            assert node(it, {"rounds": 1}) == {"stop": ""}
+            assert node(it, {"rounds": 1})["stop"] == ""
     else:
         assert stop == ""
 

@@ -1,9 +1,12 @@
 """The pages of docs/: what they show is run as it stands."""
 
+import os
 import re
+import shlex
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,14 +14,18 @@ PAGES = sorted((Path(__file__).parent.parent / "docs").glob("*.md"))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_every_command_of_a_page_runs(page: Path, tmp_path: Path) -> None:
+def test_every_command_of_a_page_runs(page: Path, command: Callable[..., Any], tmp_path: Path) -> None:
     blocks = re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     assert blocks
-    (tmp_path / "tutelage").write_text(f'#!/bin/sh\nexec {sys.executable} -m tutelage.cli "$@"\n')
-    (tmp_path / "tutelage").chmod(0o755)
-    script = "set -e\nexport OPENAI_API_KEY=none\nPATH=$PWD:$PATH\n" + "\n".join(blocks)
-    done = subprocess.run(["sh", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    environment = {**os.environ, "OPENAI_API_KEY": "none"}
+    for line in "".join(blocks).replace("\\\n", " ").splitlines():
+        if line.startswith("tutelage "):
+            done = command(*shlex.split(line, comments=True)[1:], cwd=tmp_path, env=environment)
+        else:
+            done = subprocess.run(
+                ["sh", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=False
+            )
+        assert done.returncode == 0, f"{line}\n{done.stderr}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

@@ -24,15 +24,17 @@ Make = Callable[..., Task]
 QUICK: dict[KindName, dict[str, Any]] = {
     "pairs": {"mode": "head"},
     "multilabel": {"mode": "head"},
-    "ner": {"epochs": 1, "min_steps": 20, "training": "weighted"},
+    "ner": {"epochs": 1, "min_steps": 5, "training": "weighted"},
     "seq2seq": {"epochs": 1, "min_steps": 10, "training": "plain"},
 }
 
 
 @pytest.mark.parametrize("kind", QUICK)
-def test_a_task_of_any_type_runs_on_folds_with_a_pool(kind: KindName, tmp_path: Path) -> None:
+def test_a_task_of_any_type_runs_on_folds_with_a_pool(
+    kind: KindName, tiny_bert: Callable[..., str], tmp_path: Path
+) -> None:
     raw = json.loads(demo_task(kind, tmp_path / "task").model_dump_json(exclude_none=True))
-    base = {"base": raw["student"]["base"]}
+    base = {"base": tiny_bert(tmp_path / "tiny") if kind == "ner" else raw["student"]["base"]}
     raw |= {"student": {**base, **QUICK[kind]}, "strategy": {"base": "auto", "samples": 12, "attempts": 0}}
     raw["teacher"]["label_noise"] = 0.0
     raw["data"]["folds"] = 2

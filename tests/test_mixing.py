@@ -46,7 +46,7 @@ def test_half_of_a_round_is_drawn_and_half_is_written(
 ) -> None:
     student: dict[str, Any] = {"mode": "head"}
     if kind == "ner":
-        student = {"base": tiny_bert(tmp_path / "tiny"), "epochs": 1, "device": "cpu"}
+        student = {"base": tiny_bert(tmp_path / "tiny"), "epochs": 1, "min_steps": 5, "device": "cpu"}
     if kind == "seq2seq":
         student = {"base": str(tmp_path / "task" / "base"), "epochs": 1, "device": "cpu"}
     strategy = {"base": "auto", "samples": 24, "pool_share": 0.5, "critic": "all"}

@@ -197,7 +197,7 @@ def test_a_finished_run_is_left_as_it_is(
 def test_a_full_student_killed_around_its_training_is_the_same_in_the_end(
     shop_file: Callable[..., Path], tiny_bert: Callable[..., str], tmp_path: Path
 ) -> None:
-    student = {"mode": "full", "base": tiny_bert(tmp_path / "tiny"), "epochs": 1}
+    student = {"mode": "full", "base": tiny_bert(tmp_path / "tiny"), "epochs": 1, "min_steps": 20}
     task = shop_file(student=student, budget={"rounds": 1})
     deaths = [("leave", "train", 0), ("leave", "examine", 0), ("leave", "train", 1), ("leave", "report", 1)]
     assert _live(task, tmp_path / "killed", deaths) == [signal.SIGKILL] * 4 + [0]

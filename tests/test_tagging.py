@@ -542,7 +542,7 @@ def test_evaluate_grades_a_student_as_the_run_did(
 
 def quick(short: dict[str, Any], tiny: str, strategy: str, **data: Any) -> Task:
     """A task whose student is trained in a second, and learns little."""
-    student = {"base": tiny, "epochs": 1, "device": "cpu"}
+    student = {"base": tiny, "epochs": 1, "min_steps": 5, "device": "cpu"}
     raw = {**short, "student": student, "strategy": {"base": strategy, "samples": 12}}
     return parse_task({**raw, "data": {**short["data"], **data}}, "task.yaml", Path())
 
