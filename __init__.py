@@ -8,29 +8,29 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tutelage.graph.build import build_graph as build_graph
-    from tutelage.graph.config import load_task as load_task
-    from tutelage.graph.run import resume as resume
-    from tutelage.graph.run import run as run
+    from tutelage.graph.task.load import load_task as load_task
+    from tutelage.graph.runs.run import resume as resume
+    from tutelage.graph.runs.run import run as run
     from tutelage.graph.strategies import STRATEGIES as STRATEGIES
     from tutelage.graph.strategies import Strategy as Strategy
-    from tutelage.graph.task import Task as Task
+    from tutelage.graph.task.schema import Task as Task
     from tutelage.student.errors import InputError as InputError
-    from tutelage.student.load import load_student as load_student
-    from tutelage.student.model import Student as Student
+    from tutelage.student.models.load import load_student as load_student
+    from tutelage.student.models.base import Student as Student
 
 __version__ = "0.1.0"
 
 _HOME = {
     "build_graph": "tutelage.graph.build",
-    "Task": "tutelage.graph.task",
-    "load_task": "tutelage.graph.config",
-    "run": "tutelage.graph.run",
-    "resume": "tutelage.graph.run",
+    "Task": "tutelage.graph.task.schema",
+    "load_task": "tutelage.graph.task.load",
+    "run": "tutelage.graph.runs.run",
+    "resume": "tutelage.graph.runs.run",
     "STRATEGIES": "tutelage.graph.strategies",
     "Strategy": "tutelage.graph.strategies",
     "InputError": "tutelage.student.errors",
-    "Student": "tutelage.student.model",
-    "load_student": "tutelage.student.load",
+    "Student": "tutelage.student.models.base",
+    "load_student": "tutelage.student.models.load",
 }
 __all__ = [*_HOME, "__version__"]
 

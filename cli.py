@@ -11,11 +11,11 @@ if __name__ == "__main__" and Path(sys.path[0]).resolve() == Path(__file__).reso
     sys.path.pop(0)  # `python cli.py` must not offer agents/, graph/ … as top-level names
 
 import typer
-from tutelage.student.fields import KindName
+from tutelage.student.tasks.fields import KindName
 
 if TYPE_CHECKING:
-    from tutelage.graph.folder import RunFolder
-    from tutelage.student.scoring import ClassReport
+    from tutelage.graph.run_folder.folder import RunFolder
+    from tutelage.student.tasks.scoring import ClassReport
 
 # Before torch is loaded: spinning OpenMP threads make training 7-10 times slower beside a busy process.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -67,7 +67,7 @@ def demo(
     """
     import time
 
-    from tutelage.graph.demo import TO_PREDICT, run_demo
+    from tutelage.graph.runs.demo import TO_PREDICT, run_demo
 
     folder = out or Path("runs") / f"demo-{time.strftime('%Y%m%d-%H%M%S')}"
     loop = run_demo(folder, kind=kind, student=student, rounds=rounds)
@@ -88,7 +88,7 @@ def init(
 
     Example: [bold]tutelage init my-task[/bold]
     """
-    from tutelage.graph.scaffold import scaffold
+    from tutelage.graph.task.templates import scaffold
 
     for path in scaffold(folder, kind):
         typer.echo(f"wrote {path}")
@@ -110,9 +110,9 @@ def plan(
 
     Example: [bold]tutelage plan task.yaml --no-prompts[/bold]
     """
-    from tutelage.graph.config import load_task, override
-    from tutelage.graph.plan import plan as make_plan
-    from tutelage.graph.plan_words import plan_table, plan_words, prompt_words
+    from tutelage.graph.task.load import load_task, override
+    from tutelage.graph.planning.plan import plan as make_plan
+    from tutelage.graph.planning.text import plan_table, plan_words, prompt_words
 
     found = make_plan(override(load_task(task), strategy=strategy, rounds=rounds, batch=batch or None))
     if not prompts:
@@ -149,9 +149,9 @@ def run(
 
     Example: [bold]tutelage run task.yaml --out runs/first[/bold]
     """
-    from tutelage.graph.config import load_task, override
-    from tutelage.graph.progress import Progress
-    from tutelage.graph.run import run as start
+    from tutelage.graph.task.load import load_task, override
+    from tutelage.graph.run_folder.progress import Progress
+    from tutelage.graph.runs.run import run as start
 
     loaded = override(
         load_task(task), strategy=strategy, seed=seed, rounds=rounds, batch=batch or None, force=force
@@ -180,9 +180,9 @@ def resume(
 
     Example: [bold]tutelage resume runs/first --calls 1000[/bold]
     """
-    from tutelage.graph.folder import RunFolder
-    from tutelage.graph.progress import Progress
-    from tutelage.graph.run import resume as go_on
+    from tutelage.graph.run_folder.folder import RunFolder
+    from tutelage.graph.run_folder.progress import Progress
+    from tutelage.graph.runs.run import resume as go_on
 
     budget = {"rounds": rounds, "calls": calls, "tokens": tokens, "money": money, "minutes": minutes}
     trace = RunFolder(folder).trace
@@ -204,7 +204,7 @@ def runs(
     Example: [bold]tutelage runs --json[/bold]
     """
     from rich.table import Table
-    from tutelage.graph.run import list_runs
+    from tutelage.graph.runs.run import list_runs
 
     found = list_runs(root)
     if as_json:
@@ -232,9 +232,9 @@ def report(
 
     Example: [bold]tutelage report runs/first --control runs/random[/bold]
     """
-    from tutelage.graph.folder import RunFolder
-    from tutelage.graph.report import write_report
-    from tutelage.graph.report_run import differences
+    from tutelage.graph.run_folder.folder import RunFolder
+    from tutelage.graph.report.build import write_report
+    from tutelage.graph.report.run_section import differences
 
     other = RunFolder(control) if control else None
     write_report(RunFolder(folder), other)
@@ -261,15 +261,15 @@ def evaluate(
 
     Example: [bold]tutelage evaluate runs/first more.jsonl[/bold]
     """
-    from tutelage.graph.folder import metric_in, student_in
-    from tutelage.graph.report_run import figures
+    from tutelage.graph.run_folder.folder import metric_in, student_in
+    from tutelage.graph.report.run_section import figures
     from tutelage.student.errors import InputError
-    from tutelage.student.exam import evaluate as grade_student
-    from tutelage.student.given import columns, cut_note
-    from tutelage.student.kinds import KINDS
-    from tutelage.student.load import load_student
-    from tutelage.student.own import title
-    from tutelage.student.rows import read_rows
+    from tutelage.student.evaluation.evaluate import evaluate as grade_student
+    from tutelage.student.models.prediction_inputs import columns, cut_note
+    from tutelage.student.tasks import KINDS
+    from tutelage.student.models.load import load_student
+    from tutelage.student.tasks.user_functions import title
+    from tutelage.student.data.rows import read_rows
 
     loaded = load_student(student_in(student))
     kind, metric = KINDS[loaded.kind], metric or metric_in(student)
@@ -309,13 +309,13 @@ def predict(
 
     Example: [bold]tutelage predict runs/first "where is my parcel?"[/bold]
     """
-    from tutelage.graph.folder import student_in
+    from tutelage.graph.run_folder.folder import student_in
     from tutelage.student.errors import InputError
-    from tutelage.student.fields import split
-    from tutelage.student.given import columns, cut_note, of_lines, whole
-    from tutelage.student.kinds import KINDS
-    from tutelage.student.load import load_student
-    from tutelage.student.rows import filed, read_rows
+    from tutelage.student.tasks.fields import split
+    from tutelage.student.models.prediction_inputs import columns, cut_note, of_lines, whole
+    from tutelage.student.tasks import KINDS
+    from tutelage.student.models.load import load_student
+    from tutelage.student.data.rows import filed, read_rows
 
     if file and texts:
         raise InputError("texts are given both as arguments and by --file; give one of them")
@@ -373,7 +373,7 @@ def doctor(
 
     Example: [bold]tutelage doctor task.yaml[/bold]
     """
-    from tutelage.graph.config import load_task
+    from tutelage.graph.task.load import load_task
     from tutelage.graph.doctor import examine_installation, examine_teacher
 
     findings = examine_installation()
@@ -393,8 +393,8 @@ def doctor(
 
 def _print_result(folder: "RunFolder", control: "RunFolder | None" = None) -> None:
     """Print the rounds, and what the teacher's labels were worth."""
-    from tutelage.graph.demo import result_table
-    from tutelage.graph.report_comparison import comparison_table
+    from tutelage.graph.runs.demo import result_table
+    from tutelage.graph.report.comparison_section import comparison_table
 
     about = folder.about()
     _print(result_table(folder, control))
@@ -476,7 +476,7 @@ def main() -> None:
     try:
         app()
     except Exception as error:
-        from tutelage.agents.redact import redact
+        from tutelage.agents.providers.redact import redact
 
         code, line = _told(error)
         if debug:

@@ -4,11 +4,11 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, NotRequired, TypedDict
 
-from tutelage.agents.ask import Ask, Reply
-from tutelage.agents.forms import FoundWeakness, diagnosis_form
-from tutelage.agents.teacher import Teacher
-from tutelage.student.fields import ONE, Fields, split
-from tutelage.student.kinds import BOUNDARY, INVENTED, KINDS, MISSED, Kind
+from tutelage.agents.request import Ask, Reply
+from tutelage.agents.schemas import FoundWeakness, diagnosis_form
+from tutelage.agents.teacher.teacher import Teacher
+from tutelage.student.tasks import BOUNDARY, INVENTED, KINDS, MISSED, Kind
+from tutelage.student.tasks.fields import ONE, Fields, split
 
 EXAMPLES = 4  # wrong texts that show the generator what a weakness is
 

@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Sequence
 
 from tutelage.agents.analyst import Brief, told
-from tutelage.agents.ask import Ask, Reply
-from tutelage.agents.forms import Verdict, verdicts_form
-from tutelage.agents.hostile import apart
-from tutelage.agents.teacher import Teacher
+from tutelage.agents.prompt_injection import apart
+from tutelage.agents.request import Ask, Reply
+from tutelage.agents.schemas import Verdict, verdicts_form
+from tutelage.agents.teacher.teacher import Teacher
 from tutelage.student.corpus import Sample, changed
 
 TEXTS_A_CALL = 12

@@ -4,12 +4,12 @@ from collections.abc import Iterator, Sequence
 from typing import NotRequired, TypedDict
 
 from tutelage.agents.analyst import Brief, Weakness, fields_of, kind_of, labels_of, told
-from tutelage.agents.ask import Ask, Reply
-from tutelage.agents.forms import Draft, Order, drafts_form
-from tutelage.agents.teacher import Teacher
+from tutelage.agents.request import Ask, Reply
+from tutelage.agents.schemas import Draft, Order, drafts_form
+from tutelage.agents.teacher.teacher import Teacher
 from tutelage.student.corpus import Sample, changed, drawn_sample
-from tutelage.student.fields import Fields, split
-from tutelage.student.rows import LONGEST, Row, content_id
+from tutelage.student.data.rows import LONGEST, Row, content_id
+from tutelage.student.tasks.fields import Fields, split
 
 TEXTS_A_CALL = 12  # more, and models begin to repeat themselves or stop early
 

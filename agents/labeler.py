@@ -7,15 +7,15 @@ from statistics import mean
 from typing import NamedTuple
 
 from tutelage.agents.analyst import Brief, fields_of, kind_of, labels_of, told
-from tutelage.agents.ask import Ask, Told
-from tutelage.agents.calibration import Calibration, calibrated
-from tutelage.agents.forms import GivenLabel, labels_form
-from tutelage.agents.hostile import apart
-from tutelage.agents.teacher import Teacher
+from tutelage.agents.prompt_injection import apart
+from tutelage.agents.request import Ask, Told
+from tutelage.agents.schemas import GivenLabel, labels_form
+from tutelage.agents.teacher.calibration import Calibration, calibrated
+from tutelage.agents.teacher.teacher import Teacher
 from tutelage.student.corpus import Sample, changed
-from tutelage.student.fields import split
-from tutelage.student.kinds import Kind
-from tutelage.student.rows import Row
+from tutelage.student.data.rows import Row
+from tutelage.student.tasks import Kind
+from tutelage.student.tasks.fields import split
 
 TEXTS_A_CALL = 12
 FEW = 3  # texts a call when those that a call left out are asked for once more

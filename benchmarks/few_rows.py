@@ -10,7 +10,7 @@ stay for benchmarks that compare methods. Cells are appended to results/few_rows
 cell that is there is not run again. `noisy` sets carry 10 % wrong labels, drawn evenly from the other labels.
 
 Arms: `old` is the training of version 0.1; `probe_first`, `weighted`, `probe` and `contrastive` are those of
-student/configurations.py; the others were tried to choose them. `lpft` and `con60` are `probe_first` and
+student/training/candidates.py; the others were tried to choose them. `lpft` and `con60` are `probe_first` and
 `contrastive` with other epochs and learning rates, `root` is `weighted` with other epochs.
 """
 
@@ -29,13 +29,13 @@ from typing import Any
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # before torch is imported: waiting threads burn no CPU seconds
 
 import torch
-from tutelage.student.configurations import candidates
+from tutelage.student.training.candidates import candidates
 from tutelage.student.encoder import Encoder
-from tutelage.student.exam import grade
-from tutelage.student.kinds import KINDS
-from tutelage.student.recipe import Recipe
-from tutelage.student.rows import Row, make_row
-from tutelage.student.training import train
+from tutelage.student.evaluation.evaluate import grade
+from tutelage.student.tasks import KINDS
+from tutelage.student.training.configuration import Recipe
+from tutelage.student.data.rows import Row, make_row
+from tutelage.student.training.loop import train
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "few_rows.jsonl"

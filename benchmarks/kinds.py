@@ -74,7 +74,7 @@ def main() -> None:
 
 def work(cell: Cell, cache: Path) -> Cell:
     """One run of the loop, or the student of labels that are there already."""
-    from tutelage.graph.run import run
+    from tutelage.graph.runs.run import run
 
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as place:
@@ -91,7 +91,7 @@ def work(cell: Cell, cache: Path) -> Cell:
 def task_of(cell: Cell, place: Path) -> Any:
     """The cell's task, its files made under `place` where the data set has others."""
     import yaml
-    from tutelage.graph.config import parse_task
+    from tutelage.graph.task.load import parse_task
 
     name, arm = cell["task"], cell["arm"]
     raw = yaml.safe_load((TASKS / f"{name.removesuffix('_types')}.yaml").read_text(encoding="utf-8"))
@@ -113,7 +113,7 @@ def task_of(cell: Cell, place: Path) -> Any:
 
 def begin(student: dict[str, Any], corpus: Sequence[dict[str, str]], place: Path) -> None:
     """Give a student that writes a base of the corpus's own words."""
-    from tutelage.student.scratch import scratch_writer
+    from tutelage.student.models.tiny_seq2seq import scratch_writer
 
     texts = [row[name] for row in corpus for name in ("text", "target", "rationale") if name in row]
     student["base"] = str(scratch_writer(place / "base", texts, words=2000))

@@ -85,7 +85,7 @@ def cells(wanted: argparse.Namespace) -> list[Cell]:
 
 def work(cell: Cell, cache: Path) -> Cell:
     """One run of the loop, or the student of human labels."""
-    from tutelage.graph.run import run
+    from tutelage.graph.runs.run import run
 
     start, reader = time.monotonic(), encoder(cache)
     task = task_of(cell)
@@ -99,7 +99,7 @@ def work(cell: Cell, cache: Path) -> Cell:
 
 def task_of(cell: dict[str, Any]) -> Any:
     """The cell's task: the arm's strategy, the setting's teacher, the seed, the student."""
-    from tutelage.graph.config import load_task, parse_task
+    from tutelage.graph.task.load import load_task, parse_task
 
     loaded = load_task(HERE / "tasks" / f"{cell['task']}.yaml")
     raw = loaded.model_dump(exclude_none=True)
@@ -119,7 +119,7 @@ def task_of(cell: dict[str, Any]) -> Any:
 
 def human_labels(task: Any) -> dict[str, str]:
     """Label by text id of the file that the rehearsal teacher answers from."""
-    from tutelage.student.rows import read_rows
+    from tutelage.student.data.rows import read_rows
 
     return {
         row["id"]: row["label"]

@@ -12,12 +12,12 @@ def upper_bound(task: Any, labelled: Path, encoder: Any, most: int, *, reasons: 
     """Test score of a student of at most so many labels that are there already, none of gate, diagnose or
     test; `reasons`: it learns those for them too.
     """
-    from tutelage.graph.splits import load_splits
-    from tutelage.student.borders import tuned
-    from tutelage.student.exam import evaluate
-    from tutelage.student.objectives import Objective
-    from tutelage.student.rows import read_rows
-    from tutelage.student.training import train
+    from tutelage.graph.task.splits import load_splits
+    from tutelage.student.training.decision_thresholds import tuned
+    from tutelage.student.evaluation.evaluate import evaluate
+    from tutelage.student.training.losses import Objective
+    from tutelage.student.data.rows import read_rows
+    from tutelage.student.training.loop import train
 
     splits, labels = load_splits(task), list(task.labels)
     column, reserved = "rationale" if reasons else None, splits.ids()

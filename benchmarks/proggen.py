@@ -66,7 +66,7 @@ def main() -> None:
 
 def work(cell: Cell, cache: Path) -> Cell:
     """A student of what an arm takes."""
-    from tutelage.student.exam import evaluate
+    from tutelage.student.evaluation.evaluate import evaluate
 
     start, rows = time.monotonic(), taken(cell, cache)
     student = taught(rows, types(cell["task"]), cell["seed"], cache)
@@ -113,8 +113,8 @@ def doubted(pool: list[Any], cell: Cell, cache: Path) -> list[Any]:
 
 
 def taught(rows: Sequence[Any], labels: list[str], seed: int, cache: Path) -> Any:
-    from tutelage.student.recipe import Recipe
-    from tutelage.student.training import train
+    from tutelage.student.training.configuration import Recipe
+    from tutelage.student.training.loop import train
 
     return train(rows, labels, Recipe(kind="ner"), seed=seed, encoder=encoder(cache))
 
@@ -128,8 +128,8 @@ def row_of(record: dict[str, Any]) -> Any:
     """A sentence with its entities; the least sure of them is the confidence in all. A type that is not asked
     for here is left out.
     """
-    from tutelage.student.kinds import KINDS
-    from tutelage.student.rows import Row, content_id
+    from tutelage.student.tasks import KINDS
+    from tutelage.student.data.rows import Row, content_id
 
     text = " ".join(record["tokens"])
     tags = [tag if tag == "O" else f"{tag[:2]}{folded(tag[2:])}" for tag in record["tags"]]

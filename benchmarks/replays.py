@@ -4,7 +4,7 @@
     python benchmarks/replays.py --tasks llm_freeal_mr --arms llkd "llkd ask first" "whole pool"
     python benchmarks/replays.py --table                     # print what is there
 
-No language model is asked: agents/recorded.py answers from the files, through the real client. Where labels
+No language model is asked: agents/rehearsal/recorded.py answers from the files, through the real client. Where labels
 were recorded, an arm buys 1,000 or a share of them in four rounds; where training texts were, each arm
 chooses 1,000 of GPT-4's and Llama-2's in ten rounds, each at the label it was written for. One line a cell
 goes to results/replays.jsonl as it comes; cells that are there are not run again. What is reported is the
@@ -72,10 +72,10 @@ def cells(wanted: argparse.Namespace) -> list[Cell]:
 
 def work(cell: Cell, cache: Path) -> Cell:
     """One run of the loop, or the student of human labels."""
-    from tutelage.agents.recorded import Recorded
-    from tutelage.agents.rehearsal_model import RehearsalModel
-    from tutelage.agents.server import serve
-    from tutelage.graph.run import run
+    from tutelage.agents.rehearsal.recorded import Recorded
+    from tutelage.agents.rehearsal.rehearsal_model import RehearsalModel
+    from tutelage.agents.rehearsal.server import serve
+    from tutelage.graph.runs.run import run
 
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
@@ -93,7 +93,7 @@ def work(cell: Cell, cache: Path) -> Cell:
 
 def task_of(cell: Cell, data: Unpacked, url: str) -> Any:
     """The cell's task: the arm's strategy, the recorded teacher at `url`, the seed, the student."""
-    from tutelage.graph.config import parse_task
+    from tutelage.graph.task.load import parse_task
 
     replay, arm = REPLAYS[cell["task"]], dict(POOL.get(cell["arm"], POOL["whole pool"]))
     share = 1.0 if replay.written else arm.get("share", 1.0)

@@ -17,11 +17,11 @@ from typing import Any, get_args
 
 import numpy as np
 from tutelage.student.encoder import Encoder
-from tutelage.student.exam import evaluate
-from tutelage.student.recipe import Recipe
-from tutelage.student.rows import Row, content_id
+from tutelage.student.evaluation.evaluate import evaluate
+from tutelage.student.training.configuration import Recipe
+from tutelage.student.data.rows import Row, content_id
 from tutelage.student.selection import Selection, select
-from tutelage.student.training import train
+from tutelage.student.training.loop import train
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "selection.json"

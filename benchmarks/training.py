@@ -35,10 +35,10 @@ import torch
 import transformers
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from tutelage.student.encoder import Encoder, device, load_pretrained
-from tutelage.student.model import FullStudent
-from tutelage.student.recipe import Recipe
-from tutelage.student.rows import Row, make_row
-from tutelage.student.training import train
+from tutelage.student.models.base import FullStudent
+from tutelage.student.training.configuration import Recipe
+from tutelage.student.data.rows import Row, make_row
+from tutelage.student.training.loop import train
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "training.json"
@@ -88,7 +88,7 @@ def ours(rows: list[Row], labels: list[str], recipe: Recipe, seed: int) -> FullS
 
 def ours_shuffled(rows: list[Row], labels: list[str], recipe: Recipe, seed: int) -> FullStudent:
     """Our loop to the letter, but for the one function that orders the rows."""
-    with patch("tutelage.student.training.bucketed", shuffled):
+    with patch("tutelage.student.training.loop.bucketed", shuffled):
         return ours(rows, labels, recipe, seed)
 
 

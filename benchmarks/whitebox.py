@@ -95,11 +95,11 @@ def cells(wanted: argparse.Namespace) -> list[Cell]:
 
 def work(cell: Cell, cache: Path) -> Cell:
     """A student of one arm, or one of the two it is measured between."""
-    from tutelage.student.classifying import fresh
-    from tutelage.student.distilling import distil
-    from tutelage.student.exam import evaluate
-    from tutelage.student.knowledge import Knowledge, shallow
-    from tutelage.student.recipe import Recipe
+    from tutelage.student.training.adapters.classifier import fresh
+    from tutelage.student.distillation.loop import distil
+    from tutelage.student.evaluation.evaluate import evaluate
+    from tutelage.student.distillation.knowledge import Knowledge, shallow
+    from tutelage.student.training.configuration import Recipe
 
     start, told = time.monotonic(), {}
     count = int(cell["setting"].split()[0].replace("all", "0"))
@@ -126,7 +126,7 @@ def work(cell: Cell, cache: Path) -> Cell:
 
 def load(task: str, count: int) -> tuple[list[Any], list[Any]]:
     """(train rows, always the same ones of so many, test rows)."""
-    from tutelage.student.rows import Row, content_id
+    from tutelage.student.data.rows import Row, content_id
 
     def rows(split: str) -> list[Row]:
         pairs = ((text_of(r), str(r["label"])) for r in records(DATA / task / f"{split}.jsonl.gz"))
@@ -146,8 +146,8 @@ def fields(task: str) -> tuple[str, ...]:
 
 def make_teacher(task: str, count: int, cache: Path) -> None:
     """Fine-tune the teacher on the rows that its students get, unless it is in the cache."""
-    from tutelage.student.recipe import Recipe
-    from tutelage.student.training import train
+    from tutelage.student.training.configuration import Recipe
+    from tutelage.student.training.loop import train
 
     folder = cache / "experts" / f"{task}-{count}"
     if not folder.exists():
@@ -161,7 +161,7 @@ def make_teacher(task: str, count: int, cache: Path) -> None:
 @lru_cache(maxsize=1)
 def expert(task: str, count: int, cache: Path) -> Any:
     """The teacher, with what it has read so far in this process."""
-    from tutelage.student.expert import load_expert
+    from tutelage.student.distillation.white_box_teacher import load_expert
 
     folder = cache / "experts" / f"{task}-{count}"
     return load_expert(str(folder), list(TASKS[task]), fields=fields(task))

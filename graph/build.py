@@ -6,18 +6,19 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from tutelage.graph import calibrate, learning, routes, screening, teaching
-from tutelage.graph.config import load_task
-from tutelage.graph.folder import RunFolder
+from tutelage.graph import routes
+from tutelage.graph.context import Workshop, open_workshop
+from tutelage.graph.nodes import calibrate, learning, screening, teaching
 from tutelage.graph.nodes.first_labels import first_labels
+from tutelage.graph.nodes.pool import pool
 from tutelage.graph.nodes.refit import compares_at_random, refit
 from tutelage.graph.nodes.train import train
-from tutelage.graph.pool import pool
-from tutelage.graph.splits import Splits, load_splits
+from tutelage.graph.run_folder.folder import RunFolder
+from tutelage.graph.run_folder.trace import Listener
 from tutelage.graph.state import Input, Output, State
-from tutelage.graph.task import Task
-from tutelage.graph.trace import Listener
-from tutelage.graph.workshop import Workshop, open_workshop
+from tutelage.graph.task.load import load_task
+from tutelage.graph.task.schema import Task
+from tutelage.graph.task.splits import Splits, load_splits
 
 if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -149,7 +150,7 @@ def describe(task: Task, splits: Splits) -> dict[str, Any]:
     from importlib.metadata import version
 
     from tutelage.prompts import digests
-    from tutelage.student.own import digest
+    from tutelage.student.tasks.user_functions import digest
 
     libraries = ("tutelage", "torch", "transformers", "langgraph", "langchain-core", "chromadb")
     return {

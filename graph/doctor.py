@@ -3,12 +3,12 @@
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-from tutelage.agents import probe
 from tutelage.agents.analyst import fields_of
-from tutelage.agents.exchange import Call
-from tutelage.agents.forms import labels_form
-from tutelage.agents.models import ModelSpec
-from tutelage.graph.task import Task
+from tutelage.agents.endpoints.exchange import Call
+from tutelage.agents.providers.models import ModelSpec
+from tutelage.agents.schemas import labels_form
+from tutelage.agents.teacher.teacher import probe
+from tutelage.graph.task.schema import Task
 from tutelage.prompts import render
 from tutelage.student.errors import InputError
 

@@ -2,10 +2,10 @@
 
 from typing import Literal
 
+from tutelage.graph.context import Workshop
 from tutelage.graph.nodes.refit import refits
-from tutelage.graph.screening import short_of_samples
+from tutelage.graph.nodes.screening import short_of_samples
 from tutelage.graph.state import State
-from tutelage.graph.workshop import Workshop
 
 
 def after_prepare(shop: Workshop, state: State) -> Literal["first_labels", "train"]:

@@ -2,7 +2,7 @@
 
 from typing import TypedDict
 
-from tutelage.agents.journal import Spent
+from tutelage.agents.teacher.journal import Spent
 
 
 class Input(TypedDict, total=False):

@@ -4,11 +4,11 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
-from tutelage.student.knowledge import Knowledge
-from tutelage.student.objectives import PLAIN, Objective
-from tutelage.student.rows import LONGEST
+from tutelage.student.data.rows import LONGEST
+from tutelage.student.distillation.knowledge import Knowledge
 from tutelage.student.selection import Selection
-from tutelage.student.thresholds import Thresholds
+from tutelage.student.training.adaptive_selection import Thresholds
+from tutelage.student.training.losses import PLAIN, Objective
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -65,7 +65,7 @@ class Strategy:
             fresh one on all of them.
         repeat: passes of a carried student over what is new (eight times as many of a head).
         replay: earlier samples mixed in, drawn anew, for each one that is new; `all` there are.
-        objective: the student's loss; see student/objectives.py.
+        objective: the student's loss; see student/training/losses.py.
         final: the objective of a fresh student that is trained at the end on all that promoted rounds
             brought, and is promoted as a round's is; None leaves the one promoted last.
         refit: the student that the run leaves is trained anew at the end, on every labelled row and all
@@ -198,11 +198,11 @@ STRATEGIES: dict[str, Strategy] = {
         **_PAPER,
     ),
     # LLKD: Li et al., Findings of NAACL 2025, arXiv 2411.08028. The teacher labels texts of the user's
-    # own; every step trains where it is sure and the student is not (student/thresholds.py:
+    # own; every step trains where it is sure and the student is not (student/training/adaptive_selection.py:
     # reconstruction). `oversample` above 1 asks first and pays later (ours).
     "llkd": replace(_POOL, name="llkd", samples=500, objective=Objective(thresholds=Thresholds()), **_PAPER),
     # KSM: Wang et al., Findings of EMNLP 2022, arXiv 2302.00444. A white-box teacher's four kinds of
-    # knowledge, weighed at every step by an actor-critic (student/policy.py).
+    # knowledge, weighed at every step by an actor-critic (student/distillation/policy.py).
     "ksm": replace(_POOL, name="ksm", samples=500, objective=Objective(knowledge=Knowledge()), **_PAPER),
     # The control: the same teacher, order sizes and checks, and no feedback from the student.
     "random": _RANDOM,

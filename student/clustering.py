@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from tutelage.student.reading import Floats
+from tutelage.student.models.predictions import Floats
 
 Embeddings = NDArray[np.float32]
 Places = NDArray[np.int64]

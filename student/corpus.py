@@ -8,11 +8,11 @@ from typing import Any, Literal, NamedTuple, NotRequired, TypedDict, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from tutelage.student.data.rows import Row, content_id
 from tutelage.student.encoder import Vectors
 from tutelage.student.errors import InputError
-from tutelage.student.kinds import Kind
-from tutelage.student.kinds.classification import CLASSIFICATION
-from tutelage.student.rows import Row, content_id
+from tutelage.student.tasks import Kind
+from tutelage.student.tasks.classification import CLASSIFICATION
 
 Status = Literal["draft", "kept", "duplicate", "leak", "surplus", "refused", "unlabelled", "unjudged"]
 

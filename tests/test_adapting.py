@@ -9,19 +9,19 @@ from typing import Any
 import numpy as np
 import pytest
 from tutelage.agents.labeler import label
-from tutelage.graph.config import parse_task
-from tutelage.graph.samples import sample_task
-from tutelage.student.adapting import CausalWriter, check
+from tutelage.graph.task.load import parse_task
+from tutelage.graph.task.samples import sample_task
+from tutelage.student.models.causal import CausalWriter, check
 from tutelage.student.encoder import Encoder
 from tutelage.student.errors import InputError
-from tutelage.student.lessons import Lessons
-from tutelage.student.load import load_student
-from tutelage.student.objectives import PLAIN, Objective
-from tutelage.student.recipe import Recipe
-from tutelage.student.rows import Row, content_id, read_rows
-from tutelage.student.scratch import scratch_writer
-from tutelage.student.training import train, untouched
-from tutelage.student.writing import Writer, fresh, learner
+from tutelage.student.training.training_set import Lessons
+from tutelage.student.models.load import load_student
+from tutelage.student.training.losses import PLAIN, Objective
+from tutelage.student.training.configuration import Recipe
+from tutelage.student.data.rows import Row, content_id, read_rows
+from tutelage.student.models.tiny_seq2seq import scratch_writer
+from tutelage.student.training.loop import train, untouched
+from tutelage.student.models.seq2seq import Writer, fresh, learner
 
 pytest.importorskip("peft")
 PAIRS = [("say a", "aa"), ("say b", "bb"), ("say c", "cc"), ("say it: d", "dd")] * 6

@@ -12,17 +12,17 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
-from tutelage.agents.ask import Ask
-from tutelage.agents.budget import Budget
-from tutelage.agents.endpoint import TeacherDownError
-from tutelage.agents.faults import Faults
-from tutelage.agents.forms import labels_form
-from tutelage.agents.limits import Limits
-from tutelage.agents.rehearsal import Rehearsal
-from tutelage.agents.rehearsal_model import RehearsalModel
-from tutelage.agents.server import Offers, serve
-from tutelage.agents.submitted import Submitted
-from tutelage.agents.teacher import Teacher
+from tutelage.agents.request import Ask
+from tutelage.agents.teacher.budget import Budget
+from tutelage.agents.endpoints.endpoint import TeacherDownError
+from tutelage.agents.rehearsal.faults import Faults
+from tutelage.agents.schemas import labels_form
+from tutelage.agents.endpoints.limits import Limits
+from tutelage.agents.rehearsal.rehearsal import Rehearsal
+from tutelage.agents.rehearsal.rehearsal_model import RehearsalModel
+from tutelage.agents.rehearsal.server import Offers, serve
+from tutelage.agents.endpoints.submitted import Submitted
+from tutelage.agents.teacher.teacher import Teacher
 
 FORM = labels_form(("order_status", "return_refund"))
 QUICK = Limits(poll=0.02)
@@ -88,10 +88,10 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from test_batch import QUICK, labeling
-from tutelage.agents.journal import Journal
-from tutelage.agents.models import ModelSpec, make_model
-from tutelage.agents.submitted import Submitted
-from tutelage.agents.teacher import Teacher
+from tutelage.agents.teacher.journal import Journal
+from tutelage.agents.providers.models import ModelSpec, make_model
+from tutelage.agents.endpoints.submitted import Submitted
+from tutelage.agents.teacher.teacher import Teacher
 from tutelage.prompts import ROLES
 
 folder = Path({folder!r})

@@ -24,7 +24,7 @@ def table() -> Iterator[ModuleType]:
 def test_every_ablation_is_a_strategy_and_changes_one_field(table: ModuleType) -> None:
     from methods_arms import ARMS
     from tutelage.graph.strategies import STRATEGIES
-    from tutelage.graph.variants import varied
+    from tutelage.graph.task.variants import varied
 
     for name, arm in ARMS.items():
         fields = {key: value for key, value in arm.items() if key not in ("base", "share")}

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import tutelage
 import yaml
-from tutelage.agents.server import Offers, serve
-from tutelage.graph.samples import sample_task
-from tutelage.graph.workshop import rehearsal_model
+from tutelage.agents.rehearsal.server import Offers, serve
+from tutelage.graph.task.samples import sample_task
+from tutelage.graph.context import rehearsal_model
 from tutelage.student.encoder import Encoder
 
 ROOT = Path(tutelage.__file__).parent
@@ -241,8 +241,8 @@ def test_runs_report_evaluate_and_predict_read_what_run_wrote(cli: Cli, a_run: P
 
 
 def test_init_writes_a_task_that_can_be_read_and_overwrites_nothing(cli: Cli, tmp_path: Path) -> None:
-    from tutelage.graph.config import load_task
-    from tutelage.graph.splits import load_splits
+    from tutelage.graph.task.load import load_task
+    from tutelage.graph.task.splits import load_splits
 
     assert cli("init", "mine").returncode == 0
     splits = load_splits(load_task(tmp_path / "mine" / "task.yaml"))

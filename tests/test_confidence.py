@@ -6,17 +6,17 @@ import sqlite3
 from typing import Any
 
 import pytest
-from tutelage.agents.ask import Ask
-from tutelage.agents.calibration import calibrate
-from tutelage.agents.confidence import field_probability
-from tutelage.agents.forms import labels_form, verdicts_form
-from tutelage.agents.journal import Entry
+from tutelage.agents.request import Ask
+from tutelage.agents.teacher.calibration import calibrate
+from tutelage.agents.teacher.confidence import field_probability
+from tutelage.agents.schemas import labels_form, verdicts_form
+from tutelage.agents.teacher.journal import Entry
 from tutelage.agents.labeler import label
-from tutelage.agents.rehearsal import Rehearsal
-from tutelage.agents.rehearsal_model import RehearsalModel
-from tutelage.agents.server import Offers, serve
+from tutelage.agents.rehearsal.rehearsal import Rehearsal
+from tutelage.agents.rehearsal.rehearsal_model import RehearsalModel
+from tutelage.agents.rehearsal.server import Offers, serve
 from tutelage.prompts import read_payload
-from tutelage.student.kinds import KINDS
+from tutelage.student.tasks import KINDS
 
 FORM = labels_form(("order_status", "naïve/été 世界", 'say "hi"'))
 

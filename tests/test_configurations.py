@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tutelage.graph.config import override, parse_task
-from tutelage.graph.task import Task
-from tutelage.student.configurations import candidates, configuration
+from tutelage.graph.task.load import override, parse_task
+from tutelage.graph.task.schema import Task
+from tutelage.student.training.candidates import candidates, configuration
 from tutelage.student.errors import InputError
-from tutelage.student.recipe import Recipe
+from tutelage.student.training.configuration import Recipe
 
 
 @pytest.mark.parametrize(

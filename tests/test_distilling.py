@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tutelage.student.classifying import fresh
-from tutelage.student.distilling import distil
+from tutelage.student.training.adapters.classifier import fresh
+from tutelage.student.distillation.loop import distil
 from tutelage.student.errors import InputError
-from tutelage.student.expert import Expert, Views, black_box, check_expert, find_expert, load_expert
-from tutelage.student.knowledge import Knowledge
-from tutelage.student.recipe import Recipe
-from tutelage.student.rows import Row
-from tutelage.student.training import train
+from tutelage.student.distillation.white_box_teacher import Expert, Views, black_box, check_expert, find_expert, load_expert
+from tutelage.student.distillation.knowledge import Knowledge
+from tutelage.student.training.configuration import Recipe
+from tutelage.student.data.rows import Row
+from tutelage.student.training.loop import train
 
 LABELS = ["refund", "status"]
 QUICK: dict[str, Any] = {"episodes": 2, "share": 0.5, "phase": 10, "reward_share": 0.25}

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tutelage.agents.faults import Faults
-from tutelage.agents.journal import Journal
-from tutelage.agents.server import serve
-from tutelage.graph.config import Task, parse_task
-from tutelage.graph.folder import RunFolder
-from tutelage.graph.run import resume, run
-from tutelage.graph.samples import sample_task
-from tutelage.graph.workshop import rehearsal_model
+from tutelage.agents.rehearsal.faults import Faults
+from tutelage.agents.teacher.journal import Journal
+from tutelage.agents.rehearsal.server import serve
+from tutelage.graph.task.load import Task, parse_task
+from tutelage.graph.run_folder.folder import RunFolder
+from tutelage.graph.runs.run import resume, run
+from tutelage.graph.task.samples import sample_task
+from tutelage.graph.context import rehearsal_model
 from tutelage.student.encoder import Encoder
 from tutelage.student.errors import InputError
 

@@ -9,12 +9,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from tutelage.agents.faults import ALL_KINDS, CONTENT_KINDS, Faults
-from tutelage.agents.forms import labels_form
-from tutelage.agents.rehearsal import Rehearsal
-from tutelage.agents.rehearsal_model import RehearsalModel
-from tutelage.agents.server import serve
-from tutelage.agents.teacher import Ask
+from tutelage.agents.rehearsal.faults import ALL_KINDS, CONTENT_KINDS, Faults
+from tutelage.agents.schemas import labels_form
+from tutelage.agents.rehearsal.rehearsal import Rehearsal
+from tutelage.agents.rehearsal.rehearsal_model import RehearsalModel
+from tutelage.agents.rehearsal.server import serve
+from tutelage.agents.teacher.teacher import Ask
 from tutelage.prompts import render
 
 IDS = [*"123456"]

@@ -9,23 +9,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tutelage.student.averaging import WeightAverage
-from tutelage.student.class_weights import class_weights, positive_weights, type_weights
-from tutelage.student.contrastive import balanced, supcon
-from tutelage.student.distilling import distil
+from tutelage.student.training.averaging import WeightAverage
+from tutelage.student.training.class_weights import class_weights, positive_weights, type_weights
+from tutelage.student.training.contrastive import balanced, supcon
+from tutelage.student.distillation.loop import distil
 from tutelage.student.encoder import Encoder
 from tutelage.student.errors import InputError
-from tutelage.student.expert import black_box
-from tutelage.student.fields import join
-from tutelage.student.knowledge import Knowledge
-from tutelage.student.lessons import Lessons
-from tutelage.student.load import load_student
-from tutelage.student.model import FullStudent, HeadStudent
-from tutelage.student.objectives import Objective
-from tutelage.student.recipe import Recipe
-from tutelage.student.rows import Row
-from tutelage.student.tagging import learner as tagging_learner
-from tutelage.student.training import train, untouched
+from tutelage.student.distillation.white_box_teacher import black_box
+from tutelage.student.tasks.fields import join
+from tutelage.student.distillation.knowledge import Knowledge
+from tutelage.student.training.training_set import Lessons
+from tutelage.student.models.load import load_student
+from tutelage.student.models.base import FullStudent, HeadStudent
+from tutelage.student.training.losses import Objective
+from tutelage.student.training.configuration import Recipe
+from tutelage.student.data.rows import Row
+from tutelage.student.models.tagger import learner as tagging_learner
+from tutelage.student.training.loop import train, untouched
 
 LABELS = ["refund", "status"]
 HEAD = Recipe(mode="head", class_weights="none", head_decay=1e-3)

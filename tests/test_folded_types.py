@@ -7,17 +7,17 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
-from tutelage.graph.committee import mean_reading
-from tutelage.graph.config import Task, load_task, parse_task
-from tutelage.graph.folder import RunFolder
-from tutelage.graph.pool import pool
-from tutelage.graph.run import run
-from tutelage.graph.samples import demo_task
-from tutelage.graph.workshop import open_workshop
+from tutelage.graph.students.committee import mean_reading
+from tutelage.graph.task.load import Task, load_task, parse_task
+from tutelage.graph.run_folder.folder import RunFolder
+from tutelage.graph.nodes.pool import pool
+from tutelage.graph.runs.run import run
+from tutelage.graph.task.samples import demo_task
+from tutelage.graph.context import open_workshop
 from tutelage.student.encoder import Encoder
-from tutelage.student.fields import KindName
-from tutelage.student.load import load_student
-from tutelage.student.reading import Reading
+from tutelage.student.tasks.fields import KindName
+from tutelage.student.models.load import load_student
+from tutelage.student.models.predictions import Reading
 from tutelage.student.selection import NEEDS_NO_STUDENT, Selection
 
 Make = Callable[..., Task]

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tutelage.agents.forms import Form, diagnosis_form, drafts_form, labels_form, verdicts_form
-from tutelage.student.kinds import KINDS
+from tutelage.agents.schemas import Form, diagnosis_form, drafts_form, labels_form, verdicts_form
+from tutelage.student.tasks import KINDS
 
 LABELS = labels_form(("refund", "status"))
 VERDICTS = verdicts_form()

@@ -5,10 +5,10 @@ from math import comb
 import numpy as np
 import pytest
 from tutelage.student.evaluation.gains import gain, interval, resampled, score, worth
-from tutelage.student.exam import chance_not_worse
-from tutelage.student.kinds.classification import CLASSIFICATION
-from tutelage.student.kinds.multilabel import MULTILABEL
-from tutelage.student.kinds.seq2seq import SEQ2SEQ
+from tutelage.student.evaluation.evaluate import chance_not_worse
+from tutelage.student.tasks.classification import CLASSIFICATION
+from tutelage.student.tasks.multilabel import MULTILABEL
+from tutelage.student.tasks.seq2seq import SEQ2SEQ
 
 LABELS = ["a", "b"]
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 from tutelage.student.encoder import Encoder
-from tutelage.student.load import load_student
-from tutelage.student.recipe import Recipe
-from tutelage.student.training import train
+from tutelage.student.models.load import load_student
+from tutelage.student.training.configuration import Recipe
+from tutelage.student.training.loop import train
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 

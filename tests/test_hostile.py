@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 from tutelage.agents.critic import judge
-from tutelage.agents.hostile import is_hostile
+from tutelage.agents.prompt_injection import is_hostile
 from tutelage.agents.labeler import label
-from tutelage.agents.rehearsal import Rehearsal
-from tutelage.agents.rehearsal_model import RehearsalModel
-from tutelage.agents.server import serve
-from tutelage.agents.teacher import Teacher
+from tutelage.agents.rehearsal.rehearsal import Rehearsal
+from tutelage.agents.rehearsal.rehearsal_model import RehearsalModel
+from tutelage.agents.rehearsal.server import serve
+from tutelage.agents.teacher.teacher import Teacher
 from tutelage.prompts import read_payload
 from tutelage.student.corpus import Sample
 
@@ -95,8 +95,8 @@ def test_an_obedient_model_obeys_about_the_order_alone(asked, brief, draft) -> N
 
 def test_together_with_others_an_order_would_have_decided_their_labels(asked, brief) -> None:
     """The danger is real: in one call the obedient model does label everything as it is told."""
-    from tutelage.agents.ask import Ask
-    from tutelage.agents.forms import labels_form
+    from tutelage.agents.request import Ask
+    from tutelage.agents.schemas import labels_form
 
     teacher, _ = asked(gullible=True)
     texts = [{"id": str(i), "text": text} for i, text in enumerate([*CALM, ORDERS[0]], 1)]

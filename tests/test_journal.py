@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from tutelage.agents.journal import Entry, Journal
+from tutelage.agents.teacher.journal import Entry, Journal
 
 ENTRY = Entry("labeler", '{"labels": []} 世界 "', "stop", 100, 10, 0.25, 1.5)
 
@@ -43,7 +43,7 @@ def test_replies_are_there_after_the_process_was_killed(tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite"
     program = (
         "import os, signal, pathlib\n"
-        "from tutelage.agents.journal import Entry, Journal\n"
+        "from tutelage.agents.teacher.journal import Entry, Journal\n"
         f"journal = Journal(pathlib.Path({str(path)!r}))\n"
         "journal.put('key', {}, Entry('labeler', 'hello', 'stop', 1, 2, None, 0.5))\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"

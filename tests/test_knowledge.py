@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 from torch import tensor
-from tutelage.student.classifying import fresh
+from tutelage.student.training.adapters.classifier import fresh
 from tutelage.student.errors import InputError
-from tutelage.student.knowledge import (
+from tutelage.student.distillation.knowledge import (
     Knowledge,
     RunningMean,
     class_states,
@@ -24,8 +24,8 @@ from tutelage.student.knowledge import (
     response_loss,
     shallow,
 )
-from tutelage.student.load import load_student
-from tutelage.student.recipe import Recipe
+from tutelage.student.models.load import load_student
+from tutelage.student.training.configuration import Recipe
 
 KINDS = ("fin", "res", "fea", "rel")
 
@@ -145,7 +145,7 @@ def test_the_settings_need_no_torch() -> None:
     import subprocess
     import sys
 
-    code = "import sys, tutelage.student.knowledge; sys.exit('torch' in sys.modules)"
+    code = "import sys, tutelage.student.distillation.knowledge; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

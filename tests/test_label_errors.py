@@ -5,12 +5,12 @@ import random
 import numpy as np
 import pytest
 from tutelage.student.evaluation.label_errors import LabelError, label_errors
-from tutelage.student.kinds.classification import CLASSIFICATION
-from tutelage.student.kinds.multilabel import MULTILABEL
-from tutelage.student.kinds.ner import NER
-from tutelage.student.kinds.seq2seq import SEQ2SEQ
-from tutelage.student.recipe import Recipe
-from tutelage.student.training import train
+from tutelage.student.tasks.classification import CLASSIFICATION
+from tutelage.student.tasks.multilabel import MULTILABEL
+from tutelage.student.tasks.ner import NER
+from tutelage.student.tasks.seq2seq import SEQ2SEQ
+from tutelage.student.training.configuration import Recipe
+from tutelage.student.training.loop import train
 
 LABELS = ["a", "b", "c"]
 #             given  p(a)  p(b)  p(c)

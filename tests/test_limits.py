@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-from tutelage.agents.limits import LONGEST_TIMEOUT, Limits, Pace, Throttle, backoff
+from tutelage.agents.endpoints.limits import LONGEST_TIMEOUT, Limits, Pace, Throttle, backoff
 
 
 async def measured(throttle: Throttle, calls: int, seconds: float = 0.0, tokens: float = 0.0) -> list[float]:

@@ -12,18 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tutelage.agents.ask import Ask
-from tutelage.agents.budget import Budget
-from tutelage.agents.capabilities import remembered
-from tutelage.agents.forms import drafts_form
+from tutelage.agents.request import Ask
+from tutelage.agents.teacher.budget import Budget
+from tutelage.agents.providers.capabilities import remembered
+from tutelage.agents.schemas import drafts_form
 from tutelage.agents.labeler import label
-from tutelage.agents.models import ModelSpec
-from tutelage.agents.reply_cap import reply_cap
-from tutelage.graph.config import parse_task
+from tutelage.agents.providers.models import ModelSpec
+from tutelage.agents.teacher.reply_cap import reply_cap
+from tutelage.graph.task.load import parse_task
 from tutelage.graph.doctor import examine_teacher
-from tutelage.graph.run import resume, run
-from tutelage.graph.samples import sample_task
-from tutelage.graph.task import Task
+from tutelage.graph.runs.run import resume, run
+from tutelage.graph.task.samples import sample_task
+from tutelage.graph.task.schema import Task
 from tutelage.student.encoder import Encoder
 
 pytestmark = [

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from tutelage.student.encoder import Encoder
 from tutelage.student.errors import InputError
-from tutelage.student.load import load_student
-from tutelage.student.model import FullStudent, HeadStudent
-from tutelage.student.recipe import Recipe
-from tutelage.student.training import train
+from tutelage.student.models.load import load_student
+from tutelage.student.models.base import FullStudent, HeadStudent
+from tutelage.student.training.configuration import Recipe
+from tutelage.student.training.loop import train
 
 LABELS = ["refund", "status"]
 TEXTS = ["where is my parcel", "money back!", "", "please " * 200, "Größe 世界 😀"]

@@ -11,29 +11,29 @@ from typing import Any
 import numpy as np
 import pytest
 from tutelage.agents.analyst import Answer, Weakness
-from tutelage.agents.forms import drafts_form, labels_form
-from tutelage.graph.cards import open_cards
-from tutelage.graph.config import Task, load_task, parse_task
-from tutelage.graph.folder import RunFolder
-from tutelage.graph.generation_requests import plan
-from tutelage.graph.run import run
-from tutelage.graph.samples import sample_task
-from tutelage.graph.scaffold import scaffold
-from tutelage.graph.splits import load_splits
+from tutelage.agents.schemas import drafts_form, labels_form
+from tutelage.graph.weaknesses import open_cards
+from tutelage.graph.task.load import Task, load_task, parse_task
+from tutelage.graph.run_folder.folder import RunFolder
+from tutelage.graph.requests.generation_requests import plan
+from tutelage.graph.runs.run import run
+from tutelage.graph.task.samples import sample_task
+from tutelage.graph.task.templates import scaffold
+from tutelage.graph.task.splits import load_splits
 from tutelage.graph.strategies import STRATEGIES
 from tutelage.prompts import ROLES, read_payload
-from tutelage.student.borders import tuned
+from tutelage.student.training.decision_thresholds import tuned
 from tutelage.student.encoder import Encoder
 from tutelage.student.errors import InputError
-from tutelage.student.exam import chance_not_worse, evaluate, grade
-from tutelage.student.kinds.multilabel import INVENTED, MISSED, MULTILABEL, written
-from tutelage.student.load import load_student
-from tutelage.student.model import Classifier, HeadStudent
-from tutelage.student.objectives import PLAIN, Objective, set_losses
-from tutelage.student.reading import read_set, sigmoid
-from tutelage.student.recipe import Recipe
-from tutelage.student.rows import Row, content_id, read_hub, read_rows
-from tutelage.student.training import train, untouched
+from tutelage.student.evaluation.evaluate import chance_not_worse, evaluate, grade
+from tutelage.student.tasks.multilabel import INVENTED, MISSED, MULTILABEL, written
+from tutelage.student.models.load import load_student
+from tutelage.student.models.base import Classifier, HeadStudent
+from tutelage.student.training.losses import PLAIN, Objective, set_losses
+from tutelage.student.models.predictions import read_set, sigmoid
+from tutelage.student.training.configuration import Recipe
+from tutelage.student.data.rows import Row, content_id, read_hub, read_rows
+from tutelage.student.training.loop import train, untouched
 
 LABELS = ["room", "food", "staff"]
 BARE = [
@@ -742,7 +742,7 @@ def test_ksm_is_not_for_several_labels(task: Task) -> None:
 
 
 def test_init_writes_a_task_of_several_labels_that_can_be_planned(tmp_path: Path) -> None:
-    from tutelage.graph.plan import plan as planned
+    from tutelage.graph.planning.plan import plan as planned
 
     scaffold(tmp_path, "multilabel")
     made = load_task(tmp_path / "task.yaml")

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tutelage.agents.forms import drafts_form, labels_form
+from tutelage.agents.schemas import drafts_form, labels_form
 from tutelage.student.errors import InputError
-from tutelage.student.exam import grade
-from tutelage.student.kinds import KINDS
-from tutelage.student.rows import read_hub, read_rows
-from tutelage.student.spans import Mention, Span, aligned, spans, units, written
+from tutelage.student.evaluation.evaluate import grade
+from tutelage.student.tasks import KINDS
+from tutelage.student.data.rows import read_hub, read_rows
+from tutelage.student.tasks.spans import Mention, Span, aligned, spans, units, written
 
 NER = KINDS["ner"]
 LABELS = ["person", "city"]

@@ -5,15 +5,11 @@ from math import exp, log
 import numpy as np
 import pytest
 import torch
-from tutelage.student.lessons import Lessons
-from tutelage.student.objectives import (
-    Objective,
-    in_band,
-    sample_losses,
-    token_energy,
-)
-from tutelage.student.reading import energy, negative_log_likelihood
-from tutelage.student.rows import Row
+from tutelage.student.training.training_set import Lessons
+from tutelage.student.training.losses import Objective, in_band, sample_losses
+from tutelage.student.models.predictions import token_energy
+from tutelage.student.models.predictions import energy, negative_log_likelihood
+from tutelage.student.data.rows import Row
 
 # Logits (log 3, 0) are probabilities (3/4, 1/4).
 LOGITS = torch.tensor([[log(3.0), 0.0]])

@@ -1,6 +1,6 @@
 """Overlap: exact, near and shared runs are counted apart."""
 
-from tutelage.student.overlap import overlap
+from tutelage.student.evaluation.overlap import overlap
 
 EXAM = [
     "Where is my parcel?",

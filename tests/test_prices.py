@@ -4,11 +4,11 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
-from tutelage.agents.models import ModelSpec
-from tutelage.agents.prices import Price, listed_price, read_prices
+from tutelage.agents.providers.models import ModelSpec
+from tutelage.agents.providers.prices import Price, listed_price, read_prices
 from tutelage.student.errors import InputError
 
-SHIPPED = Path(str(files("tutelage.agents") / "prices.yaml"))
+SHIPPED = Path(str(files("tutelage.agents.providers") / "prices.yaml"))
 
 
 def prices(folder: Path, content: str) -> Path:

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tutelage.agents.ask import Ask
-from tutelage.agents.endpoint import TeacherDownError
-from tutelage.agents.forms import labels_form
-from tutelage.agents.journal import Journal
-from tutelage.agents.limits import Limits
-from tutelage.agents.models import ModelSpec, make_model
-from tutelage.agents.reply_cap import reply_cap
-from tutelage.agents.teacher import Teacher
+from tutelage.agents.request import Ask
+from tutelage.agents.endpoints.endpoint import TeacherDownError
+from tutelage.agents.schemas import labels_form
+from tutelage.agents.teacher.journal import Journal
+from tutelage.agents.endpoints.limits import Limits
+from tutelage.agents.providers.models import ModelSpec, make_model
+from tutelage.agents.teacher.reply_cap import reply_cap
+from tutelage.agents.teacher.teacher import Teacher
 from tutelage.student.errors import InputError
 
 KEY = "sk-ant-very-secret-1234567890"

@@ -1,14 +1,14 @@
 """The recorded teacher: what a language model once said, and nothing else."""
 
 import pytest
-from tutelage.agents.journal import Journal
+from tutelage.agents.teacher.journal import Journal
 from tutelage.agents.labeler import label
-from tutelage.agents.models import ModelSpec, make_model
-from tutelage.agents.recorded import Recorded
-from tutelage.agents.rehearsal_model import RehearsalModel
-from tutelage.agents.server import serve
-from tutelage.agents.teacher import Teacher
-from tutelage.student.rows import Row, content_id
+from tutelage.agents.providers.models import ModelSpec, make_model
+from tutelage.agents.rehearsal.recorded import Recorded
+from tutelage.agents.rehearsal.rehearsal_model import RehearsalModel
+from tutelage.agents.rehearsal.server import serve
+from tutelage.agents.teacher.teacher import Teacher
+from tutelage.student.data.rows import Row, content_id
 
 BRIEF = {"task": "Name the sentiment.", "labels": {"good": "", "bad": ""}}
 ROWS = [

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 from tutelage.agents.analyst import Brief
-from tutelage.agents.forms import Verdict, diagnosis_form, drafts_form, labels_form
-from tutelage.agents.rehearsal import Rehearsal
-from tutelage.agents.rehearsal_model import RehearsalModel, token_logprobs
+from tutelage.agents.schemas import Verdict, diagnosis_form, drafts_form, labels_form
+from tutelage.agents.rehearsal.rehearsal import Rehearsal
+from tutelage.agents.rehearsal.rehearsal_model import RehearsalModel, token_logprobs
 from tutelage.prompts import render
-from tutelage.student.rows import Row, content_id
+from tutelage.student.data.rows import Row, content_id
 
 COLOURS = [
     Row(id=content_id(text), text=text, label=label)

@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-from tutelage.student.rows import content_id
+from tutelage.student.data.rows import content_id
 
 HERE = Path(__file__).parent.parent / "benchmarks"
 DATA = HERE.parent.parent / "shared" / "data"
@@ -49,7 +49,7 @@ def test_every_text_a_replay_asks_about_has_a_recorded_label(name: str, tmp_path
     if not DATA.exists():
         pytest.skip("the benchmark's data are not here")
     replays = import_module("replays")
-    from tutelage.graph.splits import load_splits
+    from tutelage.graph.task.splits import load_splits
 
     data = replays.unpack(name, tmp_path)
     cell = {"task": name, "arm": "llkd ask first", "seed": 0, "student": "head"}
@@ -63,7 +63,7 @@ def test_every_text_a_replay_asks_about_has_a_recorded_label(name: str, tmp_path
 def test_a_replay_of_another_set_s_labels_folds_them_into_its_own(tmp_path: Path) -> None:
     if not DATA.exists():
         pytest.skip("the benchmark's data are not here")
-    from tutelage.graph.splits import load_splits
+    from tutelage.graph.task.splits import load_splits
 
     data = import_module("replays").unpack("llm_s3_rte", tmp_path)
     cell = {"task": "llm_s3_rte", "arm": "whole pool", "seed": 0, "student": "head"}
@@ -92,7 +92,7 @@ def test_the_teacher_is_right_as_often_as_humans_agree_where_they_labelled() -> 
 
 def test_arms_of_the_white_box_differ_from_the_method_in_weights_kinds_or_one_field() -> None:
     arms = import_module("whitebox").ARMS
-    from tutelage.student.knowledge import Knowledge
+    from tutelage.student.distillation.knowledge import Knowledge
 
     made = {name: Knowledge(**fields) for name, fields in arms.items()}
     assert made["learnt"] == Knowledge()

@@ -5,14 +5,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tutelage.agents.ask import Ask
-from tutelage.agents.forms import diagnosis_form, drafts_form, labels_form, verdicts_form
-from tutelage.agents.journal import Entry, Journal
-from tutelage.agents.limits import Limits
-from tutelage.agents.models import ModelSpec
-from tutelage.agents.reply_cap import REASONING, reply_cap
+from tutelage.agents.request import Ask
+from tutelage.agents.schemas import diagnosis_form, drafts_form, labels_form, verdicts_form
+from tutelage.agents.teacher.journal import Entry, Journal
+from tutelage.agents.endpoints.limits import Limits
+from tutelage.agents.providers.models import ModelSpec
+from tutelage.agents.teacher.reply_cap import REASONING, reply_cap
 from tutelage.prompts import read_payload, render
-from tutelage.student.kinds import KINDS
+from tutelage.student.tasks import KINDS
 
 LABELS = {"order_status": "where a parcel is", "return_refund": "money back"}
 FORM = labels_form([*LABELS])

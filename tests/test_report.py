@@ -6,15 +6,15 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from tutelage.agents.calibration import Bin, Calibration
-from tutelage.graph.cards import Card
-from tutelage.graph.folder import RoundLine, RunFolder
-from tutelage.graph.report import write_report
-from tutelage.graph.trace import Trace
+from tutelage.agents.teacher.calibration import Bin, Calibration
+from tutelage.graph.weaknesses import Card
+from tutelage.graph.run_folder.folder import RoundLine, RunFolder
+from tutelage.graph.report.build import write_report
+from tutelage.graph.run_folder.trace import Trace
 from tutelage.student.corpus import Sample
 from tutelage.student.errors import InputError
-from tutelage.student.exam import Report, grade
-from tutelage.student.kinds.classification import CLASSIFICATION
+from tutelage.student.evaluation.evaluate import Report, grade
+from tutelage.student.tasks.classification import CLASSIFICATION
 
 HOSTILE = (
     """</pre></style><script>alert("1")</script><img src='http://evil.test/x' onerror='a()'> & \\" {x} $y"""

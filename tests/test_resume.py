@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from tutelage.agents.server import serve
+from tutelage.agents.rehearsal.server import serve
 from tutelage.graph.build import build_graph
-from tutelage.graph.config import Task
-from tutelage.graph.folder import RunFolder
-from tutelage.graph.run import resume, run
-from tutelage.graph.samples import sample_task
-from tutelage.graph.workshop import rehearsal_model
+from tutelage.graph.task.load import Task
+from tutelage.graph.run_folder.folder import RunFolder
+from tutelage.graph.runs.run import resume, run
+from tutelage.graph.task.samples import sample_task
+from tutelage.graph.context import rehearsal_model
 from tutelage.student.encoder import Encoder
 from tutelage.student.errors import InputError
-from tutelage.student.load import load_student
+from tutelage.student.models.load import load_student
 
 # Where each process is killed: at the end of every node, when its work is done and its checkpoint is
 # not written, and between the calls of the nodes that pay.
@@ -39,7 +39,7 @@ import json, os, signal, sys
 import chromadb, torch, transformers, langgraph.checkpoint.sqlite, langchain_openai
 import matplotlib.figure, transformers.models.bert.modeling_bert
 from pathlib import Path
-from tutelage.graph.run import run, resume
+from tutelage.graph.runs.run import run, resume
 
 task, folder, deaths = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3])
 for death in [*deaths, None]:

@@ -4,8 +4,8 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from tutelage.graph.samples import sample_task
-from tutelage.graph.splits import load_corpus, load_splits
+from tutelage.graph.task.samples import sample_task
+from tutelage.graph.task.splits import load_corpus, load_splits
 from tutelage.student.encoder import Encoder
 
 

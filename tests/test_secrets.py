@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 import yaml
-from tutelage.agents.ask import Ask
-from tutelage.agents.endpoint import TeacherDownError
-from tutelage.agents.forms import labels_form
-from tutelage.agents.redact import redact
-from tutelage.agents.server import serve
-from tutelage.graph.samples import sample_task
-from tutelage.graph.workshop import rehearsal_model
+from tutelage.agents.request import Ask
+from tutelage.agents.endpoints.endpoint import TeacherDownError
+from tutelage.agents.schemas import labels_form
+from tutelage.agents.providers.redact import redact
+from tutelage.agents.rehearsal.server import serve
+from tutelage.graph.task.samples import sample_task
+from tutelage.graph.context import rehearsal_model
 
 KEY = "sk-proj-7f3kQz_very-secret-0123456789abcdef"
 

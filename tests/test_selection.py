@@ -7,8 +7,8 @@ from typing import get_args
 import numpy as np
 import pytest
 from tutelage.student.clustering import densest, kmeans, spread_out, squared_distance
-from tutelage.student.model import HeadStudent
-from tutelage.student.reading import Reading, read_one, read_set
+from tutelage.student.models.base import HeadStudent
+from tutelage.student.models.predictions import Reading, read_one, read_set
 from tutelage.student.selection import NEEDS_NO_STUDENT, NEEDS_VECTORS, Selection, select, uncertainty
 
 METHODS = get_args(Selection)

@@ -11,12 +11,12 @@ from urllib.parse import urlsplit
 import openai
 import pytest
 from langchain_openai import ChatOpenAI
-from tutelage.agents.faults import Faults
-from tutelage.agents.rehearsal import Rehearsal
-from tutelage.agents.rehearsal_model import RehearsalModel
-from tutelage.agents.server import Offers, serve
+from tutelage.agents.rehearsal.faults import Faults
+from tutelage.agents.rehearsal.rehearsal import Rehearsal
+from tutelage.agents.rehearsal.rehearsal_model import RehearsalModel
+from tutelage.agents.rehearsal.server import Offers, serve
 from tutelage.prompts import render
-from tutelage.student.rows import Row, content_id
+from tutelage.student.data.rows import Row, content_id
 
 TEXTS = {"l'été\u2028à la plage ☀️": "été", "la neige tombe ❄": "hiver 🎿"}
 SCHEMA = {"type": "json_schema", "json_schema": {"name": "Labels", "schema": {"type": "object"}}}

@@ -15,25 +15,25 @@ import numpy as np
 import pytest
 import torch
 from tutelage.agents.labeler import label
-from tutelage.graph.config import Task, load_task, parse_task
-from tutelage.graph.folder import RunFolder
-from tutelage.graph.plan import plan
-from tutelage.graph.run import run
-from tutelage.graph.samples import sample_task
-from tutelage.graph.scaffold import scaffold
+from tutelage.graph.task.load import Task, load_task, parse_task
+from tutelage.graph.run_folder.folder import RunFolder
+from tutelage.graph.planning.plan import plan
+from tutelage.graph.runs.run import run
+from tutelage.graph.task.samples import sample_task
+from tutelage.graph.task.templates import scaffold
 from tutelage.prompts import read_payload
 from tutelage.student.encoder import Encoder
 from tutelage.student.errors import InputError
-from tutelage.student.exam import evaluate
-from tutelage.student.kinds import KINDS
-from tutelage.student.lessons import Lessons
-from tutelage.student.load import load_student
-from tutelage.student.objectives import PLAIN
-from tutelage.student.recipe import Recipe
-from tutelage.student.rows import Row, content_id, read_rows
-from tutelage.student.spans import Span, spans, written
-from tutelage.student.tagging import Tagger, check, fresh, learner
-from tutelage.student.training import train, untouched
+from tutelage.student.evaluation.evaluate import evaluate
+from tutelage.student.tasks import KINDS
+from tutelage.student.training.training_set import Lessons
+from tutelage.student.models.load import load_student
+from tutelage.student.training.losses import PLAIN
+from tutelage.student.training.configuration import Recipe
+from tutelage.student.data.rows import Row, content_id, read_rows
+from tutelage.student.tasks.spans import Span, spans, written
+from tutelage.student.models.tagger import Tagger, check, fresh, learner
+from tutelage.student.training.loop import train, untouched
 
 NER = KINDS["ner"]
 TYPES = ["product", "order", "person", "city", "date"]

@@ -6,13 +6,13 @@ import socket
 from pathlib import Path
 
 import pytest
-from tutelage.agents.ask import Ask, Reply
-from tutelage.agents.budget import Budget
-from tutelage.agents.endpoint import TeacherDownError
-from tutelage.agents.forms import labels_form
-from tutelage.agents.limits import Limits
-from tutelage.agents.models import ModelSpec, make_model
-from tutelage.agents.server import serve
+from tutelage.agents.request import Ask, Reply
+from tutelage.agents.teacher.budget import Budget
+from tutelage.agents.endpoints.endpoint import TeacherDownError
+from tutelage.agents.schemas import labels_form
+from tutelage.agents.endpoints.limits import Limits
+from tutelage.agents.providers.models import ModelSpec, make_model
+from tutelage.agents.rehearsal.server import serve
 from tutelage.prompts import ROLES, read_payload
 from tutelage.student.errors import InputError
 
@@ -395,8 +395,8 @@ def test_costs_are_known_only_with_both_prices_and_nought_in_rehearsal() -> None
 def test_the_server_lists_its_model_and_closes_its_port(encoder, shop) -> None:
     from urllib.request import urlopen
 
-    from tutelage.agents.rehearsal import Rehearsal
-    from tutelage.agents.rehearsal_model import RehearsalModel
+    from tutelage.agents.rehearsal.rehearsal import Rehearsal
+    from tutelage.agents.rehearsal.rehearsal_model import RehearsalModel
 
     model = RehearsalModel(rehearsal=Rehearsal(shop("seed"), encoder.encode))
     with serve(model) as url, urlopen(f"{url}/models") as answer:

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from tutelage.student.encoder import Encoder
 from tutelage.student.errors import InputError
-from tutelage.student.objectives import Objective
-from tutelage.student.recipe import Recipe
-from tutelage.student.rows import Row, content_id
-from tutelage.student.thresholds import Selection, Thresholds
-from tutelage.student.training import train
+from tutelage.student.training.losses import Objective
+from tutelage.student.training.configuration import Recipe
+from tutelage.student.data.rows import Row, content_id
+from tutelage.student.training.adaptive_selection import Selection, Thresholds
+from tutelage.student.training.loop import train
 
 
 def weigh(

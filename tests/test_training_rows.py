@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 from tutelage.graph.strategies import STRATEGIES, Strategy
-from tutelage.graph.training_rows import mixed_row, own_rows, sample_row, sample_weight
+from tutelage.graph.students.training_rows import mixed_row, own_rows, sample_row, sample_weight
 from tutelage.student.corpus import Sample
-from tutelage.student.kinds.classification import CLASSIFICATION
-from tutelage.student.rows import Row
+from tutelage.student.tasks.classification import CLASSIFICATION
+from tutelage.student.data.rows import Row
 
 AUTO = STRATEGIES["auto"]
 

@@ -10,26 +10,26 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from tutelage.agents.forms import drafts_form, labels_form
-from tutelage.graph.config import Task, load_task, parse_task
-from tutelage.graph.folder import RunFolder
-from tutelage.graph.plan import plan
-from tutelage.graph.run import run
-from tutelage.graph.samples import sample_task
-from tutelage.graph.scaffold import scaffold
+from tutelage.agents.schemas import drafts_form, labels_form
+from tutelage.graph.task.load import Task, load_task, parse_task
+from tutelage.graph.run_folder.folder import RunFolder
+from tutelage.graph.planning.plan import plan
+from tutelage.graph.runs.run import run
+from tutelage.graph.task.samples import sample_task
+from tutelage.graph.task.templates import scaffold
 from tutelage.prompts import read_payload
 from tutelage.student.encoder import Encoder
 from tutelage.student.errors import InputError
-from tutelage.student.exam import evaluate, grade
-from tutelage.student.kinds.seq2seq import SEQ2SEQ
-from tutelage.student.lessons import Lessons
-from tutelage.student.load import load_student
-from tutelage.student.objectives import PLAIN, Objective, sample_losses
-from tutelage.student.recipe import Recipe
-from tutelage.student.rows import Row, read_rows
-from tutelage.student.scratch import scratch_writer
-from tutelage.student.training import train, untouched
-from tutelage.student.writing import Writer, fresh, learner
+from tutelage.student.evaluation.evaluate import evaluate, grade
+from tutelage.student.tasks.seq2seq import SEQ2SEQ
+from tutelage.student.training.training_set import Lessons
+from tutelage.student.models.load import load_student
+from tutelage.student.training.losses import PLAIN, Objective, sample_losses
+from tutelage.student.training.configuration import Recipe
+from tutelage.student.data.rows import Row, read_rows
+from tutelage.student.models.tiny_seq2seq import scratch_writer
+from tutelage.student.training.loop import train, untouched
+from tutelage.student.models.seq2seq import Writer, fresh, learner
 
 # Of several lengths, so that a batch of them has padding on both sides.
 ODD = [

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import aiohttp
 from measured import LABELS, Job, report
-from tutelage.agents.forms import labels_form
+from tutelage.agents.schemas import labels_form
 from tutelage.prompts import render
 
 FORM = labels_form(LABELS)

@@ -1,14 +1,14 @@
 """Our door with everything on: journal on disk, validation, budget, limits, and the real ChatOpenAI."""
 
-import tutelage.agents.chat  # noqa: F401  (imports are outside the measured time in every arm)
+import tutelage.agents.providers.chat  # noqa: F401  (imports are outside the measured time in every arm)
 from measured import LABELS, Job, report
-from tutelage.agents.ask import Ask
-from tutelage.agents.budget import Budget
-from tutelage.agents.forms import labels_form
-from tutelage.agents.journal import Journal
-from tutelage.agents.limits import Limits
-from tutelage.agents.models import ModelSpec, make_model
-from tutelage.agents.teacher import Teacher
+from tutelage.agents.request import Ask
+from tutelage.agents.teacher.budget import Budget
+from tutelage.agents.schemas import labels_form
+from tutelage.agents.teacher.journal import Journal
+from tutelage.agents.endpoints.limits import Limits
+from tutelage.agents.providers.models import ModelSpec, make_model
+from tutelage.agents.teacher.teacher import Teacher
 
 FORM = labels_form(LABELS)
 

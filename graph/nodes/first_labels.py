@@ -6,18 +6,18 @@ import json
 import random
 
 from tutelage.agents import generator, labeler
-from tutelage.agents.endpoint import TeacherDownError
+from tutelage.agents.endpoints.endpoint import TeacherDownError
 from tutelage.agents.generator import Request
-from tutelage.graph.generation_requests import apportion
+from tutelage.graph.context import Workshop
 from tutelage.graph.nodes.train import answer_untouched
-from tutelage.graph.self_training import leak_free
-from tutelage.graph.splits import FIRST_LABELS, fold_rows
+from tutelage.graph.requests.generation_requests import apportion
 from tutelage.graph.state import State
-from tutelage.graph.workshop import Workshop
+from tutelage.graph.students.self_training import leak_free
+from tutelage.graph.task.splits import FIRST_LABELS, fold_rows
 from tutelage.student.corpus import Sample, drawn_sample
-from tutelage.student.kinds import Kind
-from tutelage.student.rows import Row, filed
+from tutelage.student.data.rows import Row, filed
 from tutelage.student.selection import select
+from tutelage.student.tasks import Kind
 
 TO_CHECK = 50  # rows that a person is asked to check (ours)
 

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from tutelage.agents import labeler
-from tutelage.graph.evidence import shots
+from tutelage.graph.context import Workshop
+from tutelage.graph.nodes.screening import objection
 from tutelage.graph.nodes.train import refitted_student
-from tutelage.graph.screening import objection
-from tutelage.graph.self_training import (
+from tutelage.graph.requests.evidence import shots
+from tutelage.graph.state import State
+from tutelage.graph.students.self_training import (
     can_self_train,
     first_pool_answers,
     leak_free,
@@ -18,19 +20,17 @@ from tutelage.graph.self_training import (
     self_training_helps,
     soft_rows,
 )
-from tutelage.graph.state import State
-from tutelage.graph.training_rows import kept_samples, mixed_row, own_rows, sample_row
-from tutelage.graph.workshop import Workshop
+from tutelage.graph.students.training_rows import kept_samples, mixed_row, own_rows, sample_row
 from tutelage.student.corpus import drawn_sample
-from tutelage.student.model import Student
-from tutelage.student.rows import Row
+from tutelage.student.data.rows import Row
+from tutelage.student.models.base import Student
 
 NEARLY_ALL = 0.9  # of the texts drawn at random have to be labelled to stand for random ones (ours)
 
 
 @dataclass(frozen=True)
 class Arm:
-    """A student that is trained at the end: its name (see graph/comparison.py), what it learns, how many of
+    """A student that is trained at the end: its name (see graph/students/comparison.py), what it learns, how many of
     these rows the teacher has labelled, and how many are unlabelled texts with the students' own answers.
     """
 

@@ -6,19 +6,19 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from tutelage.graph.committee import Fold, folds, member
-from tutelage.graph.exams import graded, out_of_fold_probabilities, predict_out_of_fold, sit
-from tutelage.graph.expertise import distilled
+from tutelage.graph.context import Workshop
 from tutelage.graph.state import State
-from tutelage.graph.training_rows import training_rows
-from tutelage.graph.workshop import Workshop
-from tutelage.student.borders import tuned, tuned_out_of_fold
-from tutelage.student.model import Student
-from tutelage.student.objectives import Objective
-from tutelage.student.recipe import Recipe
-from tutelage.student.rows import Row
-from tutelage.student.training import train as train_student
-from tutelage.student.training import untouched
+from tutelage.graph.students.committee import Fold, folds, member
+from tutelage.graph.students.predictions import graded, out_of_fold_probabilities, predict_out_of_fold, sit
+from tutelage.graph.students.training_rows import training_rows
+from tutelage.graph.students.white_box import distilled
+from tutelage.student.data.rows import Row
+from tutelage.student.models.base import Student
+from tutelage.student.training.configuration import Recipe
+from tutelage.student.training.decision_thresholds import tuned, tuned_out_of_fold
+from tutelage.student.training.loop import train as train_student
+from tutelage.student.training.loop import untouched
+from tutelage.student.training.losses import Objective
 
 
 def train(shop: Workshop, state: State) -> State:

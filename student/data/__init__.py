@@ -1,1 +1,4 @@
-"""Rows before they are trained on: how the user's labelled rows are divided into folds."""
+"""Data: rows and their ids, how files are read, and how labelled rows are divided into folds.
+
+Nothing here knows of models.
+"""

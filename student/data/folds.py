@@ -6,8 +6,8 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 
-from tutelage.student.kinds import Kind
-from tutelage.student.rows import Row
+from tutelage.student.data.rows import Row
+from tutelage.student.tasks import Kind
 
 
 def stratified_folds(rows: Sequence[Row], kind: Kind, count: int, seed: int) -> dict[str, int]:

@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from tutelage.student.kinds import Kind
-from tutelage.student.own import title
-from tutelage.student.scoring import Marks
+from tutelage.student.tasks import Kind
+from tutelage.student.tasks.scoring import Marks
+from tutelage.student.tasks.user_functions import title
 
 _BLOCK = 2_000_000  # entries of the weight matrix that are held at a time
 _MOST = 4  # times the labels paid for: beyond, a linear extrapolation says nothing (ours)

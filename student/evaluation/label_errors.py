@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from tutelage.student.kinds import Kind
-from tutelage.student.kinds.multilabel import written
+from tutelage.student.tasks import Kind
+from tutelage.student.tasks.multilabel import written
 
 _ROUNDING = 1e-9  # a probability this close to a threshold counts as equal
 

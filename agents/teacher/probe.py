@@ -1,0 +1,116 @@
+"""Probing: what an endpoint supports, found out by a few tiny calls and remembered."""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+from tutelage.agents.endpoints.endpoint import Endpoint
+from tutelage.agents.endpoints.event_loop import submit
+from tutelage.agents.endpoints.exchange import Call, exchange
+from tutelage.agents.endpoints.failures import names_cap, read_failure
+from tutelage.agents.endpoints.limits import Limits
+from tutelage.agents.providers.capabilities import LADDER, Capabilities, remember, remembered
+from tutelage.agents.providers.models import ModelSpec, make_model
+from tutelage.agents.request import Ask
+from tutelage.agents.teacher.journal import Entry
+from tutelage.agents.teacher.reply_cap import reply_cap
+from tutelage.student.errors import InputError
+
+_CALLED = {
+    "json_schema": "JSON schema",
+    "function_calling": "function calling",
+    "json_mode": "JSON mode",
+    "text": "plain text",
+}
+
+
+class Finding(NamedTuple):
+    """What was looked for, whether it is there (None: it is not, and can be done without), the words."""
+
+    what: str
+    good: bool | None
+    words: str
+
+
+def probe(spec: ModelSpec, call: Call, *, again: bool = False) -> list[Finding]:
+    """Ask one true question in every way there is, remember what works, and tell it.
+
+    What is remembered is only told, after one call to see whether somebody is there.
+
+    Args:
+        spec: the model.
+        call: a labelling call about one text, made at most eight times.
+        again: forget what is remembered.
+    """
+    if not spec.max_tokens:  # a weak model asked in plain text may never end
+        about = Ask(call.role, {}, call.form, call.seed, wanted=["1"])
+        call = replace(call, cap=reply_cap(about, spec))
+    try:
+        endpoint = Endpoint(spec, make_model(spec), Limits())
+    except InputError as error:
+        return [Finding("reachable", False, str(error))]
+    known = None if again else remembered(spec.model, spec.base_url)
+    return submit(_probe(endpoint, call, known)).result()
+
+
+async def _probe(endpoint: Endpoint, call: Call, known: Capabilities | None) -> list[Finding]:
+    spec = endpoint.spec
+    try:
+        plain = Capabilities(("text",), logprobs=False, seed=False)
+        entry, words = await _try(endpoint, plain, call)
+        if entry is None and call.cap and names_cap(words):
+            call = replace(call, cap=None)
+            entry, words = await _try(endpoint, plain, call)
+        if entry is None:
+            return [Finding("reachable", False, words)]
+        reached = Finding("reachable", True, f"at {spec.base_url or 'its provider'}")
+        if known:
+            told = Finding("remembered", None, f"found out on {known.probed}; --again asks anew")
+            return [reached, *_told(known), told]
+        can = await _found_out(endpoint, plain, call)
+    finally:
+        await endpoint.close()
+    if not can.modes:
+        return [reached, Finding("structured replies", False, f"none that can be read; {words}")]
+    remember(spec.model, spec.base_url, can)
+    return [reached, *_told(can)]
+
+
+async def _found_out(endpoint: Endpoint, plain: Capabilities, call: Call) -> Capabilities:
+    modes, counted = [], False
+    for mode in LADDER:
+        entry, _ = await _try(endpoint, replace(plain, modes=(mode,)), call)
+        if entry and call.form.read(entry.content)[0]:
+            modes.append(mode)
+            counted = entry.completion_tokens > 0
+    can = replace(plain, modes=tuple(modes), usage=counted)
+    if modes:
+        seeded, _ = await _try(endpoint, replace(can, seed=True), call)
+        measured, _ = await _try(endpoint, replace(can, logprobs=True), call)
+        can = replace(can, seed=bool(seeded), logprobs=bool(measured and measured.tokens))
+    return can
+
+
+async def _try(endpoint: Endpoint, can: Capabilities, call: Call) -> tuple[Entry | None, str]:
+    """(the reply, or None and why there is none)."""
+    try:
+        entry = await exchange(endpoint.spec, endpoint.model, can, call)
+    except Exception as error:  # providers raise types of their own; probing tells, it does not fail
+        return None, read_failure(error).words
+    return entry, "; ".join(call.form.read(entry.content)[1])
+
+
+def _told(can: Capabilities) -> list[Finding]:
+    ways = [
+        Finding(name, mode in can.modes or None, _yes(mode in can.modes)) for mode, name in _CALLED.items()
+    ]
+    lacking = "no: confidence is stated, or by votes"
+    return [
+        *ways,
+        Finding("log-probabilities", can.logprobs or None, "yes" if can.logprobs else lacking),
+        Finding("seed", can.seed or None, _yes(can.seed)),
+        Finding("token counts", can.usage or None, "yes" if can.usage else "no: tokens are estimated"),
+    ]
+
+
+def _yes(there: bool) -> str:
+    return "yes" if there else "no"

@@ -1,0 +1,225 @@
+"""The workshop: one run's task, files and collaborators, as every node gets them."""
+
+import json
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tutelage.agents.endpoints.submitted import Submitted
+from tutelage.agents.providers.models import ModelSpec, make_model
+from tutelage.agents.teacher.journal import Journal
+from tutelage.agents.teacher.teacher import Teacher
+from tutelage.graph.run_folder.folder import RunFolder
+from tutelage.graph.run_folder.trace import Listener, Trace
+from tutelage.graph.strategies import Strategy
+from tutelage.graph.task.schema import Task
+from tutelage.graph.task.splits import Splits, fold_rows, load_corpus, load_splits
+from tutelage.student.corpus import Corpus
+from tutelage.student.data.rows import Row
+from tutelage.student.encoder import Encoder, PairEncoder, Vectors
+from tutelage.student.errors import InputError
+from tutelage.student.models.base import Student
+from tutelage.student.models.load import load_student
+from tutelage.student.models.predictions import Reading
+from tutelage.student.training.configuration import Recipe
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+    from tutelage.student.distillation.white_box_teacher import Expert
+
+    Maker = Callable[[ModelSpec], BaseChatModel]
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Collaborators of a run. Models and stores open on first use, so that drawing a graph opens none."""
+
+    task: Task
+    strategy: Strategy
+    splits: Splits
+    folder: RunFolder
+    encoder: Vectors
+    student_encoder: Encoder
+    corpus: Corpus
+    teacher: Teacher
+    trace: Trace
+    servers: ExitStack
+    experts: list["Expert"] = field(default_factory=list)
+    pool_readings: dict[tuple[int, int], list[Reading]] = field(default_factory=dict)
+    _loaded: dict[int, Student] = field(default_factory=dict)
+
+    @property
+    def labels(self) -> list[str]:
+        """The task's labels, in the order of every array."""
+        return list(self.task.labels)
+
+    def recipe(self) -> Recipe:
+        """How students are trained: as the task says, or as round 0 found to be best on the labelled rows."""
+        if not self.folder.training.exists():
+            return self.task.recipe()
+        return self.task.recipe(json.loads(self.folder.training.read_text(encoding="utf-8"))["chosen"])
+
+    def student(self, round: int) -> Student:
+        """The student of a round, from memory or from its folder."""
+        if round not in self._loaded:
+            found = load_student(
+                self.folder.student_of(round),
+                encoder=self.student_encoder,
+                device_name=self.task.student.device,
+            )
+            self.remember(round, found)
+        return self._loaded[round]
+
+    def remember(self, round: int, student: Student) -> None:
+        """Keep the last student in memory, and no other: a GPU holds one at a time."""
+        self.let_go()
+        self._loaded[round] = student
+
+    def let_go(self) -> None:
+        """Forget the student in memory."""
+        self._loaded.clear()
+
+    def check(self) -> None:
+        """Set up every model before anything is written or asked.
+
+        Raises:
+            InputError: a key, a package, a model or the rehearsal teacher's texts are missing.
+        """
+        self.teacher.prepare()
+        for encoder in {self.encoder, self.student_encoder}:
+            encoder.fingerprint  # noqa: B018
+        if expert := self.task.expert_recipe():
+            from tutelage.student.distillation.white_box_teacher import check_expert
+
+            check_expert(expert, self.labels, self.splits.seed)
+        if self.task.student.mode == "head":
+            self.student_encoder.require_mean_pooling()
+        else:
+            from tutelage.student.training.loop import check
+
+            rows = [*self.splits.labelled, *self.splits.test]
+            self.splits.notes.extend(check(rows, self.task.recipe()))
+
+    def close(self) -> None:
+        """Close what holds files and ports."""
+        self.teacher.close()
+        self.servers.close()
+
+
+def open_workshop(
+    task: Task,
+    folder: RunFolder,
+    *,
+    splits: Splits | None = None,
+    encoder: Encoder | None = None,
+    reuse: Sequence[Path] = (),
+    listener: Listener | None = None,
+) -> Workshop:
+    """Set up a run's collaborators.
+
+    Args:
+        task: a checked task.
+        folder: its run folder.
+        splits: if they are loaded already.
+        encoder: shared between runs to share its cache; must be the task's.
+        reuse: journals of other runs, read for replies to the same requests.
+        listener: gets every trace event.
+
+    Raises:
+        InputError: the data do not fit the task.
+    """
+    splits = splits or load_splits(task)
+    # What the user has labelled: a rehearsal teacher must answer alike before and after a resume.
+    given = replace(splits, seed=[*splits.seed], diagnose=[*splits.diagnose], gate=[*splits.gate])
+    adopt_first_labels(task, splits, folder)
+    device, tokens = task.student.device, task.student.max_tokens
+
+    def make(name: str, cache: Path) -> Encoder:
+        return Encoder(name, device=device, max_tokens=tokens, cache=cache)
+
+    plain = encoder or make(task.encoder, folder.embeddings)
+    same = task.student.base == task.encoder or task.student.mode != "head"  # only heads stand on an encoder
+    student_encoder = plain if same else make(task.student.base, folder.student_embeddings)
+    vectors = _vectors(task, plain)
+    trace, servers = Trace(folder.trace, listener), ExitStack()
+    maker, journal = _maker(task, given, vectors, servers), Journal(folder.journal, reuse)
+    teacher = _teacher(task, folder, maker, journal, trace)
+    corpus = Corpus(folder.corpus, vectors, threshold=task.duplicate_above, kind=task.form)
+    strategy = task.resolved_strategy()
+    return Workshop(task, strategy, splits, folder, vectors, student_encoder, corpus, teacher, trace, servers)
+
+
+def adopt_first_labels(task: Task, splits: Splits, folder: RunFolder) -> None:
+    """Take the rows that the teacher labelled earlier in the run, where the user has labelled none."""
+    if splits.folded and not splits.seed and folder.first_labels.exists():
+        lines = folder.first_labels.read_text(encoding="utf-8").split("\n")
+        rows: list[Row] = [json.loads(line) for line in lines if line]
+        splits.adopt(rows, fold_rows(task, rows, []))
+
+
+def _teacher(task: Task, folder: RunFolder, maker: "Maker", journal: Journal, trace: Trace) -> Teacher:
+    return Teacher(
+        task.model_specs(),
+        maker,
+        journal,
+        budget=task.spending(),
+        limits=task.limits(),
+        overlay=task.prompts,
+        batches=Submitted(folder.batches) if task.teacher.batch else None,
+        minutes_before=trace.minutes(),
+        on_call=trace.call,
+    )
+
+
+def _vectors(task: Task, encoder: Encoder) -> Vectors:
+    """What compares the task's texts."""
+    return encoder if len(task.fields) == 1 else PairEncoder(encoder, task.fields)
+
+
+def _maker(task: Task, splits: Splits, encoder: Vectors, servers: ExitStack) -> "Maker":
+    def make(spec: ModelSpec) -> "BaseChatModel":
+        if spec.model != "rehearsal":
+            return make_model(spec)
+        from tutelage.agents.rehearsal.rehearsal import Rehearsal
+        from tutelage.agents.rehearsal.rehearsal_model import RehearsalModel
+
+        assert spec.corpus, "config.py saw to it"
+        rows = load_corpus(task, splits, spec.corpus)
+        noise, typicality = spec.label_noise, spec.typicality
+        rehearsal = Rehearsal(
+            rows,
+            encoder.encode,
+            kind=task.form,
+            known=splits.diagnose,
+            label_noise=noise,
+            typicality=typicality,
+        )
+        model = RehearsalModel(rehearsal=rehearsal)
+        return _behind_faults(model, spec, task.seed, servers) if spec.faults else model
+
+    return make
+
+
+def _behind_faults(model: "BaseChatModel", spec: ModelSpec, seed: int, servers: ExitStack) -> "BaseChatModel":
+    """The rehearsal teacher behind a server that fails now and then, reached as a real one would be."""
+    from tutelage.agents.rehearsal.faults import Faults
+    from tutelage.agents.rehearsal.server import serve
+
+    faults = Faults(share=spec.faults, seed=seed, hang=1.0, drip=1.0)
+    url = servers.enter_context(serve(model, faults=faults))
+    return make_model(ModelSpec(model="openai:rehearsal", base_url=url, timeout=spec.timeout))
+
+
+def rehearsal_model(task: Task, *, encoder: Encoder | None = None) -> "BaseChatModel":
+    """The rehearsal teacher of a task as a chat model, e.g. for agents/rehearsal/server.py.
+
+    Raises:
+        InputError: the task names no corpus, or nothing in it is left to answer from.
+    """
+    spec = next((spec for spec in task.model_specs().values() if spec.corpus), None)
+    if spec is None:
+        raise InputError(f"task {task.name!r} names no `teacher.corpus` to rehearse from")
+    made = _maker(task, load_splits(task), _vectors(task, encoder or Encoder(task.encoder)), ExitStack())
+    return made(replace(spec, model="rehearsal", faults=0.0))

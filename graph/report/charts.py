@@ -1,0 +1,117 @@
+"""Charts of the report: SVG in the colours of the page."""
+
+import re
+from collections.abc import Callable, Sequence
+from io import StringIO
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+from tutelage.agents.teacher.calibration import Bin, Calibration
+from tutelage.graph.report.page import INKS, Html, tag
+from tutelage.graph.report.run_section import Run, metric_name
+from tutelage.student.evaluation.evaluate import wilson
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def learning_curve(run: Run, control: Run | None) -> Html:
+    """Every round's scores against the teacher calls made so far."""
+    if not run.rounds:
+        return tag("p", "No round is over yet.")
+
+    def draw(figure: "Figure") -> None:
+        axes = figure.add_subplot()
+        _plot(axes, run, control)
+        axes.set(xlabel="teacher calls so far", ylabel=metric_name(run))
+        axes.grid(axis="y")
+        axes.legend(loc="lower left", bbox_to_anchor=(-0.03, 1), ncols=5, columnspacing=1)
+
+    return _svg("learning curve", draw, height=3.6)
+
+
+def reliability_plot(measured: Calibration) -> Html:
+    """Accuracy against confidence, as given and, where a temperature was fitted, calibrated, over the number
+    of texts. On the diagonal the two are the same; points are as large as their bins are full.
+    """
+    drawn = {"as given": (measured["bins_before"], INKS["gate"])}
+    if measured["bins_after"] != measured["bins_before"]:
+        drawn["calibrated"] = measured["bins_after"], INKS["test"]
+
+    def draw(figure: "Figure") -> None:
+        grid = figure.subplots(2, len(drawn), sharex=True, sharey="row", squeeze=False, height_ratios=(4, 1))
+        for axes, below, (title, (bins, ink)) in zip(*grid, drawn.items(), strict=True):
+            axes.set_title(title, fontsize="medium")
+            axes.plot((0, 1), (0, 1), "--", linewidth=1, color=INKS["muted"])
+            _reliability(axes, bins, ink)
+            centres = [(one["low"] + one["high"]) / 2 for one in bins]
+            widths = [0.9 * (one["high"] - one["low"]) for one in bins]
+            below.bar(centres, [one["count"] for one in bins], widths, color=ink)
+            below.set(xlabel="confidence", xlim=(-0.03, 1.03), xticks=(0, 0.5, 1))
+        grid[0, 0].set(ylabel="accuracy", ylim=(-0.03, 1.03))
+        grid[1, 0].set_ylabel("texts")
+
+    return _svg("reliability of the teacher's confidence", draw, height=4.4)
+
+
+def _reliability(axes: "Axes", bins: Sequence[Bin], ink: str) -> None:
+    """Bins as points with 95 % intervals."""
+    confidences, most = [one["confidence"] for one in bins], max(one["count"] for one in bins)
+    intervals = [wilson(round(one["accuracy"] * one["count"]), one["count"]) for one in bins]
+    axes.vlines(confidences, *zip(*intervals, strict=True), linewidth=1.2, color=ink)
+    sizes = [12 + 90 * one["count"] / most for one in bins]
+    axes.scatter(confidences, [one["accuracy"] for one in bins], sizes, color=ink, zorder=3)
+
+
+def _svg(name: str, draw: Callable[["Figure"], None], *, height: float) -> Html:
+    """A figure 6.4 inches wide in the colours of the page; `draw` fills it."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    picture, nothing = StringIO(), dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    with rc_context(
+        {
+            "text.color": INKS["muted"],
+            "axes.edgecolor": INKS["muted"],
+            "axes.labelcolor": INKS["muted"],
+            "xtick.color": INKS["muted"],
+            "ytick.color": INKS["muted"],
+            "grid.color": INKS["line"],
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "legend.frameon": False,
+            "svg.fonttype": "none",
+            "svg.hashsalt": name,
+        }
+    ):
+        figure = Figure(figsize=(6.4, height), layout="constrained")
+        draw(figure)
+        figure.savefig(picture, format="svg", transparent=True, metadata=nothing)
+    # Groups are numbered anew in each figure: on one page their ids would be doubled.
+    svg = re.sub(r'<g id="[^"]*">', "<g>", picture.getvalue())
+    for ink_name, ink in INKS.items():
+        svg = svg.replace(ink, f"var(--{ink_name})")
+    return tag("figure", Html(svg[svg.index("<svg") :]), role="img", aria_label=name)
+
+
+def _plot(axes: "Axes", run: Run, control: Run | None) -> None:
+    exams = [exam for exam in run.exams if run.scores(exam)]
+    drawn = [(run, exam, run.called(exam), "-") for exam in exams]
+    if control:
+        rivals = [exam for exam in exams if control.scores(exam)][:1]
+        drawn += [(control, exam, f"{control.called(exam)}, control", "--") for exam in rivals]
+    for one, exam, label, dashes in drawn:
+        points = zip(*_points(one, exam).values(), strict=True)
+        axes.plot(*points, dashes, label=label, color=INKS[exam], marker="o", markersize=4)
+    undone = [line["round"] for line in run.rounds if not line["accepted"]]
+    crosses = [_points(run, exam)[round] for exam in exams for round in undone if round in run.scores(exam)]
+    if crosses:
+        axes.plot(*zip(*crosses, strict=True), "X", markersize=9, label="rolled back", color=INKS["bad"])
+
+
+def _points(run: Run, exam: str) -> dict[int, tuple[int, float]]:
+    """Round -> (calls made by its end, score)."""
+    calls = accumulate(line["teacher_calls"] for line in run.rounds)
+    by_round = dict(zip((line["round"] for line in run.rounds), calls, strict=True))
+    return {round: (by_round[round], score) for round, score in run.scores(exam).items()}

@@ -1,0 +1,112 @@
+"""Loading a student: what `save` or `export` wrote, or anybody's model of the same form."""
+
+import json
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tutelage.student.encoder import Encoder, device, load_pretrained, longest
+from tutelage.student.errors import InputError
+from tutelage.student.models.base import HEAD_FILE, HEAD_TYPE, FullStudent, HeadStudent, Student
+from tutelage.student.models.causal import ADAPTER, CausalWriter
+from tutelage.student.models.causal import load as load_causal
+from tutelage.student.models.predictions import Floats
+from tutelage.student.models.seq2seq import load as load_writer
+from tutelage.student.models.tagger import Tagger
+from tutelage.student.tasks.fields import ONE, Fields
+
+
+def load_student(folder: Path | str, *, encoder: Encoder | None = None, device_name: str = "auto") -> Student:
+    """Load a student that `save` or `export` wrote.
+
+    Args:
+        folder: the student's folder.
+        encoder: reused for a head student if it is the one the head was trained on.
+        device_name: `auto`, `cpu`, `cuda`, `mps`.
+
+    Raises:
+        InputError: the folder does not hold a student.
+    """
+    folder = Path(folder)
+    if (folder / HEAD_FILE).exists():
+        return _head(folder, encoder, device_name)
+    if (folder / ADAPTER).exists():
+        return load_causal(folder, device_name)
+    if not (folder / "config.json").exists():
+        raise InputError(f"{folder} holds no student (no config.json); give a run folder or a saved model")
+    try:
+        about = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder / 'config.json'} cannot be read: {error}") from error
+    architecture = next(iter(about.get("architectures") or ()), "")
+    classifies = architecture.endswith(("ForSequenceClassification", "ForTokenClassification"))
+    if about.get("is_encoder_decoder") and not classifies:
+        return load_writer(folder, device_name)
+    load = next((load for form, load in _LOADERS.items() if architecture.endswith(form)), _classifier)
+    return load(folder, about, device_name)
+
+
+def _classifier(folder: Path, about: Mapping[str, Any], device_name: str) -> FullStudent:
+    from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+
+    auto: Any = AutoModelForSequenceClassification
+    if about.get("model_type") == HEAD_TYPE:
+        from tutelage.student.models.modeling_head import HeadConfig, HeadModel
+
+        auto = HeadModel
+        # Known here, its code need not be run from the folder, nor anyone be asked whether it may.
+        AutoConfig.register(HeadConfig.model_type, HeadConfig, exist_ok=True)
+    model = load_pretrained(auto, str(folder)).to(device(device_name))
+    tokenizer = load_pretrained(AutoTokenizer, str(folder))
+    names = [model.config.id2label[i] for i in range(model.config.num_labels)]
+    tokens = longest(tokenizer, model.config, tokenizer.model_max_length)
+    return FullStudent(
+        model, tokenizer, names, tokens, _fields(about), thresholds=_thresholds(about, len(names))
+    )
+
+
+def _head(folder: Path, encoder: Encoder | None, device_name: str) -> HeadStudent:
+    try:
+        with np.load(folder / HEAD_FILE) as stored:
+            about = json.loads(str(stored["about"]))
+            weight, bias = stored["weight"], stored["bias"]
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise InputError(f"{folder / HEAD_FILE} cannot be read: {error}") from error
+    if encoder is None or (encoder.name, encoder.max_tokens) != (about["encoder"], about["max_tokens"]):
+        encoder = Encoder(about["encoder"], max_tokens=about["max_tokens"], device=device_name)
+    names = about["labels"]
+    borders = _thresholds(about, len(names))
+    return HeadStudent(encoder, weight, bias, names, _fields(about), thresholds=borders)
+
+
+def _fields(about: Mapping[str, Any]) -> Fields:
+    return tuple(about.get("text_fields", ONE))
+
+
+def _thresholds(about: Mapping[str, Any], labels: int) -> Floats | None:
+    """Of a multi-label classifier, also one that somebody else saved."""
+    if about.get("problem_type") != "multi_label_classification":
+        return None
+    return np.array(about.get("thresholds") or [0.5] * labels)
+
+
+def _tagger(folder: Path, about: Mapping[str, Any], device_name: str) -> Tagger:
+    from transformers import AutoModelForTokenClassification, AutoTokenizer
+
+    model = load_pretrained(AutoModelForTokenClassification, str(folder)).to(device(device_name))
+    tokenizer = load_pretrained(AutoTokenizer, str(folder))
+    tags = [model.config.id2label[i] for i in range(model.config.num_labels)]
+    return Tagger(model, tokenizer, tags, longest(tokenizer, model.config, tokenizer.model_max_length))
+
+
+def _causal(folder: Path, about: Mapping[str, Any], device_name: str) -> CausalWriter:
+    return load_causal(folder, device_name)
+
+
+_LOADERS: dict[str, Callable[[Path, Mapping[str, Any], str], Student]] = {
+    "ForTokenClassification": _tagger,
+    "ForCausalLM": _causal,
+    "LMHeadModel": _causal,
+}

@@ -1,0 +1,1 @@
+"""Trainer adapters: what the training loop needs to know of a model family, one file each."""

@@ -1,0 +1,112 @@
+"""The training configuration: how a student is trained."""
+
+from dataclasses import dataclass
+from math import inf
+from typing import Literal
+
+from tutelage.student.encoder import EMBEDDED
+from tutelage.student.errors import InputError
+from tutelage.student.tasks import KINDS
+from tutelage.student.tasks.fields import ONE, Fields
+from tutelage.student.training.class_weights import ClassWeights
+
+Pooling = Literal["cls", "mean"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a student is trained. Defaults are those of benchmarks/few_rows.py (ours).
+
+    Attributes:
+        mode: `full` trains every weight; `head` a linear classifier on frozen, cached embeddings, which takes
+            seconds a round.
+        epochs: passes over the rows. 0 with `probe_first` leaves the linear probe as it is.
+        min_steps: least number of steps of a fresh student, so that a small set is not under-trained; None
+            takes the task type's (`Kind.steps`).
+        batch: rows of a step.
+        learning_rate: None is 3e-4 at MiniLM's width of 384 and falls with the square of the width (7.5e-5 at
+            768).
+        head_decay: `head_decay / √labels · ‖W‖²` is added to the sum of losses of a head or a probe. Five
+            data sets wanted this at 100, 300 and 1,000 rows, with 0 and 10 % wrong labels (ours).
+        max_tokens: of a text that are read.
+        device: `auto`, `cpu`, `cuda`, `mps`.
+        kind: the task type, see student/kinds/.
+        fields: see student/tasks/fields.py.
+        max_target: tokens that are written at most, where the student writes.
+        beams: of the search at evaluation, where the student writes; one everywhere else.
+        lora: rank of the adapters that are trained of a causal base.
+        class_weights: see student/training/class_weights.py; unused by a student that writes.
+        pooling: `cls` the base's own classification head; `mean` a linear layer on the mean of the last
+            hidden states (student/models/mean_pooling.py). A pair is read jointly with both.
+        probe_first: fit a linear probe on the frozen, mean-pooled embeddings by L-BFGS, then train all
+            weights from there (LP-FT: Kumar et al., ICLR 2022, arXiv 2202.10054). Implies mean pooling. Not
+            for pairs: the frozen embedding of a pair that is read jointly says little about their relation.
+        contrastive_steps: supervised-contrastive steps before the probe (see student/training/contrastive.py); for
+            one label a text, with `probe_first`.
+        smoothing: share of a hard label's target that is spread over all labels (Szegedy et al., CVPR 2016,
+            arXiv 1512.00567).
+        average: share of the steps, at the end, over which the weights are averaged (SWA: Izmailov et al.,
+            UAI 2018, arXiv 1803.05407; here under the falling learning rate: ours). 0 keeps the last ones.
+
+    Raises:
+        InputError: a value is out of its range, or not for this mode or task type.
+    """
+
+    mode: Literal["full", "head"] = "full"
+    base: str = EMBEDDED
+    epochs: int = 4
+    min_steps: int | None = None
+    batch: int = 16
+    learning_rate: float | None = None
+    head_decay: float = 0.67
+    max_tokens: int = 128
+    device: str = "auto"
+    kind: str = "classification"
+    fields: Fields = ONE
+    max_target: int = 64
+    beams: int = 1
+    lora: int = 16
+    class_weights: ClassWeights = "root"
+    pooling: Pooling = "cls"
+    probe_first: bool = False
+    contrastive_steps: int = 0
+    smoothing: float = 0.0
+    average: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.probe_first:
+            object.__setattr__(self, "pooling", "mean")
+        for name, below in {"smoothing": 1.0, "average": 1.0, "contrastive_steps": inf}.items():
+            if not 0 <= getattr(self, name) < below:
+                limit = "" if below == inf else ", below 1"
+                raise InputError(f"`{name}` is {getattr(self, name)}; it is a number, at least 0{limit}")
+        for name, types in _TASK_TYPES.items():
+            if getattr(self, name) == getattr(Recipe, name):
+                continue
+            if self.mode == "head" and name != "smoothing":
+                raise InputError(f"`{name}` is not for a student of mode `head`; leave it out")
+            if self._type not in types:
+                raise InputError(f"`{name}` is not for tasks of type {self._type}; leave it out")
+        if self.contrastive_steps and not self.probe_first:
+            raise InputError("`contrastive_steps` prepare for a probe: set `probe_first: true` with them")
+
+    @property
+    def _type(self) -> str:
+        """The task type; `kind` alone does not say it of pairs in the tests of a classifier."""
+        return "pairs" if self.kind == "classification" and len(self.fields) > 1 else self.kind
+
+    @property
+    def steps(self) -> int:
+        """Least number of steps of a fresh student."""
+        if self.probe_first and not self.epochs:
+            return 0
+        return KINDS[self.kind].steps if self.min_steps is None else self.min_steps
+
+
+_TASK_TYPES = {
+    "pooling": ("classification", "multilabel", "pairs"),
+    "probe_first": ("classification", "multilabel"),
+    "contrastive_steps": ("classification",),
+    "smoothing": ("classification", "multilabel", "pairs", "ner"),
+    "average": ("classification", "multilabel", "pairs", "ner", "seq2seq"),
+}
