@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tutelage.graph.build import build_graph as build_graph
-    from tutelage.graph.task.load import load_task as load_task
     from tutelage.graph.runs.run import resume as resume
     from tutelage.graph.runs.run import run as run
     from tutelage.graph.strategies import STRATEGIES as STRATEGIES
     from tutelage.graph.strategies import Strategy as Strategy
+    from tutelage.graph.task.load import load_task as load_task
     from tutelage.graph.task.schema import Task as Task
     from tutelage.student.errors import InputError as InputError
-    from tutelage.student.models.load import load_student as load_student
     from tutelage.student.models.base import Student as Student
+    from tutelage.student.models.load import load_student as load_student
 
 __version__ = "0.1.0"
 

@@ -110,9 +110,9 @@ def plan(
 
     Example: [bold]tutelage plan task.yaml --no-prompts[/bold]
     """
-    from tutelage.graph.task.load import load_task, override
     from tutelage.graph.planning.plan import plan as make_plan
     from tutelage.graph.planning.text import plan_table, plan_words, prompt_words
+    from tutelage.graph.task.load import load_task, override
 
     found = make_plan(override(load_task(task), strategy=strategy, rounds=rounds, batch=batch or None))
     if not prompts:
@@ -149,9 +149,9 @@ def run(
 
     Example: [bold]tutelage run task.yaml --out runs/first[/bold]
     """
-    from tutelage.graph.task.load import load_task, override
     from tutelage.graph.run_folder.progress import Progress
     from tutelage.graph.runs.run import run as start
+    from tutelage.graph.task.load import load_task, override
 
     loaded = override(
         load_task(task), strategy=strategy, seed=seed, rounds=rounds, batch=batch or None, force=force
@@ -232,9 +232,9 @@ def report(
 
     Example: [bold]tutelage report runs/first --control runs/random[/bold]
     """
-    from tutelage.graph.run_folder.folder import RunFolder
     from tutelage.graph.report.build import write_report
     from tutelage.graph.report.run_section import differences
+    from tutelage.graph.run_folder.folder import RunFolder
 
     other = RunFolder(control) if control else None
     write_report(RunFolder(folder), other)
@@ -261,15 +261,15 @@ def evaluate(
 
     Example: [bold]tutelage evaluate runs/first more.jsonl[/bold]
     """
-    from tutelage.graph.run_folder.folder import metric_in, student_in
     from tutelage.graph.report.run_section import figures
+    from tutelage.graph.run_folder.folder import metric_in, student_in
+    from tutelage.student.data.rows import read_rows
     from tutelage.student.errors import InputError
     from tutelage.student.evaluation.evaluate import evaluate as grade_student
+    from tutelage.student.models.load import load_student
     from tutelage.student.models.prediction_inputs import columns, cut_note
     from tutelage.student.tasks import KINDS
-    from tutelage.student.models.load import load_student
     from tutelage.student.tasks.user_functions import title
-    from tutelage.student.data.rows import read_rows
 
     loaded = load_student(student_in(student))
     kind, metric = KINDS[loaded.kind], metric or metric_in(student)
@@ -310,12 +310,12 @@ def predict(
     Example: [bold]tutelage predict runs/first "where is my parcel?"[/bold]
     """
     from tutelage.graph.run_folder.folder import student_in
+    from tutelage.student.data.rows import filed, read_rows
     from tutelage.student.errors import InputError
-    from tutelage.student.tasks.fields import split
+    from tutelage.student.models.load import load_student
     from tutelage.student.models.prediction_inputs import columns, cut_note, of_lines, whole
     from tutelage.student.tasks import KINDS
-    from tutelage.student.models.load import load_student
-    from tutelage.student.data.rows import filed, read_rows
+    from tutelage.student.tasks.fields import split
 
     if file and texts:
         raise InputError("texts are given both as arguments and by --file; give one of them")
@@ -373,8 +373,8 @@ def doctor(
 
     Example: [bold]tutelage doctor task.yaml[/bold]
     """
-    from tutelage.graph.task.load import load_task
     from tutelage.graph.doctor import examine_installation, examine_teacher
+    from tutelage.graph.task.load import load_task
 
     findings = examine_installation()
     if task:
@@ -393,8 +393,8 @@ def doctor(
 
 def _print_result(folder: "RunFolder", control: "RunFolder | None" = None) -> None:
     """Print the rounds, and what the teacher's labels were worth."""
-    from tutelage.graph.runs.demo import result_table
     from tutelage.graph.report.comparison_section import comparison_table
+    from tutelage.graph.runs.demo import result_table
 
     about = folder.about()
     _print(result_table(folder, control))

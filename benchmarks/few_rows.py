@@ -29,12 +29,12 @@ from typing import Any
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # before torch is imported: waiting threads burn no CPU seconds
 
 import torch
-from tutelage.student.training.candidates import candidates
+from tutelage.student.data.rows import Row, make_row
 from tutelage.student.encoder import Encoder
 from tutelage.student.evaluation.evaluate import grade
 from tutelage.student.tasks import KINDS
+from tutelage.student.training.candidates import candidates
 from tutelage.student.training.configuration import Recipe
-from tutelage.student.data.rows import Row, make_row
 from tutelage.student.training.loop import train
 
 HERE = Path(__file__).parent

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from tutelage.student.tasks.fields import ONE, PAIR, Fields, join, split
 from tutelage.student.data.rows import Row, content_id
+from tutelage.student.tasks.fields import ONE, PAIR, Fields, join, split
 
 TASKS = Path(__file__).parent / "tasks"
 Record = dict[str, Any]

@@ -13,11 +13,11 @@ def upper_bound(task: Any, labelled: Path, encoder: Any, most: int, *, reasons: 
     test; `reasons`: it learns those for them too.
     """
     from tutelage.graph.task.splits import load_splits
-    from tutelage.student.training.decision_thresholds import tuned
-    from tutelage.student.evaluation.evaluate import evaluate
-    from tutelage.student.training.losses import Objective
     from tutelage.student.data.rows import read_rows
+    from tutelage.student.evaluation.evaluate import evaluate
+    from tutelage.student.training.decision_thresholds import tuned
     from tutelage.student.training.loop import train
+    from tutelage.student.training.losses import Objective
 
     splits, labels = load_splits(task), list(task.labels)
     column, reserved = "rationale" if reasons else None, splits.ids()

@@ -128,8 +128,8 @@ def row_of(record: dict[str, Any]) -> Any:
     """A sentence with its entities; the least sure of them is the confidence in all. A type that is not asked
     for here is left out.
     """
-    from tutelage.student.tasks import KINDS
     from tutelage.student.data.rows import Row, content_id
+    from tutelage.student.tasks import KINDS
 
     text = " ".join(record["tokens"])
     tags = [tag if tag == "O" else f"{tag[:2]}{folded(tag[2:])}" for tag in record["tags"]]

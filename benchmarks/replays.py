@@ -4,11 +4,11 @@
     python benchmarks/replays.py --tasks llm_freeal_mr --arms llkd "llkd ask first" "whole pool"
     python benchmarks/replays.py --table                     # print what is there
 
-No language model is asked: agents/rehearsal/recorded.py answers from the files, through the real client. Where labels
-were recorded, an arm buys 1,000 or a share of them in four rounds; where training texts were, each arm
-chooses 1,000 of GPT-4's and Llama-2's in ten rounds, each at the label it was written for. One line a cell
-goes to results/replays.jsonl as it comes; cells that are there are not run again. What is reported is the
-published test split, opened once a run; nothing was chosen by it.
+No language model is asked: agents/rehearsal/recorded.py answers from the files, through the real client.
+Where labels were recorded, an arm buys 1,000 or a share of them in four rounds; where training texts were,
+each arm chooses 1,000 of GPT-4's and Llama-2's in ten rounds, each at the label it was written for. One line
+a cell goes to results/replays.jsonl as it comes; cells that are there are not run again. What is reported is
+the published test split, opened once a run; nothing was chosen by it.
 """
 
 import argparse

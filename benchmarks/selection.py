@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
+from tutelage.student.data.rows import Row, content_id
 from tutelage.student.encoder import Encoder
 from tutelage.student.evaluation.evaluate import evaluate
-from tutelage.student.training.configuration import Recipe
-from tutelage.student.data.rows import Row, content_id
 from tutelage.student.selection import Selection, select
+from tutelage.student.training.configuration import Recipe
 from tutelage.student.training.loop import train
 
 HERE = Path(__file__).parent

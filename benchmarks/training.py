@@ -34,10 +34,10 @@ import numpy as np
 import torch
 import transformers
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from tutelage.student.data.rows import Row, make_row
 from tutelage.student.encoder import Encoder, device, load_pretrained
 from tutelage.student.models.base import FullStudent
 from tutelage.student.training.configuration import Recipe
-from tutelage.student.data.rows import Row, make_row
 from tutelage.student.training.loop import train
 
 HERE = Path(__file__).parent

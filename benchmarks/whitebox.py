@@ -95,11 +95,12 @@ def cells(wanted: argparse.Namespace) -> list[Cell]:
 
 def work(cell: Cell, cache: Path) -> Cell:
     """A student of one arm, or one of the two it is measured between."""
-    from tutelage.student.training.adapters.classifier import fresh
+    from tutelage.student.distillation.knowledge import shallow
     from tutelage.student.distillation.loop import distil
     from tutelage.student.evaluation.evaluate import evaluate
-    from tutelage.student.distillation.knowledge import Knowledge, shallow
+    from tutelage.student.training.adapters.classifier import fresh
     from tutelage.student.training.configuration import Recipe
+    from tutelage.student.training.knowledge import Knowledge
 
     start, told = time.monotonic(), {}
     count = int(cell["setting"].split()[0].replace("all", "0"))

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from math import ceil
 from typing import Any
 
+from tutelage.student.data.rows import Row
 from tutelage.student.models.base import FullStudent
 from tutelage.student.training.configuration import Recipe
-from tutelage.student.data.rows import Row
 from tutelage.student.training.loop import bucketed, warm_and_down
 
 TEMPERATURE = 2.0  # ours, too

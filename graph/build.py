@@ -8,10 +8,20 @@ from typing import TYPE_CHECKING, Any, cast
 
 from tutelage.graph import routes
 from tutelage.graph.context import Workshop, open_workshop
-from tutelage.graph.nodes import calibrate, learning, screening, teaching
+from tutelage.graph.nodes.analyst import analyst
+from tutelage.graph.nodes.calibrate import calibrate
+from tutelage.graph.nodes.critic import critic
+from tutelage.graph.nodes.examine import examine
+from tutelage.graph.nodes.final import final
 from tutelage.graph.nodes.first_labels import first_labels
+from tutelage.graph.nodes.generator import generator
+from tutelage.graph.nodes.keep import keep
+from tutelage.graph.nodes.labeler import labeler
 from tutelage.graph.nodes.pool import pool
+from tutelage.graph.nodes.prepare import prepare
 from tutelage.graph.nodes.refit import compares_at_random, refit
+from tutelage.graph.nodes.report import report
+from tutelage.graph.nodes.screen import screen
 from tutelage.graph.nodes.train import train
 from tutelage.graph.run_folder.folder import RunFolder
 from tutelage.graph.run_folder.trace import Listener
@@ -26,24 +36,22 @@ if TYPE_CHECKING:
 
 Node = Callable[[Workshop, State], State]
 NODES: dict[str, Node] = {
-    "prepare": learning.prepare,
+    "prepare": prepare,
     "first_labels": first_labels,
     "train": train,
-    "examine": learning.examine,
-    "calibrate": calibrate.calibrate,
-    "analyst": teaching.analyst,
-    "generator": teaching.generator,
+    "examine": examine,
+    "calibrate": calibrate,
+    "analyst": analyst,
+    "generator": generator,
     "pool": pool,
-    "screen": screening.screen,
-    "labeler": teaching.labeler,
-    "critic": teaching.critic,
-    "keep": screening.keep,
-    "final": learning.final,
+    "screen": screen,
+    "labeler": labeler,
+    "critic": critic,
+    "keep": keep,
+    "final": final,
     "refit": refit,
-    "report": learning.report,
+    "report": report,
 }
-
-
 # Nodes that may spend what the rounds hold back for the comparison with random labels.
 BEFORE_AND_AFTER = frozenset({"prepare", "first_labels", "calibrate", "refit", "report"})
 

@@ -7,7 +7,7 @@ from tutelage.agents.analyst import fields_of
 from tutelage.agents.endpoints.exchange import Call
 from tutelage.agents.providers.models import ModelSpec
 from tutelage.agents.schemas import labels_form
-from tutelage.agents.teacher.teacher import probe
+from tutelage.agents.teacher import probe
 from tutelage.graph.task.schema import Task
 from tutelage.prompts import render
 from tutelage.student.errors import InputError

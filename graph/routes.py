@@ -4,7 +4,7 @@ from typing import Literal
 
 from tutelage.graph.context import Workshop
 from tutelage.graph.nodes.refit import refits
-from tutelage.graph.nodes.screening import short_of_samples
+from tutelage.graph.requests.attempts import short_of_samples
 from tutelage.graph.state import State
 
 

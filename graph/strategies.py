@@ -5,9 +5,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from tutelage.student.data.rows import LONGEST
-from tutelage.student.distillation.knowledge import Knowledge
 from tutelage.student.selection import Selection
 from tutelage.student.training.adaptive_selection import Thresholds
+from tutelage.student.training.knowledge import Knowledge
 from tutelage.student.training.losses import PLAIN, Objective
 
 Share = Annotated[float, Field(ge=0, le=1)]

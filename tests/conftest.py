@@ -21,19 +21,19 @@ import pytest
 import tutelage
 import yaml
 from tutelage.agents.analyst import Brief
-from tutelage.agents.teacher.journal import Journal
 from tutelage.agents.providers.models import ModelSpec, make_model
 from tutelage.agents.rehearsal.rehearsal import Rehearsal
 from tutelage.agents.rehearsal.rehearsal_model import RehearsalModel
 from tutelage.agents.rehearsal.server import serve
+from tutelage.agents.teacher.journal import Journal
 from tutelage.agents.teacher.teacher import Teacher
 from tutelage.graph.task.load import parse_task
 from tutelage.graph.task.samples import sample_task
 from tutelage.graph.task.schema import Task
 from tutelage.prompts import ROLES
 from tutelage.student.corpus import Sample
-from tutelage.student.encoder import Encoder
 from tutelage.student.data.rows import Row, content_id, read_rows
+from tutelage.student.encoder import Encoder
 
 SHOP = Path(tutelage.__file__).parent / "graph" / "sample"
 WORDS = "refund money back want my order where is parcel late a the broken lost it now please"

@@ -11,17 +11,19 @@ import pytest
 from tutelage.agents.labeler import label
 from tutelage.graph.task.load import parse_task
 from tutelage.graph.task.samples import sample_task
-from tutelage.student.models.causal import CausalWriter, check
+from tutelage.student.data.rows import Row, content_id, read_rows
 from tutelage.student.encoder import Encoder
 from tutelage.student.errors import InputError
-from tutelage.student.training.training_set import Lessons
+from tutelage.student.models.causal import CausalWriter
 from tutelage.student.models.load import load_student
-from tutelage.student.training.losses import PLAIN, Objective
-from tutelage.student.training.configuration import Recipe
-from tutelage.student.data.rows import Row, content_id, read_rows
+from tutelage.student.models.seq2seq import Writer
 from tutelage.student.models.tiny_seq2seq import scratch_writer
+from tutelage.student.training.adapters.causal import check
+from tutelage.student.training.adapters.seq2seq import fresh, learner
+from tutelage.student.training.configuration import Recipe
 from tutelage.student.training.loop import train, untouched
-from tutelage.student.models.seq2seq import Writer, fresh, learner
+from tutelage.student.training.losses import PLAIN, Objective
+from tutelage.student.training.training_set import Lessons
 
 pytest.importorskip("peft")
 PAIRS = [("say a", "aa"), ("say b", "bb"), ("say c", "cc"), ("say it: d", "dd")] * 6

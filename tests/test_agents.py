@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 from tutelage.agents.analyst import diagnose
-from tutelage.agents.teacher.budget import Budget
 from tutelage.agents.critic import judge
+from tutelage.agents.endpoints.limits import Limits
 from tutelage.agents.generator import Request, write
 from tutelage.agents.labeler import label
-from tutelage.agents.endpoints.limits import Limits
+from tutelage.agents.teacher.budget import Budget
 from tutelage.prompts import read_payload
 
 PARCEL = {"id": "a1", "text": "Where is my parcel?", "label": "order_status", "predicted": "return_refund"}

@@ -12,16 +12,16 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
-from tutelage.agents.request import Ask
-from tutelage.agents.teacher.budget import Budget
 from tutelage.agents.endpoints.endpoint import TeacherDownError
-from tutelage.agents.rehearsal.faults import Faults
-from tutelage.agents.schemas import labels_form
 from tutelage.agents.endpoints.limits import Limits
+from tutelage.agents.endpoints.submitted import Submitted
+from tutelage.agents.rehearsal.faults import Faults
 from tutelage.agents.rehearsal.rehearsal import Rehearsal
 from tutelage.agents.rehearsal.rehearsal_model import RehearsalModel
 from tutelage.agents.rehearsal.server import Offers, serve
-from tutelage.agents.endpoints.submitted import Submitted
+from tutelage.agents.request import Ask
+from tutelage.agents.schemas import labels_form
+from tutelage.agents.teacher.budget import Budget
 from tutelage.agents.teacher.teacher import Teacher
 
 FORM = labels_form(("order_status", "return_refund"))

@@ -12,6 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 from rich.console import Console
+from tutelage.agents.rehearsal.rehearsal import Rehearsal
+from tutelage.agents.rehearsal.rehearsal_model import RehearsalModel
+from tutelage.agents.rehearsal.server import Offers, serve
 from tutelage.agents.teacher.calibration import (
     Calibration,
     calibrate,
@@ -19,22 +22,19 @@ from tutelage.agents.teacher.calibration import (
     expected_calibration_error,
     reliability,
 )
-from tutelage.agents.rehearsal.rehearsal import Rehearsal
-from tutelage.agents.rehearsal.rehearsal_model import RehearsalModel
-from tutelage.agents.rehearsal.server import Offers, serve
 from tutelage.graph.build import describe
+from tutelage.graph.context import Workshop, open_workshop
 from tutelage.graph.nodes.calibrate import calibrate as node
 from tutelage.graph.nodes.calibrate import slice_of
-from tutelage.graph.task.load import parse_task
+from tutelage.graph.routes import after_examine
 from tutelage.graph.run_folder.folder import RunFolder
 from tutelage.graph.run_folder.progress import Progress
-from tutelage.graph.routes import after_examine
+from tutelage.graph.task.load import parse_task
 from tutelage.graph.task.samples import sample_task
 from tutelage.graph.task.splits import load_splits
-from tutelage.graph.context import Workshop, open_workshop
+from tutelage.student.data.rows import Row
 from tutelage.student.encoder import Encoder
 from tutelage.student.tasks.classification import CLASSIFICATION
-from tutelage.student.data.rows import Row
 
 
 def scaling(temperature: float, labels: int) -> Calibration:

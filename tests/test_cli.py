@@ -15,8 +15,8 @@ import pytest
 import tutelage
 import yaml
 from tutelage.agents.rehearsal.server import Offers, serve
-from tutelage.graph.task.samples import sample_task
 from tutelage.graph.context import rehearsal_model
+from tutelage.graph.task.samples import sample_task
 from tutelage.student.encoder import Encoder
 
 ROOT = Path(tutelage.__file__).parent

@@ -6,15 +6,15 @@ import sqlite3
 from typing import Any
 
 import pytest
-from tutelage.agents.request import Ask
-from tutelage.agents.teacher.calibration import calibrate
-from tutelage.agents.teacher.confidence import field_probability
-from tutelage.agents.schemas import labels_form, verdicts_form
-from tutelage.agents.teacher.journal import Entry
+from tutelage.agents.endpoints.entry import Entry
 from tutelage.agents.labeler import label
 from tutelage.agents.rehearsal.rehearsal import Rehearsal
 from tutelage.agents.rehearsal.rehearsal_model import RehearsalModel
 from tutelage.agents.rehearsal.server import Offers, serve
+from tutelage.agents.request import Ask
+from tutelage.agents.schemas import labels_form, verdicts_form
+from tutelage.agents.teacher.calibration import calibrate
+from tutelage.agents.teacher.confidence import field_probability
 from tutelage.prompts import read_payload
 from tutelage.student.tasks import KINDS
 

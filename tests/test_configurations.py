@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from tutelage.graph.task.load import override, parse_task
 from tutelage.graph.task.schema import Task
-from tutelage.student.training.candidates import candidates, configuration
 from tutelage.student.errors import InputError
+from tutelage.student.training.candidates import candidates, configuration
 from tutelage.student.training.configuration import Recipe
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tutelage.student.corpus import Corpus, Neighbour
+from tutelage.student.data.rows import Row, content_id
 from tutelage.student.encoder import Encoder
 from tutelage.student.errors import InputError
 from tutelage.student.tasks import KINDS
-from tutelage.student.data.rows import Row, content_id
 
 PARCEL = "My parcel should have come on Friday, where is it?"
 NEAR = "My parcel should have come on Monday, where is it?"

@@ -7,13 +7,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tutelage.student.training.adapters.classifier import fresh
-from tutelage.student.distillation.loop import distil
-from tutelage.student.errors import InputError
-from tutelage.student.distillation.white_box_teacher import Expert, Views, black_box, check_expert, find_expert, load_expert
-from tutelage.student.distillation.knowledge import Knowledge
-from tutelage.student.training.configuration import Recipe
 from tutelage.student.data.rows import Row
+from tutelage.student.distillation.loop import distil
+from tutelage.student.distillation.white_box_teacher import (
+    Expert,
+    Views,
+    black_box,
+    check_expert,
+    find_expert,
+    load_expert,
+)
+from tutelage.student.errors import InputError
+from tutelage.student.training.adapters.classifier import fresh
+from tutelage.student.training.configuration import Recipe
+from tutelage.student.training.knowledge import Knowledge
 from tutelage.student.training.loop import train
 
 LABELS = ["refund", "status"]

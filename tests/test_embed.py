@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.agents.rehearsal.server import serve
-from tutelage.graph.task.samples import sample_task
 from tutelage.graph.context import rehearsal_model
+from tutelage.graph.task.samples import sample_task
 from tutelage.student.encoder import Encoder
 
 # A parent with a state and a checkpointer of its own, in a process that uses openai-agents too.

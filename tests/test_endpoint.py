@@ -10,16 +10,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tutelage.agents.request import Ask
-from tutelage.agents.providers.capabilities import Capabilities, remember, remembered
 from tutelage.agents.endpoints.endpoint import TeacherDownError
 from tutelage.agents.endpoints.failures import read_failure
-from tutelage.agents.rehearsal.faults import STATUS_KINDS, WIRE_KINDS, Faults, Kind
-from tutelage.agents.schemas import labels_form
 from tutelage.agents.endpoints.limits import Limits
+from tutelage.agents.providers.capabilities import Capabilities, remember, remembered
+from tutelage.agents.rehearsal.faults import STATUS_KINDS, WIRE_KINDS, Faults, Kind
 from tutelage.agents.rehearsal.rehearsal import Rehearsal
 from tutelage.agents.rehearsal.rehearsal_model import RehearsalModel
 from tutelage.agents.rehearsal.server import Offers, serve
+from tutelage.agents.request import Ask
+from tutelage.agents.schemas import labels_form
 from tutelage.agents.teacher.teacher import Teacher
 
 FORM = labels_form(("order_status", "return_refund"))

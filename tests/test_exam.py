@@ -4,11 +4,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tutelage.student.data.rows import Row, content_id
 from tutelage.student.evaluation.evaluate import chance_not_worse, confusion, evaluate, grade, wilson
-from tutelage.student.tasks.classification import CLASSIFICATION
 from tutelage.student.models.base import HeadStudent
 from tutelage.student.models.predictions import entropy
-from tutelage.student.data.rows import Row, content_id
+from tutelage.student.tasks.classification import CLASSIFICATION
 
 LABELS = ["a", "b", "c"]
 GOLD, ANSWERS = list("aaabbc"), list("aabbcc")

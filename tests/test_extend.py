@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 from tutelage.agents.rehearsal.faults import Faults
-from tutelage.agents.teacher.journal import Journal
 from tutelage.agents.rehearsal.server import serve
-from tutelage.graph.task.load import Task, parse_task
+from tutelage.agents.teacher.journal import Journal
+from tutelage.graph.context import rehearsal_model
 from tutelage.graph.run_folder.folder import RunFolder
 from tutelage.graph.runs.run import resume, run
+from tutelage.graph.task.load import Task, parse_task
 from tutelage.graph.task.samples import sample_task
-from tutelage.graph.context import rehearsal_model
 from tutelage.student.encoder import Encoder
 from tutelage.student.errors import InputError
 

@@ -10,10 +10,10 @@ from urllib.parse import urlsplit
 
 import pytest
 from tutelage.agents.rehearsal.faults import ALL_KINDS, CONTENT_KINDS, Faults
-from tutelage.agents.schemas import labels_form
 from tutelage.agents.rehearsal.rehearsal import Rehearsal
 from tutelage.agents.rehearsal.rehearsal_model import RehearsalModel
 from tutelage.agents.rehearsal.server import serve
+from tutelage.agents.schemas import labels_form
 from tutelage.agents.teacher.teacher import Ask
 from tutelage.prompts import render
 

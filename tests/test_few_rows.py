@@ -9,23 +9,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tutelage.student.training.averaging import WeightAverage
-from tutelage.student.training.class_weights import class_weights, positive_weights, type_weights
-from tutelage.student.training.contrastive import balanced, supcon
+from tutelage.student.data.rows import Row
 from tutelage.student.distillation.loop import distil
+from tutelage.student.distillation.white_box_teacher import black_box
 from tutelage.student.encoder import Encoder
 from tutelage.student.errors import InputError
-from tutelage.student.distillation.white_box_teacher import black_box
-from tutelage.student.tasks.fields import join
-from tutelage.student.distillation.knowledge import Knowledge
-from tutelage.student.training.training_set import Lessons
-from tutelage.student.models.load import load_student
 from tutelage.student.models.base import FullStudent, HeadStudent
-from tutelage.student.training.losses import Objective
+from tutelage.student.models.load import load_student
+from tutelage.student.tasks.fields import join
+from tutelage.student.training.adapters.contrastive import balanced, supcon
+from tutelage.student.training.adapters.tagger import learner as tagging_learner
+from tutelage.student.training.averaging import WeightAverage
+from tutelage.student.training.class_weights import class_weights, positive_weights, type_weights
 from tutelage.student.training.configuration import Recipe
-from tutelage.student.data.rows import Row
-from tutelage.student.models.tagger import learner as tagging_learner
+from tutelage.student.training.knowledge import Knowledge
 from tutelage.student.training.loop import train, untouched
+from tutelage.student.training.losses import Objective
+from tutelage.student.training.training_set import Lessons
 
 LABELS = ["refund", "status"]
 HEAD = Recipe(mode="head", class_weights="none", head_decay=1e-3)

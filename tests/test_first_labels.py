@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tutelage.graph.task.load import Task
 from tutelage.graph.run_folder.folder import RunFolder
 from tutelage.graph.runs.run import resume, run
+from tutelage.graph.task.load import Task
 from tutelage.student.encoder import Encoder
 from tutelage.student.errors import InputError
 

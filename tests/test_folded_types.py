@@ -7,18 +7,18 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
+from tutelage.graph.context import open_workshop
+from tutelage.graph.nodes.pool import pool
+from tutelage.graph.run_folder.folder import RunFolder
+from tutelage.graph.runs.run import run
 from tutelage.graph.students.committee import mean_reading
 from tutelage.graph.task.load import Task, load_task, parse_task
-from tutelage.graph.run_folder.folder import RunFolder
-from tutelage.graph.nodes.pool import pool
-from tutelage.graph.runs.run import run
 from tutelage.graph.task.samples import demo_task
-from tutelage.graph.context import open_workshop
 from tutelage.student.encoder import Encoder
-from tutelage.student.tasks.fields import KindName
 from tutelage.student.models.load import load_student
 from tutelage.student.models.predictions import Reading
 from tutelage.student.selection import NEEDS_NO_STUDENT, Selection
+from tutelage.student.tasks.fields import KindName
 
 Make = Callable[..., Task]
 QUICK: dict[KindName, dict[str, Any]] = {

@@ -14,20 +14,20 @@ import yaml
 from langchain_core.messages import BaseMessage
 from tutelage.agents.rehearsal.rehearsal_model import RehearsalModel
 from tutelage.agents.rehearsal.server import serve
-from tutelage.graph.task.load import Task, parse_task
+from tutelage.graph.context import rehearsal_model
 from tutelage.graph.run_folder.folder import RunFolder
 from tutelage.graph.runs.run import run
+from tutelage.graph.task.load import Task, parse_task
 from tutelage.graph.task.samples import sample_task
 from tutelage.graph.task.splits import load_splits
-from tutelage.graph.context import rehearsal_model
 from tutelage.prompts import read_payload
 from tutelage.student.data.folds import labels_below, stratified_folds
+from tutelage.student.data.rows import Row
 from tutelage.student.encoder import Encoder
 from tutelage.student.errors import InputError
+from tutelage.student.models.load import load_student
 from tutelage.student.tasks.classification import CLASSIFICATION
 from tutelage.student.tasks.multilabel import MULTILABEL
-from tutelage.student.models.load import load_student
-from tutelage.student.data.rows import Row
 
 Make = Callable[..., Task]
 

@@ -4,8 +4,8 @@ from math import comb
 
 import numpy as np
 import pytest
-from tutelage.student.evaluation.gains import gain, interval, resampled, score, worth
 from tutelage.student.evaluation.evaluate import chance_not_worse
+from tutelage.student.evaluation.gains import gain, interval, resampled, score, worth
 from tutelage.student.tasks.classification import CLASSIFICATION
 from tutelage.student.tasks.multilabel import MULTILABEL
 from tutelage.student.tasks.seq2seq import SEQ2SEQ

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 from tutelage.agents.analyst import Answer, Weakness
-from tutelage.graph.weaknesses import before, measure_again, open_cards, rate, read_cards, write_cards
-from tutelage.graph.run_folder.folder import RunFolder
 from tutelage.graph.requests.generation_requests import apportion, paraphrases, plan
+from tutelage.graph.run_folder.folder import RunFolder
 from tutelage.graph.strategies import STRATEGIES
-from tutelage.student.tasks.classification import CLASSIFICATION
+from tutelage.graph.weaknesses import before, measure_again, open_cards, rate, read_cards, write_cards
 from tutelage.student.data.rows import Row
+from tutelage.student.tasks.classification import CLASSIFICATION
 
 CHANCE = random.Random(0)
 F1 = {"a": 1.0, "b": 0.5, "c": 0.0}

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from tutelage.agents.critic import judge
-from tutelage.agents.prompt_injection import is_hostile
 from tutelage.agents.labeler import label
+from tutelage.agents.prompt_injection import is_hostile
 from tutelage.agents.rehearsal.rehearsal import Rehearsal
 from tutelage.agents.rehearsal.rehearsal_model import RehearsalModel
 from tutelage.agents.rehearsal.server import serve

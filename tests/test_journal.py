@@ -8,7 +8,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from tutelage.agents.teacher.journal import Entry, Journal
+from tutelage.agents.endpoints.entry import Entry
+from tutelage.agents.teacher.journal import Journal
 
 ENTRY = Entry("labeler", '{"labels": []} 世界 "', "stop", 100, 10, 0.25, 1.5)
 

@@ -7,10 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import tensor
-from tutelage.student.training.adapters.classifier import fresh
-from tutelage.student.errors import InputError
 from tutelage.student.distillation.knowledge import (
-    Knowledge,
     RunningMean,
     class_states,
     cosines,
@@ -24,8 +21,11 @@ from tutelage.student.distillation.knowledge import (
     response_loss,
     shallow,
 )
+from tutelage.student.errors import InputError
 from tutelage.student.models.load import load_student
+from tutelage.student.training.adapters.classifier import fresh
 from tutelage.student.training.configuration import Recipe
+from tutelage.student.training.knowledge import Knowledge
 
 KINDS = ("fin", "res", "fea", "rel")
 

@@ -5,7 +5,8 @@ import time
 from collections.abc import Callable
 
 import pytest
-from tutelage.agents.endpoints.limits import LONGEST_TIMEOUT, Limits, Pace, Throttle, backoff
+from tutelage.agents.endpoints.limits import Limits, Pace, Throttle, backoff
+from tutelage.agents.providers.models import LONGEST_TIMEOUT
 
 
 async def measured(throttle: Throttle, calls: int, seconds: float = 0.0, tokens: float = 0.0) -> list[float]:

@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tutelage.agents.request import Ask
-from tutelage.agents.teacher.budget import Budget
-from tutelage.agents.providers.capabilities import remembered
-from tutelage.agents.schemas import drafts_form
 from tutelage.agents.labeler import label
+from tutelage.agents.providers.capabilities import remembered
 from tutelage.agents.providers.models import ModelSpec
+from tutelage.agents.request import Ask
+from tutelage.agents.schemas import drafts_form
+from tutelage.agents.teacher.budget import Budget
 from tutelage.agents.teacher.reply_cap import reply_cap
-from tutelage.graph.task.load import parse_task
 from tutelage.graph.doctor import examine_teacher
 from tutelage.graph.runs.run import resume, run
+from tutelage.graph.task.load import parse_task
 from tutelage.graph.task.samples import sample_task
 from tutelage.graph.task.schema import Task
 from tutelage.student.encoder import Encoder

@@ -8,13 +8,13 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from tutelage.agents.providers.local import LocalModel
+from tutelage.agents.providers.models import ModelSpec, make_model
+from tutelage.agents.providers.token_bytes import token_bytes
 from tutelage.agents.request import Ask
 from tutelage.agents.schemas import labels_form
 from tutelage.agents.teacher.journal import Journal
-from tutelage.agents.providers.local import LocalModel
-from tutelage.agents.providers.models import ModelSpec, make_model
 from tutelage.agents.teacher.teacher import Teacher
-from tutelage.agents.providers.token_bytes import token_bytes
 from tutelage.prompts import render
 from tutelage.student.errors import InputError
 

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from tutelage.graph.task.load import Task, parse_task
 from tutelage.graph.run_folder.folder import RunFolder
 from tutelage.graph.run_folder.progress import Progress
 from tutelage.graph.runs.run import resume, run
+from tutelage.graph.task.load import Task, parse_task
 from tutelage.graph.task.samples import sample_task
 from tutelage.prompts import read_payload
+from tutelage.student.data.rows import content_id
 from tutelage.student.encoder import Encoder
 from tutelage.student.errors import InputError
-from tutelage.student.data.rows import content_id
 
 
 def task(strategy: Any, *, rounds: int = 2, **parts: Any) -> Task:

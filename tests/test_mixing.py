@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from tutelage.graph.task.load import parse_task
 from tutelage.graph.run_folder.folder import RunFolder
 from tutelage.graph.runs.run import resume, run
+from tutelage.graph.task.load import parse_task
 from tutelage.graph.task.samples import sample_task
 from tutelage.graph.task.schema import Task
 from tutelage.prompts import read_payload
+from tutelage.student.data.rows import read_rows
 from tutelage.student.encoder import Encoder
 from tutelage.student.tasks.fields import KindName
-from tutelage.student.data.rows import read_rows
 
 
 def mixed(folder: Path, strategy: dict[str, Any], *, kind: KindName = "classification", **parts: Any) -> Task:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from tutelage.student.encoder import Encoder
 from tutelage.student.errors import InputError
-from tutelage.student.models.load import load_student
 from tutelage.student.models.base import FullStudent, HeadStudent
+from tutelage.student.models.load import load_student
 from tutelage.student.training.configuration import Recipe
 from tutelage.student.training.loop import train
 

@@ -12,28 +12,28 @@ import numpy as np
 import pytest
 from tutelage.agents.analyst import Answer, Weakness
 from tutelage.agents.schemas import drafts_form, labels_form
-from tutelage.graph.weaknesses import open_cards
-from tutelage.graph.task.load import Task, load_task, parse_task
-from tutelage.graph.run_folder.folder import RunFolder
 from tutelage.graph.requests.generation_requests import plan
+from tutelage.graph.run_folder.folder import RunFolder
 from tutelage.graph.runs.run import run
-from tutelage.graph.task.samples import sample_task
-from tutelage.graph.task.templates import scaffold
-from tutelage.graph.task.splits import load_splits
 from tutelage.graph.strategies import STRATEGIES
+from tutelage.graph.task.load import Task, load_task, parse_task
+from tutelage.graph.task.samples import sample_task
+from tutelage.graph.task.splits import load_splits
+from tutelage.graph.task.templates import scaffold
+from tutelage.graph.weaknesses import open_cards
 from tutelage.prompts import ROLES, read_payload
-from tutelage.student.training.decision_thresholds import tuned
+from tutelage.student.data.rows import Row, content_id, read_hub, read_rows
 from tutelage.student.encoder import Encoder
 from tutelage.student.errors import InputError
 from tutelage.student.evaluation.evaluate import chance_not_worse, evaluate, grade
-from tutelage.student.tasks.multilabel import INVENTED, MISSED, MULTILABEL, written
-from tutelage.student.models.load import load_student
 from tutelage.student.models.base import Classifier, HeadStudent
-from tutelage.student.training.losses import PLAIN, Objective, set_losses
+from tutelage.student.models.load import load_student
 from tutelage.student.models.predictions import read_set, sigmoid
+from tutelage.student.tasks.multilabel import INVENTED, MISSED, MULTILABEL, written
 from tutelage.student.training.configuration import Recipe
-from tutelage.student.data.rows import Row, content_id, read_hub, read_rows
+from tutelage.student.training.decision_thresholds import tuned
 from tutelage.student.training.loop import train, untouched
+from tutelage.student.training.losses import PLAIN, Objective, set_losses
 
 LABELS = ["room", "food", "staff"]
 BARE = [

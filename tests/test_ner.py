@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 from tutelage.agents.schemas import drafts_form, labels_form
+from tutelage.student.data.rows import read_hub, read_rows
 from tutelage.student.errors import InputError
 from tutelage.student.evaluation.evaluate import grade
 from tutelage.student.tasks import KINDS
-from tutelage.student.data.rows import read_hub, read_rows
 from tutelage.student.tasks.spans import Mention, Span, aligned, spans, units, written
 
 NER = KINDS["ner"]

@@ -5,11 +5,10 @@ from math import exp, log
 import numpy as np
 import pytest
 import torch
-from tutelage.student.training.training_set import Lessons
-from tutelage.student.training.losses import Objective, in_band, sample_losses
-from tutelage.student.models.predictions import token_energy
-from tutelage.student.models.predictions import energy, negative_log_likelihood
 from tutelage.student.data.rows import Row
+from tutelage.student.models.predictions import energy, negative_log_likelihood, token_energy
+from tutelage.student.training.losses import Objective, in_band, sample_losses
+from tutelage.student.training.training_set import Lessons
 
 # Logits (log 3, 0) are probabilities (3/4, 1/4).
 LOGITS = torch.tensor([[log(3.0), 0.0]])

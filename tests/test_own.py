@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tutelage.graph.task.load import parse_task
 from tutelage.graph.run_folder.folder import metric_in
 from tutelage.graph.runs.run import resume, run
+from tutelage.graph.task.load import parse_task
 from tutelage.graph.task.samples import sample_task
 from tutelage.graph.task.splits import load_splits
-from tutelage.student.tasks.arithmetic import evaluates, same_value, value
 from tutelage.student.encoder import Encoder
 from tutelage.student.errors import InputError
+from tutelage.student.tasks.arithmetic import evaluates, same_value, value
 from tutelage.student.tasks.fields import KindName
 from tutelage.student.tasks.user_functions import extractive, filtered, judge, title
 

@@ -9,20 +9,20 @@ from typing import Any
 import numpy as np
 import pytest
 from tutelage.agents.schemas import drafts_form
-from tutelage.graph.task.load import Task, parse_task
 from tutelage.graph.run_folder.folder import RunFolder
 from tutelage.graph.runs.run import run
+from tutelage.graph.task.load import Task, parse_task
 from tutelage.graph.task.samples import sample_task
-from tutelage.graph.task.templates import scaffold
 from tutelage.graph.task.splits import load_splits
+from tutelage.graph.task.templates import scaffold
 from tutelage.prompts import ROLES, read_payload
+from tutelage.student.data.rows import Row, content_id, read_rows
 from tutelage.student.encoder import Encoder, PairEncoder
 from tutelage.student.errors import InputError
-from tutelage.student.tasks.fields import columns, join, split
-from tutelage.student.models.load import load_student
 from tutelage.student.models.base import Student, features
+from tutelage.student.models.load import load_student
+from tutelage.student.tasks.fields import columns, join, split
 from tutelage.student.training.configuration import Recipe
-from tutelage.student.data.rows import Row, content_id, read_rows
 from tutelage.student.training.loop import train, untouched
 
 FIELDS = ("message", "queue")
@@ -299,8 +299,8 @@ def test_a_draft_of_a_pair_has_both_texts_and_none_that_holds_the_mark() -> None
 
 
 def test_init_writes_a_pair_task_that_can_be_planned(tmp_path: Path, monkeypatch: Any) -> None:
-    from tutelage.graph.task.load import load_task
     from tutelage.graph.planning.plan import plan
+    from tutelage.graph.task.load import load_task
 
     scaffold(tmp_path, "pairs")
     made = load_task(tmp_path / "task.yaml")

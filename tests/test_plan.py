@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tutelage.graph.task.load import Task, parse_task
 from tutelage.graph.planning.plan import plan
 from tutelage.graph.planning.text import plan_words
 from tutelage.graph.runs.run import run
+from tutelage.graph.task.load import Task, parse_task
 from tutelage.graph.task.samples import sample_task
 from tutelage.prompts import read_payload
+from tutelage.student.data.rows import Row
 from tutelage.student.encoder import Encoder
 from tutelage.student.errors import InputError
-from tutelage.student.tasks.fields import KindName
 from tutelage.student.tasks import KINDS
-from tutelage.student.data.rows import Row
+from tutelage.student.tasks.fields import KindName
 
 MEASURES = ("calls", "prompt_tokens", "completion_tokens")
 DATA = sample_task().model_dump(exclude_none=True)["data"]

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, tensor
-from tutelage.student.distillation.knowledge import Knowledge
 from tutelage.student.distillation.pairing import Situation
 from tutelage.student.distillation.policy import Phases, Policy, Transition, fixed
+from tutelage.student.training.knowledge import Knowledge
 
 TWO: Any = ("fin", "res")
 

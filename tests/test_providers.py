@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tutelage.agents.request import Ask
 from tutelage.agents.endpoints.endpoint import TeacherDownError
-from tutelage.agents.schemas import labels_form
-from tutelage.agents.teacher.journal import Journal
 from tutelage.agents.endpoints.limits import Limits
 from tutelage.agents.providers.models import ModelSpec, make_model
+from tutelage.agents.request import Ask
+from tutelage.agents.schemas import labels_form
+from tutelage.agents.teacher.journal import Journal
 from tutelage.agents.teacher.reply_cap import reply_cap
 from tutelage.agents.teacher.teacher import Teacher
 from tutelage.student.errors import InputError

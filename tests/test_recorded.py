@@ -1,12 +1,12 @@
 """The recorded teacher: what a language model once said, and nothing else."""
 
 import pytest
-from tutelage.agents.teacher.journal import Journal
 from tutelage.agents.labeler import label
 from tutelage.agents.providers.models import ModelSpec, make_model
 from tutelage.agents.rehearsal.recorded import Recorded
 from tutelage.agents.rehearsal.rehearsal_model import RehearsalModel
 from tutelage.agents.rehearsal.server import serve
+from tutelage.agents.teacher.journal import Journal
 from tutelage.agents.teacher.teacher import Teacher
 from tutelage.student.data.rows import Row, content_id
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 from tutelage.agents.analyst import Brief
-from tutelage.agents.schemas import Verdict, diagnosis_form, drafts_form, labels_form
 from tutelage.agents.rehearsal.rehearsal import Rehearsal
 from tutelage.agents.rehearsal.rehearsal_model import RehearsalModel, token_logprobs
+from tutelage.agents.schemas import Verdict, diagnosis_form, drafts_form, labels_form
 from tutelage.prompts import render
 from tutelage.student.data.rows import Row, content_id
 

@@ -92,7 +92,7 @@ def test_the_teacher_is_right_as_often_as_humans_agree_where_they_labelled() -> 
 
 def test_arms_of_the_white_box_differ_from_the_method_in_weights_kinds_or_one_field() -> None:
     arms = import_module("whitebox").ARMS
-    from tutelage.student.distillation.knowledge import Knowledge
+    from tutelage.student.training.knowledge import Knowledge
 
     made = {name: Knowledge(**fields) for name, fields in arms.items()}
     assert made["learnt"] == Knowledge()

@@ -5,11 +5,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tutelage.agents.request import Ask
-from tutelage.agents.schemas import diagnosis_form, drafts_form, labels_form, verdicts_form
-from tutelage.agents.teacher.journal import Entry, Journal
+from tutelage.agents.endpoints.entry import Entry
 from tutelage.agents.endpoints.limits import Limits
 from tutelage.agents.providers.models import ModelSpec
+from tutelage.agents.request import Ask
+from tutelage.agents.schemas import diagnosis_form, drafts_form, labels_form, verdicts_form
+from tutelage.agents.teacher.journal import Journal
 from tutelage.agents.teacher.reply_cap import REASONING, reply_cap
 from tutelage.prompts import read_payload, render
 from tutelage.student.tasks import KINDS

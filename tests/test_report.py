@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 from tutelage.agents.teacher.calibration import Bin, Calibration
-from tutelage.graph.weaknesses import Card
-from tutelage.graph.run_folder.folder import RoundLine, RunFolder
 from tutelage.graph.report.build import write_report
+from tutelage.graph.run_folder.folder import RoundLine, RunFolder
 from tutelage.graph.run_folder.trace import Trace
+from tutelage.graph.weaknesses import Card
 from tutelage.student.corpus import Sample
 from tutelage.student.errors import InputError
 from tutelage.student.evaluation.evaluate import Report, grade

@@ -15,11 +15,11 @@ import pytest
 import yaml
 from tutelage.agents.rehearsal.server import serve
 from tutelage.graph.build import build_graph
-from tutelage.graph.task.load import Task
+from tutelage.graph.context import rehearsal_model
 from tutelage.graph.run_folder.folder import RunFolder
 from tutelage.graph.runs.run import resume, run
+from tutelage.graph.task.load import Task
 from tutelage.graph.task.samples import sample_task
-from tutelage.graph.context import rehearsal_model
 from tutelage.student.encoder import Encoder
 from tutelage.student.errors import InputError
 from tutelage.student.models.load import load_student

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from tutelage.student.data.rows import check_distinct, content_id, make_row, normal, read_hub, read_rows
 from tutelage.student.errors import InputError
 from tutelage.student.tasks import KINDS
-from tutelage.student.data.rows import check_distinct, content_id, make_row, normal, read_hub, read_rows
 
 LABELS = ["refund", "status"]
 GOOD = '{"text": "Where is it?", "label": "status"}'

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tutelage.graph.task.load import Task, parse_task
 from tutelage.graph.runs.run import run
+from tutelage.graph.task.load import Task, parse_task
 from tutelage.graph.task.samples import sample_task
 from tutelage.graph.task.splits import load_splits
+from tutelage.student.data.rows import Row
 from tutelage.student.encoder import Encoder
 from tutelage.student.models.load import load_student
 from tutelage.student.models.predictions import Doubt, entropy, read_one
-from tutelage.student.data.rows import Row
 from tutelage.student.training.loop import train
 
 # Probabilities (1/2, 1/4, 1/4) and (3/5, 2/5 - ε, ε): the second is surer of its first label, and less torn

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 import yaml
-from tutelage.agents.request import Ask
 from tutelage.agents.endpoints.endpoint import TeacherDownError
-from tutelage.agents.schemas import labels_form
 from tutelage.agents.providers.redact import redact
 from tutelage.agents.rehearsal.server import serve
-from tutelage.graph.task.samples import sample_task
+from tutelage.agents.request import Ask
+from tutelage.agents.schemas import labels_form
 from tutelage.graph.context import rehearsal_model
+from tutelage.graph.task.samples import sample_task
 
 KEY = "sk-proj-7f3kQz_very-secret-0123456789abcdef"
 

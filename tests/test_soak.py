@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from tutelage.agents.rehearsal.faults import ALL_KINDS, STATUS_KINDS, WIRE_KINDS, Faults
 from tutelage.agents.rehearsal.server import serve
-from tutelage.graph.task.load import parse_task
+from tutelage.graph.context import rehearsal_model
 from tutelage.graph.run_folder.folder import RunFolder
 from tutelage.graph.runs.run import run
+from tutelage.graph.task.load import parse_task
 from tutelage.graph.task.samples import sample_task
-from tutelage.graph.context import rehearsal_model
 
 # The rest of a truncated reply is asked for in other requests, to which other texts are written.
 KINDS = [kind for kind in ALL_KINDS if kind != "truncated json"]

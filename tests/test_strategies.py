@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tutelage.graph.strategies import STRATEGIES, Strategy
 from tutelage.graph.task.load import parse_task
 from tutelage.graph.task.samples import sample_task
-from tutelage.graph.strategies import STRATEGIES, Strategy
 from tutelage.graph.task.variants import varied
 from tutelage.student.errors import InputError
-from tutelage.student.distillation.knowledge import Knowledge
-from tutelage.student.training.losses import Objective
 from tutelage.student.training.adaptive_selection import Thresholds
+from tutelage.student.training.knowledge import Knowledge
+from tutelage.student.training.losses import Objective
 
 # A published method leaves the student that it trained, on nothing but what its paper says.
 PAPER: dict[str, Any] = {"refit": False, "self_training": "off", "control": False}

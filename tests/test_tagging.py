@@ -15,25 +15,26 @@ import numpy as np
 import pytest
 import torch
 from tutelage.agents.labeler import label
-from tutelage.graph.task.load import Task, load_task, parse_task
-from tutelage.graph.run_folder.folder import RunFolder
 from tutelage.graph.planning.plan import plan
+from tutelage.graph.run_folder.folder import RunFolder
 from tutelage.graph.runs.run import run
+from tutelage.graph.task.load import Task, load_task, parse_task
 from tutelage.graph.task.samples import sample_task
 from tutelage.graph.task.templates import scaffold
 from tutelage.prompts import read_payload
+from tutelage.student.data.rows import Row, content_id, read_rows
 from tutelage.student.encoder import Encoder
 from tutelage.student.errors import InputError
 from tutelage.student.evaluation.evaluate import evaluate
-from tutelage.student.tasks import KINDS
-from tutelage.student.training.training_set import Lessons
 from tutelage.student.models.load import load_student
-from tutelage.student.training.losses import PLAIN
-from tutelage.student.training.configuration import Recipe
-from tutelage.student.data.rows import Row, content_id, read_rows
+from tutelage.student.models.tagger import Tagger
+from tutelage.student.tasks import KINDS
 from tutelage.student.tasks.spans import Span, spans, written
-from tutelage.student.models.tagger import Tagger, check, fresh, learner
+from tutelage.student.training.adapters.tagger import check, fresh, learner
+from tutelage.student.training.configuration import Recipe
 from tutelage.student.training.loop import train, untouched
+from tutelage.student.training.losses import PLAIN
+from tutelage.student.training.training_set import Lessons
 
 NER = KINDS["ner"]
 TYPES = ["product", "order", "person", "city", "date"]

@@ -6,13 +6,13 @@ import socket
 from pathlib import Path
 
 import pytest
-from tutelage.agents.request import Ask, Reply
-from tutelage.agents.teacher.budget import Budget
 from tutelage.agents.endpoints.endpoint import TeacherDownError
-from tutelage.agents.schemas import labels_form
 from tutelage.agents.endpoints.limits import Limits
 from tutelage.agents.providers.models import ModelSpec, make_model
 from tutelage.agents.rehearsal.server import serve
+from tutelage.agents.request import Ask, Reply
+from tutelage.agents.schemas import labels_form
+from tutelage.agents.teacher.budget import Budget
 from tutelage.prompts import ROLES, read_payload
 from tutelage.student.errors import InputError
 

@@ -4,13 +4,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tutelage.student.data.rows import Row, content_id
 from tutelage.student.encoder import Encoder
 from tutelage.student.errors import InputError
-from tutelage.student.training.losses import Objective
-from tutelage.student.training.configuration import Recipe
-from tutelage.student.data.rows import Row, content_id
 from tutelage.student.training.adaptive_selection import Selection, Thresholds
+from tutelage.student.training.configuration import Recipe
 from tutelage.student.training.loop import train
+from tutelage.student.training.losses import Objective
 
 
 def weigh(

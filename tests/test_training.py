@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tutelage.student.training.class_weights import class_weights
 from tutelage.student.errors import InputError
 from tutelage.student.models.base import HeadStudent
-from tutelage.student.training.losses import Objective
+from tutelage.student.training.class_weights import class_weights
 from tutelage.student.training.configuration import Recipe
-from tutelage.student.training.schedule import bucketed, warm_and_down
 from tutelage.student.training.loop import train, untouched
+from tutelage.student.training.losses import Objective
+from tutelage.student.training.schedule import bucketed, warm_and_down
 
 LABELS = ["refund", "status"]
 

@@ -8,8 +8,8 @@ import pytest
 from tutelage.graph.strategies import STRATEGIES, Strategy
 from tutelage.graph.students.training_rows import mixed_row, own_rows, sample_row, sample_weight
 from tutelage.student.corpus import Sample
-from tutelage.student.tasks.classification import CLASSIFICATION
 from tutelage.student.data.rows import Row
+from tutelage.student.tasks.classification import CLASSIFICATION
 
 AUTO = STRATEGIES["auto"]
 

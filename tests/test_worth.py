@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import tutelage
-from tutelage.graph.task.load import Task
+from tutelage.graph.context import Workshop, open_workshop
 from tutelage.graph.run_folder.folder import RunFolder
 from tutelage.graph.runs.run import resume, run
 from tutelage.graph.students.self_training import pool_answers, self_training_helps, soft_rows
-from tutelage.graph.context import Workshop, open_workshop
+from tutelage.graph.task.load import Task
 from tutelage.student.encoder import Encoder
 
 Make = Callable[..., Task]

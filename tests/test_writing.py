@@ -11,25 +11,26 @@ import numpy as np
 import pytest
 import yaml
 from tutelage.agents.schemas import drafts_form, labels_form
-from tutelage.graph.task.load import Task, load_task, parse_task
-from tutelage.graph.run_folder.folder import RunFolder
 from tutelage.graph.planning.plan import plan
+from tutelage.graph.run_folder.folder import RunFolder
 from tutelage.graph.runs.run import run
+from tutelage.graph.task.load import Task, load_task, parse_task
 from tutelage.graph.task.samples import sample_task
 from tutelage.graph.task.templates import scaffold
 from tutelage.prompts import read_payload
+from tutelage.student.data.rows import Row, read_rows
 from tutelage.student.encoder import Encoder
 from tutelage.student.errors import InputError
 from tutelage.student.evaluation.evaluate import evaluate, grade
-from tutelage.student.tasks.seq2seq import SEQ2SEQ
-from tutelage.student.training.training_set import Lessons
 from tutelage.student.models.load import load_student
-from tutelage.student.training.losses import PLAIN, Objective, sample_losses
-from tutelage.student.training.configuration import Recipe
-from tutelage.student.data.rows import Row, read_rows
+from tutelage.student.models.seq2seq import Writer
 from tutelage.student.models.tiny_seq2seq import scratch_writer
+from tutelage.student.tasks.seq2seq import SEQ2SEQ
+from tutelage.student.training.adapters.seq2seq import fresh, learner
+from tutelage.student.training.configuration import Recipe
 from tutelage.student.training.loop import train, untouched
-from tutelage.student.models.seq2seq import Writer, fresh, learner
+from tutelage.student.training.losses import PLAIN, Objective, sample_losses
+from tutelage.student.training.training_set import Lessons
 
 # Of several lengths, so that a batch of them has padding on both sides.
 ODD = [

@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from tutelage.agents.endpoints.endpoint import Endpoint, RefusedError, TeacherDownError
+from tutelage.agents.endpoints.entry import Entry
 from tutelage.agents.endpoints.exchange import Call, entry_of, openai_options, said_by
 from tutelage.agents.endpoints.failures import names_cap, read_failure
 from tutelage.agents.endpoints.submitted import Submitted
 from tutelage.agents.providers.redact import redact
-from tutelage.agents.teacher.journal import Entry
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage

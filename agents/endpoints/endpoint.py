@@ -5,12 +5,12 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from tutelage.agents.endpoints.entry import Entry
 from tutelage.agents.endpoints.exchange import Call, exchange
 from tutelage.agents.endpoints.failures import Failure, names_cap, read_failure
 from tutelage.agents.endpoints.limits import Limits, Pace, Throttle, backoff
 from tutelage.agents.providers.capabilities import Capabilities, remembered
 from tutelage.agents.providers.models import ModelSpec
-from tutelage.agents.teacher.journal import Entry
 from tutelage.student.errors import InputError
 
 if TYPE_CHECKING:

@@ -6,12 +6,12 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tutelage.agents.endpoints.entry import Entry
 from tutelage.agents.endpoints.failures import TooSlowError
 from tutelage.agents.providers.capabilities import Capabilities
 from tutelage.agents.providers.models import ModelSpec
 from tutelage.agents.providers.redact import redact
 from tutelage.agents.schemas import Form
-from tutelage.agents.teacher.journal import Entry
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel

@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from tutelage.agents.providers.models import LONGEST_TIMEOUT
+
 _DOWN, _UP_AFTER = 0.75, 25  # of the calls in flight at the first 429 of a burst; successes for one more
 _BACKOFF, _LONGEST = 0.5, 30.0  # seconds: the first wait after a failure and the longest
 _SILENT = 10.0  # seconds after which an address where nothing has ever answered is given up
@@ -15,7 +17,6 @@ _FEWEST = 3  # failures in a row before anything is given up
 _BURST = 1.0  # seconds of a rate that may be used at once
 _FADING = 0.9  # weight of what was measured before, at each new reply: about the last ten count
 _SPARE = 1.5  # times the seconds that a full-length reply is expected to take
-LONGEST_TIMEOUT = 8  # times `timeout`: the most seconds that any call may take
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from tutelage.agents.endpoints.limits import LONGEST_TIMEOUT
 from tutelage.agents.providers.capabilities import Structured
 from tutelage.agents.providers.prices import Price, listed_price
 from tutelage.agents.providers.redact import redact, register
@@ -14,6 +13,9 @@ from tutelage.student.errors import InputError
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
+
+
+LONGEST_TIMEOUT = 8  # times `timeout`: the most seconds that any call may take
 
 
 @dataclass(frozen=True)
@@ -25,14 +27,14 @@ class ModelSpec:
     `openai:` at any server that speaks its protocol. `api_key_env` names the variable that holds the key:
     OPENAI_API_KEY for OpenAI's own address, none elsewhere. `temperature` None sends none (some models
     refuse it). `max_tokens` is the most completion tokens of every call; with None each call is capped by
-    what it asks for (agents/teacher/reply_cap.py). `timeout` is the seconds that one call may take in all; where the
-    replies so far came so slowly that a full-length one takes longer, it may take up to eight times as long
-    (agents/endpoints/limits.py). `structured`
+    what it asks for (agents/teacher/reply_cap.py). `timeout` is the seconds that one call may take in all;
+    where the replies so far came so slowly that a full-length one takes longer, it may take up to eight
+    times as long (agents/endpoints/limits.py). `structured`
     `auto` is the strictest way of structured replies that the endpoint supports. `logprobs` asks for the
     log-probabilities of a label's tokens where they are offered. Prices are per million tokens; without
     them those of agents/providers/prices.yaml hold, and a model that is not there either has an unknown cost.
-    `corpus` to `faults` are the rehearsal teacher's: agents/rehearsal/rehearsal.py; `faults` is the share of its
-    answers that go wrong on the way (agents/rehearsal/faults.py).
+    `corpus` to `faults` are the rehearsal teacher's: agents/rehearsal/rehearsal.py; `faults` is the share of
+    its answers that go wrong on the way (agents/rehearsal/faults.py).
     """
 
     model: str = "rehearsal"

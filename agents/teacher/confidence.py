@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable
 
 from pydantic import ValidationError
+from tutelage.agents.endpoints.entry import Entry
 from tutelage.agents.schemas import Form, Found, Item
-from tutelage.agents.teacher.journal import Entry
 
 
 def field_probability(form: Form[Item], found: Found[Item], entry: Entry) -> float | None:

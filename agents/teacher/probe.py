@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from tutelage.agents.endpoints.endpoint import Endpoint
+from tutelage.agents.endpoints.entry import Entry
 from tutelage.agents.endpoints.event_loop import submit
 from tutelage.agents.endpoints.exchange import Call, exchange
 from tutelage.agents.endpoints.failures import names_cap, read_failure
@@ -11,7 +12,6 @@ from tutelage.agents.endpoints.limits import Limits
 from tutelage.agents.providers.capabilities import LADDER, Capabilities, remember, remembered
 from tutelage.agents.providers.models import ModelSpec, make_model
 from tutelage.agents.request import Ask
-from tutelage.agents.teacher.journal import Entry
 from tutelage.agents.teacher.reply_cap import reply_cap
 from tutelage.student.errors import InputError
 

@@ -1,9 +1,9 @@
 """What the replies to a request bring: items with their probabilities, and what is wrong or missing."""
 
+from tutelage.agents.endpoints.entry import Entry
 from tutelage.agents.request import Ask, Told
 from tutelage.agents.schemas import Item
 from tutelage.agents.teacher.confidence import field_probability
-from tutelage.agents.teacher.journal import Entry
 
 
 def read_reply(

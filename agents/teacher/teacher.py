@@ -16,6 +16,7 @@ from tutelage.agents.endpoints.endpoint import (
     TeacherDownError,
     UselessError,
 )
+from tutelage.agents.endpoints.entry import Entry
 from tutelage.agents.endpoints.event_loop import submit
 from tutelage.agents.endpoints.exchange import Call, Messages
 from tutelage.agents.endpoints.limits import Limits
@@ -24,7 +25,7 @@ from tutelage.agents.providers.models import ModelSpec
 from tutelage.agents.request import Ask, Reply, Told, was_cut
 from tutelage.agents.schemas import Item
 from tutelage.agents.teacher.budget import Budget, BudgetError, Cost, Till
-from tutelage.agents.teacher.journal import Entry, Journal, Spent
+from tutelage.agents.teacher.journal import Journal, Spent
 from tutelage.agents.teacher.remainder import grown, is_thought, remainder
 from tutelage.agents.teacher.replies import joined, read_reply
 from tutelage.agents.teacher.reply_cap import REASONING, reasons, reply_cap

@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from tutelage.agents.endpoints.entry import Entry
 from tutelage.agents.request import was_cut
-from tutelage.agents.teacher.journal import Entry
 
 _FEWEST = 3  # replies of a role, the first ones, after which a teacher without a usable item is given up
 _QUOTED = 120  # characters of a useless reply that a message quotes

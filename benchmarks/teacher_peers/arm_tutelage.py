@@ -2,12 +2,12 @@
 
 import tutelage.agents.providers.chat  # noqa: F401  (imports are outside the measured time in every arm)
 from measured import LABELS, Job, report
-from tutelage.agents.request import Ask
-from tutelage.agents.teacher.budget import Budget
-from tutelage.agents.schemas import labels_form
-from tutelage.agents.teacher.journal import Journal
 from tutelage.agents.endpoints.limits import Limits
 from tutelage.agents.providers.models import ModelSpec, make_model
+from tutelage.agents.request import Ask
+from tutelage.agents.schemas import labels_form
+from tutelage.agents.teacher.budget import Budget
+from tutelage.agents.teacher.journal import Journal
 from tutelage.agents.teacher.teacher import Teacher
 
 FORM = labels_form(LABELS)

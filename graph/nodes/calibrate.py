@@ -15,6 +15,7 @@ from tutelage.agents.teacher.calibration import calibrate as calibrate_on
 from tutelage.graph.context import Workshop
 from tutelage.graph.requests.evidence import shots as shots_of
 from tutelage.graph.state import State
+from tutelage.graph.stopping import teacher_too_weak
 from tutelage.graph.students.predictions import answers_on_diagnose
 from tutelage.student.corpus import Sample, drawn_sample
 from tutelage.student.data.rows import Row
@@ -62,32 +63,6 @@ def _measure(shop: Workshop) -> str:
     told = {name: value for name, value in found.items() if not name.startswith("bins")}
     shop.trace.tell(**told, right=sum(correct))
     return shop.teacher.refusal() or teacher_too_weak(shop)
-
-
-def teacher_too_weak(shop: Workshop) -> str:
-    """Why the teacher is not worth its labels, "" if it is or if the user goes on all the same (`--force`).
-
-    On the user's own rows it must score better than a student that has learnt the other rows, and better than
-    naming the commonest label always.
-    """
-    if shop.task.teacher.force or (measured := shop.folder.read_calibration()) is None:
-        return ""
-    if (found := measured.get("rivals")) is None:
-        return ""
-    teacher, student, commonest = found["teacher"], found["student"], found["commonest"]
-    if teacher[0] > max(student[0], commonest[0]):
-        return ""
-    better = student[0] >= commonest[0]
-    rival = "a student of your labels alone" if better else "naming the commonest label always"
-    scores = f"{_with_interval(teacher)}, {rival} {_with_interval(student if better else commonest)}"
-    return (
-        f"the teacher is no better than the student it would teach: {found['metric']} on {found['rows']} of"
-        f" your own rows {scores}; take a better model, describe the labels better, or go on with --force"
-    )
-
-
-def _with_interval(score: Sequence[float]) -> str:
-    return "{:.2f} ({:.2f}-{:.2f})".format(*score)
 
 
 def _rivals(shop: Workshop, labelled: Sequence[tuple[Sample, Row]]) -> Rivals | None:

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from tutelage.agents import labeler
 from tutelage.graph.context import Workshop
-from tutelage.graph.nodes.screening import objection
-from tutelage.graph.nodes.train import refitted_student
+from tutelage.graph.requests.attempts import objection
 from tutelage.graph.requests.evidence import shots
 from tutelage.graph.state import State
 from tutelage.graph.students.self_training import (
@@ -20,6 +19,7 @@ from tutelage.graph.students.self_training import (
     self_training_helps,
     soft_rows,
 )
+from tutelage.graph.students.training import refitted_student
 from tutelage.graph.students.training_rows import kept_samples, mixed_row, own_rows, sample_row
 from tutelage.student.corpus import drawn_sample
 from tutelage.student.data.rows import Row
@@ -30,8 +30,9 @@ NEARLY_ALL = 0.9  # of the texts drawn at random have to be labelled to stand fo
 
 @dataclass(frozen=True)
 class Arm:
-    """A student that is trained at the end: its name (see graph/students/comparison.py), what it learns, how many of
-    these rows the teacher has labelled, and how many are unlabelled texts with the students' own answers.
+    """A student that is trained at the end: its name (see graph/students/comparison.py), what it learns, how
+    many of these rows the teacher has labelled, and how many are unlabelled texts with the students' own
+    answers.
     """
 
     name: str

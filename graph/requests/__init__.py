@@ -1,2 +1,3 @@
-"""What nodes share about requests: what agents are shown, which texts are asked for, what is left in the pool.
+"""What nodes share about requests: what agents are shown, which texts are asked for, what is left in the
+pool.
 """

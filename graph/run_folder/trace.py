@@ -33,7 +33,9 @@ class Trace:
             self._listener(line)
 
     def call(self, event: Event) -> None:
-        """A teacher's call, one that was refused, or news of a batch, as agents/teacher/teacher.py tells it."""
+        """A teacher's call, one that was refused, or news of a batch, as agents/teacher/teacher.py tells
+        it.
+        """
         self.write(next(kind for kind in ("call", "refused", "batch") if kind in event), **event)
 
     def tell(self, **fields: object) -> None:

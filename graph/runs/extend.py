@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from tutelage.graph.task.load import parse_task
 from tutelage.graph.run_folder.folder import RunFolder, rounds_over
-from tutelage.graph.nodes.learning import why_stop
+from tutelage.graph.stopping import why_stop
 from tutelage.graph.nodes.train import train_members
 from tutelage.graph.state import State
 from tutelage.graph.task.schema import Task

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 from tutelage.graph.context import Workshop
-from tutelage.graph.nodes.train import fresh_student, tune_members
 from tutelage.graph.students.committee import Fold, folds, member, members
 from tutelage.graph.students.predictions import graded, predict_out_of_fold
+from tutelage.graph.students.training import fresh_student, tune_members
 from tutelage.graph.students.training_rows import training_rows
 from tutelage.student.data.rows import Row
 from tutelage.student.tasks.multilabel import written

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 from tutelage.graph.context import Workshop
 from tutelage.student.data.rows import Row
-from tutelage.student.distillation.knowledge import Knowledge
 from tutelage.student.models.base import Student
+from tutelage.student.training.knowledge import Knowledge
 
 if TYPE_CHECKING:
     from tutelage.student.distillation.white_box_teacher import Views

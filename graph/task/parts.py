@@ -112,8 +112,8 @@ class Data(Part):
 class StudentPart(Part):
     """How the student is trained: see student/training/configuration.py for the fields.
 
-    `training` names a configuration of student/training/candidates.py; `auto` compares several on the user's own
-    rows. A field that is set here overrides that of every configuration; None leaves it to them.
+    `training` names a configuration of student/training/candidates.py; `auto` compares several on the user's
+    own rows. A field that is set here overrides that of every configuration; None leaves it to them.
     """
 
     mode: Literal["full", "head"] = "full"

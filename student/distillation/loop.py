@@ -12,7 +12,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from tutelage.student.data.rows import Row
-from tutelage.student.distillation.knowledge import Knowledge, RunningMean, shallow
+from tutelage.student.distillation.knowledge import RunningMean, shallow
 from tutelage.student.distillation.pairing import Pair
 from tutelage.student.distillation.policy import Choose, Phases, Policy, fixed
 from tutelage.student.distillation.white_box_teacher import Views
@@ -20,6 +20,7 @@ from tutelage.student.errors import InputError
 from tutelage.student.models.base import FullStudent
 from tutelage.student.training.adapters.classifier import FullLearner, fresh
 from tutelage.student.training.configuration import Recipe
+from tutelage.student.training.knowledge import Knowledge
 from tutelage.student.training.loop import Tell
 from tutelage.student.training.schedule import bucketed, warm_and_down
 from tutelage.student.training.training_set import Lessons

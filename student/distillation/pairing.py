@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from tutelage.student.distillation.knowledge import (
-    Kind,
-    Knowledge,
     class_states,
     cosines,
     feature_loss,
@@ -22,6 +20,7 @@ from tutelage.student.distillation.knowledge import (
 from tutelage.student.distillation.white_box_teacher import Views
 from tutelage.student.training.adapters.classifier import FullLearner
 from tutelage.student.training.class_weights import class_weights
+from tutelage.student.training.knowledge import Kind, Knowledge
 
 if TYPE_CHECKING:
     from torch import Tensor

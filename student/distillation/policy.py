@@ -8,8 +8,9 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
-from tutelage.student.distillation.knowledge import Knowledge, gate
+from tutelage.student.distillation.knowledge import gate
 from tutelage.student.distillation.pairing import Situation
+from tutelage.student.training.knowledge import Knowledge
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from tutelage.student.data.rows import Row
-from tutelage.student.distillation.knowledge import Knowledge, class_states, cosines, fsp, related_states
+from tutelage.student.distillation.knowledge import class_states, cosines, fsp, related_states
 from tutelage.student.encoder import Encoder, Vectors, device, load_pretrained, longest
 from tutelage.student.errors import InputError
 from tutelage.student.models.base import FullStudent
 from tutelage.student.tasks.fields import ONE, Fields
 from tutelage.student.training.configuration import Recipe
+from tutelage.student.training.knowledge import Knowledge
 from tutelage.student.training.loop import train
 from tutelage.student.training.training_set import Lessons
 

@@ -7,8 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from tutelage.student.encoder import device, half_on_cuda, load_pretrained
 from tutelage.student.errors import InputError
-from tutelage.student.models.seq2seq import IGNORED, Ids, Writer, batches, plain, tokenizer_of
-from tutelage.student.training.configuration import Recipe
+from tutelage.student.models.seq2seq import (
+    IGNORED,
+    MAX_TARGET,
+    MOST_TOKENS,
+    Ids,
+    Writer,
+    batches,
+    plain,
+    tokenizer_of,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,13 +29,6 @@ class CausalWriter(Writer):
     """A causal model with adapters on all its linear layers (Hu et al., ICLR 2022, arXiv 2106.09685); the
     other weights stay as they are.
     """
-
-    @property
-    def rate(self) -> float:
-        """Of adapters, whatever the model's width (ours; that of QLoRA, arXiv 2305.14314, up to 13 billion
-        weights).
-        """
-        return 2e-4
 
     @property
     def room(self) -> int | None:
@@ -132,8 +133,8 @@ def load(folder: Path, device_name: str) -> CausalWriter:
     model = model.to(device(device_name))
     model.generation_config = kept = GenerationConfig.from_pretrained(folder)
     words = tokenizer_of(str(folder))
-    tokens = min(int(words.model_max_length), Recipe.max_tokens * 4)
-    return CausalWriter(model, words, tokens, kept.max_new_tokens or Recipe.max_target, kept.num_beams or 1)
+    tokens = min(int(words.model_max_length), MOST_TOKENS)
+    return CausalWriter(model, words, tokens, kept.max_new_tokens or MAX_TARGET, kept.num_beams or 1)
 
 
 def require_peft() -> Any:

@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 from tutelage.student.encoder import device, half_on_cuda, load_pretrained, longer
 from tutelage.student.models.predictions import Floats, Reading, entropy, softmax, token_energy
 from tutelage.student.tasks.fields import ONE, Fields
-from tutelage.student.training.adapters.base import default_rate
-from tutelage.student.training.configuration import Recipe
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,9 +18,9 @@ _SIGNS = (  # which a model begins and ends with
     *("decoder_start_token_id", "bos_token_id", "eos_token_id", "pad_token_id"),
     *("forced_bos_token_id", "forced_eos_token_id"),
 )
-REASON = 256  # tokens of a reason that are learnt (ours)
+MAX_TARGET = 64  # tokens that are written, unless the saved folder says so
+MOST_TOKENS = 512  # of a text that a saved student reads
 _BATCH = 32
-_ASKED = "[rationale] "  # before a text whose reason is to be written (arXiv 2305.02301)
 Ids = list[int]
 
 
@@ -44,11 +42,6 @@ class Writer:
         self.model, self.tokenizer = model, tokenizer
         self.max_tokens, self.max_target, self.beams = max_tokens, max_target, beams
         self.labels: list[str] = []
-
-    @property
-    def rate(self) -> float:
-        """The learning rate unless a recipe names one."""
-        return default_rate(self.model)
 
     @property
     def room(self) -> int | None:
@@ -166,8 +159,8 @@ def load(folder: Path, device_name: str) -> Writer:
 
     model = load_pretrained(AutoModelForSeq2SeqLM, str(folder)).to(device(device_name))
     tokenizer, kept = tokenizer_of(str(folder)), model.generation_config
-    tokens = min(int(tokenizer.model_max_length), Recipe.max_tokens * 4)
-    return Writer(model, tokenizer, tokens, kept.max_new_tokens or Recipe.max_target, kept.num_beams or 1)
+    tokens = min(int(tokenizer.model_max_length), MOST_TOKENS)
+    return Writer(model, tokenizer, tokens, kept.max_new_tokens or MAX_TARGET, kept.num_beams or 1)
 
 
 def tokenizer_of(base: str) -> Any:

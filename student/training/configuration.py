@@ -41,8 +41,8 @@ class Recipe:
         probe_first: fit a linear probe on the frozen, mean-pooled embeddings by L-BFGS, then train all
             weights from there (LP-FT: Kumar et al., ICLR 2022, arXiv 2202.10054). Implies mean pooling. Not
             for pairs: the frozen embedding of a pair that is read jointly says little about their relation.
-        contrastive_steps: supervised-contrastive steps before the probe (see student/training/contrastive.py); for
-            one label a text, with `probe_first`.
+        contrastive_steps: supervised-contrastive steps before the probe (see
+            student/training/adapters/contrastive.py); for one label a text, with `probe_first`.
         smoothing: share of a hard label's target that is spread over all labels (Szegedy et al., CVPR 2016,
             arXiv 1512.00567).
         average: share of the steps, at the end, over which the weights are averaged (SWA: Izmailov et al.,

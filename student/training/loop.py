@@ -10,14 +10,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from tutelage.student.data.rows import Row
 from tutelage.student.encoder import Encoder, load_pretrained
-from tutelage.student.models import causal as adapting
-from tutelage.student.models import seq2seq as writing
-from tutelage.student.models import tagger as tagging
 from tutelage.student.models.base import HeadStudent, Student
+from tutelage.student.training.adapters import causal, classifier, seq2seq, tagger
 from tutelage.student.training.adapters.base import Learner
 from tutelage.student.training.averaging import WeightAverage
 from tutelage.student.training.configuration import Recipe
-from tutelage.student.training.loop import classifier as classifying
 from tutelage.student.training.losses import PLAIN, Objective
 from tutelage.student.training.schedule import bucketed, warm_and_down
 from tutelage.student.training.training_set import Chosen, Lessons
@@ -65,7 +62,7 @@ def train(
     lessons = Lessons.of(rows)
     lessons.check(labels, recipe.kind)
     if recipe.mode == "head" and objective == PLAIN and start is None:
-        return classifying.solve_head(lessons, labels, recipe, encoder)
+        return classifier.solve_head(lessons, labels, recipe, encoder)
     work = _Work(lessons, labels, recipe, objective, encoder, start)
     attempts: list[_Attempt] = []
     while not attempts or (attempts[-1].collapsed and len(attempts) <= _RESTARTS):
@@ -113,9 +110,9 @@ class _Work:
         """A fresh student, or a copy of another, on lessons."""
         recipe, start = self.recipe, self.start
         if recipe.mode == "head":
-            blank = classifying.blank_head(self.labels, recipe, self.encoder)
+            blank = classifier.blank_head(self.labels, recipe, self.encoder)
             head = start if isinstance(start, HeadStudent) else blank
-            return classifying.head_learner(self.lessons, head, recipe, self.objective)
+            return classifier.head_learner(self.lessons, head, recipe, self.objective)
         made = _TRAINERS[recipe.kind]
         student = deepcopy(start) if start else made.fresh(self.labels, recipe, seed)
         if made.prepare and not start:
@@ -179,7 +176,7 @@ def untouched(labels: Sequence[str], recipe: Recipe, *, seed: int, encoder: Enco
         made: Student = _TRAINERS[recipe.kind].fresh(labels, recipe, seed)
         return made
     encoder.require_mean_pooling()
-    blank = classifying.blank_head(labels, recipe, encoder)
+    blank = classifier.blank_head(labels, recipe, encoder)
     weight = np.random.default_rng(seed).normal(0, 0.02, blank.weight.shape)
     return blank.of(weight.astype(np.float32), blank.bias)
 
@@ -209,11 +206,11 @@ class _Trainer(NamedTuple):
     prepare: Callable[[Any, Lessons, Recipe, int], None] | None = None
 
 
-_CLASSIFIERS = _Trainer(classifying.fresh, classifying.full_learner, prepare=classifying.prepare)
+_CLASSIFIERS = _Trainer(classifier.fresh, classifier.full_learner, prepare=classifier.prepare)
 _TRAINERS = {
     "classification": _CLASSIFIERS,
     "pairs": _CLASSIFIERS,
     "multilabel": _CLASSIFIERS,
-    "ner": _Trainer(tagging.fresh, tagging.learner, tagging.check),
-    "seq2seq": _Trainer(adapting.fresh, writing.learner, adapting.check),
+    "ner": _Trainer(tagger.fresh, tagger.learner, tagger.check),
+    "seq2seq": _Trainer(causal.fresh, seq2seq.learner, causal.check),
 }

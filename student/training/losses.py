@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, Literal
 
-from tutelage.student.distillation.knowledge import Knowledge
 from tutelage.student.errors import InputError
 from tutelage.student.models.predictions import Floats
 from tutelage.student.training.adaptive_selection import Thresholds
+from tutelage.student.training.knowledge import Knowledge
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-
 class Learner(Protocol):
     """A student in training on given texts, each with its weight in the loss; batches are lists of places."""
 

@@ -1,4 +1,6 @@
-"""How a student that writes is begun and checked: an encoder-decoder, or a causal model with LoRA adapters."""
+"""How a student that writes is begun and checked: an encoder-decoder, or a causal model with LoRA
+adapters.
+"""
 
 from collections.abc import Sequence, Set
 from typing import Any
@@ -84,5 +86,3 @@ def _lacks(base: str, tokenizer: Any, targets: Sequence[str], lacking: Set[str])
         f"{many} of your {len(targets)} targets have signs{named} that the vocabulary of {base} lacks: the"
         " student can never write them, and samples with them are refused; another base may have them"
     )
-
-

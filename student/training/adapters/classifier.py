@@ -7,13 +7,13 @@ import numpy as np
 from tutelage.student.encoder import Encoder, device, half_on_cuda, load_pretrained, longest
 from tutelage.student.models.base import PAIR_PARTS, Classifier, FullStudent, HeadStudent, Student, features
 from tutelage.student.models.predictions import Floats
-from tutelage.student.training.adapters.base import Goals, default_rate, even
+from tutelage.student.training.adapters.base import Goals, default_rate, even, quicken
+from tutelage.student.training.adapters.contrastive import contrast
 from tutelage.student.training.adapters.mean_pooling import mean_pooled, pools_itself
+from tutelage.student.training.adapters.probing import probe, probe_decay, solve
 from tutelage.student.training.class_weights import class_weights, positive_weights
 from tutelage.student.training.configuration import Recipe
-from tutelage.student.training.contrastive import contrast
 from tutelage.student.training.losses import Objective
-from tutelage.student.training.probing import probe, probe_decay, solve
 from tutelage.student.training.training_set import Lessons
 
 if TYPE_CHECKING:

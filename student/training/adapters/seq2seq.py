@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from tutelage.student.encoder import device, load_pretrained
+from tutelage.student.models.causal import CausalWriter
 from tutelage.student.models.predictions import Floats
 from tutelage.student.models.seq2seq import IGNORED, Ids, Writer, positions, tokenizer_of
-from tutelage.student.training.adapters.base import even
+from tutelage.student.training.adapters.base import default_rate, even
 from tutelage.student.training.configuration import Recipe
 from tutelage.student.training.losses import Objective, sample_losses
 from tutelage.student.training.training_set import Lessons
@@ -14,35 +15,10 @@ from tutelage.student.training.training_set import Lessons
 if TYPE_CHECKING:
     from torch import Tensor
 
+# Of adapters, whatever the model's width (ours; that of QLoRA, arXiv 2305.14314, up to 13 billion weights).
+_LORA_RATE = 2e-4
 REASON = 256  # tokens of a reason that are learnt (ours)
 _ASKED = "[rationale] "  # before a text whose reason is to be written (arXiv 2305.02301)
-
-
-def fresh(recipe: Recipe, seed: int) -> Writer:
-    """A student of the recipe's base as it is."""
-    import torch
-    from transformers import AutoModelForSeq2SeqLM
-
-    torch.manual_seed(seed)
-    model = load_pretrained(AutoModelForSeq2SeqLM, recipe.base).to(device(recipe.device))
-    tokenizer = tokenizer_of(recipe.base)
-    tokens = recipe.max_tokens
-    if ends := positions(model.config, "encoder"):
-        tokens = min(tokens, ends, tokenizer.model_max_length)
-    return Writer(model, tokenizer, tokens, recipe.max_target, recipe.beams)
-
-
-def learner(lessons: Lessons, student: Writer, recipe: Recipe, objective: Objective) -> WritingLearner:
-    """A writer on lessons, and on the reasons that are known, if they are to be learnt."""
-    student.model.train()
-    rate = recipe.learning_rate or student.rate
-    told = [i for i, reason in enumerate(lessons.rationales) if reason and objective.rationale]
-    asked = student.ids([_ASKED + lessons.texts[i] for i in told])
-    room = min(REASON, student.room or REASON)
-    reasons = [ids[:room] for ids in student.targets([lessons.rationales[i] for i in told])]
-    goals = [ids[: student.max_target] for ids in student.targets(lessons.labels)]
-    by_place = dict(zip(told, zip(asked, reasons, strict=True), strict=True))
-    return WritingLearner(student, student.ids(lessons.texts), goals, by_place, rate, lessons.weights)
 
 
 class WritingLearner:
@@ -113,3 +89,32 @@ class WritingLearner:
         return 0.0
 
 
+def fresh(recipe: Recipe, seed: int) -> Writer:
+    """A student of the recipe's base as it is."""
+    import torch
+    from transformers import AutoModelForSeq2SeqLM
+
+    torch.manual_seed(seed)
+    model = load_pretrained(AutoModelForSeq2SeqLM, recipe.base).to(device(recipe.device))
+    tokenizer = tokenizer_of(recipe.base)
+    tokens = recipe.max_tokens
+    if ends := positions(model.config, "encoder"):
+        tokens = min(tokens, ends, tokenizer.model_max_length)
+    return Writer(model, tokenizer, tokens, recipe.max_target, recipe.beams)
+
+
+def learner(lessons: Lessons, student: Writer, recipe: Recipe, objective: Objective) -> WritingLearner:
+    """A writer on lessons, and on the reasons that are known, if they are to be learnt."""
+    student.model.train()
+    rate = recipe.learning_rate or _rate(student)
+    told = [i for i, reason in enumerate(lessons.rationales) if reason and objective.rationale]
+    asked = student.ids([_ASKED + lessons.texts[i] for i in told])
+    room = min(REASON, student.room or REASON)
+    reasons = [ids[:room] for ids in student.targets([lessons.rationales[i] for i in told])]
+    goals = [ids[: student.max_target] for ids in student.targets(lessons.labels)]
+    by_place = dict(zip(told, zip(asked, reasons, strict=True), strict=True))
+    return WritingLearner(student, student.ids(lessons.texts), goals, by_place, rate, lessons.weights)
+
+
+def _rate(student: Writer) -> float:
+    return _LORA_RATE if isinstance(student, CausalWriter) else default_rate(student.model)

@@ -153,5 +153,3 @@ def _tag_weights(tags: Sequence[str], counts: Floats, how: ClassWeights) -> Floa
     of_type = np.array([counts[places].sum() for places in numbers])
     weights = dict(zip(types, type_weights(of_type, how), strict=True))
     return np.array([weights[tag[2:]] if tag != "O" else 1.0 for tag in tags])
-
-

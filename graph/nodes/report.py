@@ -1,4 +1,4 @@
-"""The outcome: what a finished run leaves behind, test opened once."""
+"""The node that ends a run: test opened once, all results written, the student left in its place."""
 
 import json
 import shutil
@@ -8,6 +8,7 @@ from typing import Any
 from tutelage.graph.context import Workshop
 from tutelage.graph.nodes.refit import refits
 from tutelage.graph.report.build import write_report
+from tutelage.graph.state import State
 from tutelage.graph.students.comparison import compare
 from tutelage.graph.students.label_check import suspected_labels, write_labels_to_check
 from tutelage.graph.students.predictions import graded
@@ -16,6 +17,18 @@ from tutelage.student.evaluation.evaluate import Report
 from tutelage.student.evaluation.overlap import overlap
 from tutelage.student.models.load import load_student
 from tutelage.student.tasks.fields import split
+
+
+def report(shop: Workshop, state: State) -> State:
+    """Open the test set, once; write run.json, samples.jsonl, the student and report.html."""
+    stop = state.get("stop", "")
+    result = conclude(shop, state["best"], stop)
+    shop.trace.tell(stop=stop, report=str(shop.folder.report))
+    return {
+        "student": str(shop.folder.student),
+        "report": str(shop.folder.report),
+        "test": result["metric"] if result else None,
+    }
 
 
 def conclude(shop: Workshop, best: int, stop: str) -> Report | None:
