@@ -1,4 +1,4 @@
-"""The command line: thin; every act is a library call, and heavy imports stay inside the command."""
+"""The command line. Each command is a thin wrapper around a library call; heavy imports stay inside it."""
 
 import json
 import os
@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 if __name__ == "__main__" and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
-    sys.path.pop(0)  # `python cli.py` must not offer agents/, graph/ … as top-level names
+    sys.path.pop(0)  # `python cli.py` must not make agents/, graph/ … importable as top-level names
 
 import typer
-from tutelage.student.tasks.fields import KindName
+from tutelage.student.tasks.fields import TaskTypeName
 
 if TYPE_CHECKING:
     from tutelage.graph.run_folder.folder import RunFolder
     from tutelage.student.tasks.scoring import ClassReport
 
-# Before torch is loaded: spinning OpenMP threads make training 7-10 times slower beside a busy process.
+# Set before torch loads: spinning OpenMP threads make training 7-10 times slower beside a busy process.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -30,11 +30,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
-Out = Annotated[Path | None, typer.Option("--out", help="The run folder; must not exist.")]
+Out = Annotated[Path | None, typer.Option("--out", help="The run folder. It must not exist yet.")]
 RunArgument = Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")]
-StudentArgument = Annotated[
-    Path, typer.Argument(help="A run folder or a student's folder.", metavar="STUDENT")
-]
+StudentArgument = Annotated[Path, typer.Argument(help="A run folder or a student folder.", metavar="STUDENT")]
 TaskOption = Annotated[Path | None, typer.Argument(help="A task.yaml.", metavar="[TASK]")]
 
 
@@ -56,12 +54,12 @@ def options(
 
 @app.command()
 def demo(
-    out: Annotated[Path | None, typer.Option("--out", help="A new folder for both runs.")] = None,
-    student: Annotated[Literal["full", "head"], typer.Option(help="head takes seconds a round.")] = "full",
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds of the loop.")] = 1,
-    kind: Annotated[KindName, typer.Option(help="Of the task.")] = "classification",
+    out: Annotated[Path | None, typer.Option("--out", help="A new folder for the task and the run.")] = None,
+    student: Annotated[Literal["full", "head"], typer.Option(help="head takes seconds per round.")] = "full",
+    rounds: Annotated[int, typer.Option(min=1, help="Number of rounds.")] = 1,
+    kind: Annotated[TaskTypeName, typer.Option(help="The task type.")] = "classification",
 ) -> None:
-    """Run the loop on a bundled task: no key, no network, a rehearsal teacher, a real student.
+    """Run the loop on a bundled task with a rehearsal teacher and a real student; no key or network needed.
 
     Example: [bold]tutelage demo[/bold]
     """
@@ -81,8 +79,8 @@ def demo(
 
 @app.command()
 def init(
-    folder: Annotated[Path, typer.Argument(help="Where to write.")] = Path(),
-    kind: Annotated[KindName, typer.Option(help="Of the task.")] = "classification",
+    folder: Annotated[Path, typer.Argument(help="The folder to write to.")] = Path(),
+    kind: Annotated[TaskTypeName, typer.Option(help="The task type.")] = "classification",
 ) -> None:
     """Write a commented task.yaml and data stubs to start from.
 
@@ -92,21 +90,22 @@ def init(
 
     for path in scaffold(folder, kind):
         typer.echo(f"wrote {path}")
-    typer.echo(f"Replace the stubs by your texts, then: tutelage plan {folder / 'task.yaml'}")
+    typer.echo(f"Replace the stubs with your texts, then: tutelage plan {folder / 'task.yaml'}")
 
 
 @app.command()
 def plan(
     task: Annotated[Path, typer.Argument(help="A task.yaml.")],
     strategy: Annotated[
-        str | None, typer.Option(help="In place of the task's, whose single fields stay, e.g. evokd.")
+        str | None,
+        typer.Option(help="Replaces the strategy but keeps changed fields; e.g. evokd."),
     ] = None,
-    rounds: Annotated[int | None, typer.Option(min=0, help="In place of the task's.")] = None,
-    batch: Annotated[bool, typer.Option("--batch", help="As if asked by the provider's batch API.")] = False,
+    rounds: Annotated[int | None, typer.Option(min=0, help="Replaces the task's value.")] = None,
+    batch: Annotated[bool, typer.Option("--batch", help="Plan with the provider's batch API.")] = False,
     prompts: Annotated[bool, typer.Option(help="Show a complete prompt of each role.")] = True,
     as_json: Json = False,
 ) -> None:
-    """Say what a run would ask and cost, and show a prompt of each role, before anything is spent.
+    """Estimate the calls, tokens and cost of a run and show a prompt of each role. Nothing is sent.
 
     Example: [bold]tutelage plan task.yaml --no-prompts[/bold]
     """
@@ -114,14 +113,14 @@ def plan(
     from tutelage.graph.planning.text import plan_table, plan_words, prompt_words
     from tutelage.graph.task.load import load_task, override
 
-    found = make_plan(override(load_task(task), strategy=strategy, rounds=rounds, batch=batch or None))
+    estimate = make_plan(override(load_task(task), strategy=strategy, rounds=rounds, batch=batch or None))
     if not prompts:
-        found["prompts"] = {}
+        estimate["prompts"] = {}
     if as_json:
-        typer.echo(json.dumps(found, indent=1))
+        typer.echo(json.dumps(estimate, indent=1))
         return
-    _print(plan_table(found))
-    typer.echo("\n".join([*plan_words(found), *prompt_words(found)]))
+    _print(plan_table(estimate))
+    typer.echo("\n".join([*plan_words(estimate), *prompt_words(estimate)]))
 
 
 @app.command()
@@ -129,23 +128,24 @@ def run(
     task: Annotated[Path, typer.Argument(help="A task.yaml.")],
     out: Out = None,
     strategy: Annotated[
-        str | None, typer.Option(help="In place of the task's, whose single fields stay, e.g. evokd.")
+        str | None,
+        typer.Option(help="Replaces the strategy but keeps changed fields; e.g. evokd."),
     ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="In place of the task's.")] = None,
-    rounds: Annotated[int | None, typer.Option(min=0, help="In place of the task's.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Replaces the task's value.")] = None,
+    rounds: Annotated[int | None, typer.Option(min=0, help="Replaces the task's value.")] = None,
     batch: Annotated[
-        bool, typer.Option("--batch", help="Ask by the provider's batch API: half the price, hours.")
+        bool, typer.Option("--batch", help="Use the provider's batch API: half the price, takes hours.")
     ] = False,
     reuse: Annotated[
         list[Path] | None,
-        typer.Option(help="A run whose replies to the same requests are taken over.", metavar="RUN"),
+        typer.Option(help="A run whose replies to identical requests are reused.", metavar="RUN"),
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Go on with a teacher that is no better than the student.")
+        bool, typer.Option("--force", help="Continue even if the teacher is no better than the student.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Distil a task's teacher into a student.
+    """Train a student with the labels of the task's teacher.
 
     Example: [bold]tutelage run task.yaml --out runs/first[/bold]
     """
@@ -164,17 +164,17 @@ def run(
 @app.command()
 def resume(
     folder: RunArgument,
-    rounds: Annotated[int | None, typer.Option(min=0, help="So many in all, in place of the run's.")] = None,
-    calls: Annotated[int | None, typer.Option(min=0, help="A new limit, for the whole run.")] = None,
-    tokens: Annotated[int | None, typer.Option(min=0, help="A new limit, for the whole run.")] = None,
-    money: Annotated[float | None, typer.Option(min=0, help="A new limit, for the whole run.")] = None,
-    minutes: Annotated[float | None, typer.Option(min=0, help="A new limit, for the whole run.")] = None,
+    rounds: Annotated[int | None, typer.Option(min=0, help="A new total number of rounds.")] = None,
+    calls: Annotated[int | None, typer.Option(min=0, help="A new limit for the whole run.")] = None,
+    tokens: Annotated[int | None, typer.Option(min=0, help="A new limit for the whole run.")] = None,
+    money: Annotated[float | None, typer.Option(min=0, help="A new limit for the whole run.")] = None,
+    minutes: Annotated[float | None, typer.Option(min=0, help="A new limit for the whole run.")] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Go on with a teacher that is no better than the student.")
+        bool, typer.Option("--force", help="Continue even if the teacher is no better than the student.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Go on with a run that was stopped or killed, or that ended at a limit, with a higher one.
+    """Continue a run that was stopped or killed, or that ended at a limit which is now higher.
 
     Replies on disk are not paid for again.
 
@@ -182,21 +182,21 @@ def resume(
     """
     from tutelage.graph.run_folder.folder import RunFolder
     from tutelage.graph.run_folder.progress import Progress
-    from tutelage.graph.runs.run import resume as go_on
+    from tutelage.graph.runs.run import resume as continue_run
 
     budget = {"rounds": rounds, "calls": calls, "tokens": tokens, "money": money, "minutes": minutes}
     trace = RunFolder(folder).trace
     before = trace.stat().st_size if trace.exists() else 0
     with Progress() as progress:
-        finished = go_on(folder, budget=budget, force=force, listener=progress)
+        finished = continue_run(folder, budget=budget, force=force, listener=progress)
     if trace.stat().st_size == before:
-        typer.echo("nothing was left to do; --rounds, --calls and so on above its own let it go on", err=True)
+        typer.echo("nothing was left to do; raise a limit (--rounds, --calls, …) to continue", err=True)
     _finish(finished, as_json)
 
 
 @app.command()
 def runs(
-    root: Annotated[Path, typer.Argument(help="The folder of run folders.")] = Path("runs"),
+    root: Annotated[Path, typer.Argument(help="The folder that holds the run folders.")] = Path("runs"),
     as_json: Json = False,
 ) -> None:
     """List runs, oldest first.
@@ -206,17 +206,17 @@ def runs(
     from rich.table import Table
     from tutelage.graph.runs.run import list_runs
 
-    found = list_runs(root)
+    entries = list_runs(root)
     if as_json:
-        typer.echo(json.dumps(found, indent=1))
+        typer.echo(json.dumps(entries, indent=1))
         return
-    if not found:
-        typer.echo(f"no runs under {root}; begin one with `tutelage run task.yaml` or `tutelage demo`")
+    if not entries:
+        typer.echo(f"no runs under {root}; start one with `tutelage run task.yaml` or `tutelage demo`")
         return
     table = Table()
-    for heading in found[0]:
+    for heading in entries[0]:
         table.add_column(heading)
-    for entry in found:
+    for entry in entries:
         cells = (f"{v:.3f}" if isinstance(v, float) else "-" if v is None else str(v) for v in entry.values())
         table.add_row(*cells)
     _print(table)
@@ -225,10 +225,10 @@ def runs(
 @app.command()
 def report(
     folder: RunArgument,
-    control: Annotated[Path | None, typer.Option(help="A run to draw beside it.", metavar="RUN")] = None,
+    control: Annotated[Path | None, typer.Option(help="A run to compare with.", metavar="RUN")] = None,
     as_json: Json = False,
 ) -> None:
-    """Show a run's results and write its report.html anew.
+    """Show the results of a run and rewrite its report.html.
 
     Example: [bold]tutelage report runs/first --control runs/random[/bold]
     """
@@ -240,8 +240,8 @@ def report(
     write_report(RunFolder(folder), other)
     _finish(RunFolder(folder), as_json, other)
     if other and not as_json:
-        for told in differences(RunFolder(folder).about(), other.about()):
-            typer.echo(f"note: {told}")
+        for difference in differences(RunFolder(folder).about(), other.about()):
+            typer.echo(f"note: {difference}")
 
 
 @app.command()
@@ -249,45 +249,42 @@ def evaluate(
     student: StudentArgument,
     data: Annotated[Path, typer.Argument(help="Labelled rows, .jsonl or .csv.")],
     text: Annotated[
-        list[str] | None, typer.Option(help="The column of the text; of a pair, given twice.")
+        list[str] | None, typer.Option(help="The column of the text; give it twice for pairs.")
     ] = None,
     label: Annotated[str | None, typer.Option(help="The column of the label.")] = None,
     metric: Annotated[
-        str | None, typer.Option(help="Of targets also file.py:function; by default that of the run.")
+        str | None, typer.Option(help="Default: the run's metric. For seq2seq also file.py:function.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Grade a student on labelled texts.
+    """Evaluate a student on labelled texts.
 
     Example: [bold]tutelage evaluate runs/first more.jsonl[/bold]
     """
     from tutelage.graph.report.run_section import figures
     from tutelage.graph.run_folder.folder import metric_in, student_in
-    from tutelage.student.data.rows import read_rows
     from tutelage.student.errors import InputError
-    from tutelage.student.evaluation.evaluate import evaluate as grade_student
+    from tutelage.student.evaluation.evaluate import evaluate as evaluate_student
     from tutelage.student.models.load import load_student
-    from tutelage.student.models.prediction_inputs import columns, cut_note
-    from tutelage.student.tasks import KINDS
+    from tutelage.student.models.prediction_inputs import read_labelled, truncation_note
+    from tutelage.student.tasks.task_type import TASK_TYPES
     from tutelage.student.tasks.user_functions import title
 
     loaded = load_student(student_in(student))
-    kind, metric = KINDS[loaded.kind], metric or metric_in(student)
-    rows = read_rows(data, loaded.labels, kind=kind, fields=columns(text, loaded.fields), label_field=label)
-    if not rows:
-        raise InputError(f"{data} holds no rows; there is nothing to grade")
-    if metric and (problem := kind.unfit(metric)):
-        raise InputError(f"the metric {metric}: {problem}; or give another with --metric")
-    if told := cut_note(loaded, [row["text"] for row in rows]):
-        typer.echo(told, err=True)
-    found = grade_student(loaded, rows, metric)
-    name = title(metric or kind.metrics[0])
-    found["figures"] = {name: found["metric"], **found["figures"]}  # the one it is measured by first
+    task_type, metric = TASK_TYPES[loaded.kind], metric or metric_in(student)
+    rows = read_labelled(loaded, data, text, label)
+    if metric and (problem := task_type.check_metric(metric)):
+        raise InputError(f"the metric {metric}: {problem}; or choose another with --metric")
+    if note := truncation_note(loaded, [row["text"] for row in rows]):
+        typer.echo(note, err=True)
+    result = evaluate_student(loaded, rows, metric)
+    name = title(metric or task_type.metrics[0])
+    result["figures"] = {name: result["metric"], **result["figures"]}  # the main metric comes first
     if as_json:
-        typer.echo(json.dumps({"metric_name": name, **found}))
+        typer.echo(json.dumps({"metric_name": name, **result}))
         return
-    typer.echo(f"{found['size']} rows: {figures(found)}")
-    _print_classes(found["classes"])
+    typer.echo(f"{result['size']} rows: {figures(result)}")
+    _print_classes(result["classes"])
 
 
 @app.command()
@@ -296,57 +293,53 @@ def predict(
     texts: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Texts, of pairs two and two; without any, lines of standard input, pairs with a tab."
+            help="Texts; two arguments per pair. Default: lines of standard input, pairs split by a tab."
         ),
     ] = None,
-    file: Annotated[Path | None, typer.Option(help="A .jsonl or .csv of texts.")] = None,
+    file: Annotated[Path | None, typer.Option(help="A .jsonl or .csv file of texts.")] = None,
     text: Annotated[
-        list[str] | None, typer.Option(help="The column of the text in --file; of a pair, given twice.")
+        list[str] | None, typer.Option(help="The column of the text in --file; give it twice for pairs.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Answer texts with a student.
+    """Print a student's predictions for texts.
 
     Example: [bold]tutelage predict runs/first "where is my parcel?"[/bold]
     """
     from tutelage.graph.run_folder.folder import student_in
-    from tutelage.student.data.rows import filed, read_rows
-    from tutelage.student.errors import InputError
+    from tutelage.student.data.rows import filed
     from tutelage.student.models.load import load_student
-    from tutelage.student.models.prediction_inputs import columns, cut_note, of_lines, whole
-    from tutelage.student.tasks import KINDS
+    from tutelage.student.models.prediction_inputs import read_inputs, truncation_note
     from tutelage.student.tasks.fields import split
+    from tutelage.student.tasks.task_type import TASK_TYPES
 
-    if file and texts:
-        raise InputError("texts are given both as arguments and by --file; give one of them")
-    if text and not file:
-        raise InputError("--text names a column of a --file, and none is given")
     loaded = load_student(student_in(student))
-    kind = KINDS[loaded.kind]
-    if file:
-        given = [r["text"] for r in read_rows(file, None, kind=kind, fields=columns(text, loaded.fields))]
-    else:
-        given = whole(texts, loaded.fields) if texts else of_lines(sys.stdin, loaded.fields)
-    if not given:
+    task_type = TASK_TYPES[loaded.kind]
+    inputs = read_inputs(loaded, texts, file, text, sys.stdin)
+    if not inputs:
         return
-    if told := cut_note(loaded, given):
-        typer.echo(told, err=True)
-    found = loaded.read(given, best=True)
-    _end_with_the_reader()
-    for one, label, sure in zip(given, found.answers, found.confidence, strict=True):
-        row = filed(one, label, kind=kind, fields=loaded.fields) | {"confidence": round(float(sure), 4)}
-        plain = "\t".join([kind.words(label, one), f"{sure:.3f}", *split(one, loaded.fields).values()])
+    if note := truncation_note(loaded, inputs):
+        typer.echo(note, err=True)
+    predictions = loaded.predict(inputs, best=True)
+    _exit_on_closed_pipe()
+    for one, label, confidence in zip(inputs, predictions.answers, predictions.confidence, strict=True):
+        row = filed(one, label, task_type=task_type, fields=loaded.fields)
+        row |= {"confidence": round(float(confidence), 4)}
+        parts = split(one, loaded.fields).values()
+        plain = "\t".join([task_type.to_text(label, one), f"{confidence:.3f}", *parts])
         typer.echo(json.dumps(row, ensure_ascii=False) if as_json else plain)
 
 
 @app.command()
 def graph(
     form: Annotated[
-        Literal["mermaid", "ascii", "svg"], typer.Option("--format", help="What to draw.")
+        Literal["mermaid", "ascii", "svg"], typer.Option("--format", help="The output format.")
     ] = "mermaid",
-    out: Annotated[Path | None, typer.Option("--out", help="A file, instead of standard output.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="A file to write instead of standard output.")
+    ] = None,
 ) -> None:
-    """Draw the state machine, offline.
+    """Draw the state machine. Works offline.
 
     Example: [bold]tutelage graph --format svg --out graph.svg[/bold]
     """
@@ -364,12 +357,14 @@ def graph(
 @app.command()
 def doctor(
     task: TaskOption = None,
-    again: Annotated[bool, typer.Option("--again", help="Forget what is remembered of endpoints.")] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Test the endpoints again instead of using stored results.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Say what is installed and on which device; with a task, find out what its teacher supports.
+    """Show the installation and the device; with a task, test what its teacher's endpoint supports.
 
-    What is found out is remembered, and runs go by it.
+    The results are stored, and runs use them.
 
     Example: [bold]tutelage doctor task.yaml[/bold]
     """
@@ -392,7 +387,7 @@ def doctor(
 
 
 def _print_result(folder: "RunFolder", control: "RunFolder | None" = None) -> None:
-    """Print the rounds, and what the teacher's labels were worth."""
+    """Print the rounds of a run, and the comparison with and without teacher labels."""
     from tutelage.graph.report.comparison_section import comparison_table
     from tutelage.graph.runs.demo import result_table
 
@@ -404,7 +399,7 @@ def _print_result(folder: "RunFolder", control: "RunFolder | None" = None) -> No
 
 
 def _finish(folder: "RunFolder", as_json: bool, control: "RunFolder | None" = None) -> None:
-    """What a run came to, for people or for scripts."""
+    """Print the results of a run as text or as JSON."""
     about = folder.about()
     if as_json:
         keys = (
@@ -420,10 +415,10 @@ def _finish(folder: "RunFolder", as_json: bool, control: "RunFolder | None" = No
             "overlap",
             "notes",
         )
-        found: dict[str, Any] = {key: about.get(key) for key in keys}
+        results: dict[str, Any] = {key: about.get(key) for key in keys}
         paths = {"run": folder.path, "student": folder.student, "report": folder.report}
-        found |= {name: str(path) for name, path in paths.items()}
-        typer.echo(json.dumps({**found, "rounds": folder.read_rounds()}))
+        results |= {name: str(path) for name, path in paths.items()}
+        typer.echo(json.dumps({**results, "rounds": folder.read_rounds()}))
         return
     if "stop" in about:
         _print_result(folder, control)
@@ -433,14 +428,14 @@ def _finish(folder: "RunFolder", as_json: bool, control: "RunFolder | None" = No
             typer.echo(f"note: {note}")
         typer.echo(f"stopped because {about['stop']}\nstudent: {folder.student}")
         if limit := re.match(r"budget of \S+ (\w+)", about["stop"]):
-            typer.echo(f"go on with more: tutelage resume {folder.path} --{limit[1]} N")
+            typer.echo(f"to continue with a higher limit: tutelage resume {folder.path} --{limit[1]} N")
     else:
         typer.echo(f"unfinished; continue it with `tutelage resume {folder.path}`")
     typer.echo(f"report: {folder.report}")
 
 
-def _end_with_the_reader() -> None:
-    """Have a closed pipe (`| head`) end what only prints from here on, as it ends any filter: silently."""
+def _exit_on_closed_pipe() -> None:
+    """Let a closed pipe (`| head`) end the process silently, as for any Unix filter."""
     import signal
 
     if hasattr(signal, "SIGPIPE"):  # not on Windows
@@ -451,18 +446,18 @@ def _print(table: Any) -> None:
     from rich.console import Console
 
     console = Console()
-    # In a pipe there is no width to fit: rich would cut columns at 80.
+    # A pipe has no width, and rich would cut columns at 80 characters.
     console.print(table) if console.is_terminal else Console(width=160).print(table)
 
 
 def _print_classes(classes: "list[ClassReport]") -> None:
-    """Precision, recall and F1 of each label, where there are labels."""
+    """Print precision, recall and F1 of each label. Does nothing for a task without labels."""
     from rich.table import Table
 
     if not classes:
         return
     table = Table()
-    for heading in ("label", "precision", "recall", "F1", "in gold"):
+    for heading in ("label", "precision", "recall", "F1", "support"):
         table.add_column(heading, justify="left" if heading == "label" else "right")
     for entry in classes:
         scores = (f"{score:.3f}" for score in (entry["precision"], entry["recall"], entry["f1"]))
@@ -471,14 +466,14 @@ def _print_classes(classes: "list[ClassReport]") -> None:
 
 
 def main() -> None:
-    """Run a command; exit 0 on success, 2 on bad input with one line, 130 when interrupted."""
+    """Run a command. Exit codes: 0 success, 1 bug, 2 bad input (with one line), 130 interrupted."""
     debug = "--debug" in sys.argv
     try:
         app()
     except Exception as error:
         from tutelage.agents.providers.redact import redact
 
-        code, line = _told(error)
+        code, line = _exit_code(error)
         if debug:
             import traceback
 
@@ -487,8 +482,8 @@ def main() -> None:
         sys.exit(code)
 
 
-def _told(error: Exception) -> tuple[int, str]:
-    """Exit code and one line for an error."""
+def _exit_code(error: Exception) -> tuple[int, str]:
+    """Return the exit code and the one-line message of an error."""
     from tutelage.student.errors import InputError
 
     line = " ".join(str(error).split())
@@ -498,7 +493,7 @@ def _told(error: Exception) -> tuple[int, str]:
         return 2, line
     if isinstance(error, OSError):
         return 2, line
-    return 1, f"{type(error).__name__}: {line} (this is a bug; --debug before the command shows where)"
+    return 1, f"{type(error).__name__}: {line} (this is a bug; put --debug before the command to see where)"
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""The teacher and the four agents that ask it: analyst, generator, labeler, critic."""
+"""The teacher and the four agents that call it: analyst, generator, labeler and critic."""

@@ -1,21 +1,21 @@
-"""The analyst: from right and wrong answers to named weaknesses with evidence."""
+"""The analyst: finds named weaknesses, with evidence, in the student's right and wrong predictions."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, NotRequired, TypedDict
 
-from tutelage.agents.request import Ask, Reply
-from tutelage.agents.schemas import FoundWeakness, diagnosis_form
+from tutelage.agents.request import Reply, Request
+from tutelage.agents.schemas import FoundWeakness, diagnosis_schema
 from tutelage.agents.teacher.teacher import Teacher
-from tutelage.student.tasks import BOUNDARY, INVENTED, KINDS, MISSED, Kind
 from tutelage.student.tasks.fields import ONE, Fields, split
+from tutelage.student.tasks.task_type import BOUNDARY, INVENTED, MISSED, TASK_TYPES, TaskType
 
-EXAMPLES = 4  # wrong texts that show the generator what a weakness is
+EXAMPLES = 4  # wrong texts that the generator is shown for each weakness
 
 
 class Brief(TypedDict):
-    """What every agent is told of the task: its instruction, label -> description, what the two texts of a
-    pair are called, and the kind of a task that is no classification, whose agents have prompts of their own.
+    """The description of the task that every agent receives: the instruction, label -> description, the names
+    of the two texts of a pair, and the task type unless it is classification. Each type has its own prompts.
     """
 
     task: str
@@ -25,30 +25,28 @@ class Brief(TypedDict):
 
 
 def fields_of(brief: Mapping[str, Any]) -> Fields:
-    """What a text of the task consists of, by its brief or any payload."""
+    """Return the names of the fields of a text, from a brief or any payload: one field, or two for pairs."""
     return tuple(brief.get("fields", ONE))
 
 
-def kind_of(brief: Mapping[str, Any]) -> Kind:
-    """What a label of the task is, by its brief or any payload."""
-    return KINDS[brief.get("kind", "classification")]
+def task_type_of(brief: Mapping[str, Any]) -> TaskType:
+    """Return the task type that a brief or any payload names; classification is the default."""
+    return TASK_TYPES[brief.get("kind", "classification")]
 
 
 def labels_of(brief: Mapping[str, Any]) -> list[str]:
-    """The task's labels."""
+    """Return the names of the task's labels."""
     return list(brief.get("labels", ()))
 
 
-def told(text: str, label: str, brief: Mapping[str, Any]) -> dict[str, Any]:
-    """A text with its label, as payloads hold them."""
-    kind = kind_of(brief)
-    return {**split(text, fields_of(brief)), kind.key: kind.shown(label, text)}
+def labelled_entry(text: str, label: str, brief: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the payload entry of a labelled text: the fields of the text, and the label under its key."""
+    task_type = task_type_of(brief)
+    return {**split(text, fields_of(brief)), task_type.label_field: task_type.to_payload(label, text)}
 
 
 class Answer(TypedDict):
-    """One labelled text with its gold label and the student's answer; `fold` is that of the text, where the
-    labelled rows are divided into folds.
-    """
+    """A text with its gold label, the student's prediction and, if the rows are in folds, the text's fold."""
 
     id: str
     text: str
@@ -58,9 +56,10 @@ class Answer(TypedDict):
 
 
 class Weakness(TypedDict):
-    """A pattern of errors: texts of `label` that the student takes for `confused_with`, or what a kind of
-    task has in its place (`outcomes` in student/kinds/). Where texts have no labels, `slice` are ids of the
-    diagnose texts that it is measured on. `fold` is the fold of the texts that show it.
+    """A pattern of errors: the student predicts `confused_with` for texts of `label`.
+    Some task types use other error kinds in place of a confused label (`error_kinds` in student/tasks/). In
+    tasks without labels, `slice` holds the ids of the diagnose texts on which the weakness is measured.
+    `fold` is the fold of the texts that show the weakness.
     """
 
     id: str
@@ -87,27 +86,27 @@ def diagnose(
     round: int,
     seed: int,
 ) -> list[Weakness]:
-    """Ask for the patterns behind the errors (EvoKD's P1: analysis of right and wrong; figure 2).
+    """Request the patterns behind the errors (EvoKD's P1: analysis of right and wrong; figure 2).
 
-    A weakness that cites no wrong text shown with its two labels has no evidence and is dropped; so is
-    a second one for the same pair.
+    A weakness counts as evidenced if it cites at least one wrong text with its pair of labels. Weaknesses
+    without evidence are dropped, and so is a second weakness for the same pair.
 
     Returns:
-        At most `limit` weaknesses, most harmful first; none when nothing was wrong.
+        At most `limit` weaknesses, most harmful first; an empty list if no prediction is wrong.
     """
     if not wrong:
         return []
-    [reply] = teacher.ask([ask(brief, right, wrong, report, seed)])
-    return _with_evidence(kind_of(brief), reply, wrong, round)[:limit]
+    [reply] = teacher.ask([diagnosis_request(brief, right, wrong, report, seed)])
+    return _with_evidence(task_type_of(brief), reply, wrong, round)[:limit]
 
 
-def grouped(kind: Kind, wrong: Sequence[Answer], *, limit: int, round: int) -> list[Weakness]:
-    """The same pairs of labels with nobody's analysis, most errors first: what EvoKD's P1 adds is measured
-    against this.
+def grouped(task_type: TaskType, wrong: Sequence[Answer], *, limit: int, round: int) -> list[Weakness]:
+    """Group the errors by pair of labels, most frequent first, without the analyst. The effect of EvoKD's P1
+    is measured against this control.
     """
     pairs: dict[tuple[str, str], list[Answer]] = defaultdict(list)
     for answer in wrong:
-        for pair in kind.slips(answer["label"], answer["predicted"]):
+        for pair in task_type.error_pairs(answer["label"], answer["predicted"]):
             pairs[pair].append(answer)
     ranked = sorted(pairs.items(), key=lambda item: -len(item[1]))[:limit]
     return [
@@ -126,23 +125,23 @@ def grouped(kind: Kind, wrong: Sequence[Answer], *, limit: int, round: int) -> l
     ]
 
 
-def ask(
+def diagnosis_request(
     brief: Brief, right: Sequence[Answer], wrong: Sequence[Answer], report: dict[str, object], seed: int
-) -> Ask[FoundWeakness]:
-    """The request for a diagnosis."""
-    kind = kind_of(brief)
-    answers = [{"id": a["id"], **told(a["text"], a["label"], brief)} for a in [*right, *wrong]]
-    failed = [
-        {**shown, "predicted": kind.shown(a["predicted"], a["text"])}
-        for shown, a in zip(answers[len(right) :], wrong, strict=True)
+) -> Request[FoundWeakness]:
+    """Build the request for a diagnosis."""
+    task_type = task_type_of(brief)
+    entries = [{"id": a["id"], **labelled_entry(a["text"], a["label"], brief)} for a in [*right, *wrong]]
+    errors = [
+        {**entry, "predicted": task_type.to_payload(a["predicted"], a["text"])}
+        for entry, a in zip(entries[len(right) :], wrong, strict=True)
     ]
-    payload = {**brief, "right": answers[: len(right)], "wrong": failed, "report": report}
-    return Ask("analyst", payload, diagnosis_form(labels_of(brief), kind.outcomes), seed)
+    payload = {**brief, "right": entries[: len(right)], "wrong": errors, "report": report}
+    return Request("analyst", payload, diagnosis_schema(labels_of(brief), task_type.error_kinds), seed)
 
 
 def identity(weakness: Weakness) -> tuple[str, str, int]:
-    """By what two weaknesses are one: their pair of labels or, where texts have none, their name; and the
-    fold of the texts that show them.
+    """Return the key by which two weaknesses count as the same: the pair of labels (the name, in tasks
+    without labels) and the fold of the texts.
     """
     fold = weakness.get("fold", -1)
     if not weakness["label"]:
@@ -151,25 +150,25 @@ def identity(weakness: Weakness) -> tuple[str, str, int]:
 
 
 def named(label: str, confused_with: str) -> str:
-    """What a weakness is called that nobody has given a name."""
-    told = {MISSED: "is missed", INVENTED: "is invented", BOUNDARY: "has other borders"}
-    return f"{label} {told.get(confused_with, f'taken for {confused_with}')}" if label else "wrong answers"
+    """Return a default name for a weakness that the analyst has not named."""
+    errors = {MISSED: "is missed", INVENTED: "is invented", BOUNDARY: "has a wrong boundary"}
+    return f"{label} {errors.get(confused_with, f'taken for {confused_with}')}" if label else "wrong answers"
 
 
 def _with_evidence(
-    kind: Kind, reply: Reply[FoundWeakness], wrong: Sequence[Answer], round: int
+    task_type: TaskType, reply: Reply[FoundWeakness], wrong: Sequence[Answer], round: int
 ) -> list[Weakness]:
-    """The reply's weaknesses that cite a wrong text of their pair, one for each pair."""
+    """Return the weaknesses that cite a wrong text with their pair of labels, one for each pair."""
     shown = {answer["id"]: answer for answer in wrong}
-    slips = {key: kind.slips(a["label"], a["predicted"]) for key, a in shown.items()}
-    found: dict[tuple[str, str, int], Weakness] = {}
-    for told in reply.told:
-        item = told.item
-        cited = [key for key in item.evidence if item.pair in slips.get(key, ())]
+    error_pairs = {key: task_type.error_pairs(a["label"], a["predicted"]) for key, a in shown.items()}
+    weaknesses: dict[tuple[str, str, int], Weakness] = {}
+    for parsed in reply.parsed:
+        item = parsed.item
+        cited = [key for key in item.evidence if item.pair in error_pairs.get(key, ())]
         if not cited:
             continue
-        one = Weakness(
-            id=f"w{round:02d}-{len(found) + 1}",
+        weakness = Weakness(
+            id=f"w{round:02d}-{len(weaknesses) + 1}",
             round=round,
             name=item.name,
             hypothesis=item.hypothesis,
@@ -177,7 +176,7 @@ def _with_evidence(
             confused_with=item.pair[1],
             evidence=cited,
             examples=[shown[key]["text"] for key in cited[:EXAMPLES]],
-            found_by=told.call,
+            found_by=parsed.call,
         )
-        found.setdefault(identity(one), one)
-    return list(found.values())
+        weaknesses.setdefault(identity(weakness), weakness)
+    return list(weaknesses.values())

@@ -1,8 +1,7 @@
-"""Hostile texts: those that read like instructions are shown alone, so that they reach no other's fate.
+"""Prompt injection: a text that reads like instructions is sent in a call of its own.
 
-Prompts say that texts are data; a model may still obey one. Labelled or judged alone, such a text
-changes what is said of itself and of nothing else. The list of signs is ours; it errs on the side of a
-call too many.
+The prompts say that texts are data, but a model may still obey one. A text that is labelled or judged alone
+can affect only its own result. The list of patterns is ours; a false alarm costs one extra call.
 """
 
 import re
@@ -10,7 +9,7 @@ from collections.abc import Sequence
 
 from tutelage.student.corpus import Sample
 
-_SIGNS = re.compile(
+_PATTERNS = re.compile(
     r"""
     \b(ignore|disregard|forget|override|bypass)\b.{0,40}\b(instruction|prompt|rule|above|previous|prior|order)
     | \b(label|classify|mark|tag|answer|rate|judge|accept|reject|score)\b.{0,30}
@@ -26,13 +25,13 @@ _SIGNS = re.compile(
 )
 
 
-def is_hostile(text: str) -> bool:
-    """Whether a text reads like an instruction to the model that labels or judges it."""
-    return bool(_SIGNS.search(text))
+def is_injection(text: str) -> bool:
+    """Return whether a text reads like an instruction to the model that labels or judges it."""
+    return bool(_PATTERNS.search(text))
 
 
 def apart(samples: Sequence[Sample], size: int) -> list[Sequence[Sample]]:
-    """Batches of at most `size` in order, hostile texts each in one of its own."""
-    calm = [sample for sample in samples if not is_hostile(sample["text"])]
-    alone: list[Sequence[Sample]] = [[sample] for sample in samples if is_hostile(sample["text"])]
-    return [calm[i : i + size] for i in range(0, len(calm), size)] + alone
+    """Split samples into batches of at most `size`; each likely injection gets its own batch, at the end."""
+    harmless = [sample for sample in samples if not is_injection(sample["text"])]
+    suspicious: list[Sequence[Sample]] = [[sample] for sample in samples if is_injection(sample["text"])]
+    return [harmless[i : i + size] for i in range(0, len(harmless), size)] + suspicious

@@ -1,59 +1,61 @@
-"""What is asked of the teacher, and what comes back."""
+"""Requests to the teacher, and its parsed replies."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic
 
-from tutelage.agents.schemas import Form, Item
+from tutelage.agents.schemas import Item, ReplySchema
 
-_FULL = ("length", "max_tokens", "model_length")  # how providers say that a reply ended for its length
+_CUT_OFF = ("length", "max_tokens", "model_length")  # finish reasons of a reply that became too long
 
 
 @dataclass(frozen=True)
-class Ask(Generic[Item]):
-    """One request: who asks, the data, the form of the reply, and a seed that makes it this one.
+class Request(Generic[Item]):
+    """One request: the role that makes it, its payload, the reply schema, and a seed that distinguishes it.
 
-    `wanted` is what must come back: the keys of the items, how many distinct ones, or, with None, one or
-    more. `room` multiplies the completion cap of a request that is asked again because its reply was cut off.
+    `wanted` states which items the reply must hold: their keys, the number of distinct items, or, if None, at
+    least one. `room` multiplies the completion cap of a request that is repeated after a cut-off reply.
     """
 
     role: str
     payload: Mapping[str, object]
-    form: Form[Item]
+    schema: ReplySchema[Item]
     seed: int
     wanted: Sequence[str] | int | None = None
     room: int = 1
 
     @property
     def size(self) -> int:
-        """How many items are wanted, at least one."""
+        """Return how many items are wanted, at least one."""
         return max(1, self.wanted if isinstance(self.wanted, int) else len(self.wanted or ()))
 
-    def lacks(self, told: "Sequence[Told[Item]]", finish: str) -> str:
-        """What is missing beside these items, in words for the model; "" if nothing is.
+    def lacks(self, told: "Sequence[ParsedItem[Item]]", finish: str) -> str:
+        """Return what is missing, worded for the model; "" if the items are complete.
 
         Args:
-            told: the items there are.
-            finish: why the last reply ended, as its provider says.
+            told: the items received so far.
+            finish: the finish reason of the last reply, as its provider gives it.
         """
-        keys = {self.key(one) for one in told}
+        keys = {self.key(parsed) for parsed in told}
         if self.wanted is None:
-            return f"{self.form.field} are missing" if finish == "content_filter" or not keys else ""
+            return f"{self.schema.field} are missing" if finish == "content_filter" or not keys else ""
         if isinstance(self.wanted, int):
             short = self.wanted - len(keys)
-            return f"{short} of {self.wanted} {self.form.field} are missing or repeated" if short > 0 else ""
+            return (
+                f"{short} of {self.wanted} {self.schema.field} are missing or repeated" if short > 0 else ""
+            )
         missing = ", ".join(key for key in self.wanted if key not in keys)
-        return f"{self.form.field} are missing for the {self.form.key}s {missing}" if missing else ""
+        return f"{self.schema.field} are missing for the {self.schema.key}s {missing}" if missing else ""
 
-    def key(self, told: "Told[Item]") -> str:
-        """By what an item is the same as another."""
-        return str(getattr(told.item, self.form.key))
+    def key(self, told: "ParsedItem[Item]") -> str:
+        """Return the key of an item; items with the same key count as one."""
+        return str(getattr(told.item, self.schema.key))
 
 
 @dataclass(frozen=True)
-class Told(Generic[Item]):
-    """An item, the id of the call that brought it, and the probability of the tokens of its measured
-    field (None where the endpoint offers no log-probabilities).
+class ParsedItem(Generic[Item]):
+    """An item, the id of the call that returned it, and the probability of the tokens of its measured field
+    (None if the endpoint returns no log-probabilities).
     """
 
     item: Item
@@ -63,20 +65,20 @@ class Told(Generic[Item]):
 
 @dataclass(frozen=True)
 class Reply(Generic[Item]):
-    """The right items of a request's replies, and what was wrong with the others.
+    """The valid items of all replies to a request, and the problems of the others.
 
-    A request that the budget refused has no items, and the refusal among its problems.
+    If the budget refuses a request, there are no items and the refusal is one of the problems.
     """
 
-    told: list[Told[Item]] = field(default_factory=list)
+    parsed: list[ParsedItem[Item]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     @property
     def items(self) -> list[Item]:
-        """The items alone."""
-        return [told.item for told in self.told]
+        """Return the items without their calls and probabilities."""
+        return [parsed.item for parsed in self.parsed]
 
 
 def was_cut(finish: str) -> bool:
-    """Return whether a reply ended because it reached a length: its cap, or the end of the context."""
-    return finish.lower() in _FULL
+    """Return whether a reply ended because it reached its cap or the end of the context."""
+    return finish.lower() in _CUT_OFF

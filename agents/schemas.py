@@ -1,4 +1,4 @@
-"""Forms: what each role must reply with. The schema is also the output instruction."""
+"""Reply schemas: the JSON that each role must return. A schema also serves as the output instruction."""
 
 import json
 import re
@@ -16,84 +16,84 @@ from pydantic import (
     ValidationError,
     create_model,
 )
-from tutelage.student.tasks import Kind
 from tutelage.student.tasks.classification import CLASSIFICATION
 from tutelage.student.tasks.fields import MARK, ONE, Fields, join
 from tutelage.student.tasks.names import closest, one_of
+from tutelage.student.tasks.task_type import TaskType
 
-# Unknown fields are refused by the schema and forgiven by the parser: a chatty reply is still a reply.
-# Weak models write numbers for ids.
+# The JSON schema forbids unknown fields, but the parser ignores them, so that a chatty reply can be used.
+# Weak models write ids as numbers.
 _OPEN = ConfigDict(json_schema_extra={"additionalProperties": False}, coerce_numbers_to_str=True)
 
 
-def _said(text: str) -> str:
+def _not_blank(text: str) -> str:
     if not text.strip():
         raise ValueError("is blank")
     return text
 
 
-# Not min_length: strict structured output refuses schemas with `minLength`.
-Said = Annotated[str, AfterValidator(_said)]
+# Not `min_length`: strict structured output rejects schemas with `minLength`.
+NonBlank = Annotated[str, AfterValidator(_not_blank)]
 
 
-def _unmarked(text: str) -> str:
+def _without_mark(text: str) -> str:
     if MARK in text:
         raise ValueError(f"holds {MARK}, which stands between the texts of a pair here")
     return text
 
 
-OfPair = Annotated[Said, AfterValidator(_unmarked)]
+PairText = Annotated[NonBlank, AfterValidator(_without_mark)]
 
 
 class FoundWeakness(BaseModel):
-    """One pattern of errors; the reason (evidence, hypothesis) stands before the verdict: its `pair`, where
-    texts have labels (see `diagnosis_form`).
+    """One pattern of errors. The reason (evidence, hypothesis) comes before the verdict, the pair of labels,
+    which `diagnosis_schema` adds if the task has labels.
     """
 
     model_config = _OPEN
     evidence: list[str] = Field(min_length=1)
-    hypothesis: Said
-    name: Said
+    hypothesis: NonBlank
+    name: NonBlank
 
     @property
     def pair(self) -> tuple[str, str]:
-        """Label and what it is confused with; ("", "") where texts have none."""
+        """Return the label and what it is confused with; ("", "") if the task has no labels."""
         return getattr(self, "label", ""), getattr(self, "confused_with", "")
 
 
-Order = Literal["hard", "easy", "any", "like", "ood", "paraphrase"]
-_BESIDE = ("kind", "weakness", "label", "labels", "entities", "target")  # what of a draft is no text
+RequestKind = Literal["hard", "easy", "any", "like", "ood", "paraphrase"]
+_NOT_TEXT = ("kind", "weakness", "label", "labels", "entities", "target")  # draft fields that are no text
 
 
 class Draft(BaseModel):
-    """What was written for a request; label and text stand beside these (see `drafts_form`)."""
+    """One text written for a request; `drafts_schema` adds the label and the text fields."""
 
     model_config = _OPEN
-    if TYPE_CHECKING:  # made in the order in which they are to be written
-        kind: Order
+    if TYPE_CHECKING:  # `drafts_schema` adds them, in the order in which the model is to write them
+        kind: RequestKind
         weakness: str
 
     @property
-    def ordered(self) -> str:
-        """The label it was written for; "" where a task has none."""
+    def requested(self) -> str:
+        """Return the label that the text was written for; "" if the task has none."""
         return getattr(self, "label", "")
 
     @property
     def written(self) -> str:
-        """The text, of a pair both as one string."""
-        own = tuple(name for name in type(self).model_fields if name not in _BESIDE)
-        return join({name: getattr(self, name) for name in own}, own)
+        """Return the text; the two texts of a pair as one string."""
+        fields = tuple(name for name in type(self).model_fields if name not in _NOT_TEXT)
+        return join({name: getattr(self, name) for name in fields}, fields)
 
 
 class GivenLabel(BaseModel):
-    """One blind label with its stated confidence; the label stands between, under its kind's key (see
-    `labels_form`).
+    """One label with its reason and stated confidence. `labels_schema` adds the label between the two, under
+    the key of the task type.
     """
 
     model_config = _OPEN
     id: str
     reason: str
-    if TYPE_CHECKING:  # stands last
+    if TYPE_CHECKING:  # `labels_schema` adds it as the last field
         confidence: float
 
 
@@ -101,7 +101,7 @@ Decision = Literal["accept", "relabel", "rewrite", "refuse"]
 
 
 class Verdict(BaseModel):
-    """The critic's word on one sample."""
+    """The critic's word on one sample."""  # sent to the model as the schema's description
 
     model_config = _OPEN
     id: str
@@ -115,8 +115,8 @@ _BETWEEN = re.compile(r"[\s,]*")
 
 
 @dataclass(frozen=True)
-class Found(Generic[Item]):
-    """A right item of a reply, and where it stands there: characters from `start` to before `end`."""
+class LocatedItem(Generic[Item]):
+    """A valid item and its position in the reply: characters `start` (inclusive) to `end` (exclusive)."""
 
     item: Item
     start: int
@@ -124,11 +124,11 @@ class Found(Generic[Item]):
 
 
 @dataclass(frozen=True)
-class Form(Generic[Item]):
-    """A reply is an object with one list, `field`, of items.
+class ReplySchema(Generic[Item]):
+    """The schema of a reply: an object whose field `field` holds a list of items.
 
-    Two items with the same value of the field `key` are one. `measured` names the field whose tokens'
-    probability is the model's confidence in an item; "" where there is none.
+    Items with the same value of the field `key` count as one. `measured` names the field whose token
+    probability is the model's confidence in an item; it is "" if there is none.
     """
 
     title: str
@@ -138,10 +138,10 @@ class Form(Generic[Item]):
     measured: str = ""
 
     @cached_property
-    def schema(self) -> dict[str, object]:
-        """JSON schema of the whole reply, fit for strict structured output."""
+    def json_schema(self) -> dict[str, object]:
+        """Return the JSON schema of the whole reply, suitable for strict structured output."""
         items = self.item.model_json_schema()
-        parts = {"$defs": items.pop("$defs")} if "$defs" in items else {}  # references count from the root
+        parts = {"$defs": items.pop("$defs")} if "$defs" in items else {}  # references start at the root
         return {
             **parts,
             "title": self.title,
@@ -151,18 +151,18 @@ class Form(Generic[Item]):
             "additionalProperties": False,
         }
 
-    def read(self, raw: str) -> tuple[list[Found[Item]], list[str]]:
-        """The items that are right, and what is wrong with the others or with the whole.
+    def read(self, raw: str) -> tuple[list[LocatedItem[Item]], list[str]]:
+        """Return the valid items, and the problems of the others and of the reply as a whole.
 
-        Of a reply that breaks off, the items before the break are kept.
+        If a reply breaks off, the items before that point are kept.
         """
         entries, broken = self._entries(raw)
-        good: list[Found[Item]] = []
+        valid: list[LocatedItem[Item]] = []
         problems: list[str] = []
         for number, (entry, start, end) in enumerate(entries):
             try:
-                json.dumps(entry, ensure_ascii=False).encode()  # half a surrogate pair fits no file
-                good.append(Found(self.item.model_validate(entry), start, end))
+                json.dumps(entry, ensure_ascii=False).encode()  # fails on half a surrogate pair
+                valid.append(LocatedItem(self.item.model_validate(entry), start, end))
             except ValidationError as error:
                 first = error.errors()[0]
                 place = ".".join(map(str, first["loc"]))
@@ -171,12 +171,12 @@ class Form(Generic[Item]):
                 problems.append(f"{self.field}[{number}]: {type(error).__name__}")
         if broken:
             problems.append(f"not a JSON object with the list {self.field!r}: {broken}")
-        return good, problems
+        return valid, problems
 
     def _entries(self, raw: str) -> tuple[list["_Entry"], str]:
-        """The entries of the last whole list of that name, or of one that breaks off, and why it does.
-
-        The last: models that think aloud write drafts of their answer first.
+        """Return the entries of the last complete list named `field`, and "".
+        If no list is complete, return the entries of the last one and why it breaks off. It is the last one
+        that counts because models that reason in their reply write drafts of their answer first.
         """
         opening = re.compile(rf'"{re.escape(self.field)}"\s*:\s*\[')
         if raw.strip(" `json\n").startswith("[{"):
@@ -184,18 +184,18 @@ class Form(Generic[Item]):
             return entries, broken
         best: tuple[list[_Entry], str] = [], "there is none"
         place = 0
-        while found := opening.search(raw, place):
-            entries, broken, place = _read_list(raw, found.end())
+        while match := opening.search(raw, place):
+            entries, broken, place = _read_list(raw, match.end())
             if not broken or best[1]:
                 best = entries, broken
         return best
 
 
-_Entry = tuple[object, int, int]  # what stands there, from which character, to before which
+_Entry = tuple[object, int, int]  # a JSON value, its first character, the one after its last
 
 
 def _read_list(raw: str, place: int) -> tuple[list[_Entry], str, int]:
-    """The entries of a list from its first on, why it breaks off or "", and where reading ended."""
+    """Return the entries of the list at `place`, why it breaks off or "", and where reading ended."""
     entries: list[_Entry] = []
     while True:
         place = _BETWEEN.match(raw, place).end()  # type: ignore[union-attr]
@@ -209,39 +209,43 @@ def _read_list(raw: str, place: int) -> tuple[list[_Entry], str, int]:
         place = end
 
 
-def labels_form(labels: Sequence[str], kind: Kind = CLASSIFICATION) -> Form[GivenLabel]:
-    """What the labeler replies with: a label of the kind for every id, the reason before it."""
-    parts: dict[str, Any] = {kind.key: (kind.reply(labels), ...)}
+def labels_schema(labels: Sequence[str], task_type: TaskType = CLASSIFICATION) -> ReplySchema[GivenLabel]:
+    """Return the labeler's reply schema: for every id a reason, then a label of the task type."""
+    parts: dict[str, Any] = {task_type.label_field: (task_type.reply_type(labels), ...)}
     parts["confidence"] = (float, Field(ge=0, le=1))
     item = create_model("GivenLabel", __base__=GivenLabel, **parts)
-    return Form("Labels", "labels", item, key="id", measured=kind.key)
+    return ReplySchema("Labels", "labels", item, key="id", measured=task_type.label_field)
 
 
-def drafts_form(
-    labels: Sequence[str], fields: Fields = ONE, *, kind: Kind = CLASSIFICATION, answered: bool = False
-) -> Form[Draft]:
-    """What the generator replies with: a text, or the two of a pair, for a label of the task, if it has any;
-    `answered` ones bring all that the text is to be labelled with.
+def drafts_schema(
+    labels: Sequence[str],
+    fields: Fields = ONE,
+    *,
+    task_type: TaskType = CLASSIFICATION,
+    answered: bool = False,
+) -> ReplySchema[Draft]:
+    """Return the generator's reply schema: a text or a pair, and the label it is for, if the task has labels.
+    With `answered` each draft also holds its full annotation, for instance the entities of the text.
     """
-    orders = (*labels, *kind.bare)  # an empty one is for an order alone, never for an answer
-    parts: dict[str, Any] = {"label": (one_of(orders), ...)} if any(orders) else {}
-    parts |= {"kind": (one_of(get_args(Order)), ...), "weakness": (str, ...)}
-    parts |= dict.fromkeys(fields, (Said if len(fields) == 1 else OfPair, ...))
-    if answered and kind.key != "label":
-        parts[kind.key] = (kind.reply(labels), ...)
-    return Form("Drafts", "drafts", create_model("Draft", __base__=Draft, **parts), key="written")
+    requested = (*labels, *task_type.no_label)  # "" is a label to request, never one to answer with
+    parts: dict[str, Any] = {"label": (one_of(requested), ...)} if any(requested) else {}
+    parts |= {"kind": (one_of(get_args(RequestKind)), ...), "weakness": (str, ...)}
+    parts |= dict.fromkeys(fields, (NonBlank if len(fields) == 1 else PairText, ...))
+    if answered and task_type.label_field != "label":
+        parts[task_type.label_field] = (task_type.reply_type(labels), ...)
+    return ReplySchema("Drafts", "drafts", create_model("Draft", __base__=Draft, **parts), key="written")
 
 
-def diagnosis_form(labels: Sequence[str], outcomes: Sequence[str] = ()) -> Form[FoundWeakness]:
-    """What the analyst replies with; where texts have no labels, the pattern alone."""
+def diagnosis_schema(labels: Sequence[str], outcomes: Sequence[str] = ()) -> ReplySchema[FoundWeakness]:
+    """Return the analyst's reply schema; the pair of labels is left out if the task has no labels."""
     pair: dict[str, Any] = {}
     if labels:
         pair["label"] = (one_of(labels), ...)
         pair["confused_with"] = (one_of((*labels, *outcomes)), ...)
     item = create_model("FoundWeakness", __base__=FoundWeakness, **pair)
-    return Form("Diagnosis", "weaknesses", item, key="hypothesis")
+    return ReplySchema("Diagnosis", "weaknesses", item, key="hypothesis")
 
 
-def verdicts_form() -> Form[Verdict]:
-    """What the critic replies with."""
-    return Form("Verdicts", "verdicts", Verdict, key="id")
+def verdicts_schema() -> ReplySchema[Verdict]:
+    """Return the critic's reply schema."""
+    return ReplySchema("Verdicts", "verdicts", Verdict, key="id")

@@ -1,17 +1,18 @@
-"""Training on few rows: which training configuration makes the most of them.
+"""Compare training configurations on few rows.
 
-    python benchmarks/few_rows.py                    # every cell that is not there yet
+    python benchmarks/few_rows.py                    # every cell without a result
     python benchmarks/few_rows.py --table            # the results as a table
     python benchmarks/few_rows.py --sets emotion --arms old weighted --seeds 0
 
-A cell is a data set, a number of rows, a seed and an arm. Rows are drawn by the seed from the training split
-at their natural frequencies, and macro-F1 is measured on 1,000 rows of the validation split: the test splits
-stay for benchmarks that compare methods. Cells are appended to results/few_rows.jsonl as they come, and a
-cell that is there is not run again. `noisy` sets carry 10 % wrong labels, drawn evenly from the other labels.
+A cell is a data set, a number of rows, a seed and an arm. The seed draws the rows from the train split, at
+natural frequencies. Macro-F1 is measured on 1,000 rows of the validation split, because the test splits are
+reserved for benchmarks that compare methods. Each result is appended to results/few_rows.jsonl as it comes,
+and cells with a result are not run again. In `noisy` sets 10 % of the labels are wrong.
 
-Arms: `old` is the training of version 0.1; `probe_first`, `weighted`, `probe` and `contrastive` are those of
-student/training/candidates.py; the others were tried to choose them. `lpft` and `con60` are `probe_first` and
-`contrastive` with other epochs and learning rates, `root` is `weighted` with other epochs.
+Arms: `old` is the earlier training (see README.md); `probe_first`, `weighted`, `probe`, `contrastive` and
+`plain` are those of student/training/candidates.py; the others were tried in order to choose these. `lpft`
+and `con60` are `probe_first` and `contrastive` with other epochs and learning rates; `root` is `weighted`
+with other epochs.
 """
 
 import argparse
@@ -26,15 +27,15 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # before torch is imported: waiting threads burn no CPU seconds
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # before torch is imported: waiting threads use no CPU time
 
 import torch
 from tutelage.student.data.rows import Row, make_row
 from tutelage.student.encoder import Encoder
 from tutelage.student.evaluation.evaluate import grade
-from tutelage.student.tasks import KINDS
+from tutelage.student.tasks.task_type import TASK_TYPES
 from tutelage.student.training.candidates import candidates
-from tutelage.student.training.configuration import Recipe
+from tutelage.student.training.configuration import TrainingConfig
 from tutelage.student.training.loop import train
 
 HERE = Path(__file__).parent
@@ -49,12 +50,12 @@ NAMED = (
     *("smoothing", "average"),
 )
 
-OLD = Recipe(epochs=4, min_steps=30, class_weights="inverse")
+OLD = TrainingConfig(epochs=4, min_steps=30, class_weights="inverse")
 ROOT = replace(OLD, class_weights="root")
 PROBED = replace(ROOT, probe_first=True, epochs=8, learning_rate=1e-4)
-NAMED_ARMS = candidates(Recipe())
+NAMED_ARMS = candidates(TrainingConfig())
 FIRST = NAMED_ARMS["probe_first"]
-ARMS: dict[str, Recipe] = {
+ARMS: dict[str, TrainingConfig] = {
     "old": OLD,
     **NAMED_ARMS,
     "root4": ROOT,
@@ -72,17 +73,20 @@ ARMS: dict[str, Recipe] = {
     "probe_root": replace(PROBED, epochs=0),
     "probe_none": replace(PROBED, epochs=0, class_weights="none"),
     "probe_inverse": replace(PROBED, epochs=0, class_weights="inverse"),
-    "head": Recipe(mode="head"),
-    "head_none": Recipe(mode="head", class_weights="none"),
-    "head_inverse": Recipe(mode="head", class_weights="inverse"),
-    "plain": replace(Recipe(), class_weights="none"),
+    "head": TrainingConfig(mode="head"),
+    "head_none": TrainingConfig(mode="head", class_weights="none"),
+    "head_inverse": TrainingConfig(mode="head", class_weights="inverse"),
+    "plain": replace(TrainingConfig(), class_weights="none"),
 }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument(
-        "--sets", nargs="+", default=list(SETS), help="a data set, also with :rows and :noisy"
+        "--sets",
+        nargs="+",
+        default=list(SETS),
+        help="data sets, optionally with :rows and :noisy, such as emotion:100:noisy",
     )
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=ARMS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
@@ -99,7 +103,7 @@ def main() -> None:
 
 
 def cells(sets: list[str], arms: list[str], seeds: list[int]) -> Iterator[dict[str, Any]]:
-    """Seeds outside, so that an unfinished benchmark has every arm."""
+    """Yield the cells seed by seed, so that an unfinished benchmark has results of every arm."""
     for seed in seeds:
         for name in sets:
             data, *rest = name.split(":")
@@ -113,30 +117,30 @@ def key(cell: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def measured(cell: dict[str, Any]) -> dict[str, Any]:
-    """The cell with its scores, its cost and its configuration."""
+    """Train and evaluate; return the cell with its scores, CPU seconds and configuration."""
     rows, judged, labels = load(cell)
-    kind, told = "ner" if cell["set"] in TAGGED else "classification", dict[str, Any]()
-    recipe = replace(ARMS[cell["arm"]], kind=kind)
-    encoder = Encoder(recipe.base, device="cpu")
+    kind, logged = "ner" if cell["set"] in TAGGED else "classification", dict[str, Any]()
+    training_config = replace(ARMS[cell["arm"]], kind=kind)
+    encoder = Encoder(training_config.base, device="cpu")
     began = time.process_time()
-    student = train(rows, labels, recipe, seed=cell["seed"], encoder=encoder, tell=told.update)
+    student = train(rows, labels, training_config, seed=cell["seed"], encoder=encoder, log=logged.update)
     seconds = time.process_time() - began
     texts, gold = [row["text"] for row in judged], [row["label"] for row in judged]
-    answers = student.answer(texts)
-    figures = grade(KINDS[kind], texts, gold, answers, labels, "macro_f1")["figures"]
-    known = {name: value for name, value in vars(recipe).items() if name in NAMED}
+    answers = student.predict_best(texts)
+    figures = grade(TASK_TYPES[kind], texts, gold, answers, labels, "macro_f1")["figures"]
+    known = {name: value for name, value in vars(training_config).items() if name in NAMED}
     return {
         **cell,
         "macro_f1": round(figures["macro_f1"], 4),
         "other": round(figures["micro_f1" if kind == "ner" else "accuracy"], 4),
         "cpu_seconds": round(seconds, 1),
-        "restarted": told.get("restarted", 0),
-        "recipe": {**known, "min_steps": recipe.steps},
+        "restarted": logged.get("restarted", 0),
+        "recipe": {**known, "min_steps": training_config.steps},
     }
 
 
 def load(cell: dict[str, Any]) -> tuple[list[Row], list[Row], list[str]]:
-    """Rows to train on, rows to judge by, and the labels of the whole training split."""
+    """Return the training rows, the evaluation rows, and all labels of the train split."""
     known, validation = (read(cell["set"], part) for part in ("train", "validation"))
     chance = random.Random(cell["seed"])
     tagged = cell["set"] in TAGGED
@@ -147,13 +151,17 @@ def load(cell: dict[str, Any]) -> tuple[list[Row], list[Row], list[str]]:
             others = [label for label in labels if label != drawn[place]["label"]]
             drawn[place] = {**drawn[place], "label": chance.choice(others)}
     judged = random.Random(0).sample(validation, min(JUDGED, len(validation)))
-    form = (("tokens",), "tags", KINDS["ner"]) if tagged else (("text",), "label", KINDS["classification"])
+    form = (
+        (("tokens",), "tags", TASK_TYPES["ner"])
+        if tagged
+        else (("text",), "label", TASK_TYPES["classification"])
+    )
     made = [[make_row(record, labels, cell["set"], *form) for record in part] for part in (drawn, judged)]
     return made[0], made[1], labels
 
 
 def named(record: dict[str, Any]) -> set[str]:
-    """The labels of a record: one, or the types of its entities."""
+    """Return the labels of a record: its label, or the types of its entities."""
     return {record["label"]} if "label" in record else {tag[2:] for tag in record["tags"] if tag != "O"}
 
 
@@ -176,7 +184,7 @@ def keep(result: dict[str, Any]) -> None:
 
 
 def print_table() -> None:
-    """Mean macro-F1 over the seeds, and each seed's; CPU seconds of one training."""
+    """Print the mean macro-F1 over the seeds, the score of each seed, and the CPU seconds of one training."""
     found = results()
     sets = list(dict.fromkeys((one["set"], one["rows"], one["noisy"]) for one in found))
     for data in sets:

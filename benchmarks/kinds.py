@@ -1,17 +1,17 @@
-"""The other kinds of task in the loop: auto beside its controls, at equal numbers of labelled samples.
+"""Run the loop on the other task types: `auto` and its controls, with equally many labelled samples.
 
     python benchmarks/kinds.py                               # nine tasks, four arms or more, three seeds
     python benchmarks/kinds.py --tasks conll2003 --seeds 0
-    python benchmarks/kinds.py --table                       # print what is there
+    python benchmarks/kinds.py --table                       # print the stored results
 
-Entities of conll2003, conll04, wnut17 and mit_movie, and the set of types that a question of mit_movie names
-(several labels a text). Targets of nl2bash, disfl_qa, gsm8k and llm_svamp by an encoder-decoder begun from
-nothing (no pretrained one is at hand: its scores say how the loop runs, not how good such a student is). The
-teacher is the rehearsal teacher with 10 % errors: no language model was asked. On llm_svamp it answers with
-the labels that PaLM-540B gave, and errs as that did. It gives no reasons: what those are worth is seen
-outside of the loop, by students of the same rows of the train split with and without them, people's on gsm8k,
-PaLM-540B's on llm_svamp ("model labels"). One line a cell goes to results/kinds.jsonl as it comes; what is
-reported is the published test split.
+The tasks are the entities of conll2003, conll04, wnut17 and mit_movie, the set of entity types that a
+question of mit_movie names (several labels per text), and the targets of nl2bash, disfl_qa, gsm8k and
+llm_svamp. Targets are written by an encoder-decoder with random initial weights, because no pretrained one is
+available: its scores show how the loop runs, not how good such a student is. The teacher is the rehearsal
+teacher with 10 % errors; no language model is called. On llm_svamp it answers with the labels that PaLM-540B
+gave, and makes PaLM's errors. It gives no reasons. Their value is measured outside the loop, by students of
+the same train rows with and without reasons: human ones on gsm8k, PaLM-540B's on llm_svamp ("model labels").
+Each result is a line of results/kinds.jsonl, with the score on the published test split.
 """
 
 import argparse
@@ -42,7 +42,7 @@ UPPER, UPPER_ROWS = "human labels", 1000
 MODEL, REASONED = "model labels", ", reasons"
 MORE = {"gsm8k": (UPPER + REASONED,), "llm_svamp": (MODEL, MODEL + REASONED)}
 ALL = tuple(dict.fromkeys([UPPER, *(arm for arms in MORE.values() for arm in arms), *ARMS]))
-CORPUS_ROWS = 4000  # of the train split, for the rehearsal teacher to answer from
+CORPUS_ROWS = 4000  # rows of the train split from which the rehearsal teacher answers
 
 
 def main() -> None:
@@ -73,23 +73,23 @@ def main() -> None:
 
 
 def work(cell: Cell, cache: Path) -> Cell:
-    """One run of the loop, or the student of labels that are there already."""
+    """Run the loop, or train a student on existing labels; return what was measured."""
     from tutelage.graph.runs.run import run
 
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as place:
         task, folder = task_of(cell, Path(place)), Path(place) / "run"
         if cell["arm"] in ARMS:
-            found: Cell = measured(run(task, folder, encoder=encoder(cache)), {})
+            result: Cell = measured(run(task, folder, encoder=encoder(cache)), {})
         else:
             reasons = cell["arm"].endswith(REASONED)
             score = upper_bound(task, task.teacher.corpus, encoder(cache), UPPER_ROWS, reasons=reasons)
-            found = {"test": score}
-    return {**found, "seconds": round(time.monotonic() - start, 1)}
+            result = {"test": score}
+    return {**result, "seconds": round(time.monotonic() - start, 1)}
 
 
 def task_of(cell: Cell, place: Path) -> Any:
-    """The cell's task, its files made under `place` where the data set has others."""
+    """Return the cell's task; converted data files and the teacher's corpus are written to `place`."""
     import yaml
     from tutelage.graph.task.load import parse_task
 
@@ -112,15 +112,15 @@ def task_of(cell: Cell, place: Path) -> Any:
 
 
 def begin(student: dict[str, Any], corpus: Sequence[dict[str, str]], place: Path) -> None:
-    """Give a student that writes a base of the corpus's own words."""
-    from tutelage.student.models.tiny_seq2seq import scratch_writer
+    """Set the base of a student that writes to a tiny, untrained model with the words of the corpus."""
+    from tutelage.student.models.tiny_seq2seq import tiny_seq2seq
 
     texts = [row[name] for row in corpus for name in ("text", "target", "rationale") if name in row]
-    student["base"] = str(scratch_writer(place / "base", texts, words=2000))
+    student["base"] = str(tiny_seq2seq(place / "base", texts, words=2000))
 
 
 def print_table(results: Sequence[Cell]) -> None:
-    """Test score, mean ± standard deviation over seeds; paired t-test of auto against random."""
+    """Print test scores, mean ± standard deviation over seeds, and paired t-tests against `random`."""
     groups: dict[str, dict[str, dict[int, Cell]]] = defaultdict(lambda: defaultdict(dict))
     for r in results:
         if "error" not in r:

@@ -1,4 +1,4 @@
-"""Data sets of the other kinds: what the loop reads of them, and what the rehearsal teacher answers from."""
+"""Convert the data sets of the other task types, for the loop and for the rehearsal teacher."""
 
 import json
 import re
@@ -8,12 +8,14 @@ from pathlib import Path
 from methods_data import Record, records
 
 TASKS = Path(__file__).parent / "tasks"
-TOLD = "told"  # the column of a language model's label
+TOLD = "told"  # the column with the label that a language model gave
 KEYS = {"ner": "entities", "multilabel": "labels", "seq2seq": "target"}
 
 
 def lay(raw: Record, shape: Callable[[Record], Record], place: Path) -> None:
-    """Have a task read its sets from `place`, in another shape; records without a label are left out."""
+    """Write the sets of a task to `place`, converted by `shape` and without unlabelled records, and let the
+    task read them from there.
+    """
     for which, source in raw["data"].items():
         made = [shape(record) for record in records(TASKS / source["path"])]
         label = source.get("label", KEYS[raw["kind"]])
@@ -22,8 +24,8 @@ def lay(raw: Record, shape: Callable[[Record], Record], place: Path) -> None:
 
 
 def taught(raw: Record, *, human: bool) -> list[Record]:
-    """The rows of the file that a task's seeds are drawn from, labelled as those are; `human`: as people did,
-    where that is another label.
+    """Return all rows of the file that a task's seeds come from, with the labels of the seeds; with `human`,
+    use the human labels where the two differ.
     """
     source, key = raw["data"]["seed"], KEYS[raw["kind"]]
     columns = {"text": source["text"], key: source.get("label", key)}
@@ -31,12 +33,12 @@ def taught(raw: Record, *, human: bool) -> list[Record]:
         columns["rationale"] = source["rationale"]
     if human and columns[key] == TOLD:
         columns[key] = key
-    found = records(TASKS / source["path"])
-    return [{name: record[column] for name, column in columns.items()} for record in found]
+    rows = records(TASKS / source["path"])
+    return [{name: record[column] for name, column in columns.items()} for record in rows]
 
 
 def of_types(raw: Record) -> None:
-    """Make of a task of entities the one that asks which types a text has."""
+    """Turn a task of entities into a multi-label task: which entity types does a text contain?"""
     raw |= {"name": f"{raw['name']}-types", "kind": "multilabel", "metric": "micro_f1"}
     raw["instruction"] = "Say which kinds of things a question about films says of them."
     for source in raw["data"].values():
@@ -44,28 +46,32 @@ def of_types(raw: Record) -> None:
 
 
 def typed(record: Record) -> Record:
-    """The types that a text has."""
+    """Return the text of a record with the set of its entity types."""
     types = {tag[2:] for tag in record["tags"] if tag != "O"}
     return {"text": " ".join(record["tokens"]), "labels": sorted(types)}
 
 
 def begun(record: Record) -> Record:
-    """Tags of which none goes on with what nothing began."""
+    """Return the record with every I- tag that continues no entity changed to B-."""
     tags: list[str] = []
     for tag in record["tags"]:
-        alone = tag.startswith("I-") and (tags or ["O"])[-1][2:] != tag[2:]
-        tags.append(f"B-{tag[2:]}" if alone else tag)
+        starts = tag.startswith("I-") and (tags or ["O"])[-1][2:] != tag[2:]
+        tags.append(f"B-{tag[2:]}" if starts else tag)
     return {**record, "tags": tags}
 
 
 def told(record: Record) -> Record:
-    """With what PaLM-540B said, and the human equation written as PaLM writes its own: ((9 + 4) * 2)."""
-    [said] = [one for one in record["llm"] if one["model"].startswith("PaLM")]
+    """Add PaLM-540B's label and reason, and write the human equation in PaLM's format: ((9 + 4) * 2)."""
+    [answer] = [one for one in record["llm"] if one["model"].startswith("PaLM")]
     human = re.sub(r"(?<=\d)\.0\b|(?<=\() | (?=\))", "", record["target"])
-    return {**record, "target": human, TOLD: said["label"].strip(), "reason": said["rationale"]}
+    return {**record, "target": human, TOLD: answer["label"].strip(), "reason": answer["rationale"]}
 
 
-SHAPES = {"conll04": begun, "llm_svamp": told, "mit_movie_types": typed}  # the others are read as they stand
+SHAPES = {
+    "conll04": begun,
+    "llm_svamp": told,
+    "mit_movie_types": typed,
+}  # the other data sets need no conversion
 
 
 def write(path: Path, rows: Sequence[Record]) -> None:

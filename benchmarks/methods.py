@@ -1,13 +1,13 @@
-"""The methods side by side, each with its controls and ablations, at equal numbers of labelled samples.
+"""Compare the methods with their controls and ablations, with equally many labelled samples.
 
-    python benchmarks/methods.py --quick                     # methods, head student; key cells, full one
+    python benchmarks/methods.py --quick       # no ablations; a full student for key cells only
     python benchmarks/methods.py --tasks emotion --arms "evokd" "evokd -easy" --settings plain
-    python benchmarks/methods.py --table                     # print what is there
+    python benchmarks/methods.py --table                     # print the stored results
 
-One line a cell goes to results/methods.jsonl as it comes; cells that are there are not run again. The
-teacher is the rehearsal teacher on the train split: no language model was asked, and every result is
-had under more than one of its settings. What is reported is the published test split, opened once a run;
-nothing was chosen by it.
+Each result is appended to results/methods.jsonl as it comes, and cells with a result are not run again. The
+teacher is the rehearsal teacher on the train split: no language model is called. Every result is measured
+under more than one setting of it. Scores are those on the published test split, which is opened once per run
+and by which nothing was chosen.
 """
 
 import argparse
@@ -29,16 +29,16 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "methods.jsonl"
 TASKS = ("emotion", "banking77", "agnews", "csabstruct", "sst2")
 PAIRS = ("mrpc", "qnli")
-SETTINGS = {  # of the rehearsal teacher: bias to the typical, share of wrong labels
+SETTINGS = {  # of the rehearsal teacher: bias to typical texts, share of wrong labels
     "typical": {"typicality": 1.5, "label_noise": 0.1},
     "plain": {"typicality": 0.0, "label_noise": 0.0},
     "noisy": {"typicality": 1.5, "label_noise": 0.25},
 }
 POOL_SIZE, POOL_ROUNDS = 1000, 4
 KEY_TASKS, KEY_ARMS = ("emotion",), ("random", "auto", "zerogen", "gold", "evokd", "llkd", "whole pool")
-KEY_SEEDS = 3  # of the full student: with more, --quick would take over two hours on two cores
-UPPER = "human labels"  # a student of so many rows of the train split:
-UPPER_ROWS = 5000
+KEY_SEEDS = 3  # for the full student: with more, --quick would take over two hours on two cores
+UPPER = "human labels"  # a student trained on human labels
+UPPER_ROWS = 5000  # of the train split
 
 
 def main() -> None:
@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--student", default=None, choices=("head", "full"))
     size = parser.add_mutually_exclusive_group()
     size.add_argument(
-        "--quick", action="store_true", help="no ablations; the full student for key cells alone"
+        "--quick", action="store_true", help="no ablations; the full student for key cells only"
     )
     size.add_argument("--full", action="store_true", help="every arm and setting of both students: for a GPU")
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "tutelage-benchmarks")
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def cells(wanted: argparse.Namespace) -> list[Cell]:
-    """What is wanted, a seed of everything before the next."""
+    """Return the requested cells, ordered by seed."""
     arms = wanted.arms or [UPPER, *(METHODS if wanted.quick else ARMS)]
     students = [wanted.student] if wanted.student else ["head", "full"] if wanted.full else ["head"]
     settings = SETTINGS if wanted.full else wanted.settings
@@ -84,21 +84,21 @@ def cells(wanted: argparse.Namespace) -> list[Cell]:
 
 
 def work(cell: Cell, cache: Path) -> Cell:
-    """One run of the loop, or the student of human labels."""
+    """Run the loop, or train the student of human labels; return what was measured."""
     from tutelage.graph.runs.run import run
 
-    start, reader = time.monotonic(), encoder(cache)
+    start, shared = time.monotonic(), encoder(cache)
     task = task_of(cell)
     if cell["arm"] == UPPER:
-        score = upper_bound(task, task.teacher.corpus, reader, UPPER_ROWS)
+        score = upper_bound(task, task.teacher.corpus, shared, UPPER_ROWS)
         return {"test": score, "seconds": round(time.monotonic() - start, 1)}
     with tempfile.TemporaryDirectory() as folder:
-        found = measured(run(task, Path(folder) / "run", encoder=reader), human_labels(task))
-    return {**found, "seconds": round(time.monotonic() - start, 1)}
+        result = measured(run(task, Path(folder) / "run", encoder=shared), human_labels(task))
+    return {**result, "seconds": round(time.monotonic() - start, 1)}
 
 
 def task_of(cell: dict[str, Any]) -> Any:
-    """The cell's task: the arm's strategy, the setting's teacher, the seed, the student."""
+    """Return the cell's task, with the strategy of its arm, the teacher of its setting, seed and student."""
     from tutelage.graph.task.load import load_task, parse_task
 
     loaded = load_task(HERE / "tasks" / f"{cell['task']}.yaml")
@@ -118,12 +118,12 @@ def task_of(cell: dict[str, Any]) -> Any:
 
 
 def human_labels(task: Any) -> dict[str, str]:
-    """Label by text id of the file that the rehearsal teacher answers from."""
+    """Return the label of each text id in the file from which the rehearsal teacher answers."""
     from tutelage.student.data.rows import read_rows
 
     return {
         row["id"]: row["label"]
-        for row in read_rows(task.teacher.corpus, list(task.labels), kind=task.form, fields=task.fields)
+        for row in read_rows(task.teacher.corpus, list(task.labels), task_type=task.type, fields=task.fields)
     }
 
 

@@ -1,16 +1,16 @@
-"""Arms: every method, control and ablation as fields of a strategy; an ablation changes one."""
+"""The arms: every method, control and ablation as fields of a strategy. An ablation changes one field."""
 
 from typing import Any
 
 Arm = dict[str, Any]
 
-# What `auto` was before the benchmark chose: three times as many texts for the student to choose from.
+# `auto` before this benchmark: three times as many texts, among which the student chooses.
 FORMER: Arm = {"base": "auto", "agree": False, "oversample": 3}
-# What `gold` was: every round's student a fresh one by symmetric cross-entropy.
+# `gold` before: every round trains a fresh student with symmetric cross-entropy.
 FORMER_GOLD: Arm = {"base": "gold", "carry": False, "final": None, "objective": {"loss": "sce"}}
-# Texts are written for these; each gets the same number of labelled samples, or `share` times as many.
+# Arms with written texts. Each gets the same number of labelled samples, or `share` times as many.
 WRITTEN: dict[str, Arm] = {
-    "random": {"base": "random"},  # the control: what feedback, analysis and choice are measured against
+    "random": {"base": "random"},  # the control for feedback, analysis and selection
     "zerogen": {"base": "zerogen"},
     "auggpt": {"base": "auggpt"},
     "evokd": {"base": "evokd"},
@@ -57,7 +57,7 @@ WRITTEN: dict[str, Arm] = {
         "base": "random",
         "agree": False,
         "share": 1.6,
-    },  # about the tokens that `former` takes
+    },  # about as many tokens as `former` takes
     "former random thresholds": {"base": "random", "agree": False, "objective": {"thresholds": {}}},
     "former": FORMER,
     "former -choice": {**FORMER, "oversample": 1},
@@ -69,7 +69,7 @@ WRITTEN: dict[str, Arm] = {
     "former five": {**FORMER, "oversample": 5},
     "former soft": {**FORMER, "objective": {"target": "soft"}},
     "former thresholds": {**FORMER, "objective": {"thresholds": {}}},
-    # Half of a round, or all of it, drawn from the user's own texts in place of written.
+    # Half of a round, or all of it, is drawn from the user's own texts instead of written.
     "auto +pool": {"base": "auto", "pool_share": 0.5},
     "random +pool": {"base": "random", "pool_share": 0.5},
     "random all pool": {"base": "random", "pool_share": 1.0},
@@ -83,8 +83,8 @@ def _llkd(**changed: Any) -> Arm:
     return {"base": "llkd", "objective": {"thresholds": changed}}
 
 
-_ALL = {"rule": "random", "top": 1.0, "weight": "none"}  # LLKD's steps, with nothing left out
-# Texts of a pool; `share` of the labels that the whole pool would take is bought.
+_ALL = {"rule": "random", "top": 1.0, "weight": "none"}  # LLKD's training steps, without selection
+# Arms that draw from a pool. `share` is the share of its labels that is bought.
 POOL: dict[str, Arm] = {
     "whole pool": {"base": "random", "pool_share": 1.0, "critic": "none"},
     "whole pool in steps": _llkd(**_ALL),
@@ -106,7 +106,7 @@ POOL: dict[str, Arm] = {
     "llkd mass": _llkd(class_rule="mass"),
     "llkd fixed": _llkd(rule="fixed"),
     "llkd top": _llkd(rule="top"),
-    "llkd at random": _llkd(rule="random", weight="none", top=0.4),  # about as many as LLKD takes
+    "llkd at random": _llkd(rule="random", weight="none", top=0.4),  # about as many samples as LLKD takes
     "llkd quick": _llkd(decay=0.9),
     "llkd warm": _llkd(warm_up=60),
     "llkd slow": _llkd(decay=0.999, start="uniform"),
@@ -115,7 +115,7 @@ POOL: dict[str, Arm] = {
 }
 
 ARMS = {**WRITTEN, **POOL}
-# What each is measured against: an ablation its method, a share of the labels the same share by chance.
+# The control of an ablation is its method; that of a share of the labels is the same share at random.
 _HALF = ("entropy", "least confidence", "llkd ask first")
 _PARENTS = ("evokd", "gold", "auto", "former gold", "former", "zerogen", "llkd", "random", "whole pool")
 CONTROLS = {

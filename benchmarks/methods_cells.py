@@ -1,7 +1,7 @@
-"""Cells: those that are not there yet are run in processes side by side, each result written as it comes.
+"""Run the cells that have no result yet in parallel processes, and store each result as it comes.
 
-Scripts that use it set OMP_NUM_THREADS=1 before torch is imported: a process a core is faster than two
-processes whose threads fight for the cores.
+Scripts that use this module set OMP_NUM_THREADS=1 before they import torch: one process per core is faster
+than two processes whose threads compete for the cores.
 """
 
 import json
@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 Cell = dict[str, Any]
-Work = Callable[[Cell, Path], Cell]  # a cell and the cache folder in, what was measured out
-_FRESH = 80  # cells until the processes are made anew: each leaves some 25 MB of Chroma behind
+Work = Callable[[Cell, Path], Cell]  # takes a cell and the cache folder, returns what was measured
+_FRESH = 80  # cells until new processes are started: Chroma leaks about 25 MB per cell
 KEYS = ("task", "arm", "setting", "seed", "student")
 
 
 def run_cells(cells: Sequence[Cell], work: Work, results: Path, *, jobs: int, cache: Path) -> list[Cell]:
-    """Run what has no result yet, in the given order; returns the cells that failed, which are tried again
-    next time.
+    """Run the cells without a result, in the given order. Return the cells that failed; the next call runs
+    them again.
     """
     done = {key(found) for found in read(results) if "error" not in found}
     left = [cell for cell in cells if key(cell) not in done]
@@ -39,14 +39,14 @@ def _side_by_side(cells: Sequence[Cell], work: Work, jobs: int, cache: Path) -> 
         running = [pool.submit(_tried, work, cell, cache) for cell in cells]
         try:
             yield from (future.result() for future in as_completed(running))
-        except BaseException:  # Ctrl-C, or a process that was killed: what is done is on disk
+        except BaseException:  # Ctrl-C, or a killed process: finished results are on disk
             pool.shutdown(cancel_futures=True)
             raise
 
 
 def tell_failures(failed: Sequence[Cell]) -> None:
     if failed:
-        print(f"\n{len(failed)} cells failed, and are tried again next time:")
+        print(f"\n{len(failed)} cells failed. Run the script again to retry them:")
         for found in failed:
             print(f"  {' · '.join(map(str, key(found)))}: {found['error']}")
 
@@ -56,7 +56,7 @@ def key(found: Cell) -> tuple[Any, ...]:
 
 
 def read(results: Path) -> list[Cell]:
-    """The results there are; a last line that was cut off is cut off whole."""
+    """Return the stored results. An incomplete last line is deleted from the file."""
     if not results.exists():
         return []
     whole, _, torn = results.read_text().rpartition("\n")
@@ -66,7 +66,7 @@ def read(results: Path) -> list[Cell]:
 
 
 def write(results: Path, found: Cell) -> None:
-    """Add a result."""
+    """Append a result to the file."""
     results.parent.mkdir(exist_ok=True)
     with results.open("a") as file:
         file.write(json.dumps(found) + "\n")
@@ -74,7 +74,7 @@ def write(results: Path, found: Cell) -> None:
 
 @lru_cache
 def encoder(cache: Path) -> Any:
-    """The process's encoder; its file is shared by all of them, so that a text is read once for all cells."""
+    """Return the encoder of this process. Processes share its cache file, so each text is embedded once."""
     from tutelage.student.encoder import Encoder
 
     cache.mkdir(parents=True, exist_ok=True)
@@ -87,5 +87,5 @@ def _tried(work: Work, cell: Cell, cache: Path) -> Cell:
     torch.set_num_threads(1)
     try:
         return {**cell, **work(cell, cache)}
-    except Exception as error:  # written down and told at the end: the others go on
+    except Exception as error:  # recorded and reported at the end, so that the other cells run
         return {**cell, "error": f"{type(error).__name__}: {error}"[:500]}

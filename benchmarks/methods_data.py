@@ -1,4 +1,4 @@
-"""Replays: data sets with what language models once said of them, as task.yaml and JSONL in a folder."""
+"""Replays: data sets with recorded answers of language models, as task.yaml fields and JSONL files."""
 
 import gzip
 import json
@@ -17,9 +17,10 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class Replay:
-    """What a replay buys: `labels` in all, in `rounds`; `written` texts have no label but the one they were
-    written for, so that buying fewer of them saves nothing, and the teacher's answers to the user's own
-    texts are not known. Labels in `folded` count as the one they are mapped to.
+    """The size and sources of a replay: `labels` are bought in total, in `rounds` rounds. `written` names
+    files of texts that a model wrote. They have only the label they were written for, so buying fewer of them
+    saves nothing; the teacher's answers to the user's own texts are not known. `folded` maps labels to
+    others.
     """
 
     labels: int = 1000
@@ -43,8 +44,8 @@ REPLAYS = {
 
 @dataclass(frozen=True)
 class Unpacked:
-    """Fields of a task.yaml, the rows a recorded teacher answers from, and by text id the human label (where
-    there is one) and the model that wrote the text.
+    """The fields of a task.yaml and the rows from which the recorded teacher answers. By text id, `gold` has
+    the human label, where there is one, and `author` the model that wrote the text.
     """
 
     task: dict[str, Any]
@@ -54,13 +55,13 @@ class Unpacked:
 
     @property
     def human(self) -> Path:
-        """The file of human labels that the seeds are drawn from."""
+        """The file of human labels from which the seeds are drawn."""
         return Path(self.task["data"]["seed"]["path"])
 
 
 def unpack(name: str, folder: Path) -> Unpacked:
-    """Write a replay's sets as lines of text, or of the two of a pair, and label under `folder`; what the
-    model gave no label is left out.
+    """Write the sets of a replay to `folder`, as lines with the text (or the two texts of a pair) and the
+    label. Records to which the model gave no label are left out.
     """
     task = yaml.safe_load((TASKS / f"{name}.yaml").read_text(encoding="utf-8"))
     replay, pool = REPLAYS[name], []
@@ -69,21 +70,21 @@ def unpack(name: str, folder: Path) -> Unpacked:
         files = [TASKS / source["path"]]
         if which == "unlabelled" and replay.written:
             files = [files[0].with_name(f"{part}.jsonl.gz") for part in replay.written]
-        found = [record for file in files for record in records(file) if said(record)["label"] != ""]
-        pool = found if which == "unlabelled" else pool
+        kept = [record for file in files for record in records(file) if said(record)["label"] != ""]
+        pool = kept if which == "unlabelled" else pool
         path = folder / f"{which}.jsonl"
-        lines = [{**split(text_of(r), fields_of(r)), "label": folded(r["label"], replay)} for r in found]
+        lines = [{**split(text_of(r), fields_of(r)), "label": folded(r["label"], replay)} for r in kept]
         path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
         task["data"][which] = {**source, "path": str(path)}
     rows = [recorded(record) for record in pool]
-    told = list(zip(rows, pool, strict=True))
-    gold = {} if replay.written else {row["id"]: str(record["label"]) for row, record in told}
-    author = {row["id"]: record["model"] for row, record in told if "model" in record}
+    pairs = list(zip(rows, pool, strict=True))
+    gold = {} if replay.written else {row["id"]: str(record["label"]) for row, record in pairs}
+    author = {row["id"]: record["model"] for row, record in pairs if "model" in record}
     return Unpacked(task, rows, gold, author)
 
 
 def recorded(record: Record) -> Row:
-    """What a language model said of a text; of one it wrote, the label it was to write it for."""
+    """Return the row with the label that a model gave to a text, or for which it wrote the text."""
     answer, text = said(record), text_of(record)
     row = Row(id=content_id(text), text=text, label=str(answer["label"]))
     if answer.get("confidence") is not None:
@@ -92,7 +93,7 @@ def recorded(record: Record) -> Row:
 
 
 def said(record: Record) -> Record:
-    """What has the label that a model gave or wrote for; in a file of human labels, the record itself."""
+    """Return the part with the label that a model gave; in other files, the record itself."""
     [answer] = record.get("llm") or [record]
     return answer
 
@@ -102,16 +103,16 @@ def folded(label: object, replay: Replay) -> str:
 
 
 def text_of(record: Record) -> str:
-    """The text; of a pair, both as one string."""
+    """Return the text of a record; the two texts of a pair are joined into one string."""
     return join(record, fields_of(record))
 
 
 def fields_of(record: Record) -> Fields:
-    """What a record's text consists of."""
+    """Return the names of the fields that make up the text of a record."""
     return PAIR if "text_a" in record else ONE
 
 
 def records(path: Path) -> Iterator[Record]:
-    """Of a file of lines, as it stands or in gzip."""
+    """Yield the records of a JSONL file, plain or gzipped."""
     with gzip.open(path, "rt") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
         yield from map(json.loads, file)

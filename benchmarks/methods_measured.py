@@ -1,4 +1,4 @@
-"""What a run measures: scores, spending, which samples were chosen, how often the teacher was right."""
+"""Measure a finished run: scores, tokens, the chosen samples, and how often the teacher was right."""
 
 import json
 import random
@@ -9,28 +9,30 @@ from typing import Any
 
 
 def upper_bound(task: Any, labelled: Path, encoder: Any, most: int, *, reasons: bool = False) -> float:
-    """Test score of a student of at most so many labels that are there already, none of gate, diagnose or
-    test; `reasons`: it learns those for them too.
+    """Return the test score of a student that is trained on at most `most` rows of a labelled file, without
+    the rows of gate, diagnose and test. With `reasons` it is trained on the rationales too.
     """
     from tutelage.graph.task.splits import load_splits
     from tutelage.student.data.rows import read_rows
     from tutelage.student.evaluation.evaluate import evaluate
-    from tutelage.student.training.decision_thresholds import tuned
+    from tutelage.student.training.decision_thresholds import tune_thresholds
     from tutelage.student.training.loop import train
     from tutelage.student.training.losses import Objective
 
     splits, labels = load_splits(task), list(task.labels)
     column, reserved = "rationale" if reasons else None, splits.ids()
-    found = read_rows(labelled, labels, kind=task.form, fields=task.fields, rationale_field=column)
-    rows = [row for row in found if row["id"] not in reserved]
+    known = read_rows(labelled, labels, task_type=task.type, fields=task.fields, rationale_field=column)
+    rows = [row for row in known if row["id"] not in reserved]
     rows = random.Random(task.seed).sample(rows, min(most, len(rows)))
     objective = Objective(rationale=float(reasons))
-    student = train(rows, labels, task.recipe(), seed=task.seed, encoder=encoder, objective=objective)
-    return round(evaluate(tuned(student, splits.gate), splits.test, task.metric)["metric"], 4)
+    student = train(
+        rows, labels, task.training_config(), seed=task.seed, encoder=encoder, objective=objective
+    )
+    return round(evaluate(tune_thresholds(student, splits.gate), splits.test, task.metric)["metric"], 4)
 
 
 def measured(done: Any, gold: Mapping[str, str]) -> dict[str, Any]:
-    """The figures of a finished run folder; `gold` is human labels by text id, as far as there are any."""
+    """Return the measurements of a finished run folder. `gold` has human labels by text id, where known."""
     about, rounds = done.about(), done.read_rounds()
     kept = kept_samples(done)
     labels = {s["id"]: s["label"] for s in kept if "label" in s}
@@ -58,14 +60,14 @@ def measured(done: Any, gold: Mapping[str, str]) -> dict[str, Any]:
 
 
 def right(labels: Mapping[str, str], gold: Mapping[str, str], keys: Collection[str]) -> float | None:
-    """Share of the labels that agree with the human ones; None where there are none."""
+    """Return the share of the labels that agree with the human ones; None if no human label is known."""
     known = [labels[key] == gold[key] for key in keys if key in gold]
     return round(mean(known), 4) if known else None
 
 
 def kept_samples(done: Any) -> list[dict[str, Any]]:
-    """The samples that were kept."""
-    with done.samples.open(encoding="utf-8") as file:  # splitlines would cut a text at U+2028
+    """Return the kept samples of a run."""
+    with done.samples.open(encoding="utf-8") as file:  # splitlines would break a text at U+2028
         samples = [json.loads(line) for line in file]
     return [s for s in samples if s["status"] == "kept"]
 

@@ -1,4 +1,4 @@
-"""The methods benchmark in one table: each arm against its control over all tasks, by task and seed."""
+"""Summarise the methods benchmark: each arm against its control over all tasks, paired by task and seed."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from methods_table import Compare, Result, at_equal_tokens, holm, promoted
 
 
 def print_summary(results: Sequence[Result]) -> None:
-    """One table for each student and teacher; gaps are means ± standard errors over tasks and seeds."""
+    """Print a table per student and setting. Gaps are means ± standard errors over tasks and seeds."""
     groups: dict[tuple[str, str], list[Result]] = defaultdict(list)
     for r in results:
         if "by_round" in r:
@@ -32,29 +32,29 @@ def print_summary(results: Sequence[Result]) -> None:
 def _row(pairs: Sequence[tuple[Result, Result]]) -> list[str]:
     tasks = sorted({one["task"] for one, _ in pairs})
     won = _tasks_won(pairs, tasks)
-    dearer = mean(sum(one["tokens"]) / sum(other["tokens"]) for one, other in pairs)
+    ratio = mean(sum(one["tokens"]) / sum(other["tokens"]) for one, other in pairs)
     return [
         _gap(pairs, lambda a, b: (_gate(a), _gate(b))),
         _gap(pairs, lambda a, b: (a["test"], b["test"])),
         f"{won} of {len(tasks)}",
         _gap(pairs, at_equal_tokens),
-        f"× {dearer:.2f}",
+        f"× {ratio:.2f}",
     ]
 
 
 def _gate(result: Result) -> float:
-    """The gate score of the student that a user would have."""
+    """Return the gate score of the student that a user would get."""
     return promoted({**result, "by_round": result["gate"]})[-1]
 
 
 def _gap(pairs: Sequence[tuple[Result, Result]], scores: Compare) -> str:
-    """Mean difference ± its standard error over cells."""
+    """Return the mean difference ± its standard error over cells."""
     gaps = [a - b for a, b in (scores(*pair) for pair in pairs)]
     return f"{mean(gaps):+.3f} ± {stdev(gaps) / len(gaps) ** 0.5:.3f}" if len(gaps) > 1 else f"{gaps[0]:+.3f}"
 
 
 def _tasks_won(pairs: Sequence[tuple[Result, Result]], tasks: Sequence[str]) -> int:
-    """Tasks on which the arm is above its control with p < 0.05, corrected over the tasks (Holm 1979)."""
+    """Count the tasks on which the arm is above its control with p < 0.05, corrected by Holm (1979)."""
     from scipy.stats import ttest_rel
 
     found: dict[str, float] = {}

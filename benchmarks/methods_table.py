@@ -1,4 +1,4 @@
-"""Tables of the methods benchmark: means over seeds, paired tests, learning curves."""
+"""Print the tables of the methods benchmark: means over seeds, paired tests, learning curves."""
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +14,7 @@ Compare = Callable[[Result, Result], tuple[float, float]]
 
 
 def print_tables(results: Sequence[Result], upper: str) -> None:
-    """One table for each student and setting, each arm of a task against its control."""
+    """Print one table per student and teacher setting, with each arm of a task against its control."""
     groups: dict[tuple[str, str], list[Result]] = defaultdict(list)
     for r in results:
         if "error" not in r:
@@ -28,7 +28,7 @@ def print_tables(results: Sequence[Result], upper: str) -> None:
 
 
 def rows_of(found: Sequence[Result], upper: str) -> list[list[str]]:
-    """The rows of a student and setting: an arm with all its tasks, over which Holm's correction is made."""
+    """Return the rows of one table, arm by arm. Holm's correction is over the tasks of an arm."""
     arms: dict[str, dict[str, Runs]] = defaultdict(lambda: defaultdict(dict))
     for r in found:
         arms[r["arm"]][r["task"]][r["seed"]] = r
@@ -71,8 +71,8 @@ def _p(p: float | None) -> str:
 
 
 def paired(ours: Runs, control: Runs, scores: Compare | None = None) -> tuple[float | None, float | None]:
-    """(mean difference over shared seeds, p of a paired t-test), None where unknown; of the final scores, or
-    of what `scores` makes of two runs.
+    """Return the mean difference over shared seeds and the p-value of a paired t-test, each None if unknown.
+    `scores` returns the two scores to compare of a pair of runs; by default the final test scores.
     """
     from scipy.stats import ttest_rel
 
@@ -88,13 +88,13 @@ def paired(ours: Runs, control: Runs, scores: Compare | None = None) -> tuple[fl
 
 
 def at_equal_tokens(one: Result, other: Result) -> tuple[float, float]:
-    """Both scores where the dearer run had spent what the cheaper one spent in all."""
+    """Return both scores at the total number of tokens of the cheaper run."""
     tokens = min(sum(one["tokens"]), sum(other["tokens"]))
     return score_at(one, tokens, "tokens"), score_at(other, tokens, "tokens")
 
 
 def promoted(result: Result) -> list[float]:
-    """By round, the score of the student that a user would have: a round rolled back changes nothing."""
+    """Return by round the score of the student that a user would get: a rollback keeps the earlier score."""
     scores: list[float] = []
     for score, accepted in zip(result["by_round"], result["accepted"], strict=True):
         scores.append(score if accepted or not scores else scores[-1])
@@ -102,8 +102,8 @@ def promoted(result: Result) -> list[float]:
 
 
 def score_at(result: Result, budget: float, unit: str) -> float:
-    """The score at a budget of `tokens` or `kept` samples, rounds joined by straight lines; the last one
-    where less was spent in all.
+    """Return the score at a budget of `unit`, `tokens` or `kept` samples, by linear interpolation between
+    rounds; the last score if less was spent in total.
     """
     scores, steps = promoted(result), result[unit]
     spent = float(steps[0])
@@ -115,7 +115,7 @@ def score_at(result: Result, budget: float, unit: str) -> float:
 
 
 def holm(p: Mapping[str, float]) -> dict[str, float]:
-    """Holm's step-down correction for as many tests as there are (Holm 1979)."""
+    """Return p-values with Holm's step-down correction for their number (Holm 1979)."""
     result, highest = {}, 0.0
     for rank, (name, value) in enumerate(sorted(p.items(), key=lambda item: item[1])):
         highest = max(highest, min(1.0, (len(p) - rank) * value))
@@ -124,7 +124,7 @@ def holm(p: Mapping[str, float]) -> dict[str, float]:
 
 
 def area(result: Result) -> float:
-    """Area under test score over labelled samples, by trapezoids, divided by the samples: a mean score."""
+    """Return the mean test score over labelled samples: the trapezoidal area divided by the samples."""
     scores, steps = promoted(result), result["kept"][1:]
     if not sum(steps):
         return float(scores[-1])
@@ -133,7 +133,9 @@ def area(result: Result) -> float:
 
 
 def labels_to(result: Result, goal: float) -> float | None:
-    """Labelled samples until the score first reaches a goal, rounds joined by lines; None if never."""
+    """Return the labelled samples at which the score first reaches a goal, by linear interpolation between
+    rounds; None if it never does.
+    """
     bought = 0.0
     scores = promoted(result)
     for i, score in enumerate(scores):
@@ -147,13 +149,13 @@ def labels_to(result: Result, goal: float) -> float | None:
 
 
 def reach(results: Sequence[Result], goal: float) -> str:
-    """Median of the labels to a goal over seeds, one that never reached it counting as infinite."""
+    """Return the median over seeds of the labels to a goal; a seed that never reached it is infinite."""
     found = [n for r in results if (n := labels_to(r, goal)) is not None]
     middle = median([*found, *[inf] * (len(results) - len(found))])
-    told = "not reached" if middle == inf else f"{middle:.0f}"
-    return told if len(found) in (0, len(results)) else f"{told} ({len(found)} of {len(results)})"
+    shown = "not reached" if middle == inf else f"{middle:.0f}"
+    return shown if len(found) in (0, len(results)) else f"{shown} ({len(found)} of {len(results)})"
 
 
 def spread(values: Sequence[float]) -> str:
-    """Mean ± standard deviation."""
+    """Return the mean ± standard deviation as text."""
     return f"{mean(values):.3f} ± {stdev(values):.3f}" if len(values) > 1 else f"{values[0]:.3f}"

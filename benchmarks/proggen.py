@@ -1,14 +1,14 @@
-"""Named entities that gpt-3.5 wrote and marked (ProgGen): what is worth training on?
+"""Compare selections of training sentences that gpt-3.5 wrote and annotated with entities (ProgGen).
 
     python benchmarks/proggen.py                             # two data sets, seven arms, three seeds
     python benchmarks/proggen.py --tasks conll2003 --seeds 0
-    python benchmarks/proggen.py --table                     # print what is there
+    python benchmarks/proggen.py --table                     # print the stored results
 
-Nothing is asked: sentences, entities and log-probabilities are as recorded. Of 800 sentences, drawn
-by the seed, an arm takes all, or 200: any, those whose entities the model was surest of, those that a student
-doubts most (four rounds, by the loop's entropy), those that the model itself left as they were when asked to
-correct them (its word as a critic). A line a cell goes to results/proggen.jsonl as it comes; what is reported
-is the span F1 on the published test split.
+No model is called: sentences, entities and log-probabilities are recorded. The seed draws 800 sentences. An
+arm trains on all of them or on 200: at random; those whose entities the model was most confident of; those
+with the highest entropy of a student (four rounds, the entropy of the loop); or those that the model left
+unchanged when asked to correct them (the model as a critic). Each result is a line of results/proggen.jsonl,
+with the span F1 on the published test split.
 """
 
 import argparse
@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def work(cell: Cell, cache: Path) -> Cell:
-    """A student of what an arm takes."""
+    """Train a student on the rows of an arm, and return its test score."""
     from tutelage.student.evaluation.evaluate import evaluate
 
     start, rows = time.monotonic(), taken(cell, cache)
@@ -80,7 +80,7 @@ def work(cell: Cell, cache: Path) -> Cell:
 
 
 def taken(cell: Cell, cache: Path) -> list[Any]:
-    """The rows that an arm trains on."""
+    """Return the rows that an arm trains on."""
     folder, chance = DATA / f"llm_proggen_{cell['task']}", random.Random(cell["seed"])
     corrected = {row["id"]: row for row in map(row_of, records(folder / "generated_corrected.jsonl.gz"))}
     written = {row["id"]: row for row in map(row_of, records(folder / "generated.jsonl.gz"))}
@@ -101,22 +101,22 @@ def taken(cell: Cell, cache: Path) -> list[Any]:
 
 
 def doubted(pool: list[Any], cell: Cell, cache: Path) -> list[Any]:
-    """A quarter at random, then three times as many of what the student so far is least sure of."""
+    """Return a random first quarter and three more, each by the highest entropy of the student so far."""
     chosen, size = pool[: TAKEN // ROUNDS], TAKEN // ROUNDS
     for _ in range(ROUNDS - 1):
         student = taught(chosen, types(cell["task"]), cell["seed"], cache)
         known = {row["id"] for row in chosen}
         left = [row for row in pool if row["id"] not in known]
-        ranked = student.read([row["text"] for row in left]).entropy.argsort()[::-1][:size]
+        ranked = student.predict([row["text"] for row in left]).entropy.argsort()[::-1][:size]
         chosen = chosen + [left[i] for i in ranked]
     return chosen
 
 
 def taught(rows: Sequence[Any], labels: list[str], seed: int, cache: Path) -> Any:
-    from tutelage.student.training.configuration import Recipe
+    from tutelage.student.training.configuration import TrainingConfig
     from tutelage.student.training.loop import train
 
-    return train(rows, labels, Recipe(kind="ner"), seed=seed, encoder=encoder(cache))
+    return train(rows, labels, TrainingConfig(kind="ner"), seed=seed, encoder=encoder(cache))
 
 
 def types(task: str) -> list[str]:
@@ -125,31 +125,31 @@ def types(task: str) -> list[str]:
 
 
 def row_of(record: dict[str, Any]) -> Any:
-    """A sentence with its entities; the least sure of them is the confidence in all. A type that is not asked
-    for here is left out.
+    """Return a sentence with its entities as a row. Its confidence is that of the least confident entity.
+    Types that the task does not ask for are left out.
     """
     from tutelage.student.data.rows import Row, content_id
-    from tutelage.student.tasks import KINDS
+    from tutelage.student.tasks.task_type import TASK_TYPES
 
     text = " ".join(record["tokens"])
     tags = [tag if tag == "O" else f"{tag[:2]}{folded(tag[2:])}" for tag in record["tags"]]
     tags = ["O" if tag[2:] == "misc" else tag for tag in tags]
     known = sorted({tag[2:] for tag in tags if tag != "O"}) or ["none"]
-    kind = KINDS["ner"]
-    row = Row(id=content_id(text, kind), text=text, label=kind.read(tags, text, known))
+    task_type = TASK_TYPES["ner"]
+    row = Row(id=content_id(text, task_type), text=text, label=task_type.parse_label(tags, text, known))
     least = min((score for *_, score in record.get("entities", ()) if score is not None), default=0.0)
     return {**row, "confidence": 2.718281828**least}
 
 
 def folded(name: str) -> str:
-    """The same types have other names in the human data."""
+    """Return the name of an entity type that is used for both the human data and the model's."""
     names = {"PER": "person", "LOC": "location", "ORG": "organization", "MISC": "misc"}
     names |= {"RATINGS_AVERAGE": "viewers'_rating", "RATING": "mpaa_rating"}
     return names.get(name, name.lower().replace(" ", "_"))
 
 
 def print_table(results: Sequence[Cell]) -> None:
-    """Span F1, mean ± standard deviation over seeds, and a paired t-test against as many at random."""
+    """Print span F1, mean ± standard deviation over seeds, and a paired t-test against 200 at random."""
     groups: dict[str, dict[str, dict[int, Cell]]] = defaultdict(lambda: defaultdict(dict))
     for r in results:
         if "error" not in r:

@@ -1,14 +1,14 @@
-"""LLKD and its rivals on replays: what real language models answered or wrote, chosen and learnt from.
+"""Compare LLKD and its rivals on replays: recorded labels and texts of real language models.
 
     python benchmarks/replays.py --quick                     # methods and controls, head student
     python benchmarks/replays.py --tasks llm_freeal_mr --arms llkd "llkd ask first" "whole pool"
-    python benchmarks/replays.py --table                     # print what is there
+    python benchmarks/replays.py --table                     # print the stored results
 
-No language model is asked: agents/rehearsal/recorded.py answers from the files, through the real client.
-Where labels were recorded, an arm buys 1,000 or a share of them in four rounds; where training texts were,
-each arm chooses 1,000 of GPT-4's and Llama-2's in ten rounds, each at the label it was written for. One line
-a cell goes to results/replays.jsonl as it comes; cells that are there are not run again. What is reported is
-the published test split, opened once a run; nothing was chosen by it.
+No language model is called: agents/rehearsal/recorded.py answers from the files, through the real client.
+Where labels were recorded, an arm buys 1,000 of them, or a share, in four rounds. Where training texts were
+recorded, an arm chooses 1,000 of GPT-4's and Llama-2's in ten rounds, each with the label it was written for.
+Each result is appended to results/replays.jsonl as it comes, and cells with a result are not run again.
+Scores are those on the published test split, which is opened once per run and by which nothing was chosen.
 """
 
 import argparse
@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", default=None, choices=[*POOL, UPPER], metavar="ARM")
     parser.add_argument("--seeds", nargs="+", type=int, default=range(5))
     parser.add_argument("--student", default="head", choices=("head", "full"))
-    parser.add_argument("--quick", action="store_true", help="methods and controls alone, no ablations")
+    parser.add_argument("--quick", action="store_true", help="methods and controls only, no ablations")
     parser.add_argument("--jobs", type=int, default=2, help="processes, of one thread each")
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "tutelage-benchmarks")
     parser.add_argument("--table", action="store_true", help="print the tables and run nothing")
@@ -59,19 +59,19 @@ def main() -> None:
 
 
 def cells(wanted: argparse.Namespace) -> list[Cell]:
-    """Seed by seed, so that what is cut off early holds every arm."""
+    """Return the cells seed by seed, so that an interrupted benchmark has results of every arm."""
     arms = wanted.arms or [UPPER, *(QUICK if wanted.quick else POOL)]
     return [
         {"task": task, "arm": arm, "setting": "recorded", "seed": seed, "student": wanted.student}
         for seed in wanted.seeds
         for task in wanted.tasks
         for arm in arms
-        if not (REPLAYS[task].written and arm == "pool at random")  # there it is "whole pool" once more
+        if not (REPLAYS[task].written and arm == "pool at random")  # it would equal "whole pool" there
     ]
 
 
 def work(cell: Cell, cache: Path) -> Cell:
-    """One run of the loop, or the student of human labels."""
+    """Run the loop, or train the student of human labels; return what was measured."""
     from tutelage.agents.rehearsal.recorded import Recorded
     from tutelage.agents.rehearsal.rehearsal_model import RehearsalModel
     from tutelage.agents.rehearsal.server import serve
@@ -83,16 +83,16 @@ def work(cell: Cell, cache: Path) -> Cell:
         with serve(RehearsalModel(rehearsal=Recorded(data.recorded))) as url:
             task = task_of(cell, data, url)
             if cell["arm"] == UPPER:
-                found = {"test": upper_bound(task, data.human, encoder(cache), UPPER_ROWS)}
+                result = {"test": upper_bound(task, data.human, encoder(cache), UPPER_ROWS)}
             else:
                 done = run(task, Path(folder) / "run", encoder=encoder(cache))
                 authors = [data.author[s["id"]] for s in kept_samples(done) if s["id"] in data.author]
-                found = {**measured(done, data.gold), "authors": dict(Counter(authors))}
-    return {**found, "seconds": round(time.monotonic() - start, 1)}
+                result = {**measured(done, data.gold), "authors": dict(Counter(authors))}
+    return {**result, "seconds": round(time.monotonic() - start, 1)}
 
 
 def task_of(cell: Cell, data: Unpacked, url: str) -> Any:
-    """The cell's task: the arm's strategy, the recorded teacher at `url`, the seed, the student."""
+    """Return the cell's task: the strategy of its arm, the recorded teacher at `url`, seed and student."""
     from tutelage.graph.task.load import parse_task
 
     replay, arm = REPLAYS[cell["task"]], dict(POOL.get(cell["arm"], POOL["whole pool"]))

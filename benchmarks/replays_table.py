@@ -1,4 +1,4 @@
-"""Tables of the replays: which samples were chosen, and how often the teacher was right."""
+"""Print the table of the replays: which samples were chosen, and how often the teacher was right."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ BUDGETS = (100, 250, 500, 1000)
 
 
 def print_choices(results: Sequence[Cell]) -> None:
-    """A table of what each arm chose, and of the scores at fixed numbers of labels."""
+    """Print what each arm chose, and its scores at fixed numbers of labels."""
     groups: dict[tuple[str, ...], list[Cell]] = defaultdict(list)
     for r in results:
         if "by_round" in r:
@@ -27,14 +27,14 @@ def print_choices(results: Sequence[Cell]) -> None:
 
 
 def score_of(result: Cell, labels: int) -> float | None:
-    """The score at a number of labels; None where fewer than 95 % of them were bought, since near-duplicates
-    are not.
+    """Return the score at a number of labels; None if fewer than 95 % of them were bought (near-duplicates
+    are not bought).
     """
     return score_at(result, labels, "kept") if sum(result["kept"]) >= 0.95 * labels else None
 
 
 def share_of(result: Cell, author: str) -> float | None:
-    """Share of the chosen texts that a model wrote."""
+    """Return the share of the chosen texts that a model wrote."""
     total = sum(result["authors"].values())
     return result["authors"].get(author, 0) / total if total else None
 

@@ -1,11 +1,12 @@
-"""Choosing texts to be labelled: each method of student/selection.py against random, with head students.
+"""Compare the selection methods of student/selection.py with random selection, for head students.
 
     python benchmarks/selection.py emotion csabstruct banking77    # a quarter of an hour on one core
 
-200 rows are the user's own. In each of three rounds a committee of three cross-fitted students chooses 150 of
-2,500 pool texts, whose labels are right in nine of ten cases. After each round a student of all rows is
-evaluated on the test set. All methods share own rows, pool, and wrong labels within a seed, so the gain over
-random is paired. Results of other settings stay in results/selection.json side by side.
+A run starts from 200 rows of the user. In each of three rounds a committee of three cross-fitted students
+chooses 150 of 2,500 pool texts, of whose labels 10 % are wrong. After each round a student of all rows is
+evaluated on the test set. Within a seed all methods share the user's rows, the pool and the wrong labels, so
+the gain over random is paired. A run replaces the results of the same data set and method in
+results/selection.json.
 """
 
 import argparse
@@ -20,14 +21,14 @@ from tutelage.student.data.rows import Row, content_id
 from tutelage.student.encoder import Encoder
 from tutelage.student.evaluation.evaluate import evaluate
 from tutelage.student.selection import Selection, select
-from tutelage.student.training.configuration import Recipe
+from tutelage.student.training.configuration import TrainingConfig
 from tutelage.student.training.loop import train
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "selection.json"
 DATA = HERE.parent.parent / "shared" / "data"
 OWN, POOL, TEST, ROUNDS, COUNT, MEMBERS, WRONG = 200, 2500, 800, 3, 150, 3, 0.1
-HEAD = Recipe(mode="head", device="cpu")
+HEAD = TrainingConfig(mode="head", device="cpu")
 
 
 def main() -> None:
@@ -50,7 +51,7 @@ def main() -> None:
 
 
 def read(path: Path, most: int) -> list[Row]:
-    """At most so many random rows of a file, each text once."""
+    """Return at most `most` random rows of a file, each text once."""
     with gzip.open(path, "rt", encoding="utf-8") as file:
         raw = [json.loads(line) for line in file]
     named = [Row(id=content_id(one["text"]), text=one["text"], label=str(one["label"])) for one in raw]
@@ -59,7 +60,7 @@ def read(path: Path, most: int) -> list[Row]:
 
 
 def curve(how: Selection, rows: list[Row], test: list[Row], encoder: Encoder, seed: int) -> list[float]:
-    """Macro F1 on the test set after each round."""
+    """Return macro-F1 on the test set after each round."""
     labels, luck = sorted({row["label"] for row in rows}), random.Random(seed)
     order = luck.sample(rows, len(rows))
     known, pool = order[:OWN], [answered(row, labels, luck) for row in order[OWN:]]
@@ -71,7 +72,7 @@ def curve(how: Selection, rows: list[Row], test: list[Row], encoder: Encoder, se
         chosen = select(
             how,
             COUNT,
-            [one.read(texts) for one in members],
+            [one.predict(texts) for one in members],
             encoder.encode(texts),
             seed=ROUNDS * seed + turn,
             known=encoder.encode([row["text"] for row in known]),
@@ -84,13 +85,13 @@ def curve(how: Selection, rows: list[Row], test: list[Row], encoder: Encoder, se
 
 
 def answered(row: Row, labels: list[str], luck: random.Random) -> Row:
-    """A row as an erring teacher labels it."""
+    """Return the row with the label of a teacher that errs in 10 % of the cases."""
     wrong = luck.choice([label for label in labels if label != row["label"]])
     return {**row, "label": wrong} if luck.random() < WRONG else row
 
 
 def keep(name: str, curves: dict[Selection, list[list[float]]]) -> None:
-    """Print the curves' means and gains over random, and store them."""
+    """Print and store the mean curves and their gains over random."""
     found: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     table = found.setdefault(name, {})
     base = np.array(curves["random"])

@@ -1,15 +1,15 @@
-"""The teacher's door against a bare aiohttp loop and its peers: 1,000 calls of 100 ms, 64 at once.
+"""Compare tutelage's teacher calls with a bare aiohttp loop and peers: 1,000 calls of 100 ms, 64 at once.
 
-    python benchmarks/teacher.py --install peers        # a virtual environment for each peer, once
+    python benchmarks/teacher.py --install peers        # makes a virtual environment for each peer
     python benchmarks/teacher.py --peers peers          # all arms in turn, five times: 3 minutes
-    python benchmarks/teacher.py --peers peers --kill   # deaths of runs of 1,500 calls: 6 minutes
-    python benchmarks/teacher.py --table                # print what is there
+    python benchmarks/teacher.py --peers peers --kill   # kills runs of 1,500 calls: 6 minutes
+    python benchmarks/teacher.py --table                # print the stored results
 
-Everything runs on loopback against one server process; each arm is a process of its own, whose imports
-are not timed. `seconds` is questions in, labels out; `wire_seconds` is what the server saw, from the first
-request to the last reply. Our door has everything on: journal on disk, validation, budget, limits,
-log-probabilities asked for. What the peers need to run at all stands in their files. Runs that are in
-results/teacher.jsonl are not run again.
+Everything runs on loopback against one server process. Each arm is a separate process, whose imports are not
+timed. `seconds` is the time from the questions to the labels; `wire_seconds` is what the server saw, from the
+first request to the last reply. tutelage runs with everything on: journal on disk, validation, budget,
+limits, and a request for log-probabilities. The files of the peers say what they need in order to run. Runs
+with a result in results/teacher.jsonl are not run again.
 """
 
 import argparse
@@ -40,20 +40,22 @@ from teacher_peers.processes import (
 )
 
 RESULTS = Path(__file__).parent / "results" / "teacher.jsonl"
-LONGEST = 60  # seconds that a run may take
+LONGEST = 60  # maximum seconds of a run
 KEYS = ("kind", "arm", "turn", "calls", "at_once", "items")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--install", type=Path, metavar="FOLDER", help="make the peers' environments there")
-    parser.add_argument("--peers", type=Path, metavar="FOLDER", help="where they are")
+    parser.add_argument("--install", type=Path, metavar="FOLDER", help="make the peers' environments in it")
+    parser.add_argument("--peers", type=Path, metavar="FOLDER", help="the folder of the peers' environments")
     parser.add_argument("--arms", nargs="+", choices=[*OWN, *PEERS])
-    parser.add_argument("--calls", type=int, help="1,000; 1,500 with --kill")
+    parser.add_argument("--calls", type=int, help="number of calls; by default 1,000, or 1,500 with --kill")
     parser.add_argument("--at-once", type=int, default=64)
-    parser.add_argument("--items", type=int, default=1, help="texts a call")
-    parser.add_argument("--repeat", type=int, help="5; with --kill 10 for our door and 3 for a peer")
-    parser.add_argument("--kill", action="store_true", help="count the calls that deaths repeat")
+    parser.add_argument("--items", type=int, default=1, help="texts per call")
+    parser.add_argument(
+        "--repeat", type=int, help="by default 5; with --kill 10 for tutelage and 3 for a peer"
+    )
+    parser.add_argument("--kill", action="store_true", help="count the calls that are repeated after a kill")
     parser.add_argument("--table", action="store_true", help="print the table and run nothing")
     wanted = parser.parse_args()
     if wanted.install:
@@ -64,14 +66,14 @@ def main() -> None:
         sizes = Sizes(calls, wanted.at_once, wanted.items, wanted.peers)
         repeats = {arm: wanted.repeat or (5 if not wanted.kill else 10 if arm in OWN else 3) for arm in arms}
         if wanted.kill:
-            repeats.pop("raw", None)  # keeps nothing
+            repeats.pop("raw", None)  # it stores nothing, so it cannot resume
         measure("kill" if wanted.kill else "speed", repeats, sizes)
     print_speed()
     print_deaths()
 
 
 def measure(kind: str, repeats: dict[str, int], sizes: Sizes) -> None:
-    """All arms in turn, so that what else the machine does falls on all."""
+    """Measure all arms in turn, so that other load on the machine affects all of them."""
     run: Callable[[str, int, str, Sizes], Line] = death if kind == "kill" else speed
     shape = {"calls": sizes.calls, "at_once": sizes.at_once, "items": sizes.items}
     done = {key(line) for line in results(kind) if "failed" not in line}
@@ -86,15 +88,15 @@ def measure(kind: str, repeats: dict[str, int], sizes: Sizes) -> None:
 
 def speed(arm: str, turn: int, url: str, sizes: Sizes) -> Line:
     with tempfile.TemporaryDirectory() as folder:
-        told = result(start(arm, url, sizes, Path(folder)), Path(folder), LONGEST)
+        outcome = result(start(arm, url, sizes, Path(folder)), Path(folder), LONGEST)
     lines = log(url)
     times = [seconds for _, *both in lines for seconds in both if seconds < inf]
     wire = round(max(times) - min(times), 3) if times else None
-    return {**told, "wire_seconds": wire, "requests": len(lines)}
+    return {**outcome, "wire_seconds": wire, "requests": len(lines)}
 
 
 def death(arm: str, turn: int, url: str, sizes: Sizes) -> Line:
-    """Kill a run at a random moment, run it again on the same files, and count what was asked twice."""
+    """Kill a run at a random moment, run it again on the same files, and count the repeated calls."""
     chance = random.Random(turn)
     at, later = chance.randrange(1, sizes.calls), chance.uniform(0, 0.1)
     with tempfile.TemporaryDirectory() as folder:
@@ -102,9 +104,9 @@ def death(arm: str, turn: int, url: str, sizes: Sizes) -> Line:
         while received(url) < at and process.poll() is None:
             time.sleep(0.005)
         time.sleep(later)
-        moment = time.monotonic()  # the system's clock, as in the server's log
+        moment = time.monotonic()  # the same system clock as in the server's log
         kill(process)
-        told = result(start(arm, url, sizes, Path(folder)), Path(folder), LONGEST)
+        outcome = result(start(arm, url, sizes, Path(folder)), Path(folder), LONGEST)
     lines = log(url)
     seen = Counter(number for number, _, _ in lines)
     answered = {number for number, _, answered in lines if answered <= moment}
@@ -112,8 +114,8 @@ def death(arm: str, turn: int, url: str, sizes: Sizes) -> Line:
         "received": sum(came <= moment for _, came, _ in lines),
         "repeated": sum(count - 1 for count in seen.values()),
         "repeated_though_answered": sum(seen[number] > 1 for number in answered),
-        "right": told.get("right", 0),
-        **{key: told[key] for key in ("version", "failed") if key in told},
+        "right": outcome.get("right", 0),
+        **{key: outcome[key] for key in ("version", "failed") if key in outcome},
     }
 
 
@@ -125,7 +127,7 @@ def note(line: Line) -> None:
 
 
 def results(kind: str) -> list[Line]:
-    """The last line of each run."""
+    """Return the last stored result of each run."""
     lines = map(json.loads, RESULTS.read_text().splitlines() if RESULTS.exists() else ())
     return list({key(line): line for line in lines if line["kind"] == kind}.values())
 
@@ -135,12 +137,12 @@ def key(line: Line) -> tuple[object, ...]:
 
 
 def print_speed() -> None:
-    """Medians; the share of the raw loop is taken within a turn: median (least to greatest)."""
+    """Print medians, and the share of the raw loop within the same turn: median (minimum-maximum)."""
     ended = [line for line in results("speed") if "seconds" in line]
     raw = {_turn(line): line for line in ended if line["arm"] == "raw"}
     for shape in sorted({_turn(line)[1:] for line in ended}):
         print("\n{:,} calls, {} at once, {} text(s) each:\n".format(*shape))
-        print("| arm | runs | calls/s | of raw | on the wire | of raw | CPU ms a call | peak MB | right |")
+        print("| arm | runs | calls/s | of raw | on the wire | of raw | CPU ms per call | peak MB | right |")
         print("|---" * 9 + "|")
         for arm in [*OWN, *PEERS]:
             mine = [line for line in ended if line["arm"] == arm and _turn(line)[1:] == shape]
@@ -159,7 +161,7 @@ def print_speed() -> None:
 
 
 def print_deaths() -> None:
-    print("\n| arm | deaths | calls made again | of these answered at the death | right after |")
+    print("\n| arm | kills | calls made again | of these answered at the kill | right after |")
     print("|---" * 5 + "|")
     deaths = results("kill")
     for arm in [*OWN, *PEERS]:
@@ -172,7 +174,7 @@ def print_deaths() -> None:
             print(f"| {arm} | {len(mine)} | {' | '.join(made)} | {right} |")
     for line in deaths:
         if "failed" in line:
-            print(f"{line['arm']} failed after death {line['turn']}: {line['failed']}")
+            print(f"{line['arm']} failed after kill {line['turn']}: {line['failed']}")
 
 
 def _turn(line: Line) -> tuple[int, ...]:

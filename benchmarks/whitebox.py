@@ -1,14 +1,14 @@
-"""KSM and its free rivals: a 6-layer MiniLM, fine-tuned, distilled into its 3-layer half.
+"""Compare KSM with rivals that learn no policy: a fine-tuned MiniLM is distilled from 6 layers into 3.
 
-    python benchmarks/whitebox.py --quick                    # 1,000 rows, the arms that decide the claim
+    python benchmarks/whitebox.py --quick                    # 1,000 rows, the arms that test the claim
     python benchmarks/whitebox.py --rows 0                   # all rows, every arm: for a GPU
-    python benchmarks/whitebox.py --table                    # print what is there
+    python benchmarks/whitebox.py --table                    # print the stored results
 
-All arms learn from the same rows and teacher; seeds vary initialisation, dropout, order and exploration, not
-the rows. `learnt` and `constant` hold the rows of their reward out of those that they train on. The score is
-the accuracy on the published test rows, which nothing was chosen by.
-TextBrewer (0.2.1.post1, if installed) runs equal weights beside ours. One line a cell goes to
-results/whitebox.jsonl as it comes; cells that are there are not run again.
+All arms learn from the same rows and teacher. The seeds vary initialisation, dropout, order and exploration,
+not the rows. `learnt` and `constant` do not train on their reward rows. The score is the accuracy on the
+published test rows, by which nothing was chosen. TextBrewer (0.2.1.post1, if installed) is run with equal
+weights. Each result is appended to results/whitebox.jsonl as it comes, and cells with a result are not run
+again.
 """
 
 import argparse
@@ -63,9 +63,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--tasks", nargs="+", default=TASKS, choices=TASKS, metavar="TASK")
     parser.add_argument("--arms", nargs="+", default=None, choices=[*OTHERS, *ARMS], metavar="ARM")
-    parser.add_argument("--rows", type=int, default=1000, help="of the train split; 0 is all of it")
+    parser.add_argument("--rows", type=int, default=1000, help="number of train rows; 0 takes all")
     parser.add_argument("--seeds", nargs="+", type=int, default=range(5))
-    parser.add_argument("--quick", action="store_true", help="the arms that decide the claim")
+    parser.add_argument("--quick", action="store_true", help="only the arms that test the claim")
     parser.add_argument("--jobs", type=int, default=2, help="processes, of one thread each")
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "tutelage-benchmarks")
     parser.add_argument("--table", action="store_true", help="print the table and run nothing")
@@ -78,10 +78,10 @@ def main() -> None:
 
 
 def cells(wanted: argparse.Namespace) -> list[Cell]:
-    """Seed by seed, so that what is cut off early holds every arm."""
+    """Return the cells seed by seed, so that an interrupted benchmark has results of every arm."""
     arms = list(wanted.arms or (QUICK if wanted.quick else (*OTHERS, *ARMS)))
     if "TextBrewer" in arms and not (find_spec("textbrewer") and find_spec("tensorboard")):
-        print("TextBrewer is left out; for it: pip install textbrewer==0.2.1.post1 tensorboard")
+        print("TextBrewer is not installed and is left out: pip install textbrewer==0.2.1.post1 tensorboard")
         arms.remove("TextBrewer")
     setting = f"{wanted.rows or 'all'} rows"
     return [
@@ -94,39 +94,43 @@ def cells(wanted: argparse.Namespace) -> list[Cell]:
 
 
 def work(cell: Cell, cache: Path) -> Cell:
-    """A student of one arm, or one of the two it is measured between."""
-    from tutelage.student.distillation.knowledge import shallow
+    """Return the test accuracy of the student of an arm; `teacher` and `untouched` are bounds."""
+    from tutelage.student.distillation.knowledge import keep_layers
     from tutelage.student.distillation.loop import distil
     from tutelage.student.evaluation.evaluate import evaluate
     from tutelage.student.training.adapters.classifier import fresh
-    from tutelage.student.training.configuration import Recipe
+    from tutelage.student.training.configuration import TrainingConfig
     from tutelage.student.training.knowledge import Knowledge
 
-    start, told = time.monotonic(), {}
+    start, logged = time.monotonic(), {}
     count = int(cell["setting"].split()[0].replace("all", "0"))
-    labels, seed, recipe = list(TASKS[cell["task"]]), cell["seed"], Recipe(fields=fields(cell["task"]))
+    labels, seed, training_config = (
+        list(TASKS[cell["task"]]),
+        cell["seed"],
+        TrainingConfig(fields=fields(cell["task"])),
+    )
     rows, tests = load(cell["task"], count)
     teacher = expert(cell["task"], count, cache)
     if cell["arm"] == "teacher":
         student = teacher.student
     elif cell["arm"] == "untouched":
-        student = shallow(fresh(labels, recipe, seed), LAYERS)
+        student = keep_layers(fresh(labels, training_config, seed), LAYERS)
     elif cell["arm"] == "TextBrewer":
         from whitebox_textbrewer import distil_equally
 
-        student = shallow(fresh(labels, recipe, seed), LAYERS)
-        distil_equally(student, teacher.student, rows, recipe, seed)
+        student = keep_layers(fresh(labels, training_config, seed), LAYERS)
+        distil_equally(student, teacher.student, rows, training_config, seed)
     else:
         knowledge = Knowledge(layers=LAYERS, **ARMS[cell["arm"]])
         views = teacher.views([row["text"] for row in rows], knowledge)
-        student = distil(rows, labels, recipe, knowledge, seed=seed, views=views, tell=told.update)
+        student = distil(rows, labels, training_config, knowledge, seed=seed, views=views, log=logged.update)
     taught = round(time.monotonic() - start, 1)
-    about = {name: told[name] for name in ("steps", "mean_action") if name in told}
+    about = {name: logged[name] for name in ("steps", "mean_action") if name in logged}
     return {"test": round(evaluate(student, tests, "accuracy")["metric"], 4), "seconds": taught, **about}
 
 
 def load(task: str, count: int) -> tuple[list[Any], list[Any]]:
-    """(train rows, always the same ones of so many, test rows)."""
+    """Return `count` train rows (0: all), the same for every seed, and the test rows."""
     from tutelage.student.data.rows import Row, content_id
 
     def rows(split: str) -> list[Row]:
@@ -141,19 +145,21 @@ def load(task: str, count: int) -> tuple[list[Any], list[Any]]:
 
 
 def fields(task: str) -> tuple[str, ...]:
-    """What the texts of a task consist of."""
+    """Return the names of the fields that make up the texts of a task."""
     return ("text",) if task == "glue_sst2" else ("text_a", "text_b")
 
 
 def make_teacher(task: str, count: int, cache: Path) -> None:
-    """Fine-tune the teacher on the rows that its students get, unless it is in the cache."""
-    from tutelage.student.training.configuration import Recipe
+    """Fine-tune the teacher on the rows of its students, unless it is in the cache."""
+    from tutelage.student.training.configuration import TrainingConfig
     from tutelage.student.training.loop import train
 
     folder = cache / "experts" / f"{task}-{count}"
     if not folder.exists():
-        recipe = Recipe(fields=fields(task))
-        student = train(load(task, count)[0], list(TASKS[task]), recipe, seed=0, encoder=encoder(cache))
+        training_config = TrainingConfig(fields=fields(task))
+        student = train(
+            load(task, count)[0], list(TASKS[task]), training_config, seed=0, encoder=encoder(cache)
+        )
         part = folder.with_suffix(".part")
         student.export(part)
         part.rename(folder)
@@ -161,15 +167,15 @@ def make_teacher(task: str, count: int, cache: Path) -> None:
 
 @lru_cache(maxsize=1)
 def expert(task: str, count: int, cache: Path) -> Any:
-    """The teacher, with what it has read so far in this process."""
-    from tutelage.student.distillation.white_box_teacher import load_expert
+    """Return the white-box teacher; within a process it caches its outputs for the texts."""
+    from tutelage.student.distillation.white_box_teacher import load_white_box_teacher
 
     folder = cache / "experts" / f"{task}-{count}"
-    return load_expert(str(folder), list(TASKS[task]), fields=fields(task))
+    return load_white_box_teacher(str(folder), list(TASKS[task]), fields=fields(task))
 
 
 def print_table(results: Sequence[Cell]) -> None:
-    """Accuracy, mean ± standard deviation over seeds; p of a paired t-test against equal weights."""
+    """Print accuracy, mean ± standard deviation over seeds, and paired t-tests against equal weights."""
     groups: dict[tuple[str, str], dict[str, dict[int, Cell]]] = defaultdict(lambda: defaultdict(dict))
     for r in results:
         if "error" not in r:
@@ -194,7 +200,7 @@ def print_table(results: Sequence[Cell]) -> None:
 
 
 def _cost(runs: Sequence[Cell]) -> list[str]:
-    """Steps of both stages, seconds, and the mean weight of each kind of knowledge in the second stage."""
+    """Return the steps of both stages, seconds, and the mean weight of each kind of knowledge in stage 2."""
     seconds = f"{mean(r['seconds'] for r in runs):.0f}"
     if "steps" not in runs[0]:
         return ["", seconds, ""]

@@ -1,6 +1,6 @@
-"""TextBrewer's distiller with equal weights, its traps set right.
+"""Distil with TextBrewer and equal weights, with corrected settings.
 
-By default its loss on outputs lacks the factor T², the hard label counts nothing and no gradient is clipped.
+By default its loss on outputs lacks the factor T², the hard label has weight 0 and gradients are not clipped.
 """
 
 import random
@@ -11,14 +11,14 @@ from typing import Any
 
 from tutelage.student.data.rows import Row
 from tutelage.student.models.base import FullStudent
-from tutelage.student.training.configuration import Recipe
-from tutelage.student.training.loop import bucketed, warm_and_down
+from tutelage.student.training.configuration import TrainingConfig
+from tutelage.student.training.schedule import bucketed, warm_and_down
 
-TEMPERATURE = 2.0  # ours, too
+TEMPERATURE = 2.0  # as in student/training/knowledge.py
 
 
 class _Batches:
-    """Each epoch, the mini-batches that our own loop would make."""
+    """Yield in each epoch the mini-batches that our own loop would make."""
 
     def __init__(self, student: FullStudent, rows: Sequence[Row], size: int, seed: int):
         texts = [row["text"] for row in rows]
@@ -39,16 +39,20 @@ class _Batches:
 
 
 def distil_equally(
-    student: FullStudent, teacher: FullStudent, rows: Sequence[Row], recipe: Recipe, seed: int
+    student: FullStudent,
+    teacher: FullStudent,
+    rows: Sequence[Row],
+    training_config: TrainingConfig,
+    seed: int,
 ) -> None:
-    """Train the student in place. Its losses have other scales than ours, and its states' loss counts every
-    token, not [CLS] alone: equal weights there are not our equal weights.
+    """Train the student in place. The losses of TextBrewer are scaled differently from ours, and its loss on
+    hidden states uses all tokens, not only [CLS]. Its equal weights are therefore not our equal weights.
     """
     import torch
     from textbrewer import DistillationConfig, GeneralDistiller, TrainingConfig
 
-    batches = _Batches(student, rows, recipe.batch, seed)
-    epochs = max(recipe.epochs, ceil(recipe.steps / len(batches)))
+    batches = _Batches(student, rows, training_config.batch, seed)
+    epochs = max(training_config.epochs, ceil(training_config.steps / len(batches)))
     depths = [len(list(model.model.base_model.encoder.layer)) for model in (teacher, student)]
     matches = [
         {"layer_T": depths[0], "layer_S": depths[1], "feature": "hidden", "loss": "hidden_mse", "weight": 1},
@@ -66,7 +70,7 @@ def distil_equally(
         kd_loss_weight=TEMPERATURE**2,
         intermediate_matches=matches,
     )
-    rate = recipe.learning_rate or 3e-4 * min(1.0, 384 / student.model.config.hidden_size) ** 2
+    rate = training_config.learning_rate or 3e-4 * min(1.0, 384 / student.model.config.hidden_size) ** 2
     optimizer = torch.optim.AdamW(student.model.parameters(), lr=rate, weight_decay=0.01)
     student.model.train()
     teacher.model.eval()

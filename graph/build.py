@@ -1,4 +1,4 @@
-"""The state machine, wired."""
+"""Build the state machine of a run from its nodes and routes."""
 
 from collections.abc import Callable
 from dataclasses import asdict
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from tutelage.graph import routes
-from tutelage.graph.context import Workshop, open_workshop
+from tutelage.graph.context import RunContext, open_context
 from tutelage.graph.nodes.analyst import analyst
 from tutelage.graph.nodes.calibrate import calibrate
 from tutelage.graph.nodes.critic import critic
@@ -23,7 +23,7 @@ from tutelage.graph.nodes.refit import compares_at_random, refit
 from tutelage.graph.nodes.report import report
 from tutelage.graph.nodes.screen import screen
 from tutelage.graph.nodes.train import train
-from tutelage.graph.run_folder.folder import RunFolder
+from tutelage.graph.run_folder.folder import FORMAT, RunFolder
 from tutelage.graph.run_folder.trace import Listener
 from tutelage.graph.state import Input, Output, State
 from tutelage.graph.task.load import load_task
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
     from langgraph.graph.state import CompiledStateGraph
 
-Node = Callable[[Workshop, State], State]
+Node = Callable[[RunContext, State], State]
 NODES: dict[str, Node] = {
     "prepare": prepare,
     "first_labels": first_labels,
@@ -52,11 +52,11 @@ NODES: dict[str, Node] = {
     "refit": refit,
     "report": report,
 }
-# Nodes that may spend what the rounds hold back for the comparison with random labels.
+# Nodes that may spend the budget that the rounds reserve for the comparison with random labels.
 BEFORE_AND_AFTER = frozenset({"prepare", "first_labels", "calibrate", "refit", "report"})
 
-# Where each branching node may lead.
-ROUTES: dict[str, tuple[Callable[[Workshop, State], str], list[str]]] = {
+# The possible successors of each branching node.
+ROUTES: dict[str, tuple[Callable[[RunContext, State], str], list[str]]] = {
     "prepare": (routes.after_prepare, ["first_labels", "train"]),
     "examine": (routes.after_examine, ["calibrate", "analyst", "final", "refit", "report"]),
     "calibrate": (routes.after_calibrate, ["analyst", "final", "refit", "report"]),
@@ -74,47 +74,47 @@ def build_graph(
     checkpointer: "BaseCheckpointSaver[Any] | None" = None,
     listener: Listener | None = None,
 ) -> "CompiledStateGraph[State, None, Input, Output]":
-    """A compiled graph that distils `task` into a student under `folder`.
+    """Return a compiled graph that distils `task` into a student under `folder`.
 
-    It is a node of any parent graph: call it inside a node function that maps your state to `Input`
-    and `Output` to yours; without a checkpointer of its own it uses the parent's. Run the parent with
-    `durability="sync"`, and a killed process goes on where it was. On a folder that holds a run of this
-    very task a new start replays it: no teacher call in its journal is made twice.
+    You can use it in a parent graph: call it in a node function that maps your state to `Input` and `Output`
+    to yours. Without a checkpointer it uses the parent's. Run the parent with `durability="sync"`, so that a
+    killed process resumes where it stopped. If `folder` holds a run of the same task, a new start replays it:
+    no teacher call in its journal is made twice.
 
     Args:
         task: a checked task or the path of a task.yaml.
-        folder: the run folder; made if it is not there.
-        checkpointer: of a run of its own.
-        listener: gets every trace event.
+        folder: the run folder; created if it does not exist.
+        checkpointer: for a run without a parent graph.
+        listener: called with every trace event.
 
     Raises:
-        InputError: the task or its data cannot be used, or `folder` holds something else.
+        InputError: the task or its data cannot be used, or `folder` belongs to another run.
     """
     task = task if isinstance(task, Task) else load_task(task)
     splits = load_splits(task)
     run_folder = RunFolder(folder)
-    about = describe(task, splits)  # before rows that the teacher labelled are taken for the user's
-    shop = open_workshop(task, run_folder, splits=splits, listener=listener)
-    shop.check()
+    about = describe(task, splits)  # before `open_context` adds rows that the teacher labelled
+    ctx = open_context(task, run_folder, splits=splits, listener=listener)
+    ctx.check()
     claim(run_folder, about)
-    return wire(shop, checkpointer)
+    return wire(ctx, checkpointer)
 
 
 def wire(
-    shop: Workshop, checkpointer: "BaseCheckpointSaver[Any] | None" = None
+    ctx: RunContext, checkpointer: "BaseCheckpointSaver[Any] | None" = None
 ) -> "CompiledStateGraph[State, None, Input, Output]":
-    """The graph on an open workshop."""
+    """Return the compiled graph of a run."""
     from langgraph.graph import END, START, StateGraph
 
     graph = StateGraph(State, input_schema=Input, output_schema=Output)
     for name, node in NODES.items():
-        graph.add_node(name, cast(Any, _framed(name, node, shop)))
+        graph.add_node(name, cast(Any, _traced(name, node, ctx)))
     graph.add_edge(START, "prepare")
     for path in (("first_labels", "train", "examine"), ("generator", "screen", "labeler", "critic")):
         for name, following in pairwise(path):
             graph.add_edge(name, following)
     for name, (route, ends) in ROUTES.items():
-        graph.add_conditional_edges(name, _bound(route, shop), ends)
+        graph.add_conditional_edges(name, _bound(route, ctx), ends)
     graph.add_edge("final", "examine")
     graph.add_edge("refit", "report")
     graph.add_edge("report", END)
@@ -122,19 +122,19 @@ def wire(
 
 
 def drawable() -> "CompiledStateGraph[State, None, Input, Output]":
-    """The graph without a run: to be drawn, never invoked."""
-    return wire(cast(Workshop, None))
+    """Return the graph without a run; it can be drawn but not invoked."""
+    return wire(cast(RunContext, None))
 
 
 def claim(folder: RunFolder, about: dict[str, Any]) -> None:
-    """Make a run folder for a task, or see that the one there is this task's.
+    """Create the run folder of a task, or check that an existing one belongs to this task.
 
     Args:
         folder: the run folder.
-        about: what `describe` says of the task.
+        about: the description of the task by `describe`.
 
     Raises:
-        InputError: it belongs to another task, or the data changed since.
+        InputError: the task, its data or the prompts differ from those of the run in the folder.
     """
     from tutelage.student.errors import InputError
 
@@ -145,15 +145,15 @@ def claim(folder: RunFolder, about: dict[str, Any]) -> None:
     for what in ("task", "data", "prompts"):
         if old.get(what) != about[what]:
             raise InputError(
-                f"{folder.path} was begun with different {what}; put it back, or choose another folder"
+                f"the {what} changed after the run in {folder.path} began; undo this or choose another folder"
             )
-    if old.get("own", "") != about["own"]:  # a faulty one must be mended before a run can go on
-        notes = [*old["notes"], "functions of your own were changed after the run was begun"]
+    if old.get("own", "") != about["own"]:  # allowed, because a faulty function may have to be fixed
+        notes = [*old["notes"], "your user functions were changed after the run was started"]
         folder.write_json(folder.run_json, {**old, "own": about["own"], "notes": list(dict.fromkeys(notes))})
 
 
 def describe(task: Task, splits: Splits) -> dict[str, Any]:
-    """What run.json says from the start: resolved configuration, data, versions, prompts."""
+    """Return the first content of run.json: resolved configuration, data, versions and prompts."""
     import platform
     from importlib.metadata import version
 
@@ -162,6 +162,7 @@ def describe(task: Task, splits: Splits) -> dict[str, Any]:
 
     libraries = ("tutelage", "torch", "transformers", "langgraph", "langchain-core", "chromadb")
     return {
+        "format": FORMAT,
         "task": task.model_dump(mode="json"),
         "data": {"digest": splits.digest, **splits.sizes()},
         "notes": splits.notes,
@@ -172,23 +173,23 @@ def describe(task: Task, splits: Splits) -> dict[str, Any]:
     }
 
 
-def _framed(name: str, node: Node, shop: Workshop) -> Callable[[State], State]:
-    """The node with its trace."""
+def _traced(name: str, node: Node, ctx: RunContext) -> Callable[[State], State]:
+    """Return the node as a function of the state, with its work logged in the trace."""
 
-    def framed(state: State) -> State:
-        # Analyst and final student open the next round: their work belongs to that one.
-        # What is chosen is compared with as many labels of texts drawn at random, which have to be paid too.
-        holds = compares_at_random(shop) and name not in BEFORE_AND_AFTER
-        shop.teacher.hold_back("labeler" if holds else None, state.get("before_rounds"))
-        with shop.trace.node(name, state.get("round", 0) + (name in ("analyst", "final"))):
-            return node(shop, state)
+    def traced(state: State) -> State:
+        # At the end, as many labels of random texts have to be paid for as were chosen.
+        reserves = compares_at_random(ctx) and name not in BEFORE_AND_AFTER
+        ctx.teacher.hold_back("labeler" if reserves else None, state.get("before_rounds"))
+        # `analyst` and `final` open the next round: their work belongs to that round.
+        with ctx.trace.node(name, state.get("round", 0) + (name in ("analyst", "final"))):
+            return node(ctx, state)
 
-    return framed
+    return traced
 
 
-def _bound(route: Any, shop: Workshop) -> Callable[[State], str]:
+def _bound(route: Any, ctx: RunContext) -> Callable[[State], str]:
     def bound(state: State) -> str:
-        return str(route(shop, state))
+        return str(route(ctx, state))
 
     bound.__name__ = getattr(route, "__name__", "route")
     return bound

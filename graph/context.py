@@ -1,4 +1,4 @@
-"""The workshop: one run's task, files and collaborators, as every node gets them."""
+"""The run context: task, files and collaborators of a run, passed to every node."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -22,19 +22,19 @@ from tutelage.student.encoder import Encoder, PairEncoder, Vectors
 from tutelage.student.errors import InputError
 from tutelage.student.models.base import Student
 from tutelage.student.models.load import load_student
-from tutelage.student.models.predictions import Reading
-from tutelage.student.training.configuration import Recipe
+from tutelage.student.models.predictions import Predictions
+from tutelage.student.training.configuration import TrainingConfig
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
-    from tutelage.student.distillation.white_box_teacher import Expert
+    from tutelage.student.distillation.white_box_teacher import WhiteBoxTeacher
 
     Maker = Callable[[ModelSpec], BaseChatModel]
 
 
 @dataclass(frozen=True)
-class Workshop:
-    """Collaborators of a run. Models and stores open on first use, so that drawing a graph opens none."""
+class RunContext:
+    """The collaborators of a run. Models and stores are opened on first use; drawing a graph opens none."""
 
     task: Task
     strategy: Strategy
@@ -46,8 +46,8 @@ class Workshop:
     teacher: Teacher
     trace: Trace
     servers: ExitStack
-    experts: list["Expert"] = field(default_factory=list)
-    pool_readings: dict[tuple[int, int], list[Reading]] = field(default_factory=dict)
+    white_box_teachers: list["WhiteBoxTeacher"] = field(default_factory=list)
+    pool_predictions: dict[tuple[int, int], list[Predictions]] = field(default_factory=dict)
     _loaded: dict[int, Student] = field(default_factory=dict)
 
     @property
@@ -55,14 +55,16 @@ class Workshop:
         """The task's labels, in the order of every array."""
         return list(self.task.labels)
 
-    def recipe(self) -> Recipe:
-        """How students are trained: as the task says, or as round 0 found to be best on the labelled rows."""
+    def training_config(self) -> TrainingConfig:
+        """Return the training configuration of the task, or the one that round 0 found to be best."""
         if not self.folder.training.exists():
-            return self.task.recipe()
-        return self.task.recipe(json.loads(self.folder.training.read_text(encoding="utf-8"))["chosen"])
+            return self.task.training_config()
+        return self.task.training_config(
+            json.loads(self.folder.training.read_text(encoding="utf-8"))["chosen"]
+        )
 
     def student(self, round: int) -> Student:
-        """The student of a round, from memory or from its folder."""
+        """Return the student of a round, from memory or from its folder."""
         if round not in self._loaded:
             found = load_student(
                 self.folder.student_of(round),
@@ -73,42 +75,42 @@ class Workshop:
         return self._loaded[round]
 
     def remember(self, round: int, student: Student) -> None:
-        """Keep the last student in memory, and no other: a GPU holds one at a time."""
-        self.let_go()
+        """Keep this student in memory, and no other: a GPU holds one at a time."""
+        self.unload()
         self._loaded[round] = student
 
-    def let_go(self) -> None:
-        """Forget the student in memory."""
+    def unload(self) -> None:
+        """Drop the student in memory."""
         self._loaded.clear()
 
     def check(self) -> None:
-        """Set up every model before anything is written or asked.
+        """Set up every model, before anything is written and any request is sent.
 
         Raises:
-            InputError: a key, a package, a model or the rehearsal teacher's texts are missing.
+            InputError: a key, a package, a model or the texts of the rehearsal teacher are missing.
         """
         self.teacher.prepare()
         for encoder in {self.encoder, self.student_encoder}:
             encoder.fingerprint  # noqa: B018
-        if expert := self.task.expert_recipe():
-            from tutelage.student.distillation.white_box_teacher import check_expert
+        if config := self.task.white_box_config():
+            from tutelage.student.distillation.white_box_teacher import check_white_box_teacher
 
-            check_expert(expert, self.labels, self.splits.seed)
+            check_white_box_teacher(config, self.labels, self.splits.seed)
         if self.task.student.mode == "head":
             self.student_encoder.require_mean_pooling()
         else:
             from tutelage.student.training.loop import check
 
             rows = [*self.splits.labelled, *self.splits.test]
-            self.splits.notes.extend(check(rows, self.task.recipe()))
+            self.splits.notes.extend(check(rows, self.task.training_config()))
 
     def close(self) -> None:
-        """Close what holds files and ports."""
+        """Release files and ports."""
         self.teacher.close()
         self.servers.close()
 
 
-def open_workshop(
+def open_context(
     task: Task,
     folder: RunFolder,
     *,
@@ -116,43 +118,50 @@ def open_workshop(
     encoder: Encoder | None = None,
     reuse: Sequence[Path] = (),
     listener: Listener | None = None,
-) -> Workshop:
-    """Set up a run's collaborators.
+) -> RunContext:
+    """Return the context of a run, with all its collaborators.
 
     Args:
         task: a checked task.
         folder: its run folder.
-        splits: if they are loaded already.
-        encoder: shared between runs to share its cache; must be the task's.
-        reuse: journals of other runs, read for replies to the same requests.
-        listener: gets every trace event.
+        splits: the task's splits, if they are already loaded.
+        encoder: the task's encoder, to share its cache between runs.
+        reuse: journals of other runs, whose replies to the same requests are used.
+        listener: called with every trace event.
 
     Raises:
-        InputError: the data do not fit the task.
+        InputError: the data do not match the task.
     """
     splits = splits or load_splits(task)
-    # What the user has labelled: a rehearsal teacher must answer alike before and after a resume.
-    given = replace(splits, seed=[*splits.seed], diagnose=[*splits.diagnose], gate=[*splits.gate])
+    # The user's labels only: a rehearsal teacher must answer the same before and after a resume.
+    users = replace(splits, seed=[*splits.seed], diagnose=[*splits.diagnose], gate=[*splits.gate])
     adopt_first_labels(task, splits, folder)
+    plain, student_encoder = _encoders(task, folder, encoder)
+    vectors = _vectors(task, plain)
+    trace, servers = Trace(folder.trace, listener), ExitStack()
+    maker, journal = _maker(task, users, vectors, servers), Journal(folder.journal, reuse)
+    teacher = _teacher(task, folder, maker, journal, trace)
+    corpus = Corpus(folder.corpus, vectors, threshold=task.duplicate_above, task_type=task.type)
+    strategy = task.resolved_strategy()
+    return RunContext(
+        task, strategy, splits, folder, vectors, student_encoder, corpus, teacher, trace, servers
+    )
+
+
+def _encoders(task: Task, folder: RunFolder, shared: Encoder | None) -> tuple[Encoder, Encoder]:
+    """Return the encoder that compares texts, and the one that a head student is trained on."""
     device, tokens = task.student.device, task.student.max_tokens
 
     def make(name: str, cache: Path) -> Encoder:
         return Encoder(name, device=device, max_tokens=tokens, cache=cache)
 
-    plain = encoder or make(task.encoder, folder.embeddings)
-    same = task.student.base == task.encoder or task.student.mode != "head"  # only heads stand on an encoder
-    student_encoder = plain if same else make(task.student.base, folder.student_embeddings)
-    vectors = _vectors(task, plain)
-    trace, servers = Trace(folder.trace, listener), ExitStack()
-    maker, journal = _maker(task, given, vectors, servers), Journal(folder.journal, reuse)
-    teacher = _teacher(task, folder, maker, journal, trace)
-    corpus = Corpus(folder.corpus, vectors, threshold=task.duplicate_above, kind=task.form)
-    strategy = task.resolved_strategy()
-    return Workshop(task, strategy, splits, folder, vectors, student_encoder, corpus, teacher, trace, servers)
+    plain = shared or make(task.encoder, folder.embeddings)
+    same = task.student.base == task.encoder or task.student.mode != "head"  # only heads use an encoder
+    return plain, plain if same else make(task.student.base, folder.student_embeddings)
 
 
 def adopt_first_labels(task: Task, splits: Splits, folder: RunFolder) -> None:
-    """Take the rows that the teacher labelled earlier in the run, where the user has labelled none."""
+    """Add the rows that the teacher labelled earlier in the run, if the user has labelled none."""
     if splits.folded and not splits.seed and folder.first_labels.exists():
         lines = folder.first_labels.read_text(encoding="utf-8").split("\n")
         rows: list[Row] = [json.loads(line) for line in lines if line]
@@ -174,7 +183,6 @@ def _teacher(task: Task, folder: RunFolder, maker: "Maker", journal: Journal, tr
 
 
 def _vectors(task: Task, encoder: Encoder) -> Vectors:
-    """What compares the task's texts."""
     return encoder if len(task.fields) == 1 else PairEncoder(encoder, task.fields)
 
 
@@ -185,13 +193,13 @@ def _maker(task: Task, splits: Splits, encoder: Vectors, servers: ExitStack) -> 
         from tutelage.agents.rehearsal.rehearsal import Rehearsal
         from tutelage.agents.rehearsal.rehearsal_model import RehearsalModel
 
-        assert spec.corpus, "config.py saw to it"
+        assert spec.corpus, "checked when the task is loaded"
         rows = load_corpus(task, splits, spec.corpus)
         noise, typicality = spec.label_noise, spec.typicality
         rehearsal = Rehearsal(
             rows,
             encoder.encode,
-            kind=task.form,
+            task_type=task.type,
             known=splits.diagnose,
             label_noise=noise,
             typicality=typicality,
@@ -203,7 +211,7 @@ def _maker(task: Task, splits: Splits, encoder: Vectors, servers: ExitStack) -> 
 
 
 def _behind_faults(model: "BaseChatModel", spec: ModelSpec, seed: int, servers: ExitStack) -> "BaseChatModel":
-    """The rehearsal teacher behind a server that fails now and then, reached as a real one would be."""
+    """Return a client of the rehearsal teacher behind a local server with injected faults."""
     from tutelage.agents.rehearsal.faults import Faults
     from tutelage.agents.rehearsal.server import serve
 
@@ -213,13 +221,13 @@ def _behind_faults(model: "BaseChatModel", spec: ModelSpec, seed: int, servers: 
 
 
 def rehearsal_model(task: Task, *, encoder: Encoder | None = None) -> "BaseChatModel":
-    """The rehearsal teacher of a task as a chat model, e.g. for agents/rehearsal/server.py.
+    """Return the rehearsal teacher of a task as a chat model, e.g. for agents/rehearsal/server.py.
 
     Raises:
-        InputError: the task names no corpus, or nothing in it is left to answer from.
+        InputError: the task sets no `teacher.corpus`, or no text of the corpus is left to answer from.
     """
     spec = next((spec for spec in task.model_specs().values() if spec.corpus), None)
     if spec is None:
-        raise InputError(f"task {task.name!r} names no `teacher.corpus` to rehearse from")
+        raise InputError(f"task {task.name!r} has no `teacher.corpus` for the rehearsal teacher")
     made = _maker(task, load_splits(task), _vectors(task, encoder or Encoder(task.encoder)), ExitStack())
     return made(replace(spec, model="rehearsal", faults=0.0))

@@ -1,4 +1,4 @@
-"""The doctor: what is installed, on which device, and what a teacher can do."""
+"""The doctor: check the installation and the device, and probe what a teacher supports."""
 
 import platform
 from importlib.metadata import PackageNotFoundError, version
@@ -6,28 +6,29 @@ from importlib.metadata import PackageNotFoundError, version
 from tutelage.agents.analyst import fields_of
 from tutelage.agents.endpoints.exchange import Call
 from tutelage.agents.providers.models import ModelSpec
-from tutelage.agents.schemas import labels_form
+from tutelage.agents.schemas import labels_schema
 from tutelage.agents.teacher import probe
 from tutelage.graph.task.schema import Task
 from tutelage.prompts import render
 from tutelage.student.errors import InputError
 
-Finding = tuple[str, bool | None, str]  # what, good / bad / for information, the words
+Finding = tuple[str, bool | None, str]  # subject; good, bad or (None) for information; text
 _LIBRARIES = ("langgraph", "langchain-openai", "torch", "transformers", "sentence-transformers", "chromadb")
 _OPTIONAL = {"grandalf": "ascii", "langchain": "providers"}
 
 
 def examine_installation() -> list[Finding]:
-    """Python, libraries, extras, device, and whether the embedded encoder answers."""
+    """Check Python, the libraries and extras, the device, and whether the built-in encoder loads."""
     import torch
-    from tutelage.student.encoder import Encoder, device
+    from tutelage.student.device import device
+    from tutelage.student.encoder import Encoder
 
     findings: list[Finding] = [("python", None, platform.python_version())]
     for name in _LIBRARIES:
         findings.append((name, *_version(name, "pip install tutelage")))
     for name, extra in _OPTIONAL.items():
-        good, words = _version(name, f"optional: pip install 'tutelage[{extra}]'")
-        findings.append((name, good or None, words))
+        installed, words = _version(name, f"optional: pip install 'tutelage[{extra}]'")
+        findings.append((name, installed or None, words))
     where = device()
     name = torch.cuda.get_device_name(0) if where == "cuda" else f"{torch.get_num_threads()} threads"
     findings.append(("device", None, f"{where} ({name})"))
@@ -39,7 +40,7 @@ def examine_installation() -> list[Finding]:
 
 
 def examine_teacher(task: Task, *, again: bool = False) -> list[Finding]:
-    """Have every model of a task label one text in every way it may know; what works is remembered."""
+    """Probe every model of a task: let it label a text in every request format, and store which ones work."""
     findings: list[Finding] = []
     roles: dict[ModelSpec, list[str]] = {}
     for role, spec in task.model_specs().items():
@@ -48,23 +49,24 @@ def examine_teacher(task: Task, *, again: bool = False) -> list[Finding]:
         who = f"{spec.model} ({', '.join(names)})"
         if spec.in_process:
             what = "offline look-up" if spec.model == "rehearsal" else "a model in this process"
-            findings.append((who, True, f"{what}; nothing to reach"))
+            findings.append((who, True, f"{what}; no endpoint to check"))
             continue
         findings += [(f"{who} {one.what}", one.good, one.words) for one in _probed(task, spec, again)]
         price = spec.price()
-        told = f"{price.prompt:g} and {price.completion:g} a million" if price else "unknown: see `prices`"
-        findings.append((f"{who} price", bool(price) or None, told))
+        known = f"{price.prompt:g} and {price.completion:g} per million tokens" if price else ""
+        words = known or "unknown; set `prices`"
+        findings.append((f"{who} price", bool(price) or None, words))
     return findings
 
 
 def _probed(task: Task, spec: ModelSpec, again: bool) -> list[probe.Finding]:
     brief = task.brief()
-    form = labels_form(list(task.labels), task.form)
-    said = dict.fromkeys(fields_of(brief), "Hello, is this thing on?")
-    payload = {**brief, "texts": [{"id": "1", **said}]}
+    schema = labels_schema(list(task.labels), task.type)
+    texts = dict.fromkeys(fields_of(brief), "Hello, is this thing on?")
+    payload = {**brief, "texts": [{"id": "1", **texts}]}
     system, user = render("labeler", payload, task.prompts)
     call = Call(
-        "", "labeler", [("system", system), ("human", user)], form, seed=0, logprobs=True, reply_tokens=60
+        "", "labeler", [("system", system), ("human", user)], schema, seed=0, logprobs=True, reply_tokens=60
     )
     return probe.probe(spec, call, again=again)
 

@@ -1,4 +1,4 @@
-"""Drawings of the state machine, made offline."""
+"""Draw the state machine, without a network connection."""
 
 import io
 from typing import Any, Literal
@@ -9,10 +9,10 @@ Format = Literal["mermaid", "ascii", "svg"]
 
 
 def draw(graph: Any, form: Format) -> str:
-    """A compiled graph as text: Mermaid source, ASCII art or an SVG document.
+    """Return a drawing of a compiled graph as text: Mermaid source, ASCII art or an SVG document.
 
     Raises:
-        InputError: ASCII art is asked for without its extra.
+        InputError: ASCII art needs an extra that is not installed.
     """
     drawable = graph.get_graph()
     if form == "mermaid":
@@ -26,8 +26,9 @@ def draw(graph: Any, form: Format) -> str:
 
 
 def _svg(drawable: Any) -> str:
-    """Nodes in the order of a walk from the start, one below the other; edges forward on the left, back
-    on the right, those to the next node straight."""
+    """Draw the nodes in a column, in the order of `_walk`: forward edges left, backward edges right, and
+    edges to the next node straight.
+    """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
     from matplotlib.patches import FancyArrowPatch
@@ -62,13 +63,13 @@ def _svg(drawable: Any) -> str:
             bbox={"boxstyle": "round,pad=0.45", "facecolor": face, "edgecolor": "#3b5b92"},
         )  # fmt: skip
     page = io.StringIO()
-    with rc_context({"svg.hashsalt": "tutelage", "svg.fonttype": "none"}):  # the same graph, the same file
+    with rc_context({"svg.hashsalt": "tutelage", "svg.fonttype": "none"}):  # same graph, same file
         figure.savefig(page, format="svg", metadata={"Date": None})
     return page.getvalue()
 
 
 def _walk(drawable: Any) -> list[str]:
-    """Node names by depth-first walk, the longer branch first, the end last."""
+    """Return the node names in depth-first order, with the report and the end last."""
     following: dict[str, list[str]] = {name: [] for name in drawable.nodes}
     for edge in drawable.edges:
         following[edge.source].append(edge.target)

@@ -1,53 +1,53 @@
-"""Routes: where the graph goes next; each is a question with a closed set of answers."""
+"""The routes of the graph: each returns the name of the next node."""
 
 from typing import Literal
 
-from tutelage.graph.context import Workshop
+from tutelage.graph.context import RunContext
 from tutelage.graph.nodes.refit import refits
 from tutelage.graph.requests.attempts import short_of_samples
 from tutelage.graph.state import State
 
 
-def after_prepare(shop: Workshop, state: State) -> Literal["first_labels", "train"]:
-    """Have the teacher label a first set where the user has labelled no row."""
-    return "train" if shop.splits.labelled else "first_labels"
+def after_prepare(ctx: RunContext, state: State) -> Literal["first_labels", "train"]:
+    """Go to `first_labels` if the user has labelled no row."""
+    return "train" if ctx.splits.labelled else "first_labels"
 
 
 def after_examine(
-    shop: Workshop, state: State
+    ctx: RunContext, state: State
 ) -> Literal["calibrate", "analyst", "final", "refit", "report"]:
-    """After round 0 measure the teacher; else begin another round, unless there is a reason to stop."""
+    """Measure the teacher after round 0; otherwise begin another round, unless there is a reason to stop."""
     if state["round"] == 0 and not state.get("stop"):
         return "calibrate"
-    return after_calibrate(shop, state)
+    return after_calibrate(ctx, state)
 
 
-def after_calibrate(shop: Workshop, state: State) -> Literal["analyst", "final", "refit", "report"]:
-    """Begin a round or, with a reason to stop, train what the run leaves."""
+def after_calibrate(ctx: RunContext, state: State) -> Literal["analyst", "final", "refit", "report"]:
+    """Begin a round or, with a reason to stop, train the student that the run delivers."""
     if not state.get("stop"):
         return "analyst"
-    if shop.strategy.final and not state.get("final"):
+    if ctx.strategy.final and not state.get("final"):
         return "final"
-    return "refit" if refits(shop) else "report"
+    return "refit" if refits(ctx) else "report"
 
 
-def after_critic(shop: Workshop, state: State) -> Literal["labeler", "keep"]:
-    """Back to the labeler where the critic disagrees, once; then to the corpus."""
+def after_critic(ctx: RunContext, state: State) -> Literal["labeler", "keep"]:
+    """Go back to the labeler once if the critic disagrees with labels; otherwise go to `keep`."""
     return "labeler" if state.get("rejudge") else "keep"
 
 
-def after_analyst(shop: Workshop, state: State) -> Literal["generator", "pool"]:
-    """Where the strategy has its texts from first."""
-    return "pool" if shop.strategy.pool_share else "generator"
+def after_analyst(ctx: RunContext, state: State) -> Literal["generator", "pool"]:
+    """Go to `pool` if the strategy draws unlabelled texts; otherwise go to the generator."""
+    return "pool" if ctx.strategy.pool_share else "generator"
 
 
-def after_pool(shop: Workshop, state: State) -> Literal["generator", "screen"]:
-    """To the generator for those texts of the round that are to be written, if any are."""
-    if shop.strategy.fill_gaps:
+def after_pool(ctx: RunContext, state: State) -> Literal["generator", "screen"]:
+    """Go to the generator if texts of this attempt are to be written."""
+    if ctx.strategy.fill_gaps:
         return "generator" if state.get("to_write") else "screen"
-    return "generator" if shop.strategy.writes else "screen"
+    return "generator" if ctx.strategy.writes else "screen"
 
 
-def after_keep(shop: Workshop, state: State) -> Literal["generator", "pool", "train"]:
-    """Back for more texts, with reasons, while too few were kept; then to training."""
-    return after_analyst(shop, state) if short_of_samples(shop, state) else "train"
+def after_keep(ctx: RunContext, state: State) -> Literal["generator", "pool", "train"]:
+    """Go back for more texts if too few were kept; otherwise go to training."""
+    return after_analyst(ctx, state) if short_of_samples(ctx, state) else "train"

@@ -1,4 +1,4 @@
-"""The state that flows through the graph: paths, counters and words, never samples or weights."""
+"""The state of the graph: paths, counters and short texts, but no samples or weights."""
 
 from typing import TypedDict
 
@@ -6,13 +6,13 @@ from tutelage.agents.teacher.journal import Spent
 
 
 class Input(TypedDict, total=False):
-    """What a caller, or a parent graph, may say: how many rounds at most (default: the task's)."""
+    """The input of a run: the maximum number of rounds (default: that of the task)."""
 
     rounds: int
 
 
 class Output(TypedDict, total=False):
-    """What comes back: the student's folder, the report, the scores, and why the run stopped."""
+    """The output of a run: the student's folder, the report, the scores, and why the run stopped."""
 
     student: str
     report: str
@@ -22,13 +22,13 @@ class Output(TypedDict, total=False):
 
 
 class State(TypedDict, total=False):
-    """One run. Samples live in the corpus under their round; students and reports in the run folder.
+    """The state of one run. Samples are stored in the corpus, students and reports in the run folder.
 
     `best` is the round of the student promoted last. `promoted` lists the rounds whose samples are trained
-    on. `rejudge` is set while samples are labelled a second time, `final` once the round is that of the final
-    student, which brings no samples. `weaknesses` are ids in weaknesses.json. `to_write` is how many texts of
-    this attempt are to be written beside those drawn from the pool. `before_rounds` is what labels took
-    before round 1, for the calibration or the first labels.
+    on. `rejudge` is set while samples are labelled a second time, and `final` in the round of the final
+    student, which has no samples. `weaknesses` are ids in weaknesses.json. `to_write` is the number of texts
+    that this attempt writes in addition to those drawn from the pool. `before_rounds` is what was spent on
+    labels before round 1, for the calibration or the first labels.
     """
 
     rounds: int

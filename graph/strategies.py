@@ -1,4 +1,4 @@
-"""Strategies: a method is a value, and an ablation is a one-field change of it."""
+"""Strategies: each method is a set of values, so that an ablation changes a single field."""
 
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from tutelage.student.data.rows import LONGEST
 from tutelage.student.selection import Selection
-from tutelage.student.training.adaptive_selection import Thresholds
+from tutelage.student.training.adaptive_selection import AdaptiveSelection
 from tutelage.student.training.knowledge import Knowledge
 from tutelage.student.training.losses import PLAIN, Objective
 
@@ -17,74 +17,73 @@ Natural = Annotated[int, Field(ge=0)]
 
 @dataclass(frozen=True)
 class Strategy:
-    """How a round gets its texts, which it pays to have labelled, and how the student learns from them.
+    """How a round gets its texts, which of them are labelled, and how the student is trained on them.
 
     Attributes:
-        name: what reports call it.
-        pool_share: share of a round's samples that is drawn from the user's unlabelled texts; the rest is
-            written, and what the pool no longer gives is written too, unless all was to be drawn.
-        samples: labelled samples wanted each round.
-        feedback: what the teacher learns of the student: `analysis`, weaknesses that the analyst finds
-            in right and wrong answers; `errors`, the same pairs of labels without anyone's analysis;
-            `band`, texts of the last round in an energy band as further examples; `none`, every label
-            ordered alike, as if there were no student.
-        probe: whose answers show the weaknesses: of the `diagnose` set, or of the `batch` that the
-            last round brought (the seeds before the first), against the teacher's labels.
-        test_first: the batch is answered before the student is trained on it, not after.
-        shown: right and wrong answers the analyst sees, at most so many of each.
-        shows_right: whether it sees right answers at all.
-        shows_wrong: `errors`, or `random`: any third of the texts, told as if they were errors; a placebo.
-        weaknesses: at most so many are ordered for each round.
-        hard_share: share of a round's order that serves weaknesses; the rest is easy texts, more of
-            them for classes with low F1.
-        ood_share: share of an order without analysis that is to differ from everything before.
-        fed_share: share of the rest that is to be like the texts of the band, once there is one.
-        score: what ranks texts for the band: the student's `energy`, or the `nll` of the label.
-        band: ranks shown, as shares of the batch in ascending order of the score.
-        paraphrase_rounds: the first rounds order nothing but paraphrases of the seeds.
-        shots: seeds of each label that the generator is shown.
-        length: fewest and most characters of a text that is written.
-        label_apart: texts are labelled blind, in a context of their own; else they keep the label they
-            were written for.
-        critic: which samples are judged before they are kept: `all`, those whose label the students
-            confidently `disputed`, or `none`. Disputed ones are judged first.
-        agree: a text that is labelled apart is kept only where the label is the one it was written for.
-        oversample: texts written or drawn for each one labelled; after `cold_rounds` those to be
-            labelled are chosen by `selection`, before their labels are paid for.
-        selection: how texts are chosen; see student/selection.py.
-        first_selection: how the texts of round 1 are chosen, where it differs: `typical`, say, since a first
-            student is unsure of everything.
-        choose_from: unlabelled texts, drawn at random, among which the students choose those to be labelled;
-            0 leaves the choice to `oversample`.
-        fill_gaps: texts are written only for labels and weaknesses for which the pool holds next to nothing.
-        stall: rounds without a gain beyond noise after which the run stops; 0 never stops for that.
-        cold_rounds: rounds that keep texts as they come: a student that knows nothing cannot choose.
-        attempts: times more texts are asked for in a round, with the reasons of the refusals.
-        enough: share of `samples` at which a round stops asking again.
-        carry: the student goes on from round to round, on the new samples; else each round trains a
-            fresh one on all of them.
-        repeat: passes of a carried student over what is new (eight times as many of a head).
-        replay: earlier samples mixed in, drawn anew, for each one that is new; `all` there are.
+        name: the name in reports.
+        pool_share: share of a round's samples that is drawn from the user's unlabelled texts. The rest is
+            written. With a share below 1, texts that the pool can no longer supply are written too.
+        samples: number of labelled samples per round.
+        feedback: what the teacher is shown of the student. `analysis`: weaknesses that the analyst finds in
+            right and wrong answers; `errors`: the same pairs of labels, without an analysis; `band`: texts of
+            the last round in an energy band, as further examples; `none`: nothing, and every label gets the
+            same number of texts.
+        probe: the answers in which weaknesses are looked for: those on the `diagnose` set, or those on the
+            `batch` of the last round (before round 1: the seeds), compared with the teacher's labels.
+        test_first: whether the batch is answered before, not after, the student is trained on it.
+        shown: maximum number of right and of wrong answers that the analyst is shown.
+        shows_right: whether the analyst is shown right answers.
+        shows_wrong: `errors`, or `random`: a random third of the texts, presented as errors (a placebo).
+        weaknesses: maximum number of weaknesses per round.
+        hard_share: share of the requested texts that serve weaknesses. The rest is easy texts, more of them
+            for classes with low F1.
+        ood_share: without an analysis, share of the requested texts that are to differ from all earlier ones.
+        fed_share: share of the others that are to resemble the texts of the band, if there is one.
+        score: the ranking for the band: the student's `energy`, or the `nll` of the label.
+        band: the ranks shown, as shares of the batch in ascending order of the score.
+        paraphrase_rounds: number of first rounds that request only paraphrases of the seeds.
+        shots: number of seeds per label that the generator is shown.
+        length: minimum and maximum number of characters of a written text.
+        label_apart: whether texts are labelled blind, in a separate request. Otherwise they keep the label
+            they were written for.
+        critic: which samples are judged before they are kept: `all`, `disputed` (the students confidently
+            contradict the label), or `none`. Disputed samples are judged first.
+        agree: whether a text is kept only if its blind label is the one it was written for.
+        oversample: texts written or drawn for each one labelled. After `cold_rounds`, `selection` chooses the
+            texts to label before their labels are paid for.
+        selection: the selection method; see student/selection.py.
+        first_selection: the selection method of round 1, if it differs, such as `typical`: the first student
+            is uncertain about everything.
+        choose_from: number of random unlabelled texts among which the students choose those to be labelled;
+            with 0 they choose only among the texts of `oversample`.
+        fill_gaps: whether texts are written only for labels and weaknesses that the pool hardly covers.
+        stall: number of rounds without a gain beyond noise after which the run stops; 0 never stops it.
+        cold_rounds: number of first rounds without selection, because an untrained student cannot choose.
+        attempts: how often a round requests more texts, with the reasons for refusals.
+        enough: share of `samples` from which on a round requests no more texts.
+        carry: whether the student promoted last is trained further on the new samples. Otherwise each round
+            trains a fresh student on all samples.
+        repeat: epochs of a carried student on the new samples (eight times as many for a head).
+        replay: number of earlier samples mixed in for each new one, drawn anew each round; `all` takes all.
         objective: the student's loss; see student/training/losses.py.
-        final: the objective of a fresh student that is trained at the end on all that promoted rounds
-            brought, and is promoted as a round's is; None leaves the one promoted last.
-        refit: the student that the run leaves is trained anew at the end, on every labelled row and all
-            promoted samples; without it the student promoted last is left, which has not learnt the rows of
+        final: the objective of a fresh student that is trained at the end on all promoted samples and
+            promoted like that of a round; None keeps the student promoted last.
+        refit: whether the delivered student is trained anew at the end, on every labelled row and all
+            promoted samples. Otherwise it is the student promoted last, which was not trained on the rows of
             diagnose and gate.
-        self_training: whether the refitted student also learns the mean answers of the fold students on
-            unlabelled texts: `on`, `off`, or `auto`, where the score out of fold decides.
-        soft_texts: unlabelled texts that are learnt so, at most.
+        self_training: whether the refitted student also learns the mean predictions of the fold students on
+            unlabelled texts: `on`, `off`, or `auto` (decided by the score out of fold).
+        soft_texts: maximum number of unlabelled texts for self-training.
         soft_weight: weight of such a text in the loss; a labelled row has 1.
-        label_mix: share of the students' own answer, given before they learnt the sample, in the refitted
-            student's target of a text that the teacher labelled: a guard against wrong labels (after SLaM,
-            Kontonis et al., NeurIPS 2023; ours).
-        control: at the end as many texts of the pool, drawn at random, are labelled as were chosen: what the
-            choice was worth is measured, and their labels are trained on too. Rounds leave as much of a
-            budget as their labels take.
+        label_mix: share of the students' prediction, made before they were trained on a sample, in the
+            refitted student's target for this sample: a guard against wrong labels of the teacher (after
+            SLaM, Kontonis et al., NeurIPS 2023; ours).
+        control: whether, at the end, as many random texts of the pool are labelled as were chosen, to measure
+            the value of the choice. Their labels are trained on too. The rounds reserve the budget for them.
         own_weight: weight of the user's own rows in the loss; a sample has 1.
-        confidence_weight: a sample's weight is the teacher's (calibrated) confidence in its label.
-        importance: written texts are weighted by how likely a student of the own rows alone finds their label
-            (after arXiv 2410.21526; reconstruction).
+        confidence_weight: whether a sample is weighted by the teacher's (calibrated) confidence in its label.
+        importance: whether written texts are weighted by the probability of their label under a student
+            trained on the user's rows alone (after arXiv 2410.21526; reconstruction).
     """
 
     name: str
@@ -138,7 +137,7 @@ class Strategy:
         return self.pool_share > 0
 
     def from_pool(self, count: int) -> int:
-        """How many of so many samples are to come from the pool."""
+        """Return how many of `count` samples are to be drawn from the pool."""
         return round(self.pool_share * count)
 
     @property
@@ -148,15 +147,15 @@ class Strategy:
 
     @property
     def objectives(self) -> list[Objective]:
-        """Every loss that a student is trained towards."""
+        """All objectives with which students are trained."""
         return [self.objective, *([self.final] if self.final else [])]
 
     def selection_in(self, round: int) -> Selection:
-        """How the texts of a round are chosen."""
+        """Return the selection method of a round."""
         return self.first_selection or self.selection if round == 1 else self.selection
 
     def candidates(self, round: int) -> int:
-        """Texts written or drawn for each one that is labelled in a round."""
+        """Return the number of texts written or drawn for each one labelled in a round."""
         return self.oversample if round > self.cold_rounds else 1
 
 
@@ -167,23 +166,22 @@ _POOL = Strategy("pool", pool_share=1.0, feedback="none", critic="none", cold_ro
 
 STRATEGIES: dict[str, Strategy] = {
     # Composed by the gate scores of five tasks, not by their tests (benchmarks/README.md). Three times as
-    # many texts for the student's doubt to choose from cost half as many tokens again and returned nothing:
-    # it does not. That who writes a text and who labels it blind must agree costs an eighth more tokens and
-    # left 99 % of the labels right, of a teacher with 10 % errors in each. Analysis and critic cannot be
-    # judged by a teacher that looks real texts up: they stay for what it has not, hypotheses and texts
-    # that are no good.
-    # With unlabelled texts of the user's own (see `with_pool`) texts are written for gaps alone.
+    # many texts, to select from by uncertainty, cost 50 % more tokens and brought no gain: `oversample` is 1.
+    # `agree` costs an eighth more tokens, and 99 % of the labels were right with a teacher that makes
+    # 10 % errors in writing and in labelling. The rehearsal teacher, which looks up real texts, cannot show
+    # what analysis and critic are worth: they stay for hypotheses and bad texts, which it does not produce.
+    # With unlabelled texts of the user (see `with_pool`), texts are written only for gaps.
     "auto": Strategy("auto", agree=True, samples=200, critic="disputed", stall=2),
-    # EvoKD: Liu et al., LREC-COLING 2024, arXiv 2403.06414. Paper (its figure and second-hand): analysis of
-    # right and wrong, hard and easy, labelling apart with nothing filtered afterwards, test then train
-    # on the batch, which is used more than once, with replay. Ours: eight shown of each, three
-    # passes, as many old samples as new ones, rounds of dozens of texts in place of four.
+    # EvoKD: Liu et al., LREC-COLING 2024, arXiv 2403.06414. Paper (its figure, and second-hand): analysis of
+    # right and wrong answers, hard and easy texts, separate labelling without a filter, a test on the batch
+    # before training on it, several passes over it, and replay. Ours: eight answers of each kind are shown,
+    # three passes, as many old samples as new ones, and rounds of dozens of texts instead of four.
     "evokd": Strategy("evokd", probe="batch", shown=8, critic="none", carry=True, **_PAPER),
-    # GOLD: Gholami et al., Findings of NAACL 2024, arXiv 2403.19754. Its code: label fixed before the
-    # text is written, a batch of another topic and domain for each plain one, ranks 50-80 % of its energy
-    # as further examples in every second batch, 10 to 400 characters, no critic; the student carried on by
-    # one pass of plain cross-entropy over all that there is, and at the end a fresh one by the symmetric.
-    # Ours: a round is one such refresh; the seeds begin the student.
+    # GOLD: Gholami et al., Findings of NAACL 2024, arXiv 2403.19754. Its code: the label is fixed before the
+    # text is written; for each plain batch there is one of another topic and domain, whose ranks 50-80 % by
+    # energy are further examples in every second batch; 10 to 400 characters; no critic. The student is
+    # trained further by one epoch of plain cross-entropy on all samples, and a fresh one at the end by the
+    # symmetric cross-entropy. Ours: a round is one such refresh; the first student is trained on the seeds.
     "gold": Strategy(
         "gold",
         feedback="band",
@@ -197,29 +195,31 @@ STRATEGIES: dict[str, Strategy] = {
         final=Objective(loss="sce"),
         **_PAPER,
     ),
-    # LLKD: Li et al., Findings of NAACL 2025, arXiv 2411.08028. The teacher labels texts of the user's
-    # own; every step trains where it is sure and the student is not (student/training/adaptive_selection.py:
-    # reconstruction). `oversample` above 1 asks first and pays later (ours).
-    "llkd": replace(_POOL, name="llkd", samples=500, objective=Objective(thresholds=Thresholds()), **_PAPER),
+    # LLKD: Li et al., Findings of NAACL 2025, arXiv 2411.08028. The teacher labels the user's texts, and
+    # every step trains where it is certain and the student is not (student/training/adaptive_selection.py:
+    # reconstruction). `oversample` above 1 selects texts before their labels are paid for (ours).
+    "llkd": replace(
+        _POOL, name="llkd", samples=500, objective=Objective(thresholds=AdaptiveSelection()), **_PAPER
+    ),
     # KSM: Wang et al., Findings of EMNLP 2022, arXiv 2302.00444. A white-box teacher's four kinds of
-    # knowledge, weighed at every step by an actor-critic (student/distillation/policy.py).
+    # knowledge, weighted at every step by an actor-critic policy (student/distillation/policy.py).
     "ksm": replace(_POOL, name="ksm", samples=500, objective=Objective(knowledge=Knowledge()), **_PAPER),
-    # The control: the same teacher, order sizes and checks, and no feedback from the student.
+    # The control: the same teacher, request sizes and checks, but no feedback from the student.
     "random": _RANDOM,
-    # ZeroGen: Ye et al., EMNLP 2022, arXiv 2202.07922: written for a label from its description alone, unseen
-    # by student and critic.
+    # ZeroGen: Ye et al., EMNLP 2022, arXiv 2202.07922: texts are written from the label descriptions alone,
+    # without student and critic.
     "zerogen": replace(_AS_WRITTEN, name="zerogen", shots=0),
-    # AugGPT: Dai et al., arXiv 2302.13007: paraphrases of the seeds, with their labels.
+    # AugGPT: Dai et al., arXiv 2302.13007: paraphrases of the seeds, which keep their labels.
     "auggpt": replace(_AS_WRITTEN, name="auggpt", paraphrase_rounds=99),
-    # Active learning on the user's pool, by what the student is least sure of (Settles 2009).
+    # Active learning on the user's pool: select the texts with the highest uncertainty (Settles 2009).
     "entropy": replace(_POOL, name="entropy", oversample=4),
     "least_confidence": replace(_POOL, name="least_confidence", oversample=4, selection="least_confidence"),
 }
 
 
 def with_pool(strategy: Strategy) -> Strategy:
-    """Return `auto` for a task with unlabelled texts: they are drawn, by what the students are unsure of and
-    what differs from the rest, and texts are written only for what the pool lacks.
+    """Return `auto` for a task with unlabelled texts: they are selected by uncertainty and diversity, and
+    texts are written only for what the pool lacks.
     """
     return replace(
         strategy,

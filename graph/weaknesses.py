@@ -1,4 +1,4 @@
-"""Weakness cards: what was found, what was done about it, and whether it helped."""
+"""Weakness cards: the weaknesses found, the samples written for them, and their error counts over time."""
 
 import json
 from collections.abc import Sequence
@@ -7,18 +7,18 @@ from typing import Literal, cast
 from tutelage.agents.analyst import Answer, Weakness, identity
 from tutelage.graph.run_folder.folder import RunFolder
 from tutelage.student.evaluation.evaluate import wilson
-from tutelage.student.tasks import INVENTED, Kind
+from tutelage.student.tasks.task_type import INVENTED, TaskType
 
 
 class Card(Weakness):
-    """A weakness with its numbers on the diagnose set, or on its fold; one card for a pair of labels (and
-    fold).
+    """A weakness with its error counts on the diagnose set or its fold. Each pair of labels (and fold) has
+    one.
 
-    The slice is all diagnose texts of `label` (of a label that is invented, all others and where it was); an
-    error is one answered `confused_with`. It is not the shown errors alone: those are wrong by choice, and
-    would look cured by chance. `found_in` lists the rounds whose analysis named it, `errors` is the count at
-    the first of them, `history` holds [round, errors] of every exam since; `ordered` and `kept` count samples
-    written for it.
+    `support` counts the diagnose texts with `label`; if the label is invented, those without it and those
+    where it was invented. `errors` counts the ones answered `confused_with` when the weakness was first
+    found. They are not counted on the shown errors alone: those were selected for being wrong, and the
+    weakness would look cured by chance. `found_in` lists the rounds whose analysis named it. `history` holds
+    [round, errors] of every later evaluation; `ordered` and `kept` count samples written for it.
     """
 
     support: int
@@ -31,9 +31,9 @@ class Card(Weakness):
 
 
 def open_cards(
-    kind: Kind, cards: Sequence[Card], found: Sequence[Weakness], answers: Sequence[Answer]
+    task_type: TaskType, cards: Sequence[Card], found: Sequence[Weakness], answers: Sequence[Answer]
 ) -> tuple[list[Card], list[str]]:
-    """Cards with the weaknesses of a new analysis, and the ids of those to be served now.
+    """Return the cards with the weaknesses of a new analysis added, and the ids of these weaknesses.
 
     A pair of labels that has a card keeps it, with the new hypothesis, evidence and examples.
     """
@@ -42,10 +42,10 @@ def open_cards(
     for weakness in found:
         pair = identity(weakness)
         if old := by_pair.get(pair):
-            told = {key: weakness[key] for key in _RENEWED}  # type: ignore[literal-required]
-            by_pair[pair] = cast(Card, {**old, **told, "found_in": [*old["found_in"], weakness["round"]]})
+            renewed = {key: weakness[key] for key in _RENEWED}  # type: ignore[literal-required]
+            by_pair[pair] = cast(Card, {**old, **renewed, "found_in": [*old["found_in"], weakness["round"]]})
         else:
-            support, errors = _measure(kind, weakness, answers)
+            support, errors = _measure(task_type, weakness, answers)
             by_pair[pair] = Card(
                 **weakness,
                 support=support,
@@ -60,8 +60,8 @@ def open_cards(
     return list(by_pair.values()), served
 
 
-def before(cards: Sequence[Card], round: int) -> list[Card]:
-    """Cards as they stood before a round's analysis, for when it is done again."""
+def cards_before(cards: Sequence[Card], round: int) -> list[Card]:
+    """Return the cards as they were before the analysis of a round, which is about to be repeated."""
     return [
         _with(
             cast(Card, {**card, "found_in": [r for r in card["found_in"] if r < round]}),
@@ -75,28 +75,30 @@ def before(cards: Sequence[Card], round: int) -> list[Card]:
 _RENEWED = ("name", "hypothesis", "evidence", "examples", "found_by")
 
 
-def measure_again(kind: Kind, cards: Sequence[Card], answers: Sequence[Answer], round: int) -> list[Card]:
-    """Cards with the error counts of a new exam and what has become of them.
+def measure_again(
+    task_type: TaskType, cards: Sequence[Card], answers: Sequence[Answer], round: int
+) -> list[Card]:
+    """Return the cards with the error counts and the status after a new evaluation.
 
-    A weakness is cured while its errors are at most half of those it was found with, and returned
-    when they were and no longer are. Counts are small: reports show them with their interval.
+    A weakness is `cured` while its errors are at most half of the initial ones, and `returned` if that was
+    true before and no longer is. Counts are small, so reports show them with an interval.
     """
     result = []
     for card in cards:
-        errors = _measure(kind, card, answers)[1]
+        errors = _measure(task_type, card, answers)[1]
         history = [entry for entry in card["history"] if entry[0] < round] + [[round, errors]]
         result.append(_with(card, history))
     return result
 
 
 def rate(errors: int, support: int) -> str:
-    """An error rate with its 95 % interval, for people."""
+    """Return an error rate with its 95 % interval (Wilson) as text."""
     low, high = wilson(errors, support)
     return f"{errors}/{support} ({low:.0%}-{high:.0%})"
 
 
 def read_cards(folder: RunFolder) -> list[Card]:
-    """All cards of a run, oldest first."""
+    """Return all cards of a run, oldest first."""
     if not folder.weaknesses.exists():
         return []
     found: list[Card] = json.loads(folder.weaknesses.read_text(encoding="utf-8"))
@@ -104,23 +106,23 @@ def read_cards(folder: RunFolder) -> list[Card]:
 
 
 def write_cards(folder: RunFolder, cards: Sequence[Card]) -> None:
-    """Replace weaknesses.json."""
+    """Write weaknesses.json anew."""
     folder.write_json(folder.weaknesses, list(cards))
 
 
 def _with(card: Card, history: list[list[int]]) -> Card:
-    """The card with its exams since it was found, and what has become of it by them."""
-    healed = [0 < card["errors"] >= 2 * count for _, count in history]
-    status = "cured" if healed and healed[-1] else "returned" if any(healed) else "open"
+    """Return the card with this history, and the status that follows from it."""
+    halved = [0 < card["errors"] >= 2 * count for _, count in history]
+    status = "cured" if halved and halved[-1] else "returned" if any(halved) else "open"
     return cast(Card, {**card, "history": history, "status": status})
 
 
-def _measure(kind: Kind, weakness: Weakness, answers: Sequence[Answer]) -> tuple[int, int]:
+def _measure(task_type: TaskType, weakness: Weakness, answers: Sequence[Answer]) -> tuple[int, int]:
     pair = weakness["label"], weakness["confused_with"]
     answers = [a for a in answers if a["id"] in weakness.get("slice", (a["id"],))]
     answers = [a for a in answers if a.get("fold") == weakness.get("fold", a.get("fold"))]
-    met = [pair in kind.slips(answer["label"], answer["predicted"]) for answer in answers]
-    there = [pair[0] in kind.groups(answer["label"]) for answer in answers]
-    wanted = [not x for x in there] if pair[1] == INVENTED else there
-    slice_ = [inside or error for inside, error in zip(wanted, met, strict=True)]
-    return sum(slice_), sum(met)
+    errors = [pair in task_type.error_pairs(answer["label"], answer["predicted"]) for answer in answers]
+    has_label = [pair[0] in task_type.labels_in(answer["label"]) for answer in answers]
+    wanted = [not x for x in has_label] if pair[1] == INVENTED else has_label
+    slice_ = [inside or error for inside, error in zip(wanted, errors, strict=True)]
+    return sum(slice_), sum(errors)

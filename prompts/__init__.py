@@ -1,8 +1,8 @@
-"""Prompts are Markdown files with checked variables; this module reads and fills them.
+"""Read, check and fill the prompts, which are Markdown files.
 
-Above the line `---` stands the system part (stable, so that providers can cache it), below it the
-user part. The payload of a call travels as one fenced `json` block: quoting is exact, and text from
-outside stays data.
+The system part of a prompt is above the line `---`. It is the same in every call, so that providers can cache
+it. The user part is below. The payload of a call is one fenced `json` block in the user part: quoting is
+exact, and texts from outside remain data.
 """
 
 import hashlib
@@ -19,16 +19,17 @@ _FENCE = "```"
 
 
 def render(name: str, payload: Mapping[str, object], overlay: Path | None = None) -> tuple[str, str]:
-    """The system and the user part of a role's prompt with its payload filled in; a payload that names a
-    `kind` of task is for the prompt of that kind, `analyst.ner.md`.
+    """Return the system part and the user part of a role's prompt, with the payload filled in.
+
+    A payload with a task type in `kind` selects the prompt of this type, for instance `analyst.ner.md`.
 
     Args:
         name: the role.
-        payload: the data of this call, JSON-able; see prompts/README.md for each role's fields.
-        overlay: a folder whose files of the same name are read first.
+        payload: the data of this call, serializable as JSON; prompts/README.md lists the fields of each role.
+        overlay: a folder whose files replace the built-in prompts of the same name.
 
     Raises:
-        ValueError: the file lacks its `---` line, or its placeholders are not exactly `$payload`.
+        ValueError: the file has no `---` line, or its placeholders are not exactly `$payload`.
     """
     name = f"{name}.{payload['kind']}" if "kind" in payload else name
     system, user = _parts(name, _read(name, overlay))
@@ -38,28 +39,28 @@ def render(name: str, payload: Mapping[str, object], overlay: Path | None = None
 
 @cache
 def _parts(name: str, template: str) -> tuple[str, Template]:
-    """The system part and the user part of a prompt file, checked."""
+    """Split a prompt file into its system part and its user part, and check both."""
     system, line, user = template.partition("\n---\n")
     if not line:
         raise ValueError(f"prompt {name}.md has no line `---` between its system and its user part")
     for part, allowed in ((system, set[str]()), (user, {"payload"})):
-        found = set(Template(part).get_identifiers())
+        names = set(Template(part).get_identifiers())
         twice = len(re.findall(r"(?<!\$)\$\{?payload", part)) > 1
-        if found != allowed or twice or not Template(part).is_valid():
+        if names != allowed or twice or not Template(part).is_valid():
             raise ValueError(
-                f"prompt {name}.md: placeholders {_names(found)}, expected {_names(allowed)}"
+                f"prompt {name}.md: placeholders {_listed(names)}, expected {_listed(allowed)}"
                 " ($payload once, in the part below `---`; write $$ for a dollar sign)"
             )
     return Template(system).substitute().strip(), Template(user)
 
 
 def read_payload(user: str) -> dict[str, object]:
-    """The payload inside a rendered user part (what the rehearsal teacher reads).
+    """Return the payload in a rendered user part. The rehearsal teacher uses it.
 
     Raises:
         ValueError: there is no fenced `json` block, or it does not hold a JSON object.
     """
-    # The last fences are the payload's: inside its strings a newline is always escaped.
+    # The last fences belong to the payload: newlines in its strings are escaped, so they hold no fence.
     start, end = user.rfind(f"{_FENCE}json\n"), user.rfind(f"\n{_FENCE}")
     if start < 0 or end < start:
         raise ValueError("the message holds no fenced json block")
@@ -70,8 +71,9 @@ def read_payload(user: str) -> dict[str, object]:
 
 
 def digests(about: Mapping[str, object], overlay: Path | None = None) -> dict[str, str]:
-    """Role -> the first 16 hexadecimal digits of the SHA-256 of its prompt, by what agents are told of a
-    task.
+    """Map each role to the first 16 hexadecimal digits of the SHA-256 of its prompt.
+
+    `about` is the part of the payload that describes the task; its `kind` selects the prompts.
     """
     kind = f".{about['kind']}" if "kind" in about else ""
     texts = {role: _read(f"{role}{kind}", overlay) for role in ROLES}
@@ -79,9 +81,11 @@ def digests(about: Mapping[str, object], overlay: Path | None = None) -> dict[st
 
 
 def _read(name: str, overlay: Path | None) -> str:
-    own = overlay / f"{name}.md" if overlay else None
-    return (own if own and own.exists() else _HERE / f"{name}.md").read_text(encoding="utf-8")
+    replacement = overlay / f"{name}.md" if overlay else None
+    return (replacement if replacement and replacement.exists() else _HERE / f"{name}.md").read_text(
+        encoding="utf-8"
+    )
 
 
-def _names(found: set[str]) -> str:
-    return ", ".join(f"${name}" for name in sorted(found)) or "none"
+def _listed(names: set[str]) -> str:
+    return ", ".join(f"${name}" for name in sorted(names)) or "none"

@@ -1,1 +1,1 @@
-"""The student and everything it is measured and fed by: rows, exam, corpus, encoder, training."""
+"""The student model and its inputs: data, task types, corpus, encoder, training and evaluation."""

@@ -1,4 +1,4 @@
-"""Clustering of embeddings with numpy alone: k-means, k-means++ picks, and density within clusters."""
+"""Clustering of embeddings with numpy only: k-means, k-means++ picks, and density within clusters."""
 
 from collections.abc import Sequence
 
@@ -9,10 +9,10 @@ from tutelage.student.models.predictions import Floats
 Embeddings = NDArray[np.float32]
 Places = NDArray[np.int64]
 
-_BLOCK = 2048  # rows compared at a time: bounds the memory of every distance matrix
-_FITTED = 20_000  # rows that k-means is fitted on; the others are only assigned (ours)
-_CENTRAL = 1000  # texts nearest to a centre whose density is measured (ours)
-_NEIGHBOURS = 20  # of TypiClust's density (Hacohen et al. 2022, section 3)
+_BLOCK = 2048  # rows compared at a time, which limits the memory of a distance matrix
+_FITTED = 20_000  # rows that k-means is fitted on; the others are only assigned to clusters (ours)
+_CENTRAL = 1000  # number of texts nearest to a centre whose density is measured (ours)
+_NEIGHBOURS = 20  # number of neighbours in TypiClust's density (Hacohen et al. 2022, section 3)
 
 
 def kmeans(
@@ -20,14 +20,14 @@ def kmeans(
 ) -> tuple[Places, Embeddings]:
     """Cluster unit vectors by Lloyd's algorithm with a k-means++ start (Arthur and Vassilvitskii 2007).
 
-    It is fitted on 20,000 random rows where there are more. A cluster that loses all its rows keeps its
-    centre.
+    If there are more than 20,000 rows, the fit uses a random sample of that size. A cluster that loses all
+    its rows keeps its centre.
 
     Args:
         vectors: of shape (n, d), each of length 1.
-        clusters: how many, at most n.
-        random: of the sample and the start.
-        steps: of Lloyd's algorithm at most.
+        clusters: number of clusters, at most n.
+        random: generator for the sample and the start.
+        steps: maximum number of steps of Lloyd's algorithm.
 
     Returns:
         The cluster of each row, shape (n,), and the centres, shape (clusters, d).
@@ -70,30 +70,30 @@ def spread_out(
     """Pick rows far from each other and from `known`, by the seeding rule of k-means++.
 
     Each pick is drawn with a probability proportional to its weight times its squared distance to the
-    nearest row picked before or known (Arthur and Vassilvitskii 2007; the weights are ours). A row at an
-    angle of 90 degrees or more counts as equally far.
+    nearest row picked before or known (Arthur and Vassilvitskii 2007; the weights are ours). All rows at
+    an angle of 90 degrees or more count as equally far.
 
     Args:
         vectors: of shape (n, d), each of length 1.
         weights: of shape (n,), at least 0.
         turns: the group that each pick is taken from, in order; a group must have enough rows.
-        random: of the draws.
-        groups: of each row, shape (n,); all 0 by default.
+        random: generator for the draws.
+        groups: the group of each row, shape (n,); all 0 by default.
         known: of shape (m, d): rows that count as picked before the first pick.
 
     Returns:
-        Places of the picks, in the order in which they were made; each place once.
+        Distinct indices of the picked rows, in the order of the picks.
     """
-    far = squared_distance(vectors, known)
+    distance = squared_distance(vectors, known)
     groups = np.zeros(len(vectors), np.int64) if groups is None else groups
-    left = np.ones(len(vectors), bool)
+    free = np.ones(len(vectors), bool)
     picked = []
     for group in turns:
-        places = np.flatnonzero(left & (groups == group))
-        place = int(places[_drawn(weights[places] * far[places], weights[places], random)])
-        left[place] = False
+        places = np.flatnonzero(free & (groups == group))
+        place = int(places[_drawn(weights[places] * distance[places], weights[places], random)])
+        free[place] = False
         picked.append(place)
-        far = np.minimum(far, 2 - 2 * (vectors @ vectors[place]).astype(float)).clip(0)
+        distance = np.minimum(distance, 2 - 2 * (vectors @ vectors[place]).astype(float)).clip(0)
     return picked
 
 
@@ -110,11 +110,11 @@ def squared_distance(vectors: Embeddings, known: Embeddings | None) -> Floats:
 
 
 def densest(vectors: Embeddings, centre: Embeddings) -> Places:
-    """Order the rows of one cluster by density: the most typical first.
+    """Return the indices of a cluster's rows, sorted by density, the most typical first.
 
     The density is the inverse of the mean distance to the 20 nearest rows of the cluster (TypiClust,
     Hacohen et al. 2022, arXiv 2202.02794, eq. 1). It is measured for the 1,000 rows nearest to the centre;
-    the others follow by their distance to it (ours: large clusters would need all pairs).
+    the others follow by their distance to it (ours: in large clusters all pairs would be too many).
     """
     order = (-(vectors @ centre)).argsort(kind="stable")
     central = order[:_CENTRAL]
@@ -127,14 +127,14 @@ def densest(vectors: Embeddings, centre: Embeddings) -> Places:
 
 
 def _mean_distance(rows: Embeddings, vectors: Embeddings, close: int) -> Floats:
-    """Mean distance of rows, which are among `vectors`, to their `close` nearest others."""
-    nearest = -np.partition(-(rows @ vectors.T), close, axis=1)[:, : close + 1]  # each row's own is one
+    """Return the mean distance of rows, which are among `vectors`, to their `close` nearest other rows."""
+    nearest = -np.partition(-(rows @ vectors.T), close, axis=1)[:, : close + 1]  # the row itself is one
     distances = np.sqrt((2 - 2 * nearest.astype(float)).clip(0))
     return np.asarray((distances.sum(1) - distances.min(1)) / close)
 
 
 def _drawn(chances: Floats, weights: Floats, random: np.random.Generator) -> int:
-    """An index drawn by chances; where all are 0, by weights, and where these are 0 too, evenly."""
+    """Draw an index in proportion to `chances`; if all are 0, to `weights`; if these are 0 too, uniformly."""
     for shares in (chances, weights):
         if (total := shares.sum()) > 0:
             return int(random.choice(len(shares), p=shares / total))

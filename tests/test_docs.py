@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-PAGES = sorted((Path(__file__).parent.parent / "docs").glob("*.md"))
+DOCS = Path(__file__).parent.parent / "docs"
+PAGES = [DOCS / f"{name}.md" for name in ("multilabel", "ner", "pairs", "seq2seq")]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

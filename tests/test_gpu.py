@@ -8,14 +8,14 @@ import pytest
 import torch
 from tutelage.student.encoder import Encoder
 from tutelage.student.models.load import load_student
-from tutelage.student.training.configuration import Recipe
+from tutelage.student.training.configuration import TrainingConfig
 from tutelage.student.training.loop import train
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 
 
 def test_a_student_learns_on_the_gpu_and_answers_alike_on_the_cpu(easy: list[Any], tmp_path: Path) -> None:
-    student = train(easy, ["refund", "status"], Recipe(device="cuda"), seed=0, encoder=Encoder())
+    student = train(easy, ["refund", "status"], TrainingConfig(device="cuda"), seed=0, encoder=Encoder())
     student.save(tmp_path)
     texts = [row["text"] for row in easy]
     there = student.probabilities(texts)
@@ -28,7 +28,9 @@ def test_a_student_learns_on_the_gpu_and_answers_alike_on_the_cpu(easy: list[Any
 def test_no_memory_is_left_between_rounds(easy: list[Any]) -> None:
     held = []
     for seed in range(3):
-        student = train(easy, ["refund", "status"], Recipe(device="cuda"), seed=seed, encoder=Encoder())
+        student = train(
+            easy, ["refund", "status"], TrainingConfig(device="cuda"), seed=seed, encoder=Encoder()
+        )
         del student
         torch.cuda.synchronize()
         held.append(torch.cuda.memory_allocated())

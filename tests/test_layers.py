@@ -12,8 +12,8 @@ LAYERS["graph"] = {"prompts", "student", "agents"}
 # Inside a layer, a room imports from rooms named before it and from no other. A room is a folder or a file.
 ROOMS = {
     "student": [
-        "errors", "tasks", "encoder", "data", "models", "training", "evaluation", "distillation",
-        "clustering", "selection", "corpus",
+        "errors", "tasks", "device", "pretrained", "encoder", "data", "models", "training", "evaluation",
+        "distillation", "clustering", "selection", "corpus",
     ],
     "agents": [
         "schemas", "request", "prompt_injection", "providers", "endpoints", "teacher", "analyst", "generator",
@@ -29,7 +29,7 @@ MOST_FILES = 16  # in a folder: the graph has fifteen nodes, one a file
 HOMES = {
     "chromadb": {"student/corpus.py"},
     "torch": {"student/training/", "student/models/", "student/distillation/", "student/encoder.py",
-              "agents/providers/local.py", "graph/doctor.py"},
+              "student/device.py", "student/pretrained.py", "agents/providers/local.py", "graph/doctor.py"},
     "langchain_openai": {"agents/providers/chat.py", "agents/endpoints/batch.py"},
     "langchain_core": {"agents/providers/", "agents/endpoints/", "agents/teacher/teacher.py",
                        "agents/rehearsal/", "graph/context.py"},

@@ -15,8 +15,8 @@ import pytest
 from tutelage.agents.labeler import label
 from tutelage.agents.providers.capabilities import remembered
 from tutelage.agents.providers.models import ModelSpec
-from tutelage.agents.request import Ask
-from tutelage.agents.schemas import drafts_form
+from tutelage.agents.request import Request
+from tutelage.agents.schemas import drafts_schema
 from tutelage.agents.teacher.budget import Budget
 from tutelage.agents.teacher.reply_cap import reply_cap
 from tutelage.graph.doctor import examine_teacher
@@ -113,7 +113,7 @@ def test_a_model_that_repeats_itself_is_stopped_at_the_cap(
     """At temperature 0 it writes one sentence over and over; its context has room for 4,096 tokens."""
     order = {"label": "positive", "kind": "any", "count": 1, "weakness": ""}
     payload = {**BRIEF, "weaknesses": [], "requests": [order], "shots": [], "avoid": []}
-    ask = Ask("generator", payload, drafts_form([*BRIEF["labels"]]), 0, 1)
+    ask = Request("generator", payload, drafts_schema([*BRIEF["labels"]]), 0, 1)
     events: list[dict[str, Any]] = []
     teacher = teacher_at(llama, model=MODEL, temperature=0.0, budget=Budget(calls=1), on_call=events.append)
     teacher.ask([ask])

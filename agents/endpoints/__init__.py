@@ -1,4 +1,4 @@
-"""Endpoints: one request to one server: limits, retries, structured replies, and the batch API.
+"""Endpoints send one request to one model: limits, retries, structured replies, and the batch API.
 
-What a reply means is the business of `agents/teacher`.
+`agents/teacher` interprets the replies.
 """

@@ -1,8 +1,8 @@
-"""Batches: the same calls through the OpenAI Batch API, at half the price and within a day.
+"""Send calls through the OpenAI Batch API, at half the price and within a day.
 
-Calls that are asked together make one batch. Which call went into which batch is on disk before the
-first answer is waited for, and a batch names the run it is of: a run that was killed finds all its
-batches again and submits nothing twice.
+Calls that are made together form one batch. The mapping from calls to batches is written to disk before
+waiting for the first reply, and the metadata of each batch names its run. A run that was killed therefore
+finds all its batches again and submits nothing twice.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from tutelage.agents.endpoints.endpoint import Endpoint, RefusedError, TeacherDownError
 from tutelage.agents.endpoints.entry import Entry
-from tutelage.agents.endpoints.exchange import Call, entry_of, openai_options, said_by
+from tutelage.agents.endpoints.exchange import Call, entry_of, openai_options, raw_reply
 from tutelage.agents.endpoints.failures import names_cap, read_failure
 from tutelage.agents.endpoints.submitted import Submitted
 from tutelage.agents.providers.redact import redact
@@ -25,22 +25,22 @@ if TYPE_CHECKING:
     from tutelage.agents.providers.chat import DirectChatOpenAI
 
 DISCOUNT = 0.5
-_GATHER = 0.05  # seconds without a new call after which those that wait are submitted
-_TURNS = 3  # times a call is submitted whose line the provider failed to answer
+_GATHER = 0.05  # seconds without a new call before the waiting calls are submitted
+_TURNS = 3  # submissions of a call whose line the provider fails to answer
 _KEPT = 30 * 86_400  # seconds for which providers keep the files of a batch
 _ENDED = ("completed", "expired", "cancelled", "failed")
-Line = dict[str, Any]  # of a result file
+Line = dict[str, Any]  # one line of a result file
 
 
 class Batches:
-    """Answers calls in batches, on the connection and with the capabilities of an endpoint.
+    """Complete calls in batches, using the connection and the capabilities of an endpoint.
 
     Args:
-        endpoint: the model; the first call of a process goes through it at once and at full price, unless
-            what it supports is known: a batch asked in the wrong form would be found out hours later.
-        record: what the run has submitted.
-        poll: seconds between two looks at a batch.
-        on_change: is told a batch's id, status, and calls answered and in all.
+        endpoint: the model. Unless its capabilities are known, the first call of a process goes directly to
+            it at full price: a batch with an unsupported request format would only fail hours later.
+        record: the calls and batches that the run has submitted.
+        poll: seconds between two status requests for a batch.
+        on_change: called with the batch's id, its status, and the number of calls answered and in total.
     """
 
     def __init__(
@@ -58,11 +58,11 @@ class Batches:
         self._adopted = False
 
     async def complete(self, call: Call) -> tuple[Entry, int]:
-        """As `Endpoint.complete`; returns when the call's batch has ended.
+        """Return the reply and the number of submissions, once the call's batch has ended.
 
         Raises:
-            RefusedError: the provider refused or failed to answer this line.
-            TeacherDownError: the batch failed, or the provider cannot be reached.
+            RefusedError: the provider refused this line or failed to answer it.
+            TeacherDownError: the batch failed or was cancelled, or the provider cannot be reached.
         """
         async with self._first:
             if not self.endpoint.settled and call.key not in self.record.batches():
@@ -73,28 +73,28 @@ class Batches:
             response = line.get("response") or {}
             if response.get("status_code") == 200:
                 message = self._model.result(response["body"]).generations[0].message
-                said = said_by(cast("AIMessage", message))
-                return entry_of(self.endpoint.spec, call, said, time.monotonic() - start, DISCOUNT), turn
+                reply = raw_reply(cast("AIMessage", message))
+                return entry_of(self.endpoint.spec, call, reply, time.monotonic() - start, DISCOUNT), turn
             self.record.forget(call.key)
             if "cancelled" in line:
-                raise self._down(f"batch {line['cancelled']} was cancelled; what it had answered is kept")
+                raise self._down(f"batch {line['cancelled']} was cancelled; its finished replies are kept")
             if call.cap and names_cap(json.dumps(line)):
                 call = self.endpoint.uncapped(call)
                 continue
             if 400 <= response.get("status_code", 500) < 500 and response["status_code"] != 429:
                 break
-        raise RefusedError(f"refused in its batch: {redact(json.dumps(line, ensure_ascii=False))[:300]}")
+        raise RefusedError(f"its batch gave no reply: {redact(json.dumps(line, ensure_ascii=False))[:300]}")
 
     def down(self, role: str, why: str) -> TeacherDownError:
-        """As `Endpoint.down`."""
+        """Mark the endpoint as down and return the error to raise, like `Endpoint.down`."""
         return self.endpoint.down(role, why)
 
     def useless(self, role: str, why: str) -> TeacherDownError:
-        """As `Endpoint.useless`."""
+        """Mark the endpoint as useless for a role and return the error, like `Endpoint.useless`."""
         return self.endpoint.useless(role, why)
 
     def back(self) -> None:
-        """As `Endpoint.back`."""
+        """Allow calls again after `down` or `useless`, like `Endpoint.back`."""
         self.endpoint.back()
 
     async def close(self) -> None:
@@ -102,7 +102,7 @@ class Batches:
         await self.endpoint.close()
 
     async def _enqueue(self, call: Call) -> Line:
-        """The result line of a call, once its batch has ended."""
+        """Return the result line of a call once its batch has ended."""
         future: asyncio.Future[Line] = asyncio.get_running_loop().create_future()
         self._waiting.append((call, future))
         if self._sender is None or self._sender.done():
@@ -115,21 +115,21 @@ class Batches:
             while before != len(self._waiting):
                 before = len(self._waiting)
                 await asyncio.sleep(_GATHER)
-            together, self._waiting = self._waiting, []
+            gathered, self._waiting = self._waiting, []
             try:
-                lines = await self._answers([call for call, _ in together])
-            except Exception as error:  # whoever waits must be told, whatever it is
+                lines = await self._answers([call for call, _ in gathered])
+            except Exception as error:  # any error must reach the callers, or they would wait forever
                 down = error if isinstance(error, TeacherDownError) else self._down(read_failure(error).words)
-                for _, future in together:
+                for _, future in gathered:
                     if not future.done():
                         future.set_exception(down)
                 continue
-            for call, future in together:
+            for call, future in gathered:
                 if not future.done():  # its caller may have stopped waiting
-                    future.set_result(lines.get(call.key, {"error": "the batch ended without it"}))
+                    future.set_result(lines.get(call.key, {"error": "missing from the batch's results"}))
 
     async def _answers(self, calls: Sequence[Call]) -> dict[str, Line]:
-        timeout = self.endpoint.spec.timeout  # the client waits for whole replies much longer
+        timeout = self.endpoint.spec.timeout  # the client's own time-out is much longer, for whole replies
         client = self._model.root_async_client.with_options(max_retries=6, timeout=timeout)
         await self._adopt(client)
         known = self.record.batches()
@@ -144,7 +144,7 @@ class Batches:
     async def _submit(self, client: "AsyncOpenAI", calls: Sequence[Call]) -> None:
         content = "".join(json.dumps(self._line(call), ensure_ascii=False) + "\n" for call in calls)
         file = await client.files.create(file=("calls.jsonl", content.encode()), purpose="batch")
-        # Never again by itself: a batch whose answer is lost is there, and is to be found, not paid twice.
+        # No retries: if only the response was lost, `_adopt` finds the batch; a retry would pay twice.
         self._adopted = False
         batch = await client.with_options(max_retries=0).batches.create(
             input_file_id=file.id,
@@ -160,7 +160,7 @@ class Batches:
         return {"custom_id": call.key, "method": "POST", "url": "/v1/chat/completions", "body": body}
 
     async def _collect(self, client: "AsyncOpenAI", name: str) -> dict[str, Line]:
-        """Wait for a batch to end; its lines by key, none if the provider has it no more."""
+        """Wait for a batch to end and return its lines by call key; none if the provider deleted it."""
         from openai import NotFoundError
 
         try:
@@ -187,14 +187,14 @@ class Batches:
         while (batch := await client.batches.retrieve(name)).status not in _ENDED:
             counts = batch.request_counts
             done, total = (counts.completed, counts.total) if counts else (0, 0)
-            if (told := f"{batch.status} {done}") != seen:
+            if (progress := f"{batch.status} {done}") != seen:
                 self._on_change({"batch": name, "status": batch.status, "done": done, "of": total})
-                seen = told
+                seen = progress
             await asyncio.sleep(self._poll)
         return batch
 
     async def _adopt(self, client: "AsyncOpenAI") -> None:
-        """Note the batches of this run that were submitted by a process killed before it noted them."""
+        """Record batches of this run that a process submitted but was killed before recording."""
         if self._adopted:
             return
         async for batch in client.batches.list(limit=100):

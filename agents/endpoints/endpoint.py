@@ -1,4 +1,4 @@
-"""An endpoint: one model at one address, asked within its limits, as far as its capabilities go."""
+"""An endpoint is one model at one address, called within its limits and its capabilities."""
 
 import asyncio
 import math
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
 
 class RefusedError(Exception):
-    """This one call brings no reply, others may; the message says why."""
+    """This one call gets no reply, although others may; the message gives the reason."""
 
 
-class FormRefusedError(RefusedError):
-    """A call is refused for its form; nobody knows yet whether others are, too."""
+class SchemaRefusedError(RefusedError):
+    """The server refused a call as malformed; it is still open whether it refuses other calls, too."""
 
 
 class TeacherDownError(InputError):
-    """The teacher cannot be asked now; what was paid is in the journal, and the run can be resumed."""
+    """The teacher cannot be reached now; paid replies are in the journal, and the run can be resumed."""
 
 
 class UselessError(TeacherDownError):
-    """The first replies to a role hold nothing usable; none of them is to answer a resumed run."""
+    """The first replies to a role contain nothing usable; a resumed run must not reuse any of them."""
 
     def __init__(self, role: str, words: str):
         super().__init__(words)
@@ -38,7 +38,7 @@ class UselessError(TeacherDownError):
 
 
 class Endpoint:
-    """Asks one model; retries what may pass, and gives up saying why."""
+    """Call one model; retry failures that may pass, and raise an error with the reason for the others."""
 
     def __init__(self, spec: ModelSpec, model: "BaseChatModel", limits: Limits):
         self.spec, self.model = spec, model
@@ -46,33 +46,33 @@ class Endpoint:
         if spec.structured != "auto":
             self.can = replace(self.can, modes=(spec.structured,))
         self.throttle, self._pace = Throttle(limits), Pace(spec.timeout)
-        # Nothing is to be found out where it is known, or all is said.
+        # Settled: the capabilities were probed, or the specification leaves none of them open.
         self.settled = bool(self.can.probed) or (spec.structured != "auto" and not spec.logprobs)
         self._first = asyncio.Lock()
-        self._begun = self.settled
+        self._first_made = self.settled
         self.gone: TeacherDownError | None = None
-        self._exhausted = False  # a call was refused in every form there is: the form was not the reason
+        self._exhausted = False  # a call was refused in every request format: the format was not the reason
         self._least_refused: float = math.inf  # the smallest completion cap that was refused
 
     async def complete(self, call: Call) -> tuple[Entry, int]:
-        """(the reply, the tries it took).
+        """Return the reply and the number of tries.
 
         Raises:
-            RefusedError: this call is refused, or fails again and again while others are answered.
+            RefusedError: this call is refused, or fails repeatedly while other calls are answered.
             TeacherDownError: the endpoint refuses every call, or has not answered for too long.
         """
         answers, tries, slow = self.throttle.answers, 0, 0
-        most = call.cap or self.spec.max_tokens or call.reply_tokens
+        reply_limit = call.cap or self.spec.max_tokens or call.reply_tokens
         while True:
             tries += 1
             if self.gone:
                 raise self.gone
             async with self.throttle.turn(call.prompt_tokens + call.reply_tokens) as began:
                 try:
-                    entry = await self._once(call, self._pace.limit(most, slow))
-                except InputError as error:  # a model in this process: the call is none it can answer
-                    raise FormRefusedError(str(error)) from error
-                except Exception as error:  # every provider has its own types
+                    entry = await self._once(call, self._pace.limit(reply_limit, slow))
+                except InputError as error:  # a model in this process cannot answer this call
+                    raise SchemaRefusedError(str(error)) from error
+                except Exception as error:  # every provider has its own exception types
                     failure = read_failure(error)
                 else:
                     used = entry.prompt_tokens + entry.completion_tokens
@@ -80,7 +80,7 @@ class Endpoint:
                     self.throttle.answered(used - call.prompt_tokens - call.reply_tokens)
                     return entry, tries
                 slow += failure.kind == "slow"
-                # A server may still be writing a reply that was given up: fewer calls, each with more time.
+                # After a time-out the server may still be generating: make fewer calls, with more time each.
                 busy = failure.kind in ("busy", "slow")
                 self.throttle.failed(began, busy=busy, retry_after=failure.retry_after)
             self._give_up(call, failure, tries, answered=self.throttle.answers > answers)
@@ -88,11 +88,11 @@ class Endpoint:
                 await asyncio.sleep(backoff(tries))
 
     def _give_up(self, call: Call, failure: Failure, tries: int, *, answered: bool) -> None:
-        """Raise where another try is of no use."""
+        """Raise if another try is useless."""
         if failure.kind == "filtered":
             raise RefusedError(f"refused by the provider's content filter: {failure.words}")
         if failure.kind == "malformed":
-            raise FormRefusedError(f"refused: {failure.words}")
+            raise SchemaRefusedError(f"refused: {failure.words}")
         if failure.kind == "fatal":
             raise self.down(call.role, failure.words)
         if why := self.throttle.hopeless(silent=failure.silent, retry_after=failure.retry_after):
@@ -101,29 +101,29 @@ class Endpoint:
             raise RefusedError(f"no answer in {tries} tries, while others were answered: {failure.words}")
 
     def down(self, role: str, why: str) -> TeacherDownError:
-        """That the endpoint cannot be asked; no call that waits for it is made any more."""
+        """Mark the endpoint as down and return the error to raise; calls that wait for it raise it, too."""
         self.gone = TeacherDownError(
             f"the teacher {self.spec.place} gave no answer to the {role}: {why};"
-            " see what `tutelage doctor` finds"
+            " run `tutelage doctor` to check the endpoint"
         )
         return self.gone
 
     def useless(self, role: str, why: str) -> TeacherDownError:
-        """That a role's replies are of no use; as after `down`, no call that waits is made any more."""
+        """Mark the endpoint as useless for a role and return the error; waiting calls raise it, too."""
         self.gone = UselessError(role, f"the teacher {self.spec.place} is of no use as the {role}: {why}")
         return self.gone
 
     def allowed(self, call: Call) -> Call:
-        """The call without its cap, if one that is not larger was refused."""
+        """Return the call, without its completion cap if an equal or smaller cap was refused before."""
         return replace(call, cap=None) if call.cap and call.cap >= self._least_refused else call
 
     def uncapped(self, call: Call) -> Call:
-        """The call without its cap, which was refused; so are larger ones from now on."""
+        """Return the call without its refused cap; `allowed` drops equal and larger caps from now on."""
         self._least_refused = min(self._least_refused, call.cap or math.inf)
         return replace(call, cap=None)
 
     def back(self) -> None:
-        """Ask it again, though it was down."""
+        """Allow calls again after `down` or `useless`."""
         self.gone = None
 
     async def close(self) -> None:
@@ -132,15 +132,15 @@ class Endpoint:
             await client.aclose()
 
     async def _once(self, call: Call, seconds: float) -> Entry:
-        """One try. The first call goes alone, so that what must be conceded is conceded once."""
+        """Make one try. The first call runs alone, so that the request format is negotiated only once."""
         async with self._first:
-            if not self._begun:
-                self._begun = True
+            if not self._first_made:
+                self._first_made = True
                 return await self._negotiated(call, seconds)
         return await self._negotiated(call, seconds)
 
     async def _negotiated(self, call: Call, seconds: float) -> Entry:
-        """The reply; while the server refuses the form of the request, something of it is given up."""
+        """Return the reply; while the server refuses the request as malformed, drop one feature at a time."""
         can, sent = self.can, self.allowed(call)
         refusal: Exception | None = None
         while True:
@@ -151,37 +151,37 @@ class Endpoint:
                 if read_failure(error).kind != "malformed":
                     raise
                 refusal = refusal or error
-                less = self._less(can, sent, error)
-                if less is None:
+                reduced = self._reduced(can, sent, error)
+                if reduced is None:
                     self._exhausted = True
                     raise refusal from None
-                can, sent = less
+                can, sent = reduced
         if refusal:
             if can == self.can and not sent.cap:
                 self.uncapped(call)
-            # What has worked in a form goes on in it: it was this one call that did not.
+            # A reply format that has worked stays in use: only this one call needed another.
             self.can = replace(can, modes=self.can.modes) if self.settled else can
         self.settled = True
         return entry
 
-    def _less(self, can: Capabilities, call: Call, error: Exception) -> tuple[Capabilities, Call] | None:
-        """What to try next after a refusal; None where nothing is left to give up.
+    def _reduced(self, can: Capabilities, call: Call, error: Exception) -> tuple[Capabilities, Call] | None:
+        """Return what to try after a refusal; None if no feature is left to drop.
 
-        A cap is given up where the refusal names it (the model writes less, or its context has no room for
-        prompt and cap), and first of all where nothing is named and nothing has been answered yet.
+        The completion cap is dropped if the refusal names it: it exceeds what the model can write, or prompt
+        and cap exceed its context. It is also dropped first if nothing is named and nothing was answered yet.
         """
-        words, found_out, named = str(error), self.settled or self._exhausted, names_cap(str(error))
-        if call.cap and (named or not (found_out or _too_long(error) or can.named(words))):
+        words, format_known, named = str(error), self.settled or self._exhausted, names_cap(str(error))
+        if call.cap and (named or not (format_known or _too_long(error) or can.named(words))):
             return can, self.uncapped(call) if named else replace(call, cap=None)
         if _too_long(error):
             return None
-        less = can.conceded(words, logprobs=call.logprobs, named_only=found_out)
-        return (less, call) if less else None
+        reduced = can.conceded(words, logprobs=call.logprobs, named_only=format_known)
+        return (reduced, call) if reduced else None
 
 
 def _assumed(spec: ModelSpec) -> Capabilities:
-    """What is tried first where nothing is known. Other providers' clients do not agree on a JSON mode, a
-    seed or log-probabilities; some take what they do not know for an error.
+    """Return the capabilities to try first at an unknown endpoint. Clients of providers other than OpenAI
+    differ in JSON mode, seed and log-probabilities, and some raise an error on unknown options.
     """
     if spec.speaks_openai:
         return Capabilities()
@@ -189,6 +189,6 @@ def _assumed(spec: ModelSpec) -> Capabilities:
 
 
 def _too_long(error: Exception) -> bool:
-    """Whether a call is refused for its length, which no other form of it would mend for others."""
+    """Return whether a call was refused for its length, which another request format cannot change."""
     words = f"{error} {getattr(error, 'code', '')}".lower().replace("_", " ")
     return getattr(error, "status_code", None) == 413 or "context length" in words

@@ -1,4 +1,4 @@
-"""An entry of the journal: one reply of an endpoint, and what it took."""
+"""A journal entry: one reply of an endpoint with its tokens, cost and duration."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Entry:
-    """One reply: its raw text, why it ended, and what it took.
+    """One reply: its raw text, its finish reason, and its tokens, cost and duration.
 
-    `cached_tokens` are those of `prompt_tokens` that the provider took from its cache, `reasoning_tokens`
-    those of `completion_tokens` that the model wrote before its reply and did not show. `tokens` holds
-    the length in UTF-8 bytes and the natural log-probability of each token of `content`, where offered.
+    `cached_tokens` is the part of `prompt_tokens` read from the provider's cache. `reasoning_tokens` is the
+    part of `completion_tokens` that the model wrote before its reply and did not show. `tokens` holds the
+    length in UTF-8 bytes and the natural log-probability of each token of `content`, if available.
     """
 
     role: str

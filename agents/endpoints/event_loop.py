@@ -1,7 +1,7 @@
-"""The event loop on which all calls of a process run, in a thread of its own.
+"""Run all calls of a process on one event loop, in a thread of its own.
 
-langchain-openai shares HTTP clients between models, they do not survive a second loop, and callers may
-themselves be inside one.
+langchain-openai shares HTTP clients between models, these clients break on a second event loop, and the
+caller may already be inside one.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 def submit(work: Coroutine[Any, Any, T]) -> "Future[T]":
-    """Begin work on the loop; the future's `result()` waits for it."""
+    """Start a coroutine on the loop and return its future; the future's `result()` waits for it."""
     return asyncio.run_coroutine_threadsafe(work, _loop())
 
 

@@ -1,4 +1,4 @@
-"""An exchange: what one call carries in each provider's way, and what is kept of its reply."""
+"""Send one call with the options of its provider, and convert the reply into a journal entry."""
 
 import asyncio
 import json
@@ -11,35 +11,35 @@ from tutelage.agents.endpoints.failures import TooSlowError
 from tutelage.agents.providers.capabilities import Capabilities
 from tutelage.agents.providers.models import ModelSpec
 from tutelage.agents.providers.redact import redact
-from tutelage.agents.schemas import Form
+from tutelage.agents.schemas import ReplySchema
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
     from langchain_core.messages import AIMessage
 
-_BYTES_A_TOKEN = 3  # UTF-8; English has about four, Chinese three
-_FINISHES = ("finish_reason", "stop_reason", "done_reason")  # OpenAI's, Anthropic's and Ollama's word for it
+_BYTES_A_TOKEN = 3  # UTF-8: English has about four bytes a token, Chinese three
+_FINISHES = ("finish_reason", "stop_reason", "done_reason")  # OpenAI's, Anthropic's and Ollama's name
 _LENGTHS = ("max_tokens", "max_output_tokens", "num_predict")  # most clients', Google's and Ollama's
 Messages = list[tuple[str, str]]
 
 
-class FormError(Exception):
-    """A provider's client does not know this way of structured replies."""
+class SchemaError(Exception):
+    """A provider's client does not support this method of structured output."""
 
-    status_code = 400  # as a server says it: agents/endpoints/failures.py reads both alike
+    status_code = 400  # agents/endpoints/failures.py then handles it like a server's refusal
 
 
 @dataclass(frozen=True)
 class Call:
-    """One call: its key in the journal, who asks, what, in which form, with which seed, whether with
-    log-probabilities, and about how many tokens long the reply will be. `cap` is sent as the most completion
-    tokens it may have; with None nothing is sent, and the model's own setting or its context is the limit.
+    """One call: its journal key, role, messages, reply schema and seed, whether to request log-probabilities,
+    and the expected length of the reply in tokens. `cap` is the maximum number of completion tokens to send;
+    with None none is sent, and the model's own setting or its context is the limit.
     """
 
     key: str
     role: str
     messages: Messages
-    form: Form[Any]
+    schema: ReplySchema[Any]
     seed: int
     logprobs: bool
     reply_tokens: float
@@ -47,13 +47,13 @@ class Call:
 
     @property
     def prompt_tokens(self) -> float:
-        """An estimate, before the provider has counted."""
+        """Return an estimate of the prompt's length, made before the provider counts its tokens."""
         return sum(len(text.encode()) for _, text in self.messages) / _BYTES_A_TOKEN
 
 
 @dataclass(frozen=True)
-class Said:
-    """What a model said, in whichever protocol; None where its server counts no tokens."""
+class RawReply:
+    """A model's reply, independent of the protocol; a token count is None if the server reports none."""
 
     content: str
     finish: str
@@ -67,32 +67,32 @@ class Said:
 async def exchange(
     spec: ModelSpec, model: "BaseChatModel", can: Capabilities, call: Call, seconds: float | None = None
 ) -> Entry:
-    """Make one call of a chat model in the way its endpoint supports.
+    """Make one call of a chat model with the options that its endpoint supports.
 
     Args:
         spec: the model, with its settings.
         model: its client.
-        can: what the endpoint supports.
-        call: what is asked.
-        seconds: that a server may take in all, `spec.timeout` by default; a model in this process has no
-            limit (it also loads its weights and has a queue).
+        can: the capabilities of the endpoint.
+        call: the call to make.
+        seconds: the time limit of the whole call, `spec.timeout` by default; a model in this process has no
+            limit, because it may first have to load its weights and work through its queue.
 
     Raises:
-        TooSlowError: the reply did not come in time.
-        Exception: whatever the provider's client raises.
+        TooSlowError: the reply was not complete in time.
+        Exception: any error of the provider's client.
     """
     start = time.monotonic()
     seconds = None if spec.in_process else seconds or spec.timeout
     ask = _ask_openai if spec.speaks_openai else _ask_in_process if spec.in_process else _ask_other
     try:
-        # A client's own time-out starts anew with every byte.
+        # A client's own time-out restarts with every byte.
         async with asyncio.timeout(seconds) as timer:
             message = await ask(model, can, call)
     except TimeoutError as error:
         if not timer.expired():
             raise
         raise TooSlowError(_too_slow(call, seconds or 0.0)) from error
-    return entry_of(spec, call, said_by(message), time.monotonic() - start)
+    return entry_of(spec, call, raw_reply(message), time.monotonic() - start)
 
 
 def _too_slow(call: Call, seconds: float) -> str:
@@ -104,21 +104,21 @@ def _too_slow(call: Call, seconds: float) -> str:
 
 
 def openai_options(can: Capabilities, call: Call) -> dict[str, Any]:
-    """What a request in the OpenAI protocol carries beside model and messages."""
+    """Return the options of a request in the OpenAI protocol, without model and messages."""
     options: dict[str, Any] = {"seed": call.seed} if can.seed else {}
     if call.logprobs and can.logprobs:
         options["logprobs"] = True
     if call.cap:
         options["max_tokens"] = call.cap
-    form = {"name": call.form.title, "strict": True}
+    base = {"name": call.schema.title, "strict": True}
     if can.structured == "json_schema":
-        schema = {**form, "schema": call.form.schema}
+        schema = {**base, "schema": call.schema.json_schema}
         options["response_format"] = {"type": "json_schema", "json_schema": schema}
     elif can.structured == "json_mode":
         options["response_format"] = {"type": "json_object"}
     elif can.structured == "function_calling":
-        options["tools"] = [{"type": "function", "function": {**form, "parameters": call.form.schema}}]
-        options["tool_choice"] = {"type": "function", "function": {"name": call.form.title}}
+        options["tools"] = [{"type": "function", "function": {**base, "parameters": call.schema.json_schema}}]
+        options["tool_choice"] = {"type": "function", "function": {"name": call.schema.title}}
     return options
 
 
@@ -132,22 +132,22 @@ async def _ask_in_process(model: "BaseChatModel", can: Capabilities, call: Call)
 
 
 async def _ask_other(model: "BaseChatModel", can: Capabilities, call: Call) -> "AIMessage":
-    """Other providers get the form as LangChain hands it to each."""
+    """Call another provider; LangChain translates the reply schema for it."""
     model = _capped(model, call.cap)
     if can.structured == "text":
         return await model.ainvoke(call.messages)
     method: Any = can.structured
     try:
-        bound = model.with_structured_output(call.form.schema, method=method, include_raw=True)
+        bound = model.with_structured_output(call.schema.json_schema, method=method, include_raw=True)
     except (ValueError, TypeError, NotImplementedError) as error:
-        raise FormError(f"{method} is not supported: {error}") from error
+        raise SchemaError(f"{method} is not supported: {error}") from error
     found: Any = await bound.ainvoke(call.messages)
     return found["raw"]  # type: ignore[no-any-return]
 
 
 def _capped(model: "BaseChatModel", cap: int | None) -> "BaseChatModel":
-    """The model with a completion cap, in the words of its client; as it is where its client has none. A cap
-    that the client has set itself, such as the most that the model can write, is never raised.
+    """Return the model with a completion cap set in the field of its client, or unchanged if the client has
+    no such field. A lower cap that the client has set itself, such as the model's maximum, is kept.
     """
     name = next((name for name in _LENGTHS if name in type(model).model_fields), None)
     if not cap or not name:
@@ -156,8 +156,8 @@ def _capped(model: "BaseChatModel", cap: int | None) -> "BaseChatModel":
     return model.model_copy(update={name: min(cap, own) if isinstance(own, int) and own > 0 else cap})
 
 
-def said_by(message: "AIMessage") -> Said:
-    """What a LangChain message holds; its text may stand in a tool call or be a refusal."""
+def raw_reply(message: "AIMessage") -> RawReply:
+    """Convert a LangChain message; its text may be in a tool call or in a refusal."""
     content, about = str(message.text), message.response_metadata
     if message.tool_calls:
         content = json.dumps(message.tool_calls[0]["args"], ensure_ascii=False)
@@ -167,7 +167,7 @@ def said_by(message: "AIMessage") -> Said:
     if not content and (refusal := message.additional_kwargs.get("refusal")):
         content, finish = str(refusal), "refusal"
     usage: Any = message.usage_metadata or {}
-    return Said(
+    return RawReply(
         content,
         finish,
         usage.get("input_tokens"),
@@ -178,8 +178,8 @@ def said_by(message: "AIMessage") -> Said:
     )
 
 
-def entry_of(spec: ModelSpec, call: Call, said: Said, seconds: float, discount: float = 1.0) -> Entry:
-    """What the journal keeps. Where a server does not count, tokens are estimated: a budget must hold."""
+def entry_of(spec: ModelSpec, call: Call, said: RawReply, seconds: float, discount: float = 1.0) -> Entry:
+    """Return the journal entry; token counts that the server omits are estimated, so that budgets hold."""
     content = redact(said.content)
     prompt, completion = said.prompt_tokens, said.completion_tokens
     prompt = round(call.prompt_tokens) if prompt is None else prompt
@@ -200,28 +200,28 @@ def entry_of(spec: ModelSpec, call: Call, said: Said, seconds: float, discount: 
 
 
 def _tokens(logprobs: Any, content: str) -> list[tuple[int, float]] | None:
-    """Return length in bytes and log-probability of each token of the content.
+    """Return the length in bytes and the log-probability of each token of the content.
 
-    Servers also list what they cut from a reply: reasoning, a code fence, white space, the token that ends
-    it. The content is looked for from the end, and what stands around it is left out.
+    Servers also list tokens that they cut from a reply: reasoning, a code fence, white space, the end token.
+    The last occurrence of the content is taken, and all tokens around it are left out.
 
     Returns:
-        None where the tokens do not hold the content, or come in another form than OpenAI's.
+        None if the tokens do not contain the content or are not in OpenAI's format.
     """
     try:
-        # `bytes` where given: a character may be split over two tokens.
-        given = [
+        # Prefer `bytes`: a character may be split over two tokens.
+        parsed = [
             (bytes(token.get("bytes") or token["token"].encode()), float(token["logprob"]))
             for token in logprobs["content"]
         ]
     except (LookupError, TypeError, AttributeError, ValueError):
         return None
-    whole, wanted = b"".join(part for part, _ in given), content.encode()
+    whole, wanted = b"".join(part for part, _ in parsed), content.encode()
     start = whole.rfind(wanted)
     if start < 0:
         return None
     kept, place, end = [], 0, start + len(wanted)
-    for part, logprob in given:
+    for part, logprob in parsed:
         length = min(end, place + len(part)) - max(start, place)
         if length > 0:
             kept.append((length, round(logprob, 6)))

@@ -1,4 +1,4 @@
-"""Failures of a call, read from whatever a provider's client raises: whose fault, and what to do."""
+"""Classify the exception of any provider's client, to decide whether to retry the call."""
 
 import time
 from dataclasses import dataclass
@@ -7,34 +7,34 @@ from typing import Any, Literal
 
 from tutelage.agents.providers.redact import redact
 
-# busy: told to slow down. slow: no whole reply in time. down: no answer, or one that says the server failed.
-# malformed: the request was refused for its form, others may not be. filtered: for its content. fatal: no use
-# in asking again.
-Kind = Literal["busy", "slow", "down", "malformed", "filtered", "fatal"]
-# By which servers name a completion cap that they refuse.
+# busy: rate-limited. slow: the reply was not complete in time. down: no answer, or a server error.
+# malformed: the server refused the format of this request, not necessarily that of others. filtered: it
+# refused the content. fatal: a retry is useless.
+FailureKind = Literal["busy", "slow", "down", "malformed", "filtered", "fatal"]
+# Words that servers use for a completion cap that they refuse.
 _CAPS = (
     *("max_tokens", "max_completion_tokens", "max_new_tokens", "max_output_tokens", "num_predict"),
     *("in the completion", "output tokens"),
 )
-_OWN_BUGS = (TypeError, AttributeError, LookupError, ImportError, NotImplementedError)
+_PROGRAMMING_ERRORS = (TypeError, AttributeError, LookupError, ImportError, NotImplementedError)
 
 
 class TooSlowError(Exception):
-    """A reply was not whole when the time of its call was over; the message says what to change."""
+    """A reply was not complete within the time limit; the message says which settings to change."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a call brought no reply. `silent`: nothing answered at all; `retry_after` in seconds."""
+    """Why a call got no reply. `silent`: there was no answer at all; `retry_after` is in seconds."""
 
-    kind: Kind
+    kind: FailureKind
     words: str
     silent: bool = False
     retry_after: float | None = None
 
 
 def read_failure(error: Exception) -> Failure:
-    """What an exception of any provider's client means."""
+    """Return the failure that an exception of any provider's client stands for."""
     if isinstance(error, TooSlowError):
         return Failure("slow", str(error), silent=True)
     words = _words(error)
@@ -43,8 +43,8 @@ def read_failure(error: Exception) -> Failure:
     status = next((number for number in numbers if isinstance(number, int)), None)
     code = str(code or "")
     if status is None:
-        own = isinstance(error, _OWN_BUGS)
-        return Failure("fatal" if own else "down", words, silent=not own)
+        is_bug = isinstance(error, _PROGRAMMING_ERRORS)
+        return Failure("fatal" if is_bug else "down", words, silent=not is_bug)
     if "content_filter" in code or "content_policy" in code:
         return Failure("filtered", words)
     if status == 429:
@@ -59,18 +59,18 @@ def read_failure(error: Exception) -> Failure:
 
 
 def names_cap(words: str) -> bool:
-    """Return whether the words of a refusal are about the completion cap."""
+    """Return whether the words of a refusal name the completion cap."""
     return any(name in words.lower() for name in _CAPS)
 
 
 def _words(error: Exception) -> str:
-    """The error and what is at its root, or that alone: clients call a refused connection a time-out."""
-    told, root = error, error
+    """Describe an error, and its root cause: some clients report a refused connection as a time-out."""
+    root = error
     while root.__cause__ or root.__context__:
         root = root.__cause__ or root.__context__  # type: ignore[assignment]
-    chain = [told, root]
-    if root is told or getattr(told, "status_code", None):
-        chain = [told]
+    chain = [error, root]
+    if root is error or getattr(error, "status_code", None):
+        chain = [error]
     elif isinstance(root, OSError) and str(root):
         chain = [root]
     words = " <- ".join(f"{type(one).__name__}: {' '.join(str(one).split()).rstrip('.')}" for one in chain)
@@ -78,12 +78,12 @@ def _words(error: Exception) -> str:
 
 
 def _retry_after(response: Any) -> float | None:
-    """Seconds that the headers ask to wait, as a number or until a date; None without a sensible one."""
+    """Return the seconds to wait by the headers (a number or a date); None if they hold no positive time."""
     headers = getattr(response, "headers", None) or {}
-    if told := _number(headers.get("retry-after-ms")):
-        return told / 1000
-    if told := _number(headers.get("retry-after")):
-        return told
+    if milliseconds := _positive(headers.get("retry-after-ms")):
+        return milliseconds / 1000
+    if seconds := _positive(headers.get("retry-after")):
+        return seconds
     try:
         wait = parsedate_to_datetime(str(headers.get("retry-after"))).timestamp() - time.time()
     except ValueError:
@@ -91,8 +91,8 @@ def _retry_after(response: Any) -> float | None:
     return wait if wait > 0 else None
 
 
-def _number(text: Any) -> float | None:
+def _positive(text: Any) -> float | None:
     try:
-        return found if (found := float(text)) > 0 else None
+        return number if (number := float(text)) > 0 else None
     except (TypeError, ValueError):
         return None

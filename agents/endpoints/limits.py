@@ -1,4 +1,4 @@
-"""Limits: how many calls are in flight at one endpoint, how soon the next may begin, when to give up."""
+"""Limit the calls of one endpoint: how many are in flight, when the next may start, when to give up."""
 
 import asyncio
 import random
@@ -10,20 +10,20 @@ from dataclasses import dataclass
 
 from tutelage.agents.providers.models import LONGEST_TIMEOUT
 
-_DOWN, _UP_AFTER = 0.75, 25  # of the calls in flight at the first 429 of a burst; successes for one more
+_DOWN, _UP_AFTER = 0.75, 25  # factor on the width at the first 429 of a burst; successes that add one call
 _BACKOFF, _LONGEST = 0.5, 30.0  # seconds: the first wait after a failure and the longest
-_SILENT = 10.0  # seconds after which an address where nothing has ever answered is given up
-_FEWEST = 3  # failures in a row before anything is given up
+_SILENT = 10.0  # seconds without an answer before giving up an address that has never answered
+_FEWEST = 3  # consecutive failures before giving up
 _BURST = 1.0  # seconds of a rate that may be used at once
-_FADING = 0.9  # weight of what was measured before, at each new reply: about the last ten count
-_SPARE = 1.5  # times the seconds that a full-length reply is expected to take
+_FADING = 0.9  # weight of the earlier measurements at each new reply: about the last ten replies count
+_SPARE = 1.5  # factor on the expected seconds of a full-length reply
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of one endpoint: calls at once, requests and tokens a minute (None: no bound); `patience`,
-    the seconds without a single answer after which it is given up; `tries` of one call while others are
-    answered; `poll`, the seconds between two looks at a batch.
+    """Bounds of one endpoint: concurrent calls, requests and tokens per minute (None: no bound); `patience`,
+    the seconds without any answer before giving up; `tries`, the most tries of one call while other calls
+    are answered; `poll`, the seconds between two status requests for a batch.
     """
 
     concurrency: int = 8
@@ -35,62 +35,62 @@ class Limits:
 
 
 class Throttle:
-    """Admits calls to one endpoint.
+    """Admit calls to one endpoint.
 
-    The number in flight falls to three quarters at the first 429 of a burst (those of calls that began
-    before the fall do not count again) and grows by one after 25 answers; after a Retry-After nobody
-    begins until it is over.
+    The number of calls in flight falls to three quarters at the first 429 of a burst; further 429s of calls
+    that started before the fall do not lower it again. It grows by one after 25 answers. After a Retry-After
+    no call starts until that time is over.
     """
 
     def __init__(self, limits: Limits):
         self.limits = limits
         self.width = float(limits.concurrency)
         self.answers = 0
-        self._flying = 0
+        self._in_flight = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._since_change = 0
-        self._fell = self._closed_until = 0.0
-        self._failing: list[float] = []  # when each try that failed began, since the last answer
+        self._lowered_at = self._closed_until = 0.0
+        self._failing: list[float] = []  # start times of the tries that failed since the last answer
         self._rates = [_Rate(limits.requests_per_minute), _Rate(limits.tokens_per_minute)]
 
     @asynccontextmanager
     async def turn(self, tokens: float) -> AsyncIterator[float]:
-        """Wait for a place, hold it for one try of about `tokens`; gives the time at which it began."""
+        """Wait for a place and hold it for one try of about `tokens` tokens; yield the start time."""
         await self._enter()
         try:
             requests, volume = self._rates
             await asyncio.sleep(max(requests.wait(1), volume.wait(tokens)))
             while (left := self._closed_until - time.monotonic()) > 0:
-                await asyncio.sleep(left * random.uniform(1, 1.1))  # or all would begin at the same moment
+                await asyncio.sleep(left * random.uniform(1, 1.1))  # jitter, or all would start together
             yield time.monotonic()
         finally:
-            self._flying -= 1
-            self._let_in()
+            self._in_flight -= 1
+            self._admit()
 
     def answered(self, surplus: float = 0.0) -> None:
-        """An answer came, of `surplus` tokens more than was thought."""
+        """Record an answer that took `surplus` tokens more than estimated."""
         self.answers += 1
         self._failing.clear()
         self._rates[1].correct(surplus)
         self._since_change += 1
         if self._since_change >= _UP_AFTER:
             self.width, self._since_change = min(self.width + 1, self.limits.concurrency), 0
-            self._let_in()
+            self._admit()
 
     def failed(self, began: float, *, busy: bool, retry_after: float | None) -> None:
-        """A try that began then failed; `busy` when the endpoint said so (429)."""
+        """Record a failed try by its start time; `busy` lowers the number of calls in flight (HTTP 429)."""
         now = time.monotonic()
         self._failing.append(began)
-        if busy and began >= self._fell:
-            self.width, self._fell, self._since_change = max(1.0, self.width * _DOWN), now, 0
+        if busy and began >= self._lowered_at:
+            self.width, self._lowered_at, self._since_change = max(1.0, self.width * _DOWN), now, 0
         if retry_after:
             self._closed_until = max(self._closed_until, now + retry_after)
 
     def hopeless(self, *, silent: bool, retry_after: float | None) -> str | None:
-        """Why to give up, or None; `silent` when nothing answered at all."""
+        """Return the reason to give up, or None; `silent`: the last failure came without any answer."""
         patience = self.limits.patience
         if retry_after and retry_after > patience:
-            return f"it asks to wait {retry_after:,.0f} s, more than the patience of {patience:g} s"
+            return f"it asks to wait {retry_after:,.0f} s, more than the `patience` of {patience:g} s"
         if silent and not self.answers:
             patience = min(patience, _SILENT)
         span = time.monotonic() - self._failing[0]
@@ -99,32 +99,32 @@ class Throttle:
         return None
 
     async def _enter(self) -> None:
-        if self._flying < int(self.width) and not self._waiting:
-            self._flying += 1
+        if self._in_flight < int(self.width) and not self._waiting:
+            self._in_flight += 1
             return
         place = asyncio.get_running_loop().create_future()
         self._waiting.append(place)
         try:
             await place
         except asyncio.CancelledError:
-            if place.done() and not place.cancelled():  # let in at the very moment it was given up
-                self._flying -= 1
-                self._let_in()
+            if place.done() and not place.cancelled():  # admitted just as it was cancelled
+                self._in_flight -= 1
+                self._admit()
             raise
 
-    def _let_in(self) -> None:
-        while self._waiting and self._flying < int(self.width):
+    def _admit(self) -> None:
+        while self._waiting and self._in_flight < int(self.width):
             place = self._waiting.popleft()
             if not place.done():
                 place.set_result(None)
-                self._flying += 1
+                self._in_flight += 1
 
 
 class Pace:
-    """How fast an endpoint writes, measured on its replies, and how long a call may therefore take.
+    """Measure the speed of an endpoint on its replies, and derive the time limit of a call.
 
-    The speed is completion tokens over the seconds of the whole call: what others take of a shared server
-    is in it, and so is the time in which the prompt is read.
+    The speed is completion tokens over the seconds of the whole call. It therefore includes the load by other
+    users of a shared server and the time to process the prompt.
     """
 
     def __init__(self, timeout: float):
@@ -132,31 +132,31 @@ class Pace:
         self._tokens = self._seconds = 0.0
 
     def answered(self, tokens: int, seconds: float) -> None:
-        """Note a reply."""
+        """Record the completion tokens and the duration of a reply."""
         self._tokens = _FADING * self._tokens + tokens
         self._seconds = _FADING * self._seconds + seconds
 
     def limit(self, tokens: float, slow: int = 0) -> float:
-        """Return the seconds that a call may take: `timeout`, or what the longest reply takes at this speed.
+        """Return the seconds that a call may take: `timeout`, or more if a full-length reply needs more.
 
         Args:
-            tokens: the most that the reply may have.
-            slow: tries of this call that were too slow already; each doubles the time, since the speed of a
-                call alone says little of the speed beside others.
+            tokens: the maximum length of the reply.
+            slow: earlier tries of this call that were too slow. Each doubles the time, because the speed of a
+                single call says little about its speed among concurrent calls.
         """
         expected = _SPARE * tokens * self._seconds / self._tokens if self._tokens else 0.0
         return min(LONGEST_TIMEOUT * self._timeout, max(self._timeout, expected) * 2.0**slow)
 
 
 class _Rate:
-    """Spreads units over time: `per_minute` of them, a second's worth at once."""
+    """Spread units over time: `per_minute` of them, at most one second's worth at once."""
 
     def __init__(self, per_minute: int | None):
         self._cost = 60 / per_minute if per_minute else 0.0
         self._free_at = 0.0
 
     def wait(self, units: float) -> float:
-        """Book units; seconds until they may be used."""
+        """Reserve units and return the seconds until they may be used."""
         if not self._cost:
             return 0.0
         now = time.monotonic()
@@ -165,10 +165,10 @@ class _Rate:
         return max(0.0, start - now)
 
     def correct(self, surplus: float) -> None:
-        """Book what a call took beyond its estimate, or give back what it did not."""
+        """Charge units that a call used beyond its estimate; a negative surplus is given back."""
         self._free_at += surplus * self._cost
 
 
 def backoff(tries: int) -> float:
-    """Seconds to wait after that many failed tries: doubled each time, jittered over half its length."""
+    """Return the seconds to wait after this many failed tries: doubled each time, with random jitter."""
     return float(min(_LONGEST, _BACKOFF * 2.0 ** (tries - 1)) * random.uniform(0.5, 1))

@@ -1,4 +1,4 @@
-"""What a run has submitted to a batch API: which call is in which batch, on disk."""
+"""Keep on disk which call of a run was submitted in which batch."""
 
 import hashlib
 import sqlite3
@@ -8,35 +8,35 @@ from pathlib import Path
 
 
 class Submitted:
-    """Which call went into which batch, in a SQLite file of the run; `run` names that run."""
+    """The mapping from calls to batches, in a SQLite file of the run; `run` identifies that run."""
 
     def __init__(self, path: Path):
         self.path = path
         self.run = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:32]
 
     def batches(self) -> dict[str, str]:
-        """Key of a call -> id of the batch in which its answer is to be found."""
+        """Return the id of its batch for each submitted call, by the call's key."""
         with self._open() as db:
             return dict(db.execute("SELECT key, batch FROM calls"))
 
     def knows(self, batch: str) -> bool:
-        """Whether a batch was noted, be its answers of use or not."""
+        """Return whether a batch was recorded, even if its calls were forgotten since."""
         with self._open() as db:
             return db.execute("SELECT 1 FROM batches WHERE id = ?", (batch,)).fetchone() is not None
 
     def note(self, batch: str, keys: Sequence[str]) -> None:
-        """Write down a batch; a call that is in a later one already stays there."""
+        """Record a batch and its calls; a call that is already recorded in a later batch stays there."""
         with self._open() as db:
             db.execute("INSERT OR IGNORE INTO batches VALUES (?)", (batch,))
             db.executemany("INSERT OR IGNORE INTO calls VALUES (?, ?)", [(key, batch) for key in keys])
 
     def forget(self, key: str) -> None:
-        """A call's line brought no answer: it is to be submitted anew."""
+        """Forget a call whose line brought no reply, so that it is submitted again."""
         with self._open() as db:
             db.execute("DELETE FROM calls WHERE key = ?", (key,))
 
     def forget_batch(self, batch: str) -> None:
-        """None of a batch's lines brings an answer."""
+        """Forget all calls of a batch that brings no replies."""
         with self._open() as db:
             db.execute("DELETE FROM calls WHERE batch = ?", (batch,))
 

@@ -1,1 +1,1 @@
-"""Providers: from a model's name in task.yaml to a chat model, what it supports and what it costs."""
+"""Providers: make a chat model from a name in task.yaml, with its capabilities and its price."""

@@ -1,4 +1,4 @@
-"""What an endpoint supports: found out once by probing, remembered, conceded step by step otherwise."""
+"""The features an endpoint supports: probed once and cached, otherwise dropped one by one when refused."""
 
 import json
 import os
@@ -12,8 +12,8 @@ from pydantic import TypeAdapter, ValidationError
 
 Structured = Literal["json_schema", "function_calling", "json_mode", "text"]
 LADDER: tuple[Structured, ...] = get_args(Structured)  # from the strictest to the loosest
-# Words by which servers name what they refuse, beside the field `param` that few of them fill.
-_NAMED = {
+# Words that servers use for a refused feature; few of them fill the field `param`.
+_FEATURE_WORDS = {
     "logprobs": ("logprob",),
     "seed": ("seed",),
     "structured": (
@@ -31,11 +31,10 @@ _NAMED = {
 
 @dataclass(frozen=True)
 class Capabilities:
-    """How an endpoint may be asked: ways of structured replies, the strictest first (that one is taken),
-    and what a call may carry beside.
+    """The methods of structured output and the request options that an endpoint supports.
 
-    `usage`: whether it counts tokens. `probed` is the day on which all this was found out, "" while it
-    is assumed.
+    `modes` are the methods, the strictest first; the first one is used. `usage`: whether replies come with
+    token counts. `probed` is the date of the probe, "" if the capabilities are only assumed.
     """
 
     modes: tuple[Structured, ...] = LADDER
@@ -46,22 +45,22 @@ class Capabilities:
 
     @property
     def structured(self) -> Structured:
-        """The way that is taken."""
+        """Return the method of structured output in use."""
         return self.modes[0]
 
     @staticmethod
     def named(complaint: str) -> list[str]:
-        """Return what a refusal names: log-probabilities, the structured reply, or the seed."""
+        """Return the features that a refusal names: "logprobs", "structured", "seed"."""
         words = complaint.lower()
-        return [step for step, names in _NAMED.items() if any(name in words for name in names)]
+        return [step for step, names in _FEATURE_WORDS.items() if any(name in words for name in names)]
 
     def conceded(self, complaint: str, *, logprobs: bool, named_only: bool) -> "Capabilities | None":
-        """What to try next after a request was refused as malformed; None when nothing is left to give up.
+        """Return the capabilities to try after a request was refused as malformed; None if none are left.
 
         Args:
-            complaint: the words of the refusal: what they name is given up first.
+            complaint: the words of the refusal; a feature that they name is dropped first.
             logprobs: whether the request asked for log-probabilities.
-            named_only: give up nothing else: calls of this form have been answered.
+            named_only: drop only named features, because calls of this format have been answered.
         """
         steps = {
             "logprobs": replace(self, logprobs=False) if logprobs and self.logprobs else None,
@@ -75,21 +74,21 @@ class Capabilities:
 
 
 def remembered(model: str, base_url: str | None) -> Capabilities | None:
-    """What probing found about an endpoint, on this machine, earlier."""
+    """Return the cached capabilities of an endpoint from an earlier probe on this machine, if any."""
     try:
-        return TypeAdapter(Capabilities).validate_python(_memory().get(_name(model, base_url)))
-    except ValidationError:  # nothing is remembered, or another version wrote it
+        return TypeAdapter(Capabilities).validate_python(_read_cache().get(_name(model, base_url)))
+    except ValidationError:  # nothing is cached, or another version wrote it
         return None
 
 
 def remember(model: str, base_url: str | None, can: Capabilities) -> Capabilities:
-    """Keep what probing found, with today's date."""
+    """Cache the probed capabilities on disk and return them with today's date."""
     can = replace(can, probed=time.strftime("%Y-%m-%d"))
-    path = _path()
+    path = _cache_file()
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     part.write_text(
-        json.dumps({**_memory(), _name(model, base_url): asdict(can)}, indent=1), encoding="utf-8"
+        json.dumps({**_read_cache(), _name(model, base_url): asdict(can)}, indent=1), encoding="utf-8"
     )
     part.replace(path)
     return can
@@ -99,14 +98,14 @@ def _name(model: str, base_url: str | None) -> str:
     return f"{model} at {base_url}" if base_url else model
 
 
-def _memory() -> Mapping[str, dict[str, object]]:
+def _read_cache() -> Mapping[str, dict[str, object]]:
     try:
-        found = json.loads(_path().read_text(encoding="utf-8"))
+        content = json.loads(_cache_file().read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
-def _path() -> Path:
+def _cache_file() -> Path:
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(cache) / "tutelage" / "endpoints.json"

@@ -1,20 +1,21 @@
-"""A Hugging Face causal model: its tokenizer, its weights, and the one thread in which they work."""
+"""A Hugging Face causal language model: its tokenizer, its weights, and the thread that runs them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any
 
-from tutelage.student.encoder import device, load_pretrained, longest
+from tutelage.student.device import device
 from tutelage.student.errors import InputError
+from tutelage.student.pretrained import load_pretrained, longest
 
 Turn = Mapping[str, Any]
 
 
 class Causal:
-    """The model of a hub name or a folder; tokenizer and weights are loaded when first needed.
+    """Generate with a model given by hub name or folder; its tokenizer and weights are loaded on first use.
 
-    Whoever uses it does so in `thread`, one task after the other.
+    All calls must run in `thread`, which executes them one after the other.
     """
 
     def __init__(self, name: str):
@@ -23,10 +24,10 @@ class Causal:
 
     @cached_property
     def tokenizer(self) -> Any:
-        """The tokenizer.
+        """Load the tokenizer on first use.
 
         Raises:
-            InputError: it cannot be loaded, or has no chat template.
+            InputError: the tokenizer cannot be loaded or has no chat template.
         """
         from transformers import AutoTokenizer
 
@@ -34,49 +35,49 @@ class Causal:
         if not tokenizer.chat_template:
             raise InputError(
                 f"model {self.name!r} has no chat template, so it was not trained to answer;"
-                " take its instruct or chat variant"
+                " use its instruct or chat variant"
             )
         return tokenizer
 
     @cached_property
     def model(self) -> Any:
-        """The weights: bfloat16 on CUDA, float32 elsewhere.
+        """Load the weights on first use: bfloat16 on CUDA, float32 elsewhere.
 
         Raises:
-            InputError: they cannot be loaded.
+            InputError: the weights cannot be loaded.
         """
         from transformers import AutoModelForCausalLM, GenerationConfig
 
-        place = device()
-        dtype = "bfloat16" if place == "cuda" else "float32"
-        model = load_pretrained(AutoModelForCausalLM, self.name, dtype=dtype).eval().to(place)
-        # Chat tokenizers may end a turn with another token than the base model's configuration says.
-        given = model.generation_config.eos_token_id
-        ends = {*(given if isinstance(given, list) else [given]), self.tokenizer.eos_token_id} - {None}
-        # All else that a model's authors recommend (top-p, repetition penalty) would bend the probabilities.
+        target = device()
+        dtype = "bfloat16" if target == "cuda" else "float32"
+        model = load_pretrained(AutoModelForCausalLM, self.name, dtype=dtype).eval().to(target)
+        # Chat tokenizers may end a turn with a token that the base model's configuration does not list.
+        eos = model.generation_config.eos_token_id
+        ends = {*(eos if isinstance(eos, list) else [eos]), self.tokenizer.eos_token_id} - {None}
+        # Other recommended settings (top-p, repetition penalty) would distort the probabilities.
         model.generation_config = GenerationConfig(
             eos_token_id=sorted(ends) or None, pad_token_id=min(ends, default=0)
         )
         return model
 
     def prompt(self, turns: Sequence[Turn]) -> Any:
-        """The tokens of a conversation, of shape (1, tokens).
+        """Return the tokens of a conversation as tokenizer output; `input_ids` is of shape (1, tokens).
 
         Args:
             turns: each with `role` (system, user, assistant) and `content`.
 
         Raises:
-            InputError: the chat template refuses it.
+            InputError: the chat template refuses the conversation.
         """
         from jinja2 import TemplateError
 
         refusal: TemplateError | None = None
-        for form in (turns, _without_system(turns)):  # some templates, as Gemma's first, know no system role
+        for variant in (turns, _without_system(turns)):  # some, such as Gemma 1's, refuse a system role
             try:
                 return self.tokenizer.apply_chat_template(
-                    form,
+                    variant,
                     add_generation_prompt=True,
-                    # A text that holds the token of a turn's end must not end the turn.
+                    # A text that contains an end-of-turn token must not end the turn.
                     sanitize_control_tokens=True,
                     enable_thinking=False,
                     return_tensors="pt",
@@ -88,37 +89,37 @@ class Causal:
     def generate(
         self, prompt: Any, max_tokens: int, choose: Callable[[Any, Any], Any]
     ) -> tuple[list[int], bool]:
-        """(the reply's tokens, whether the model ended it).
+        """Return the reply's token ids, and whether the model ended the reply itself.
 
         Args:
             prompt: from `prompt()`.
-            max_tokens: the longest reply.
-            choose: from the tokens so far and the scores of the next one, of shape (1, vocabulary), to
-                scores of which the highest is taken.
+            max_tokens: maximum length of the reply.
+            choose: a logits processor: maps the tokens so far and the scores of the next token, of shape
+                (1, vocabulary), to new scores; the token with the highest score is taken.
 
         Raises:
             InputError: the prompt leaves no room for a reply.
         """
-        model, asked = self.model, prompt["input_ids"].shape[1]
-        limit = longest(self.tokenizer, model.config.get_text_config(), asked + max_tokens)
-        if limit <= asked:
+        model, size = self.model, prompt["input_ids"].shape[1]
+        limit = longest(self.tokenizer, model.config.get_text_config(), size + max_tokens)
+        if limit <= size:
             raise InputError(
-                f"the prompt has {asked:,} tokens, model {self.name!r} takes {limit:,} with the reply;"
-                " shorten the texts, or take a model with a longer context"
+                f"the prompt has {size:,} tokens, but the context of model {self.name!r} is"
+                f" {limit:,} tokens, reply included; shorten the texts, or use a model with a longer context"
             )
         tokens = model.generate(
             **prompt.to(model.device),
-            max_new_tokens=limit - asked,
+            max_new_tokens=limit - size,
             do_sample=False,
             logits_processor=[choose],
         )
-        ids = tokens[0, asked:].tolist()
+        ids = tokens[0, size:].tolist()
         ended = ids[-1] in (model.generation_config.eos_token_id or ())
         return ids, ended
 
 
 def _without_system(turns: Sequence[Turn]) -> list[Turn]:
-    """The same, with what the system part says at the head of the first other part."""
+    """Return the turns with the system prompt moved to the start of the first other turn."""
     system = [turn["content"] for turn in turns if turn["role"] == "system"]
     others = [turn for turn in turns if turn["role"] != "system"]
     first, *rest = others or [{"role": "user", "content": ""}]

@@ -1,4 +1,4 @@
-"""ChatOpenAI with a shorter way to the wire."""
+"""A ChatOpenAI that skips the OpenAI client's request and reply parsing."""
 
 from typing import Any
 
@@ -9,11 +9,11 @@ from langchain_openai import ChatOpenAI
 
 
 class DirectChatOpenAI(ChatOpenAI):
-    """Posts the request that ChatOpenAI builds as it is, and hands over the JSON that comes back.
+    """Post the request that ChatOpenAI builds unchanged, and return the JSON of the reply.
 
-    The OpenAI client would check every request against its types, and parse every structured reply: that
-    takes a third of the CPU of a call, and raises on a truncated reply, which then is paid for and in no
-    journal. Callbacks, tracing, retries and errors are as ever.
+    The OpenAI client would check every request against its types and parse every structured reply. That takes
+    a third of the CPU time of a call. It also raises on a truncated reply, so that a paid reply would be
+    missing from the journal. Callbacks, tracing, retries and errors work as in ChatOpenAI.
     """
 
     async def _agenerate(
@@ -27,18 +27,18 @@ class DirectChatOpenAI(ChatOpenAI):
         return self.result(await self.root_async_client.post("/chat/completions", body=body, cast_to=object))
 
     def request(self, messages: Any, **kwargs: Any) -> dict[str, Any]:
-        """The body of a chat completion request."""
+        """Return the body of a chat completion request."""
         body: dict[str, Any] = self._get_request_payload(messages, **kwargs)
         body.pop("stream", None)
-        if self.openai_api_base and (most := body.pop("max_completion_tokens", None)):
-            body["max_tokens"] = most  # servers of one's own know the old name, and ignore the new one
+        if self.openai_api_base and (limit := body.pop("max_completion_tokens", None)):
+            body["max_tokens"] = limit  # self-hosted servers read the old name and ignore the new one
         return body
 
     def result(self, reply: Any) -> ChatResult:
-        """What a chat completion holds.
+        """Convert the JSON of a chat completion to a LangChain result.
 
         Raises:
-            ValueError: it is none.
+            ValueError: the JSON is not a chat completion.
         """
         try:
             result = self._create_chat_result(reply)
@@ -46,7 +46,7 @@ class DirectChatOpenAI(ChatOpenAI):
             refusal = reply["choices"][0]["message"].get("refusal")
         except (LookupError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(f"not a chat completion: {str(reply)[:200]}") from error
-        # As LangChain does when a model is invoked; a line of a batch is not.
+        # LangChain does this when a model is invoked, but not for a line of a batch.
         generation.message.response_metadata |= generation.generation_info or {}
         if refusal:
             generation.message.additional_kwargs["refusal"] = refusal

@@ -19,21 +19,20 @@ from tutelage.student.errors import InputError
 if TYPE_CHECKING:
     from torch import Tensor
 
-_LOADED: WeakValueDictionary[str, Causal] = WeakValueDictionary()  # a model is freed with its last user
+_LOADED: WeakValueDictionary[str, Causal] = WeakValueDictionary()  # frees a model with its last user
 
 
 class LocalModel(BaseChatModel):
-    """Asks `name`, a hub name or a folder with a tokenizer that has a chat template.
+    """Run the model `name`: a hub name or a folder, whose tokenizer must have a chat template.
 
-    Its weights are loaded at the first question and shared by all models of that name: bfloat16 on CUDA,
-    float32 elsewhere. It answers one question at a time, in a thread of its own. `temperature` None or 0
-    takes the likeliest token each time; otherwise tokens are drawn by the call's `seed`, and nothing but
-    the temperature bends their probabilities. `max_tokens` bounds a reply that is asked for
-    without a bound of its own. Models that can think aloud
-    are told not to: replies have a place for reasons.
+    The weights are loaded at the first call and shared by all models of that name: bfloat16 on CUDA, float32
+    elsewhere. Calls run one at a time, in a thread of their own. With `temperature` None or 0 the most likely
+    token is taken each time. Otherwise tokens are sampled with the call's `seed`, and only the temperature
+    changes their probabilities. `max_tokens` limits a reply if the call sets no limit. Thinking is switched
+    off in models that support it: the replies themselves have a field for reasons.
 
-    Called with `logprobs=True`, it gives the log-probabilities at temperature 1 in `response_metadata`,
-    as ChatOpenAI does.
+    With `logprobs=True`, the log-probabilities at temperature 1 are returned in `response_metadata`, as
+    ChatOpenAI does.
     """
 
     name: str
@@ -69,7 +68,7 @@ class LocalModel(BaseChatModel):
         try:
             return await asyncio.wrap_future(future)
         finally:
-            given_up.set()  # else a reply that nobody waits for any more holds up the next
+            given_up.set()  # otherwise an abandoned reply would delay the next one
 
     def _reply(
         self,
@@ -85,25 +84,25 @@ class LocalModel(BaseChatModel):
         if stop or unknown:
             got = ", ".join([*(["stop"] if stop else []), *unknown])
             raise InputError(
-                f"a local model is asked with `seed`, `logprobs` and `max_tokens` only, got {got}"
+                f"a local model accepts only the options `seed`, `logprobs` and `max_tokens`, got {got}"
             )
         prompt = self._causal.prompt(convert_to_openai_messages(messages, text_format="string"))
-        choice = _Choice(self.temperature or 0.0, seed, given_up)
-        ids, ended = self._causal.generate(prompt, max_tokens or self.max_tokens, choice)
+        sampler = _Sampler(self.temperature or 0.0, seed, given_up)
+        ids, ended = self._causal.generate(prompt, max_tokens or self.max_tokens, sampler)
         pieces = token_bytes(self._causal.tokenizer, ids)
         content = b"".join(pieces).decode()
         about: dict[str, Any] = {"model_name": self.name, "finish_reason": "stop" if ended else "length"}
         if logprobs:
-            about["logprobs"] = {"content": _entries(pieces, choice.logprobs)}
-        asked, told = prompt["input_ids"].shape[1], len(choice.logprobs)
-        usage = {"input_tokens": asked, "output_tokens": told, "total_tokens": asked + told}
+            about["logprobs"] = {"content": _token_logprobs(pieces, sampler.logprobs)}
+        inputs, outputs = prompt["input_ids"].shape[1], len(sampler.logprobs)
+        usage = {"input_tokens": inputs, "output_tokens": outputs, "total_tokens": inputs + outputs}
         message = AIMessage(content, response_metadata=about, usage_metadata=usage)
         return ChatResult(generations=[ChatGeneration(message=message)])
 
 
 @dataclass
-class _Choice:
-    """Chooses each next token, and keeps the log-probability that the model itself gave it."""
+class _Sampler:
+    """Choose each next token, and record its log-probability under the unmodified model."""
 
     temperature: float
     seed: int
@@ -111,28 +110,28 @@ class _Choice:
     logprobs: list[float] = field(default_factory=list)
 
     def __call__(self, ids: "Tensor", scores: "Tensor") -> "Tensor":
-        """Scores of shape (1, vocabulary) of which only the chosen token's is not minus infinity."""
+        """Return scores of shape (1, vocabulary): 0 for the chosen token, minus infinity for all others."""
         if self.given_up.is_set():
-            raise InterruptedError("nobody waits for this reply any more")
+            raise InterruptedError("the caller stopped waiting for this reply")
         logprobs = scores.float().log_softmax(-1)
-        chosen = int(self._draw(logprobs) if self.temperature else logprobs.argmax())
+        chosen = int(self._sample(logprobs) if self.temperature else logprobs.argmax())
         self.logprobs.append(float(logprobs[0, chosen]))
         only = scores.new_full(scores.shape, float("-inf"))
         only[0, chosen] = 0
         return only
 
-    def _draw(self, logprobs: "Tensor") -> "Tensor":
-        return (logprobs / self.temperature).softmax(-1).cpu().multinomial(1, generator=self._chance)
+    def _sample(self, logprobs: "Tensor") -> "Tensor":
+        return (logprobs / self.temperature).softmax(-1).cpu().multinomial(1, generator=self._generator)
 
     @cached_property
-    def _chance(self) -> Any:
+    def _generator(self) -> Any:
         import torch
 
-        # Of its own: the process's generator is the training's.
+        # A generator of its own: sampling must not advance the global one, which training uses.
         return torch.Generator().manual_seed(self.seed)
 
 
-def _entries(pieces: Sequence[bytes], logprobs: Sequence[float]) -> list[dict[str, Any]]:
+def _token_logprobs(pieces: Sequence[bytes], logprobs: Sequence[float]) -> list[dict[str, Any]]:
     return [
         {"token": piece.decode(errors="replace"), "logprob": logprob, "bytes": [*piece]}
         for piece, logprob in zip(pieces, logprobs, strict=True)

@@ -1,4 +1,4 @@
-"""Chat models: how a name in task.yaml becomes a LangChain model."""
+"""Make the LangChain chat model that a name in task.yaml stands for."""
 
 import math
 import os
@@ -15,26 +15,26 @@ if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
 
-LONGEST_TIMEOUT = 8  # times `timeout`: the most seconds that any call may take
+LONGEST_TIMEOUT = 8  # times `timeout`: the longest time limit of any call
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """Which model a role asks, and how.
+    """The model of a role and its settings.
 
     `model` is `openai:<name>`, `hf:<hub name or folder>` (a causal model in this process), `rehearsal`,
-    or any `provider:name` of LangChain's `init_chat_model` (extra `providers`). `base_url` points
-    `openai:` at any server that speaks its protocol. `api_key_env` names the variable that holds the key:
-    OPENAI_API_KEY for OpenAI's own address, none elsewhere. `temperature` None sends none (some models
-    refuse it). `max_tokens` is the most completion tokens of every call; with None each call is capped by
-    what it asks for (agents/teacher/reply_cap.py). `timeout` is the seconds that one call may take in all;
-    where the replies so far came so slowly that a full-length one takes longer, it may take up to eight
-    times as long (agents/endpoints/limits.py). `structured`
-    `auto` is the strictest way of structured replies that the endpoint supports. `logprobs` asks for the
-    log-probabilities of a label's tokens where they are offered. Prices are per million tokens; without
-    them those of agents/providers/prices.yaml hold, and a model that is not there either has an unknown cost.
-    `corpus` to `faults` are the rehearsal teacher's: agents/rehearsal/rehearsal.py; `faults` is the share of
-    its answers that go wrong on the way (agents/rehearsal/faults.py).
+    or any `provider:name` of LangChain's `init_chat_model` (extra `providers`). `base_url` points `openai:`
+    at any server with the OpenAI protocol. `api_key_env` names the environment variable with the key; by
+    default it is OPENAI_API_KEY, or none with a `base_url`. `temperature` None sends none (some models refuse
+    it). `max_tokens` limits the completion tokens of every call; with None each call gets a cap that follows
+    from its request (agents/teacher/reply_cap.py). `timeout` is the seconds that one call may take; on an
+    endpoint so slow that a full-length reply takes longer, a call may take up to eight times as long
+    (agents/endpoints/limits.py). `structured` is the method of structured output; `auto` takes the strictest
+    that the endpoint supports. `logprobs` requests the log-probabilities of a label's tokens if available.
+    Prices are per million tokens; the defaults are those of agents/providers/prices.yaml, and a model without
+    any price has an unknown cost. The fields from `corpus` on belong to the rehearsal teacher
+    (agents/rehearsal/rehearsal.py); `faults` is the share of its replies that are spoiled on purpose
+    (agents/rehearsal/faults.py).
     """
 
     model: str = "rehearsal"
@@ -55,41 +55,41 @@ class ModelSpec:
 
     @property
     def place(self) -> str:
-        """The model and its address, for messages."""
+        """Return the model and its address, for messages."""
         return f"{self.model} at {self.base_url}" if self.base_url else self.model
 
     @property
     def in_process(self) -> bool:
-        """Whether no server is asked."""
+        """Return whether the model runs in this process, without a server."""
         return self.model == "rehearsal" or self.model.startswith("hf:")
 
     @property
     def speaks_openai(self) -> bool:
-        """Whether it is asked in the OpenAI chat protocol."""
+        """Return whether the model is called with the OpenAI chat protocol."""
         return self.model.startswith("openai:")
 
     def price(self) -> Price | None:
-        """Per million tokens; None when it is unknown."""
+        """Return the price per million tokens; None if it is unknown."""
         if self.in_process:
             return Price(0.0, 0.0)
         if self.price_prompt is not None and self.price_completion is not None:
             return Price(self.price_prompt, self.price_completion)
-        # A server of one's own may serve any model under any name: the shipped prices say nothing of it.
+        # The shipped prices do not apply to a self-hosted server: it may serve any model under any name.
         return listed_price(self.model, self.prices, shipped=not self.base_url)
 
     def cost(self, prompt_tokens: float, completion_tokens: float, cached_tokens: float = 0) -> float | None:
-        """Cost of a call in the currency of the prices; None when a price is unknown."""
+        """Return the cost of a call in the currency of the prices; None if the price is unknown."""
         price = self.price()
         return None if price is None else price.cost(prompt_tokens, completion_tokens, cached_tokens)
 
 
 def make_model(spec: ModelSpec) -> "BaseChatModel":
-    """The LangChain chat model of a spec (not for `rehearsal`: see agents/rehearsal/rehearsal_model.py).
+    """Return the LangChain chat model of a spec (`rehearsal` is in agents/rehearsal/rehearsal_model.py).
 
-    It tries once: agents/endpoints/endpoint.py tries again, since only there the other calls are known.
+    It makes a single try: agents/endpoints/endpoint.py repeats failed calls, because it sees all calls.
 
     Raises:
-        InputError: no key in the environment, an unknown provider, or its package is missing.
+        InputError: the environment has no key, the provider is unknown, or its package is missing.
     """
     provider, _, name = spec.model.partition(":")
     if not name:
@@ -102,7 +102,7 @@ def make_model(spec: ModelSpec) -> "BaseChatModel":
         from tutelage.agents.providers.local import LocalModel
 
         return LocalModel(name=name, **options)
-    # How long a call may take is decided where its speed is measured: agents/endpoints/endpoint.py.
+    # This is only the upper bound: agents/endpoints/endpoint.py sets the time limit of each call.
     longest = LONGEST_TIMEOUT * spec.timeout
     options |= {"timeout": longest, "max_retries": 0}
     if provider != "openai":
@@ -125,10 +125,10 @@ def make_model(spec: ModelSpec) -> "BaseChatModel":
 
 
 def _key(spec: ModelSpec) -> str:
-    """The API key; a provider's key goes to that provider alone, unless its variable is named."""
+    """Return the API key; the OpenAI key is never sent to another server unless its variable is named."""
     variable = spec.api_key_env or ("" if spec.base_url else "OPENAI_API_KEY")
     if not variable:
-        return "none"  # servers of one's own take any key
+        return "none"  # self-hosted servers accept any key
     if key := os.environ.get(variable):
         register(variable)
         return key
@@ -145,13 +145,13 @@ def _any_provider(spec: ModelSpec, options: dict[str, Any]) -> "BaseChatModel":
         from langchain.chat_models import init_chat_model
     except ImportError:
         raise InputError(
-            f"teacher {spec.model!r} needs an extra; run: pip install 'tutelage[providers]'"
+            f"teacher {spec.model!r} needs an extra package; run: pip install 'tutelage[providers]'"
         ) from None
     provider = spec.model.partition(":")[0]
     if provider == "ollama" and "max_tokens" in options:
-        options["num_predict"] = options.pop("max_tokens")  # it drops max_tokens without a word
+        options["num_predict"] = options.pop("max_tokens")  # it ignores max_tokens silently
     if provider == "mistralai":
-        options["timeout"] = math.ceil(options["timeout"])  # it takes whole seconds only
+        options["timeout"] = math.ceil(options["timeout"])  # it accepts only whole seconds
     if spec.base_url:
         options["base_url"] = spec.base_url
     if spec.api_key_env or spec.base_url:
@@ -160,7 +160,7 @@ def _any_provider(spec: ModelSpec, options: dict[str, Any]) -> "BaseChatModel":
         model: BaseChatModel = init_chat_model(spec.model, **options)
     except (ImportError, ValueError) as error:
         raise InputError(f"teacher {spec.model!r} cannot be set up: {redact(str(error))}") from error
-    for name, variable in model.lc_secrets.items():  # an empty key would look like a broken connection
+    for name, variable in model.lc_secrets.items():  # an empty key fails like a broken connection
         value = getattr(model, name, None)
         if isinstance(value, SecretStr) and not value.get_secret_value():
             raise InputError(f"no API key for {spec.model!r}: set the environment variable {variable}")

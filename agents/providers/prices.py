@@ -1,4 +1,4 @@
-"""Prices: a dated file of what models cost, which a user's own file overlays."""
+"""Look up the prices of models in the shipped, dated file and in a user's own file, which overrides it."""
 
 from dataclasses import dataclass, field
 from functools import cache
@@ -14,9 +14,9 @@ _SHIPPED = Path(str(files("tutelage.agents.providers") / "prices.yaml"))
 
 @dataclass(frozen=True)
 class Price:
-    """Per million tokens, in one currency; `cached` for prompt tokens read from the provider's cache.
+    """The price of a million tokens, in one currency; `cached` is for prompt tokens from a provider's cache.
 
-    `source` says where it stands, "" if in no file of prices.
+    `source` describes the file that the price comes from, "" if it comes from none.
     """
 
     prompt: float
@@ -25,7 +25,7 @@ class Price:
     source: str = field(default="", compare=False)
 
     def cost(self, prompt_tokens: float, completion_tokens: float, cached_tokens: float = 0) -> float:
-        """Cost of a call; `cached_tokens` are among `prompt_tokens`."""
+        """Return the cost of a call; `prompt_tokens` includes the `cached_tokens`."""
         cached = self.prompt if self.cached is None else self.cached
         fresh = (prompt_tokens - cached_tokens) * self.prompt + cached_tokens * cached
         return (fresh + completion_tokens * self.completion) / 1e6
@@ -33,11 +33,11 @@ class Price:
 
 @cache
 def listed_price(model: str, overlay: Path | None = None, *, shipped: bool = True) -> Price | None:
-    """The price of `provider:name`: the overlay's, else the shipped one if that may hold, else None
-    (unknown, never 0).
+    """Return the price of `provider:name` from the overlay, otherwise from the shipped file if `shipped`,
+    otherwise None (unknown, never 0).
 
     Raises:
-        InputError: a file is not of the form of agents/providers/prices.yaml.
+        InputError: a file does not have the format of agents/providers/prices.yaml.
     """
     for path in (overlay, _SHIPPED if shipped else None):
         if path and model in (prices := read_prices(path)):
@@ -47,26 +47,26 @@ def listed_price(model: str, overlay: Path | None = None, *, shipped: bool = Tru
 
 @cache
 def read_prices(path: Path) -> dict[str, Price]:
-    """Model -> price.
+    """Read a file of prices and return them by model.
 
     Raises:
-        InputError: the file cannot be read, or an entry is no price.
+        InputError: the file cannot be read, or an entry is not a price.
     """
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"prices {path} cannot be read: {' '.join(str(error).split())}") from error
-    if not isinstance(found, dict):
-        raise InputError(f"prices {path}: got {type(found).__name__}, expected models with their prices")
+    if not isinstance(content, dict):
+        raise InputError(f"prices {path}: got {type(content).__name__}, expected models with their prices")
     source = "shipped prices, US dollars" if path == _SHIPPED else path.name
     prices = {}
-    for model, entry in found.items():
+    for model, entry in content.items():
         fields = set(entry) if isinstance(entry, dict) else set()
         numbers = fields and all(type(v) in (int, float) and 0 <= v < inf for v in entry.values())
         if not numbers or not {"prompt", "completion"} <= fields <= {"prompt", "completion", "cached"}:
             raise InputError(
-                f"prices {path}: {model}: got {entry!r}, expected numbers `prompt`, `completion` and,"
-                " if wished, `cached`, per million tokens"
+                f"prices {path}: {model}: got {entry!r}, expected numbers `prompt`, `completion` and"
+                " optionally `cached`, per million tokens"
             )
         prices[str(model)] = Price(**entry, source=source)
     return prices

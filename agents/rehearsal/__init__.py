@@ -1,3 +1,3 @@
-"""The rehearsal teacher: an offline stand-in that answers from labelled texts, its OpenAI-protocol server,
-and the faults that a server can be told to make. It is no language model, and is never presented as one.
+"""The rehearsal teacher: an offline stand-in that answers from labelled texts, a server that offers it
+through the OpenAI protocol, and simulated faults. It is not a language model, and never presented as one.
 """

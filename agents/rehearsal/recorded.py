@@ -1,4 +1,4 @@
-"""The recorded teacher: gives the labels that a real language model once gave, and knows no others."""
+"""The recorded teacher replays labels that a real language model once gave."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,27 +7,27 @@ from tutelage.agents.analyst import fields_of
 from tutelage.student.data.rows import Row, content_id
 from tutelage.student.tasks.fields import join
 
-_SURE = 1.0  # stated where none was recorded: then it tells no text from another
+_CERTAIN = 1.0  # used if no confidence was recorded; the same for all texts, so it ranks none of them
 
 
 class Recorded:
-    """Answers the labeler's payload from rows: a text, the label it was given, and its `confidence` if any.
+    """Answer the labeler's payload from rows with a text, its recorded label, and optionally `confidence`.
 
-    It goes into a `RehearsalModel`, which makes log-probabilities up: ask it with `logprobs: false`, so
-    that the recorded confidence is the one that counts. What the other three roles said is not recorded.
+    Use it in a `RehearsalModel` with `logprobs: false`: that model invents log-probabilities, which would
+    otherwise override the recorded confidence. The replies of the other three roles are not recorded.
     """
 
     def __init__(self, rows: Sequence[Row]):
         self._rows = {row["id"]: row for row in rows}
 
     def answer(self, payload: Mapping[str, Any], seed: int) -> dict[str, object]:
-        """The reply to a labeler's payload, whatever the seed.
+        """Return the reply to a labeler's payload; the seed has no effect.
 
         Raises:
-            ValueError: the payload is another role's, or asks for a text without a recorded label.
+            ValueError: the payload belongs to another role, or a text has no recorded label.
         """
         if "texts" not in payload:
-            raise ValueError(f"only labels were recorded, and a payload of {sorted(payload)} asks for others")
+            raise ValueError(f"only labels were recorded; got the payload of another role: {sorted(payload)}")
         fields = fields_of(payload)
         return {"labels": [self._label(entry["id"], join(entry, fields)) for entry in payload["texts"]]}
 
@@ -35,5 +35,5 @@ class Recorded:
         row = self._rows.get(content_id(text))
         if row is None:
             raise ValueError(f"no label is recorded for {text[:60]!r}")
-        confidence = row.get("confidence", _SURE)
+        confidence = row.get("confidence", _CERTAIN)
         return {"id": id, "reason": "recorded", "label": row["label"], "confidence": confidence}

@@ -1,7 +1,7 @@
 """The rehearsal teacher: an offline stand-in that answers the real prompts from labelled texts.
 
-It is not a language model and never pretends to be one: it looks texts up. It lets a run, its cost
-and its failures be rehearsed before a cent is spent.
+It is not a language model and is never presented as one: it looks texts up. It makes it possible to
+rehearse a run, its cost and its failures without spending any money.
 """
 
 import hashlib
@@ -15,26 +15,25 @@ import numpy as np
 from numpy.typing import NDArray
 from tutelage.agents.analyst import fields_of, labels_of, named
 from tutelage.student.data.rows import Row, content_id, normal
-from tutelage.student.tasks import Kind
 from tutelage.student.tasks.classification import CLASSIFICATION
 from tutelage.student.tasks.fields import join, split
+from tutelage.student.tasks.task_type import TaskType
 
 Encode = Callable[[Sequence[str]], NDArray[np.float32]]
 Payload = Mapping[str, Any]
-_CANDIDATES = 8  # texts looked at for each one written
-_ODD = -1.5  # how much it keeps from the middle when asked for texts of another domain
+_CANDIDATES = 8  # candidate texts for each text returned
+_OOD_BIAS = -1.5  # bias away from the centroid in requests for texts of another domain
 
 
 class Rehearsal:
-    """Answers each role's payload from `rows`; texts of `known` it can label, and never writes.
+    """Answer each role's payload from `rows`; texts in `known` are only labelled, never returned as drafts.
 
-    What a label is, its `kind` says. Its believed label of a text is wrong for a share `label_noise` of
-    texts, always the same ones, as a model's errors are systematic; as many of the texts it writes are of
-    another label than they are written for, so that labels fixed before writing are no better than those
-    given after. Its critic sees through `second_thoughts` of the errors. Asked for plain texts it prefers
-    those near the middle of their label, the more the higher `typicality` (0: none), as language models do;
-    asked for hard ones, for paraphrases or for texts like others it prefers those near the examples; asked
-    for texts of another domain, those far from the middle.
+    `task_type` defines the labels. A share `label_noise` of texts is labelled wrongly, always the same texts,
+    because a model's errors are systematic. The same share of drafts has another label than requested, so
+    that labels fixed before writing are no better than labels assigned afterwards. The critic notices a
+    share `second_thoughts` of the errors. Drafts of plain texts are taken near the centroid of their label,
+    more so with a higher `typicality` (0: no preference), as language models do; hard texts, paraphrases and
+    similar texts near the given examples; texts of another domain far from the centroid.
     """
 
     def __init__(
@@ -42,29 +41,29 @@ class Rehearsal:
         rows: Sequence[Row],
         encode: Encode,
         *,
-        kind: Kind = CLASSIFICATION,
+        task_type: TaskType = CLASSIFICATION,
         known: Sequence[Row] = (),
         label_noise: float = 0.1,
         second_thoughts: float = 0.3,
         typicality: float = 1.5,
     ):
         self.label_noise, self.second_thoughts, self.typicality = label_noise, second_thoughts, typicality
-        self._encode, self._kind = encode, kind
+        self._encode, self._task_type = encode, task_type
         self._label_of = {row["id"]: row["label"] for row in [*rows, *known]}
         self._by_label: dict[str, list[str]] = defaultdict(list)
         for row in {row["id"]: row for row in rows}.values():
-            for label in kind.groups(row["label"]):
+            for label in task_type.labels_in(row["label"]):
                 self._by_label[label].append(row["text"])
         self._words = [(set(normal(row["text"]).split()), row["label"]) for row in rows]
 
     def answer(self, payload: Payload, seed: int) -> dict[str, object]:
-        """The reply to a payload; the same payload and seed, the same reply.
+        """Return the reply to a payload; it depends only on payload and seed.
 
         Raises:
-            ValueError: the payload is none of the four roles'.
+            ValueError: the payload belongs to none of the four roles.
         """
         text = json.dumps(payload, sort_keys=True)
-        chance = random.Random(f"{seed} {text}")
+        rng = random.Random(f"{seed} {text}")
         for field, role in (
             ("wrong", self._diagnose),
             ("requests", self._write),
@@ -72,15 +71,15 @@ class Rehearsal:
             ("samples", self._judge),
         ):
             if field in payload:
-                return role(payload, chance)
+                return role(payload, rng)
         raise ValueError(f"no role has a payload of {sorted(payload)}")
 
-    def _diagnose(self, payload: Payload, chance: random.Random) -> dict[str, object]:
-        kind, groups = self._kind, defaultdict(list)
+    def _diagnose(self, payload: Payload, rng: random.Random) -> dict[str, object]:
+        groups, keys = defaultdict(list), (self._task_type.label_field, "predicted")
         for answer in payload["wrong"]:
-            gold, given = (self._heard(answer, key, payload) for key in (kind.key, "predicted"))
-            for slip in kind.slips(gold, given):
-                groups[slip].append(answer)
+            gold, predicted = (self._label_in(answer, key, payload) for key in keys)
+            for pair in self._task_type.error_pairs(gold, predicted):
+                groups[pair].append(answer)
         ranked = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
         return {
             "weaknesses": [
@@ -96,128 +95,129 @@ class Rehearsal:
             ]
         }
 
-    def _write(self, payload: Payload, chance: random.Random) -> dict[str, object]:
+    def _write(self, payload: Payload, rng: random.Random) -> dict[str, object]:
         examples = {w["id"]: [whole(one, payload) for one in w["examples"]] for w in payload["weaknesses"]}
         fields = fields_of(payload)
         shown = [entry for field in ("avoid", "shots") for entry in payload[field]]
-        taken = {content_id(join(entry, fields), self._kind) for entry in shown}
+        taken = {content_id(join(entry, fields), self._task_type) for entry in shown}
         drafts = []
         for request in payload["requests"]:
-            near = self._near(request, payload, examples)
-            order = {key: request[key] for key in ("label", "kind", "weakness") if key in request}
-            for label, count in self._truly(request, labels_of(payload), chance).items():
-                texts = self._pick(label, count, near, taken, chance, request["kind"])
-                taken |= {content_id(text, self._kind) for text in texts}
+            near = self._anchors(request, payload, examples)
+            about = {key: request[key] for key in ("label", "kind", "weakness") if key in request}
+            for label, count in self._label_counts(request, labels_of(payload), rng).items():
+                texts = self._pick(label, count, near, taken, rng, request["kind"])
+                taken |= {content_id(text, self._task_type) for text in texts}
                 drafts += [
-                    {**order, **split(text, fields), **self._answered(text, payload)} for text in texts
+                    {**about, **split(text, fields), **self._answered(text, payload)} for text in texts
                 ]
         return {"drafts": drafts}
 
     def _answered(self, text: str, payload: Payload) -> dict[str, object]:
-        """What a text is to be labelled with, where that is asked for with it."""
+        """Return the label field of a draft if the payload requests it, otherwise nothing."""
         if not payload.get("answers"):
             return {}
-        label, _ = self._believed(text, labels_of(payload))
-        return {self._kind.key: self._kind.shown(label, text)}
+        label, _ = self._noisy_label(text, labels_of(payload))
+        return {self._task_type.label_field: self._task_type.to_payload(label, text)}
 
-    def _truly(self, request: Payload, labels: Sequence[str], chance: random.Random) -> Counter[str]:
-        """True label -> how many of the texts written for a label are of it."""
+    def _label_counts(self, request: Payload, labels: Sequence[str], rng: random.Random) -> Counter[str]:
+        """Return the true labels of the drafts for a request, with counts; label noise changes some."""
         ordered = request.get("label", "")
         others = [label for label in labels if label != ordered]
         return Counter(
-            chance.choice(others) if others and chance.random() < self.label_noise else ordered
+            rng.choice(others) if others and rng.random() < self.label_noise else ordered
             for _ in range(request["count"])
         )
 
-    def _near(self, request: Payload, payload: Payload, examples: Mapping[str, list[str]]) -> list[str]:
-        """The texts that an order is to be near to; none for the label's middle."""
+    def _anchors(self, request: Payload, payload: Payload, examples: Mapping[str, list[str]]) -> list[str]:
+        """Return the texts that drafts for a request should be near; none means the label's centroid."""
         if request["kind"] == "paraphrase":
             return [whole(request["of"], payload)]
         if request["kind"] == "like":
-            kind, ordered = self._kind, request.get("label", "")
-            rows = payload["feedback"]
-            like = [row for row in rows if ordered in kind.groups(self._heard(row, kind.key, payload))]
-            return [whole(row, payload) for row in like]
+            ordered, field = request.get("label", ""), self._task_type.label_field
+            rows = ((row, self._label_in(row, field, payload)) for row in payload["feedback"])
+            return [whole(row, payload) for row, label in rows if ordered in self._task_type.labels_in(label)]
         return examples.get(request["weakness"], []) if request["kind"] == "hard" else []
 
     def _pick(
-        self, label: str, count: int, near: Sequence[str], taken: set[str], chance: random.Random, kind: str
+        self, label: str, count: int, near: Sequence[str], taken: set[str], rng: random.Random, kind: str
     ) -> list[str]:
-        """`count` texts of a label near the given ones, or near the label's middle if none are given; far
-        from it if they are to be out of the distribution.
+        """Return `count` texts of a label: near the given texts, or near the label's centroid if none are
+        given, or far from the centroid for out-of-distribution requests.
         """
-        pool = [text for text in self._by_label.get(label, []) if content_id(text, self._kind) not in taken]
-        pool = chance.sample(pool, min(len(pool), _CANDIDATES * count))
+        pool = [
+            text for text in self._by_label.get(label, []) if content_id(text, self._task_type) not in taken
+        ]
+        pool = rng.sample(pool, min(len(pool), _CANDIDATES * count))
         if len(pool) <= count:
             return pool
         vectors = self._encode(pool)
         goal = self._encode(near) if near else vectors.mean(0, keepdims=True)
         closeness = (vectors @ goal.T).max(1)
         scores = (closeness - closeness.mean()) / (closeness.std() + 1e-9)
-        bias = 2.0 if near else _ODD if kind == "ood" else self.typicality
-        # Gumbel noise on the scores draws without replacement in proportion to exp(bias · score).
-        keys = bias * scores + np.array([-np.log(-np.log(chance.random() or 1e-12)) for _ in pool])
+        bias = 2.0 if near else _OOD_BIAS if kind == "ood" else self.typicality
+        # Gumbel noise on the scores samples without replacement in proportion to exp(bias · score).
+        keys = bias * scores + np.array([-np.log(-np.log(rng.random() or 1e-12)) for _ in pool])
         return [pool[i] for i in np.argsort(-keys)[:count]]
 
-    def _label(self, payload: Payload, chance: random.Random) -> dict[str, object]:
+    def _label(self, payload: Payload, rng: random.Random) -> dict[str, object]:
         labels = []
         for entry in payload["texts"]:
             text = whole(entry, payload)
-            label, wrong = self._believed(text, labels_of(payload))
+            label, wrong = self._noisy_label(text, labels_of(payload))
             spread = random.Random(f"confidence {text}").random()
             labels.append(
                 {
                     "id": entry["id"],
                     "reason": "looked up",
-                    self._kind.key: self._kind.shown(label, text),
+                    self._task_type.label_field: self._task_type.to_payload(label, text),
                     "confidence": round(0.35 + 0.5 * spread if wrong else 0.6 + 0.4 * spread, 2),
                 }
             )
         return {"labels": labels}
 
-    def _judge(self, payload: Payload, chance: random.Random) -> dict[str, object]:
+    def _judge(self, payload: Payload, rng: random.Random) -> dict[str, object]:
         verdicts = []
         for entry in payload["samples"]:
             text = whole(entry, payload)
-            view, wrong = self._believed(text, labels_of(payload))
-            if wrong and _share(f"second thoughts {text}") < self.second_thoughts:
+            view, wrong = self._noisy_label(text, labels_of(payload))
+            if wrong and _unit_hash(f"second thoughts {text}") < self.second_thoughts:
                 view = self._true_label(text)
-            same = self._kind.shown(view, text) == entry[self._kind.key]
+            same = self._task_type.to_payload(view, text) == entry[self._task_type.label_field]
             verdicts.append(
                 {
                     "id": entry["id"],
-                    "reason": "as looked up" if same else f"looks like {self._kind.words(view, text)}",
+                    "reason": "as looked up" if same else f"looks like {self._task_type.to_text(view, text)}",
                     "verdict": "accept" if same else "relabel",
                 }
             )
         return {"verdicts": verdicts}
 
-    def _heard(self, entry: Payload, key: str, payload: Payload) -> str:
-        """The label that an entry of a payload has; the true one, if what is shown can be of no place."""
+    def _label_in(self, entry: Payload, key: str, payload: Payload) -> str:
+        """Return the label in a payload's entry; the true label if it does not fit the text."""
         text = whole(entry, payload)
         try:
-            return self._kind.said(entry[key], text)
+            return self._task_type.parse_reply(entry[key], text)
         except ValueError:
             return self._true_label(text)
 
-    def _believed(self, text: str, labels: Sequence[str]) -> tuple[str, bool]:
-        """(the label it gives a text, whether that is a planted error)."""
+    def _noisy_label(self, text: str, labels: Sequence[str]) -> tuple[str, bool]:
+        """Return the label assigned to a text, and whether it is a planted error."""
         true = self._true_label(text)
-        if _share(f"noise {text}") >= self.label_noise:
+        if _unit_hash(f"noise {text}") >= self.label_noise:
             return true, False
-        wrong = self._kind.garbled(true, labels, _share(f"which {text}"))
+        wrong = self._task_type.corrupted(true, labels, _unit_hash(f"which {text}"))
         return wrong, wrong != true
 
     def _true_label(self, text: str) -> str:
-        if (found := self._label_of.get(content_id(text, self._kind))) is not None:
+        if (found := self._label_of.get(content_id(text, self._task_type))) is not None:
             return found
         words = set(normal(text).split())
         best = max(self._words, key=lambda row: len(words & row[0]) / (len(words | row[0]) or 1))
-        return self._kind.fitting(best[1], text)
+        return self._task_type.fit_to_text(best[1], text)
 
 
 def whole(entry: str | Mapping[str, str], payload: Payload) -> str:
-    """The text of an entry of a payload, or one that stands by itself; of a pair both as one string."""
+    """Return the text of a payload's entry, or a plain string as it is; a pair is joined to one string."""
     return entry if isinstance(entry, str) else join(entry, fields_of(payload))
 
 
@@ -226,6 +226,6 @@ def _shared_words(texts: Sequence[str]) -> str:
     return ", ".join(word for word, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:5])
 
 
-def _share(text: str) -> float:
-    """A fixed number in [0, 1) for a text, the same in every process."""
+def _unit_hash(text: str) -> float:
+    """Return a number in [0, 1) that depends only on the text, in every process."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) / 2**64

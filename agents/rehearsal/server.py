@@ -1,7 +1,7 @@
-"""The rehearsal server: the rehearsal teacher behind the OpenAI protocol, on loopback.
+"""The rehearsal server offers the rehearsal teacher through the OpenAI protocol on loopback.
 
-`with serve(model) as url:` gives the `base_url` for `openai:rehearsal`; every agent then goes through
-the real client.
+`with serve(model) as url:` yields the `base_url` for `openai:rehearsal`; every agent then uses the real
+client.
 """
 
 import json
@@ -20,16 +20,16 @@ from tutelage.agents.rehearsal.faults import (
     CONTENT_KINDS,
     STATUS_KINDS,
     WIRE_KINDS,
+    FaultKind,
     Faults,
-    Kind,
     error_reply,
 )
 
 
 @dataclass(frozen=True)
 class Offers:
-    """What the server supports. A request that uses anything else gets status 400, as from OpenAI;
-    without `usage`, answers count no tokens.
+    """The features that the server supports. A request with any other feature gets status 400, as from
+    OpenAI. Without `usage`, replies contain no token counts.
     """
 
     json_schema: bool = True
@@ -40,15 +40,15 @@ class Offers:
     seed: bool = True
 
     def refused(self, body: dict[str, Any]) -> str | None:
-        """The field of a request that is not supported."""
-        forms = {"text": True, "json_schema": self.json_schema, "json_object": self.json_object}
-        fine = {
-            "response_format": forms.get((body.get("response_format") or {"type": "text"})["type"], False),
+        """Return the name of a request field that is not supported, or None."""
+        formats = {"text": True, "json_schema": self.json_schema, "json_object": self.json_object}
+        accepted = {
+            "response_format": formats.get((body.get("response_format") or {"type": "text"})["type"], False),
             "tools": self.tools or not body.get("tools"),
             "logprobs": self.logprobs or not body.get("logprobs"),
             "seed": self.seed or body.get("seed") is None,
         }
-        return next((name for name in fine if not fine[name]), None)
+        return next((name for name in accepted if not accepted[name]), None)
 
 
 ALL_OFFERS = Offers()
@@ -67,17 +67,17 @@ def serve(
     """Serve `model` until the block ends.
 
     Args:
-        model: who answers.
-        port: 0 takes a free one.
-        log: gets the body of every chat request, in order of arrival; those of a batch when it is worked.
-        offers: what requests may use.
-        faults: what goes wrong on the way; nothing by default.
-        batch_polls: times that a batch is in progress when it is asked for, before it is completed.
+        model: the chat model that answers.
+        port: port to listen on; 0 takes a free one.
+        log: receives the body of every chat request in order of arrival, for a batch when it is processed.
+        offers: the features that requests may use.
+        faults: the faults to simulate; none by default.
+        batch_polls: number of status requests that report a batch as in progress before it is completed.
 
     Yields:
         The base URL, e.g. `http://127.0.0.1:49152/v1`.
     """
-    server = _Server(port, _Clerk(model, [] if log is None else log, offers, faults), batch_polls)
+    server = _Server(port, _Responder(model, [] if log is None else log, offers, faults), batch_polls)
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_address[1]}/v1"
@@ -87,8 +87,8 @@ def serve(
 
 
 @dataclass
-class _Clerk:
-    """Answers chat requests, wherever they come from."""
+class _Responder:
+    """Answer chat requests, both single ones and lines of a batch."""
 
     model: BaseChatModel
     log: list[dict[str, Any]]
@@ -96,9 +96,9 @@ class _Clerk:
     faults: Faults | None
 
     def answer(
-        self, body: dict[str, Any], among: Sequence[Kind] = ALL_KINDS
-    ) -> tuple[int, dict[str, Any] | bytes, Kind | None]:
-        """(status, answer, what is to go wrong with it)."""
+        self, body: dict[str, Any], among: Sequence[FaultKind] = ALL_KINDS
+    ) -> tuple[int, dict[str, Any] | bytes, FaultKind | None]:
+        """Return the HTTP status, the body, and the fault to apply when the body is sent."""
         self.log.append(body)
         if field := self.offers.refused(body):
             return _refusal(f"Unsupported parameter: {field!r} is not supported with this model.", field)
@@ -114,15 +114,15 @@ class _Clerk:
         return 200, reply, kind
 
     def line(self, body: dict[str, Any]) -> tuple[int, dict[str, Any] | bytes]:
-        """(status, answer) of a line of a batch, which knows no wire and no proxy."""
+        """Return the HTTP status and the body for a line of a batch, without network or proxy faults."""
         return self.answer(body, (*CONTENT_KINDS, "429", "500"))[:2]
 
 
 class _Server(ThreadingHTTPServer):
-    request_queue_size = 128  # with the 5 by default, a burst of connections waits a second
+    request_queue_size = 128  # with the default of 5, a burst of connections waits a second
 
-    def __init__(self, port: int, clerk: _Clerk, batch_polls: int):
-        self.clerk, self.batches = clerk, Batches(clerk.line, batch_polls)
+    def __init__(self, port: int, responder: _Responder, batch_polls: int):
+        self.responder, self.batches = responder, Batches(responder.line, batch_polls)
         super().__init__(("127.0.0.1", port), _Handler)
 
 
@@ -140,19 +140,19 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         data = self.rfile.read(int(self.headers["Content-Length"] or 0))
         if self.path == "/v1/chat/completions":
-            self._send(*self.server.clerk.answer(json.loads(data)))
+            self._send(*self.server.responder.answer(json.loads(data)))
         else:
             self._send(*self.server.batches.route("POST", self.path, data, self.headers["Content-Type"]))
 
-    def _send(self, status: int, reply: dict[str, Any] | bytes, kind: Kind | None = None) -> None:
+    def _send(self, status: int, reply: dict[str, Any] | bytes, kind: FaultKind | None = None) -> None:
         data = reply if isinstance(reply, bytes) else json.dumps(reply).encode()
         head = [f"{self.protocol_version} {status} {HTTPStatus(status).phrase}"]
         head += ["Content-Type: application/json", f"Content-Length: {len(data)}"]
-        faults = self.server.clerk.faults
+        faults = self.server.responder.faults
         if faults and kind == "429 retry-after":
             head.append(f"Retry-After: {faults.retry_after:g}")
         message = "\r\n".join([*head, "", ""]).encode() + data
-        with suppress(OSError):  # the client may have gone
+        with suppress(OSError):  # the client may have disconnected
             if faults and kind in WIRE_KINDS:
                 self.close_connection = True
                 faults.deliver(kind, self.connection, message)
@@ -181,7 +181,7 @@ def _completion(model: BaseChatModel, body: dict[str, Any]) -> dict[str, Any]:
         call = {"name": named["function"]["name"], "arguments": reply.text}
         calls = [{"id": "call_rehearsal", "type": "function", "function": call}]
         message |= {"content": None, "tool_calls": calls}
-        # As OpenAI: a call that was forced by name is an ordinary stop.
+        # As at OpenAI: a call that was forced by name ends with an ordinary stop.
         about = {"logprobs": None, "finish_reason": "stop" if named is choice else "tool_calls"}
     usage = reply.usage_metadata or {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}
     return {

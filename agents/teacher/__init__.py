@@ -1,1 +1,1 @@
-"""The teacher: the one door to a language model. Journal, budget, repair of replies, measured confidence."""
+"""The teacher: the only access to a language model, with journal, budget, reply repair and confidence."""

@@ -1,4 +1,4 @@
-"""Confidence read from a reply: the probability of the tokens of one field."""
+"""The confidence of an item, computed from the token probabilities of one field of the reply."""
 
 import json
 import math
@@ -7,31 +7,31 @@ from collections.abc import Callable
 
 from pydantic import ValidationError
 from tutelage.agents.endpoints.entry import Entry
-from tutelage.agents.schemas import Form, Found, Item
+from tutelage.agents.schemas import Item, LocatedItem, ReplySchema
 
 
-def field_probability(form: Form[Item], found: Found[Item], entry: Entry) -> float | None:
-    """The product of the probabilities of all tokens that reach into the measured field's value (ours).
+def field_probability(schema: ReplySchema[Item], found: LocatedItem[Item], entry: Entry) -> float | None:
+    """Return the product of the probabilities of all tokens that overlap the measured field's value (ours).
 
     Returns:
-        From 0 to 1, or None where the form measures no field or the reply has no log-probabilities.
+        A number from 0 to 1, or None if the schema measures no field or the reply has no log-probabilities.
     """
-    if not form.measured or not entry.tokens:
+    if not schema.measured or not entry.tokens:
         return None
     item = found.item.model_dump()
-    value = item[form.measured]
+    value = item[schema.measured]
 
-    def same(raw: object) -> bool:  # as the form reads it: without spaces around, or fields too many
+    def same(raw: object) -> bool:  # as the schema parses it: spaces and extra fields do not count
         try:
-            read = form.item.model_validate({**item, form.measured: raw})
+            parsed = schema.item.model_validate({**item, schema.measured: raw})
         except ValidationError:
             return False
-        return bool(read.model_dump()[form.measured] == value)
+        return bool(parsed.model_dump()[schema.measured] == value)
 
-    span = _value(entry.content, found.start, found.end, form.measured, same)
+    span = _value_span(entry.content, found.start, found.end, schema.measured, same)
     if span is None:
         return None
-    # Tokens are counted in bytes: a character may be split over two of them.
+    # Token lengths are in bytes, because a character may be split over two tokens.
     start, end = (len(entry.content[:place].encode()) for place in span)
     total, place = 0.0, 0
     for length, logprob in entry.tokens:
@@ -41,18 +41,18 @@ def field_probability(form: Form[Item], found: Found[Item], entry: Entry) -> flo
     return min(1.0, math.exp(total))
 
 
-def _value(
+def _value_span(
     content: str, start: int, end: int, name: str, same: Callable[[object], bool]
 ) -> tuple[int, int] | None:
-    """Where the value of a field stands between two places: a string without its quotes, a list with its
-    brackets, of which the last says that no more follows.
+    """Return the span of a field's value between two positions: a string without its quotes, a list with its
+    brackets, because the closing bracket states that no more entries follow.
     """
     for match in reversed(list(re.finditer(rf'"{re.escape(name)}"\s*:\s*(?=["\[])', content[start:end]))):
         place = start + match.end()
         try:
-            found, after = json.JSONDecoder().raw_decode(content, place)
-        except ValueError:  # a name inside of a text
+            value, after = json.JSONDecoder().raw_decode(content, place)
+        except ValueError:  # the name occurs inside a text
             continue
-        if after <= end and same(found):
-            return (place, after) if isinstance(found, list) else (place + 1, after - 1)
+        if after <= end and same(value):
+            return (place, after) if isinstance(value, list) else (place + 1, after - 1)
     return None

@@ -1,4 +1,4 @@
-"""The journal: every reply that was paid for, on disk before anyone uses it."""
+"""The journal: stores every paid reply on disk before it is used."""
 
 import asyncio
 import hashlib
@@ -20,10 +20,8 @@ Row = tuple[str, float, str, str, str, bool]
 
 
 class Spent(TypedDict):
-    """Totals of a journal: tokens as the provider counted them (estimated where it does not), cost in
-    the currency of the prices.
-
-    `cost` is None as long as any call was made to a model without a price.
+    """The totals of a journal: tokens as the provider counted them (estimated if it does not), and their cost
+    in the currency of the prices. `cost` is None if any call was made to a model without a price.
     """
 
     calls: int
@@ -35,9 +33,9 @@ class Spent(TypedDict):
 class Journal:
     """Replies by canonical request, in one SQLite file; safe to share between threads.
 
-    The same request is paid once: a resumed run finds the reply here. After `kill -9` what was put is
-    there (synchronous=FULL). A reply found in one of `others`, journals of earlier runs that are only
-    read, is taken over as one that cost nothing and is no call.
+    The same request is paid for once, because a resumed run finds the reply here. Written replies survive
+    `kill -9` (synchronous=FULL). `others` are journals of earlier runs, opened read-only; a reply found there
+    is copied at no cost and does not count as a call.
     """
 
     def __init__(self, path: Path, others: Sequence[Path] = ()):
@@ -47,11 +45,11 @@ class Journal:
 
     @staticmethod
     def key(request: dict[str, object]) -> str:
-        """SHA-256 of the request as canonical JSON; its first 12 digits name the call in traces."""
+        """Return the SHA-256 of the request as canonical JSON; traces use its first 12 digits as call id."""
         return hashlib.sha256(json.dumps(request, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
     def get(self, key: str) -> Entry | None:
-        """The reply to a request, or None if it was never answered."""
+        """Return the reply to a request, or None if it was never answered."""
         with self._lock:
             if found := _find(self._db, key):
                 return found[1]
@@ -64,15 +62,15 @@ class Journal:
         return entry
 
     def put(self, key: str, request: dict[str, object], entry: Entry, *, paid: bool = True) -> None:
-        """Write a reply; returns once it is on disk."""
+        """Write a reply, and return once it is on disk."""
         with self._lock:
             spent = self._spent
             if self._write([_row(key, request, entry, paid)]) and paid:
                 _add(spent[entry.role], entry)
 
     async def put_soon(self, key: str, request: dict[str, object], entry: Entry) -> None:
-        """`put` a paid reply from an event loop. It counts as spent at once; replies that have come when the
-        disk is free are written together, since each sync may take milliseconds.
+        """Write a paid reply from an event loop, and return once it is on disk. It counts as spent at once.
+        Waiting replies are written together, because each sync to disk may take milliseconds.
         """
         loop = asyncio.get_running_loop()
         written: asyncio.Future[None] = loop.create_future()
@@ -89,45 +87,45 @@ class Journal:
         try:
             with self._lock:
                 self._write([row for row, _ in waiting])
-        except Exception as error:  # whoever waits must be told, whatever it is
+        except Exception as error:  # every waiting caller must receive it, whatever it is
             failure = error
         for _, written in waiting:
-            if written.done():  # its caller was stopped; the reply is on disk all the same
+            if written.done():  # its caller was cancelled; the reply is on disk anyway
                 continue
             written.set_exception(failure) if failure else written.set_result(None)
 
     def _write(self, rows: Sequence[Row]) -> int:
-        """How many of the rows are new."""
+        """Write the rows, and return how many are new."""
         with self._db:
             put = self._db.executemany("INSERT OR IGNORE INTO replies VALUES (?, ?, ?, ?, ?, ?)", rows)
         return put.rowcount
 
     def spent(self, role: str | None = None) -> Spent:
-        """Everything paid for since the run began, or what one role took of it."""
+        """Return what has been spent since the run began, in all or by one role."""
         with self._lock:
             parts = [part for name, part in self._spent.items() if role in (None, name)]
         return _sum(parts)
 
     def void(self, role: str) -> None:
-        """Have a role's requests asked anew: the replies stay, and paid for, but answer nothing."""
+        """Invalidate the replies of a role, so that its requests are sent again; their cost still counts."""
         with self._lock, self._db:
             self._db.execute("UPDATE replies SET key = key || ' void ' || rowid WHERE role = ?", (role,))
 
     def holds(self, role: str) -> bool:
-        """Whether any reply to a role is there."""
+        """Return whether the journal holds any reply to a role."""
         with self._lock:
-            found = self._db.execute("SELECT 1 FROM replies WHERE role = ? LIMIT 1", (role,)).fetchone()
-        return found is not None
+            row = self._db.execute("SELECT 1 FROM replies WHERE role = ? LIMIT 1", (role,)).fetchone()
+        return row is not None
 
     def close(self) -> None:
-        """Close the files."""
+        """Close the database files."""
         opened = [self._db] if "_db" in self.__dict__ else []
         for db in [*opened, *self.__dict__.get("_others", ())]:
             db.close()
 
     @cached_property
     def _spent(self) -> defaultdict[str, Spent]:
-        """Role -> what it took."""
+        """Role -> what it has spent."""
         spent = defaultdict[str, Spent](lambda: _sum([]))
         for (text,) in self._db.execute("SELECT entry FROM replies WHERE paid"):
             entry = Entry(**json.loads(text))
@@ -151,8 +149,8 @@ class Journal:
 
 
 def _row(key: str, request: dict[str, object], entry: Entry, paid: bool) -> Row:
-    told = json.dumps(request, ensure_ascii=False), json.dumps(asdict(entry))
-    return (key, time.time(), entry.role, *told, paid)
+    texts = json.dumps(request, ensure_ascii=False), json.dumps(asdict(entry))
+    return (key, time.time(), entry.role, *texts, paid)
 
 
 def _find(db: sqlite3.Connection, key: str) -> tuple[dict[str, object], Entry] | None:
@@ -165,7 +163,7 @@ def _read_only(path: Path) -> sqlite3.Connection:
         db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, check_same_thread=False)
         db.execute("SELECT key FROM replies LIMIT 1")
     except sqlite3.Error as error:
-        raise InputError(f"{path} is no journal of a run: {error}; name the folder of a run") from error
+        raise InputError(f"{path} is not the journal of a run: {error}; give the folder of a run") from error
     return db
 
 

@@ -1,4 +1,4 @@
-"""Probing: what an endpoint supports, found out by a few tiny calls and remembered."""
+"""Probing: tests with a few small calls what an endpoint supports, and remembers the result."""
 
 from dataclasses import replace
 from typing import NamedTuple
@@ -11,11 +11,11 @@ from tutelage.agents.endpoints.failures import names_cap, read_failure
 from tutelage.agents.endpoints.limits import Limits
 from tutelage.agents.providers.capabilities import LADDER, Capabilities, remember, remembered
 from tutelage.agents.providers.models import ModelSpec, make_model
-from tutelage.agents.request import Ask
+from tutelage.agents.request import Request
 from tutelage.agents.teacher.reply_cap import reply_cap
 from tutelage.student.errors import InputError
 
-_CALLED = {
+_NAMES = {
     "json_schema": "JSON schema",
     "function_calling": "function calling",
     "json_mode": "JSON mode",
@@ -24,7 +24,7 @@ _CALLED = {
 
 
 class Finding(NamedTuple):
-    """What was looked for, whether it is there (None: it is not, and can be done without), the words."""
+    """The feature, whether it is available (None: it is not, but it is optional), and an explanation."""
 
     what: str
     good: bool | None
@@ -32,18 +32,18 @@ class Finding(NamedTuple):
 
 
 def probe(spec: ModelSpec, call: Call, *, again: bool = False) -> list[Finding]:
-    """Ask one true question in every way there is, remember what works, and tell it.
+    """Make one real call in every reply mode, remember which modes work, and return the findings.
 
-    What is remembered is only told, after one call to see whether somebody is there.
+    If findings are remembered, make only one call, to see whether the endpoint is reachable.
 
     Args:
         spec: the model.
         call: a labelling call about one text, made at most eight times.
-        again: forget what is remembered.
+        again: ignore the remembered findings and probe anew.
     """
-    if not spec.max_tokens:  # a weak model asked in plain text may never end
-        about = Ask(call.role, {}, call.form, call.seed, wanted=["1"])
-        call = replace(call, cap=reply_cap(about, spec))
+    if not spec.max_tokens:  # a weak model may never end a plain-text reply
+        request = Request(call.role, {}, call.schema, call.seed, wanted=["1"])
+        call = replace(call, cap=reply_cap(request, spec))
     try:
         endpoint = Endpoint(spec, make_model(spec), Limits())
     except InputError as error:
@@ -64,22 +64,22 @@ async def _probe(endpoint: Endpoint, call: Call, known: Capabilities | None) -> 
             return [Finding("reachable", False, words)]
         reached = Finding("reachable", True, f"at {spec.base_url or 'its provider'}")
         if known:
-            told = Finding("remembered", None, f"found out on {known.probed}; --again asks anew")
-            return [reached, *_told(known), told]
-        can = await _found_out(endpoint, plain, call)
+            source = Finding("remembered", None, f"probed on {known.probed}; --again probes anew")
+            return [reached, *_findings(known), source]
+        can = await _probe_modes(endpoint, plain, call)
     finally:
         await endpoint.close()
     if not can.modes:
-        return [reached, Finding("structured replies", False, f"none that can be read; {words}")]
+        return [reached, Finding("structured replies", False, f"no reply could be parsed; {words}")]
     remember(spec.model, spec.base_url, can)
-    return [reached, *_told(can)]
+    return [reached, *_findings(can)]
 
 
-async def _found_out(endpoint: Endpoint, plain: Capabilities, call: Call) -> Capabilities:
+async def _probe_modes(endpoint: Endpoint, plain: Capabilities, call: Call) -> Capabilities:
     modes, counted = [], False
     for mode in LADDER:
         entry, _ = await _try(endpoint, replace(plain, modes=(mode,)), call)
-        if entry and call.form.read(entry.content)[0]:
+        if entry and call.schema.read(entry.content)[0]:
             modes.append(mode)
             counted = entry.completion_tokens > 0
     can = replace(plain, modes=tuple(modes), usage=counted)
@@ -91,26 +91,26 @@ async def _found_out(endpoint: Endpoint, plain: Capabilities, call: Call) -> Cap
 
 
 async def _try(endpoint: Endpoint, can: Capabilities, call: Call) -> tuple[Entry | None, str]:
-    """(the reply, or None and why there is none)."""
+    """Return the reply and its problems, or None and the error."""
     try:
         entry = await exchange(endpoint.spec, endpoint.model, can, call)
-    except Exception as error:  # providers raise types of their own; probing tells, it does not fail
+    except Exception as error:  # providers raise types of their own; probing reports them
         return None, read_failure(error).words
-    return entry, "; ".join(call.form.read(entry.content)[1])
+    return entry, "; ".join(call.schema.read(entry.content)[1])
 
 
-def _told(can: Capabilities) -> list[Finding]:
-    ways = [
-        Finding(name, mode in can.modes or None, _yes(mode in can.modes)) for mode, name in _CALLED.items()
+def _findings(can: Capabilities) -> list[Finding]:
+    modes = [
+        Finding(name, mode in can.modes or None, _yes(mode in can.modes)) for mode, name in _NAMES.items()
     ]
-    lacking = "no: confidence is stated, or by votes"
+    lacking = "no: confidence comes from votes or the model's own statement"
     return [
-        *ways,
+        *modes,
         Finding("log-probabilities", can.logprobs or None, "yes" if can.logprobs else lacking),
         Finding("seed", can.seed or None, _yes(can.seed)),
         Finding("token counts", can.usage or None, "yes" if can.usage else "no: tokens are estimated"),
     ]
 
 
-def _yes(there: bool) -> str:
-    return "yes" if there else "no"
+def _yes(supported: bool) -> str:
+    return "yes" if supported else "no"

@@ -1,34 +1,36 @@
-"""What the replies to a request bring: items with their probabilities, and what is wrong or missing."""
+"""Parse the replies to a request into items with probabilities, and collect the problems."""
 
 from tutelage.agents.endpoints.entry import Entry
-from tutelage.agents.request import Ask, Told
+from tutelage.agents.request import ParsedItem, Request
 from tutelage.agents.schemas import Item
 from tutelage.agents.teacher.confidence import field_probability
 
 
 def read_reply(
-    ask: Ask[Item], call: str, entry: Entry, before: list[Told[Item]]
-) -> tuple[list[Told[Item]], list[str]]:
-    """Read a reply, beside the items that earlier replies to the same request brought.
+    request: Request[Item], call: str, entry: Entry, before: list[ParsedItem[Item]]
+) -> tuple[list[ParsedItem[Item]], list[str]]:
+    """Parse a reply, and combine it with the items of earlier replies to the same request.
 
     Args:
-        ask: the request.
+        request: the request.
         call: the id of the call.
         entry: the reply.
-        before: the items of earlier replies.
+        before: the items of the earlier replies.
 
     Returns:
-        All items so far, or those of this reply alone if it lacks nothing; and what is wrong with this reply,
-        with what is still missing as the last.
+        The items of this reply if it is complete, else all items so far; and the problems of this reply, the
+        last of which states what is still missing.
     """
-    found, problems = ask.form.read(entry.content)
-    now = [Told(one.item, call, field_probability(ask.form, one, entry)) for one in found]
-    told = now if not ask.lacks(now, entry.finish) else joined(ask, before, now)
-    lacking = ask.lacks(told, entry.finish)
-    return told, [*problems, f"{lacking} (it ended with {entry.finish!r})"] if lacking else problems
+    valid, problems = request.schema.read(entry.content)
+    now = [ParsedItem(found.item, call, field_probability(request.schema, found, entry)) for found in valid]
+    parsed = now if not request.lacks(now, entry.finish) else joined(request, before, now)
+    lacking = request.lacks(parsed, entry.finish)
+    return parsed, [*problems, f"{lacking} (it ended with {entry.finish!r})"] if lacking else problems
 
 
-def joined(ask: Ask[Item], before: list[Told[Item]], now: list[Told[Item]]) -> list[Told[Item]]:
-    """The items of both, of two with the same key the earlier one."""
-    known = {ask.key(told) for told in before}
-    return before + [told for told in now if ask.key(told) not in known]
+def joined(
+    request: Request[Item], before: list[ParsedItem[Item]], now: list[ParsedItem[Item]]
+) -> list[ParsedItem[Item]]:
+    """Return the items of both lists; of two items with the same key, keep the earlier one."""
+    known = {request.key(parsed) for parsed in before}
+    return before + [parsed for parsed in now if request.key(parsed) not in known]

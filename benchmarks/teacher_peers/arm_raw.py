@@ -6,14 +6,14 @@ from collections.abc import Iterator
 
 import aiohttp
 from measured import LABELS, Job, report
-from tutelage.agents.schemas import labels_form
+from tutelage.agents.schemas import labels_schema
 from tutelage.prompts import render
 
-FORM = labels_form(LABELS)
+FORM = labels_schema(LABELS)
 
 
 def bodies(job: Job) -> Iterator[bytes]:
-    schema = {"name": FORM.title, "schema": FORM.schema, "strict": True}
+    schema = {"name": FORM.title, "schema": FORM.json_schema, "strict": True}
     for texts in job.questions():
         asked = [{"id": str(i), "text": text} for i, text in enumerate(texts, 1)]
         payload = {"task": "Sort mail.", "labels": dict.fromkeys(LABELS, ""), "texts": asked}

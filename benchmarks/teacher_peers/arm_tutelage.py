@@ -4,13 +4,13 @@ import tutelage.agents.providers.chat  # noqa: F401  (imports are outside the me
 from measured import LABELS, Job, report
 from tutelage.agents.endpoints.limits import Limits
 from tutelage.agents.providers.models import ModelSpec, make_model
-from tutelage.agents.request import Ask
-from tutelage.agents.schemas import labels_form
+from tutelage.agents.request import Request
+from tutelage.agents.schemas import labels_schema
 from tutelage.agents.teacher.budget import Budget
 from tutelage.agents.teacher.journal import Journal
 from tutelage.agents.teacher.teacher import Teacher
 
-FORM = labels_form(LABELS)
+FORM = labels_schema(LABELS)
 
 
 def ask_all(job: Job) -> list[str | None]:
@@ -25,10 +25,10 @@ def ask_all(job: Job) -> list[str | None]:
     return [reply.items[0].label if len(reply.items) == job.items else None for reply in replies]
 
 
-def ask(texts: list[str]) -> Ask:
+def ask(texts: list[str]) -> Request:
     asked = [{"id": str(i), "text": text} for i, text in enumerate(texts, 1)]
     payload = {"task": "Sort mail.", "labels": dict.fromkeys(LABELS, ""), "texts": asked}
-    return Ask("labeler", payload, FORM, 0, wanted=[text["id"] for text in asked])
+    return Request("labeler", payload, FORM, 0, wanted=[text["id"] for text in asked])
 
 
 if __name__ == "__main__":

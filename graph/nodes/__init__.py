@@ -1,3 +1,3 @@
-"""Nodes of the graph, one a file, named as in the drawing. The others still lie in graph/ (calibrate, pool,
-learning, teaching, screening).
+"""The nodes of the graph, one per file, named as in the drawing. A node takes the run's context and state and
+returns the fields of the state that it changes.
 """

@@ -1,76 +1,81 @@
-"""The node that promotes a round or rolls it back."""
+"""The node that evaluates a round, and promotes it or rolls it back."""
 
 from collections import Counter
 from collections.abc import Sequence
 
-from tutelage.graph.context import Workshop
+from tutelage.graph.context import RunContext
 from tutelage.graph.run_folder.folder import RoundLine
 from tutelage.graph.state import State
 from tutelage.graph.stopping import why_stop
-from tutelage.graph.students.predictions import answers_on_diagnose, graded, marks, predict_round
+from tutelage.graph.students.predictions import (
+    answers_on_diagnose,
+    evaluation,
+    example_statistics,
+    predict_round,
+)
 from tutelage.graph.students.self_training import answer_pool
 from tutelage.graph.students.training_rows import training_rows
 from tutelage.graph.weaknesses import measure_again, read_cards, write_cards
 from tutelage.student.evaluation.evaluate import chance_not_worse
 
-BEYOND_NOISE = 0.05  # the usual level (ours): below it a round is rolled back
+BEYOND_NOISE = 0.05  # the usual significance level (ours): a round with a lower p-value is rolled back
 
 
-def examine(shop: Workshop, state: State) -> State:
-    """Store the answers of the round's students; promote the round or roll it back; write its line.
+def examine(ctx: RunContext, state: State) -> State:
+    """Store the answers of the round's students, promote the round or roll it back, and write its line.
 
-    It is promoted unless its gate metric is beyond noise below that of the best promoted so far
-    (`chance_not_worse` below 0.05): small losses cannot add up. Samples of a round that is rolled back
-    are not trained on again. Answers on test are stored without being graded.
+    A round is rolled back if its gate metric is below that of the best promoted round beyond noise
+    (`chance_not_worse` below 0.05). Comparing with the best round keeps small losses from adding up. Samples
+    of a round that is rolled back are not trained on again. Answers on test are stored without being graded.
     """
     round = state["round"]
-    predict_round(shop, round)
+    predict_round(ctx, round)
     if round == 0:
-        answer_pool(shop)
-    chance = _chance(shop, round)
+        answer_pool(ctx)
+    chance = _chance(ctx, round)
     accepted = chance is None or chance >= BEYOND_NOISE
     best = round if accepted else state["best"]
-    answers = answers_on_diagnose(shop, best)
-    write_cards(shop.folder, measure_again(shop.task.form, read_cards(shop.folder), answers, round))
-    line = _line(shop, round, accepted, chance, [*state["promoted"], round])
+    answers = answers_on_diagnose(ctx, best)
+    write_cards(ctx.folder, measure_again(ctx.task.type, read_cards(ctx.folder), answers, round))
+    line = _line(ctx, round, accepted, chance, [*state["promoted"], round])
     if state.get("final"):
         line["final"] = True
-    shop.folder.write_round(line)
-    folded = shop.splits.folded
-    shop.trace.tell(metric=line["metric"], gate=line["gate"], accepted=accepted, chance=chance, folded=folded)
-    brings = accepted and round and not state.get("final")
-    promoted = [*state["promoted"], round] if brings else state["promoted"]
+    ctx.folder.write_round(line)
+    folded = ctx.splits.folded
+    ctx.trace.log(metric=line["metric"], gate=line["gate"], accepted=accepted, chance=chance, folded=folded)
+    has_samples = round and not state.get("final")
+    promoted = [*state["promoted"], round] if accepted and has_samples else state["promoted"]
     worse = f"round {round} was rolled back: its samples made the student worse"
     return {
         "best": best,
         "promoted": promoted,
         "note": "" if accepted or state.get("final") else worse,
-        "metric": graded(shop, best, "diagnose")["metric"],
-        "stop": state.get("stop") or why_stop(shop, state),
+        "metric": evaluation(ctx, best, "diagnose")["metric"],
+        "stop": state.get("stop") or why_stop(ctx, state),
     }
 
 
-def _chance(shop: Workshop, round: int) -> float | None:
-    """The p-value of "not worse than the promoted student with the highest gate metric"."""
-    before = [line for line in shop.folder.read_rounds() if line["accepted"] and line["round"] < round]
-    if not (before and shop.splits.gate):
+def _chance(ctx: RunContext, round: int) -> float | None:
+    """Return the p-value of "not worse than the promoted student with the highest gate metric"."""
+    before = [line for line in ctx.folder.read_rounds() if line["accepted"] and line["round"] < round]
+    if not (before and ctx.splits.gate):
         return None
     best = max(before, key=lambda line: line["gate"] or 0.0)["round"]
-    old, new = (marks(shop, r, "gate") for r in (best, round))
-    return chance_not_worse(shop.task.form, old, new, shop.labels, shop.task.metric)
+    old, new = (example_statistics(ctx, r, "gate") for r in (best, round))
+    return chance_not_worse(ctx.task.type, old, new, ctx.labels, ctx.task.metric)
 
 
 def _line(
-    shop: Workshop, round: int, accepted: bool, chance: float | None, trained: Sequence[int]
+    ctx: RunContext, round: int, accepted: bool, chance: float | None, trained: Sequence[int]
 ) -> RoundLine:
-    spent = shop.teacher.journal.spent()
-    before = [line for line in shop.folder.read_rounds() if line["round"] < round]
-    fates = Counter(sample["status"] for sample in shop.corpus.drafts(round=round))
-    kept = fates.pop("kept", 0)
+    spent = ctx.teacher.journal.spent()
+    before = [line for line in ctx.folder.read_rounds() if line["round"] < round]
+    status_counts = Counter(sample["status"] for sample in ctx.corpus.drafts(round=round))
+    kept = status_counts.pop("kept", 0)
     return RoundLine(
         round=round,
-        metric=graded(shop, round, "diagnose")["metric"],
-        gate=graded(shop, round, "gate")["metric"] if shop.splits.gate else None,
+        metric=evaluation(ctx, round, "diagnose")["metric"],
+        gate=evaluation(ctx, round, "gate")["metric"] if ctx.splits.gate else None,
         accepted=accepted,
         chance=chance,
         teacher_calls=spent["calls"] - sum(line["teacher_calls"] for line in before),
@@ -78,13 +83,13 @@ def _line(
         completion_tokens=spent["completion_tokens"] - sum(line["completion_tokens"] for line in before),
         cost=None if spent["cost"] is None else max(0, spent["cost"] - sum(x["cost"] or 0 for x in before)),
         samples_kept=kept,
-        samples_rejected=sum(fates.values()),
-        refused=dict(sorted(fates.items())),
-        trained_on=len(training_rows(shop, trained)),
-        seconds=round_seconds(shop, round),
+        samples_rejected=sum(status_counts.values()),
+        refused=dict(sorted(status_counts.items())),
+        trained_on=len(training_rows(ctx, trained)),
+        seconds=round_seconds(ctx, round),
     )
 
 
-def round_seconds(shop: Workshop, number: int) -> float:
-    """Seconds of a round's nodes so far, to the tenth."""
-    return round(shop.trace.seconds(number), 1)
+def round_seconds(ctx: RunContext, number: int) -> float:
+    """Return the seconds that a round's nodes have taken so far, rounded to 0.1."""
+    return round(ctx.trace.seconds(number), 1)

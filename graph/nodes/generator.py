@@ -1,105 +1,100 @@
-"""The node that has texts written."""
+"""The node in which the generator writes texts."""
 
 import random
 from collections import Counter
 from collections.abc import Sequence
 
 from tutelage.agents import generator as the_generator
-from tutelage.agents.generator import Request
-from tutelage.agents.prompt_injection import is_hostile
-from tutelage.graph.context import Workshop
+from tutelage.agents.generator import DraftRules, Evidence, GenerationRequest
+from tutelage.agents.prompt_injection import is_injection
+from tutelage.graph.context import RunContext
 from tutelage.graph.requests import evidence
 from tutelage.graph.requests.attempts import seed_for
 from tutelage.graph.requests.gaps import gaps
-from tutelage.graph.requests.generation_requests import apportion, gap_requests, paraphrases, plan
+from tutelage.graph.requests.generation_requests import apportion, gap_requests, paraphrases, plan_requests
 from tutelage.graph.state import State
 from tutelage.graph.students.committee import Fold, folds
 from tutelage.graph.weaknesses import Card, read_cards
 from tutelage.student.corpus import Sample, changed, is_drawn
 
 
-def generator(shop: Workshop, state: State) -> State:
-    """Have the texts written that the round still lacks, beside those that were drawn in this attempt. Each
-    call is shown rows of one fold, and each text keeps that fold.
+def generator(ctx: RunContext, state: State) -> State:
+    """Let the generator write the texts that the round still lacks beside those drawn in this attempt. Each
+    call shows rows of one fold, and its texts are marked with that fold.
     """
-    strategy, round = shop.strategy, state["round"]
-    attempt = state["attempt"] + (not strategy.draws)  # the pool, where there is one, has begun it
-    # Of earlier attempts only: cut off after its work was stored, this one must ask the same again.
-    drafts = shop.corpus.drafts(round=round)
+    strategy, round = ctx.strategy, state["round"]
+    attempt = state["attempt"] + (not strategy.draws)  # otherwise the node `pool` has begun the attempt
+    # Earlier attempts only: if the process dies after `put`, this attempt must send the same requests again.
+    drafts = ctx.corpus.drafts(round=round)
     so_far = [sample for sample in drafts if sample["attempt"] < attempt]
     lacking = strategy.samples - sum(sample["status"] == "kept" for sample in so_far)
     drawn = [sample for sample in drafts if sample["attempt"] == attempt and is_drawn(sample)]
     count = lacking * strategy.candidates(round) - len(drawn)
     if strategy.fill_gaps:
         count = state["to_write"]
-    shares = apportion(_fold_weights(shop, state), count)
+    shares = apportion(_fold_weights(ctx, state), count)
     samples: list[Sample] = []
-    for fold in folds(shop):
+    for fold in folds(ctx):
         first = len(drawn) + len(samples)
-        samples += _written(shop, {**state, "attempt": attempt}, shares[str(fold)], so_far, fold, first)
-    shop.corpus.put(samples)
-    shop.trace.tell(attempt=attempt, written=[sample["id"] for sample in samples])
+        samples += _written(ctx, {**state, "attempt": attempt}, shares[str(fold)], so_far, fold, first)
+    ctx.corpus.put(samples)
+    ctx.trace.log(attempt=attempt, written=[sample["id"] for sample in samples])
     return {"attempt": attempt, "rejudge": False}
 
 
-def _fold_weights(shop: Workshop, state: State) -> dict[str, float]:
-    """How the texts to write are divided among the folds: evenly or, of gaps, by the weaknesses of each."""
-    found = gaps(shop, state["best"], state["round"]) if shop.strategy.fill_gaps else None
-    served = Counter(c.get("fold") for c in read_cards(shop.folder) if c["id"] in state["weaknesses"])
-    every, of = folds(shop), len(found.labels) if found else 0
-    if not (of or served) or not shop.strategy.fill_gaps:
+def _fold_weights(ctx: RunContext, state: State) -> dict[str, float]:
+    """Return the share of each fold in the texts to write: equal or, for gaps, by the fold's weaknesses."""
+    found = gaps(ctx, state["best"], state["round"]) if ctx.strategy.fill_gaps else None
+    weaknesses = Counter(c.get("fold") for c in read_cards(ctx.folder) if c["id"] in state["weaknesses"])
+    every, missing = folds(ctx), len(found.labels) if found else 0
+    if not (missing or weaknesses) or not ctx.strategy.fill_gaps:
         return {str(fold): 1.0 for fold in every}
-    return {str(fold): served[fold] + of / len(every) for fold in every}
+    return {str(fold): weaknesses[fold] + missing / len(every) for fold in every}
 
 
 def _written(
-    shop: Workshop, state: State, count: int, so_far: Sequence[Sample], fold: Fold, first: int
+    ctx: RunContext, state: State, count: int, so_far: Sequence[Sample], fold: Fold, first: int
 ) -> list[Sample]:
-    """Have `count` texts written with rows of one fold in view."""
-    strategy, round, attempt = shop.strategy, state["round"], state["attempt"]
+    """Let the generator write `count` texts; it is shown rows of one fold."""
+    strategy, round, attempt = ctx.strategy, state["round"], state["attempt"]
     of_fold = f" {fold}" if fold is not None else ""
     cards = [
         card
-        for card in read_cards(shop.folder)
+        for card in read_cards(ctx.folder)
         if card["id"] in state["weaknesses"] and (fold is None or card.get("fold") == fold)
     ]
-    fed = evidence.band(shop, round) if strategy.feedback == "band" else []
-    chance = random.Random(f"{shop.task.seed} {round} {attempt} orders{of_fold}")
+    fed = evidence.band(ctx, round) if strategy.feedback == "band" else []
+    chance = random.Random(f"{ctx.task.seed} {round} {attempt} orders{of_fold}")
     if round <= strategy.paraphrase_rounds:
-        calm = [row for row in evidence.shown_rows(shop, fold) if not is_hostile(row["text"])]
-        requests = paraphrases(shop.task.form, calm, count, chance)
-    elif not (requests := _for_gaps(shop, state, count, cards)):
-        requests = plan(strategy, count, cards, _f1(shop, state, fold), chance, fed=bool(fed))
+        safe = [row for row in evidence.shown_rows(ctx, fold) if not is_injection(row["text"])]
+        requests = paraphrases(ctx.task.type, safe, count, chance)
+    elif not (requests := _for_gaps(ctx, state, count, cards)):
+        requests = plan_requests(strategy, count, cards, _f1(ctx, state, fold), chance, fed=bool(fed))
     own = [s for s in so_far if not is_drawn(s) and (fold is None or s.get("fold") == fold)]
-    samples = the_generator.write(
-        shop.teacher,
-        shop.task.brief(),
-        requests,
-        cards,
-        evidence.shots(shop, round, fold),
-        evidence.avoided(own),
-        fed=fed,
-        answered=not strategy.label_apart,
-        length=strategy.length,
-        round=round,
-        attempt=attempt,
-        first=first,
-        seed=seed_for(shop, state, 2, fold),
+    shown = Evidence(
+        weaknesses=cards,
+        shots=evidence.shots(ctx, round, fold),
+        avoid=evidence.rejected_examples(own),
+        resemble=fed,
     )
-    return samples if fold is None else [changed(sample, fold=fold) for sample in samples]
+    rules = DraftRules(answered=not strategy.label_apart, length=strategy.length)
+    seed = seed_for(ctx, state, 2, fold)
+    samples = the_generator.write(ctx.teacher, ctx.task.brief(), requests, shown, rules, seed=seed)
+    of_run = {"round": round, "attempt": attempt} | ({} if fold is None else {"fold": fold})
+    return [changed(sample, place=place, **of_run) for place, sample in enumerate(samples, first)]
 
 
-def _for_gaps(shop: Workshop, state: State, count: int, cards: Sequence[Card]) -> list[Request]:
-    """Requests for what the pool lacks; none where nothing is known to be lacking."""
-    found = gaps(shop, state["best"], state["round"]) if shop.strategy.fill_gaps else None
+def _for_gaps(ctx: RunContext, state: State, count: int, cards: Sequence[Card]) -> list[GenerationRequest]:
+    """Return requests for what the pool lacks, or none if no gap was found."""
+    found = gaps(ctx, state["best"], state["round"]) if ctx.strategy.fill_gaps else None
     return gap_requests(count, cards, found.labels) if found else []
 
 
-def _f1(shop: Workshop, state: State, fold: Fold) -> dict[str, float]:
-    """Label -> F1 of the best student on what it is probed on; 1 where a batch has no such text, and for
-    texts with no label, where they are ordered.
+def _f1(ctx: RunContext, state: State, fold: Fold) -> dict[str, float]:
+    """Return label -> F1 of the best student on the probed answers. It is 1 for labels without such a text,
+    and for texts without any label, if the task type allows them.
     """
     opened: State = {**state, "round": state["round"] - 1}
-    report = evidence.graded_answers(shop, evidence.probed(shop, opened, fold))
+    report = evidence.graded_answers(ctx, evidence.probed_answers(ctx, opened, fold))
     f1 = {c["label"]: c["f1"] if c["support"] else 1.0 for c in report["classes"]}
-    return {**f1, **dict.fromkeys(shop.task.form.bare, 1.0)}
+    return {**f1, **dict.fromkeys(ctx.task.type.no_label, 1.0)}

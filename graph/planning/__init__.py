@@ -1,1 +1,1 @@
-"""Planning: what a run would ask and cost, from low to high, before anything is spent."""
+"""Planning: estimate the calls, tokens and cost of a run, as ranges, before anything is spent."""

@@ -1,4 +1,4 @@
-"""Rows made up for a plan: what the first labelled set may look like, where the user has labelled none."""
+"""Make up a first labelled set for planning, where the user has labelled no rows."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,34 +11,34 @@ from tutelage.student.data.rows import Row, content_id
 from tutelage.student.tasks.fields import join
 
 MADE_UP = "made up for this plan: no student is trained yet"
-_WORDS = 60  # of the longer half of the texts that stand for written ones
+_WORDS = 60  # words added to the longer half of the made-up texts
 
 
 def with_first_labels(task: Task, splits: Splits) -> Splits:
-    """Return splits in which a first set is labelled, as the teacher will label it: texts of the pool or,
-    without one, made-up texts, each with any label. Splits with labelled rows are returned as they are.
+    """Return splits with a first labelled set like the one the teacher will label: texts of the pool or,
+    without one, made-up texts, all with arbitrary labels. Splits with labelled rows are returned unchanged.
     """
     if splits.labelled:
         return splits
-    texts = slice_of(task.form, splits.unlabelled, FIRST_LABELS, task.seed) or list(_made_up(task))
+    texts = slice_of(task.type, splits.unlabelled, FIRST_LABELS, task.seed) or list(_made_up(task))
     rows = [
         Row(id=row["id"], text=row["text"], label=_label(task, row["text"], label))
         for row, label in zip(texts, cycle(task.labels or [""]))
     ]
-    found = replace(splits, seed=[], diagnose=[], gate=[], unlabelled=[*splits.unlabelled], folds={})
-    found.adopt(rows, fold_rows(task, rows, []))
-    return found
+    copy = replace(splits, seed=[], diagnose=[], gate=[], unlabelled=[*splits.unlabelled], folds={})
+    copy.adopt(rows, fold_rows(task, rows, []))
+    return copy
 
 
 def _made_up(task: Task) -> Iterator[Row]:
-    """Texts that stand for those to be written: one half short, the other long."""
+    """Yield stand-ins for texts that will be written: one half short, the other half long."""
     for number in range(FIRST_LABELS):
         words = " word" * (number % 2 * _WORDS)
         text = join(dict.fromkeys(task.fields, f"text {number + 1}, {MADE_UP}{words}"), task.fields)
-        yield Row(id=content_id(text, task.form), text=text, label="")
+        yield Row(id=content_id(text, task.type), text=text, label="")
 
 
 def _label(task: Task, text: str, label: str) -> str:
-    """A label of the task's form that a text may have: this one, or none of a tagger's spans."""
-    value: object = {"labels": [label], "entities": [], "target": text}.get(task.form.key, label)
-    return task.form.read(value, text, list(task.labels))
+    """Return a valid label for the text: this one where the task type allows it; no spans for `ner`."""
+    value: object = {"labels": [label], "entities": [], "target": text}.get(task.type.label_field, label)
+    return task.type.parse_label(value, text, list(task.labels))

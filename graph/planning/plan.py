@@ -1,21 +1,21 @@
-"""The plan: what a task would ask and cost, from low to high, before anything is spent or reached."""
+"""Plan a run: estimate its calls, tokens and cost as ranges, without calling any model."""
 
 from typing import TypedDict
 
 import numpy as np
 from tutelage.agents.endpoints.batch import DISCOUNT
-from tutelage.graph.planning.requests import Outlook
+from tutelage.graph.planning.requests import PlannedRun
 from tutelage.graph.planning.usage import Loads, stage_names, stages
 from tutelage.graph.strategies import Strategy
 from tutelage.graph.task.schema import Task
 from tutelage.graph.task.splits import load_splits
 from tutelage.prompts import ROLES, render
 
-FREE = "it runs here, and costs nothing"
+FREE = "runs in this process, at no cost"
 
 
 class Expected(TypedDict):
-    """What is expected, each from low to high; `cost` is None where a price is unknown."""
+    """Estimates, each as [low, high]; `cost` is None if a price is unknown."""
 
     calls: list[int]
     prompt_tokens: list[int]
@@ -24,15 +24,17 @@ class Expected(TypedDict):
 
 
 class Part(Expected):
-    """What is expected of one role; `price` is per million tokens, None where it is unknown."""
+    """The estimates for one role; `price` is per million tokens, None if it is unknown."""
 
     model: str
     price: dict[str, float | str] | None
 
 
 class Limit(TypedDict):
-    """A limit of the budget, and the stages (their places in `Plan.stages`) in which the high and the low end
-    reach it; None is in none. `first`: no other limit is reached before it.
+    """A limit of the budget, and when it is reached.
+
+    `earliest` and `latest` are the stages (indices into `Plan.stages`) in which the high and the low estimate
+    reach it; None if they do not. `first` is true if no other limit is reached earlier.
     """
 
     limit: float
@@ -42,8 +44,8 @@ class Limit(TypedDict):
 
 
 class Plan(TypedDict):
-    """The plan of a run; a role that is not asked is not there. `stages` are the names of what follows one
-    after the other: the calibration (or the first labels), the rounds, the control.
+    """The plan of a run. `roles` has only roles that are called. `stages` names the parts of a run in their
+    order: the calibration (or the first labels), the rounds, the labels of random texts.
     """
 
     task: str
@@ -58,35 +60,35 @@ class Plan(TypedDict):
 
 
 def plan(task: Task) -> Plan:
-    """What a run of the task would ask of its teacher, and one complete prompt of each role.
+    """Estimate the calls to the teacher in a run of the task, and render one complete prompt of each role.
 
-    No model is asked or loaded and nothing is written; only the task's data are read.
+    No model is called or loaded and nothing is written. Only the task's data are read.
 
     Raises:
         InputError: the data do not fit the task.
     """
     splits = load_splits(task)
-    ends = [stages(Outlook(task, splits, end)) for end in ("low", "high")]
-    example = Outlook(task, splits, "example")
+    ends = [stages(PlannedRun(task, splits, end)) for end in ("low", "high")]
+    example = PlannedRun(task, splits, "example")
     begin = example.first_labels() or example.calibration()
-    first = {ask.role: ask for ask in reversed([*begin, *example.round(example.written(1))])}
+    first = {request.role: request for request in reversed([*begin, *example.round(example.written(1))])}
     rendered = {role: render(role, first[role].payload, task.prompts) for role in ROLES if role in first}
-    asked = [i for i in range(len(ROLES)) if ends[1][:, i].any()]
+    called = [i for i in range(len(ROLES)) if ends[1][:, i].any()]
     return Plan(
         task=task.name,
         strategy=task.resolved_strategy().name,
         rounds=task.budget.rounds,
         stages=stage_names(example),
-        roles={ROLES[i]: _part(task, i, ends) for i in asked},
-        total=_expected(task, asked, ends),
-        budget=_limits(task, asked, ends),
-        notes=[*_notes(example, bool(asked)), *splits.notes],
+        roles={ROLES[i]: _part(task, i, ends) for i in called},
+        total=_expected(task, called, ends),
+        budget=_limits(task, called, ends),
+        notes=[*_notes(example, bool(called)), *splits.notes],
         prompts={role: {"system": system, "user": user} for role, (system, user) in rendered.items()},
     )
 
 
 def _rates(task: Task) -> Loads:
-    """Cost of a prompt token and of a completion token of each role, NaN where it is unknown."""
+    """Return each role's cost of a prompt and of a completion token, shape (roles, 2); NaN if unknown."""
     rates = []
     for spec in (task.model_specs()[role] for role in ROLES):
         discount = DISCOUNT if task.teacher.batch and spec.speaks_openai else 1.0
@@ -94,20 +96,20 @@ def _rates(task: Task) -> Loads:
     return np.array(rates)
 
 
-def _spent(task: Task, asked: list[int], loads: Loads) -> dict[str, Loads]:
-    """What each stage takes of each limit of a budget."""
-    tokens = loads[:, asked, 1:]
+def _spent(task: Task, roles: list[int], loads: Loads) -> dict[str, Loads]:
+    """Return how much of each budget limit these roles spend, shape (stages,)."""
+    tokens = loads[:, roles, 1:]
     return {
-        "calls": loads[:, asked, 0].sum(1),
+        "calls": loads[:, roles, 0].sum(1),
         "tokens": tokens.sum((1, 2)),
-        "money": (tokens * _rates(task)[asked]).sum((1, 2)),
+        "money": (tokens * _rates(task)[roles]).sum((1, 2)),
     }
 
 
-def _expected(task: Task, asked: list[int], ends: list[Loads]) -> Expected:
-    totals = [loads[:, asked].sum((0, 1)) for loads in ends]
+def _expected(task: Task, roles: list[int], ends: list[Loads]) -> Expected:
+    totals = [loads[:, roles].sum((0, 1)) for loads in ends]
     calls, prompts, replies = ([int(low), int(np.ceil(high))] for low, high in zip(*totals, strict=True))
-    cost = [float(_spent(task, asked, loads)["money"].sum()) for loads in ends]
+    cost = [float(_spent(task, roles, loads)["money"].sum()) for loads in ends]
     unknown = bool(np.isnan(cost[0]))
     return Expected(
         calls=calls, prompt_tokens=prompts, completion_tokens=replies, cost=None if unknown else cost
@@ -117,22 +119,22 @@ def _expected(task: Task, asked: list[int], ends: list[Loads]) -> Expected:
 def _part(task: Task, role: int, ends: list[Loads]) -> Part:
     spec = task.model_specs()[ROLES[role]]
     price = spec.price()
-    told: dict[str, float | str] | None = None
+    details: dict[str, float | str] | None = None
     if price:
         source = FREE if spec.in_process else price.source or "task"
-        told = {"prompt": price.prompt, "completion": price.completion, "source": source}
-    return Part(**_expected(task, [role], ends), model=spec.place, price=told)
+        details = {"prompt": price.prompt, "completion": price.completion, "source": source}
+    return Part(**_expected(task, [role], ends), model=spec.place, price=details)
 
 
-def _limits(task: Task, asked: list[int], ends: list[Loads]) -> dict[str, Limit]:
-    """When each limit of the task is reached, if it is."""
-    low, high = (_committed(task, asked, loads) for loads in ends)
-    given = {name: limit for name in high if (limit := getattr(task.budget, name)) is not None}
-    at = {name: (_reached(limit, low[name]), _reached(limit, high[name])) for name, limit in given.items()}
+def _limits(task: Task, roles: list[int], ends: list[Loads]) -> dict[str, Limit]:
+    """Return the limits that the task sets, and the stages in which they are reached."""
+    low, high = (_committed(task, roles, loads) for loads in ends)
+    limits = {name: limit for name in high if (limit := getattr(task.budget, name)) is not None}
+    at = {name: (_reached(limit, low[name]), _reached(limit, high[name])) for name, limit in limits.items()}
     soonest = min((early for _, early in at.values()), default=np.inf)
     return {
         name: Limit(
-            limit=given[name],
+            limit=limits[name],
             earliest=None if early == np.inf else int(early),
             latest=None if late == np.inf else int(late),
             first=early == soonest < np.inf,
@@ -141,23 +143,22 @@ def _limits(task: Task, asked: list[int], ends: list[Loads]) -> dict[str, Limit]
     }
 
 
-def _committed(task: Task, asked: list[int], loads: Loads) -> dict[str, Loads]:
-    """What is spent of each limit by the end of each stage, with what the rounds hold back for the labels of
-    random texts.
+def _committed(task: Task, roles: list[int], loads: Loads) -> dict[str, Loads]:
+    """Return how much of each limit is spent by the end of each stage, plus what the rounds reserve for the
+    labels of random texts.
     """
-    spent = _spent(task, asked, loads)
-    total = {name: of_stages.cumsum() for name, of_stages in spent.items()}
-    if not loads[-1].any():  # nothing is compared at random
-        return total
+    committed = {name: spent.cumsum() for name, spent in _spent(task, roles, loads).items()}
+    if not loads[-1].any():  # no random texts are labelled
+        return committed
     labels = _spent(task, [ROLES.index("labeler")], loads)
-    for name, so_far in total.items():
-        so_far[1:-1] += labels[name][1:-1].cumsum()
-        so_far[-1] = so_far[-2:].max()
-    return total
+    for name, total in committed.items():
+        total[1:-1] += labels[name][1:-1].cumsum()
+        total[-1] = total[-2:].max()
+    return committed
 
 
 def _reached(limit: float, total: Loads) -> float:
-    """The stage that goes over a limit, and how much of it is done by then; infinite if none does."""
+    """Return when the total exceeds the limit: stage index plus the done part of the stage, or infinity."""
     over = np.flatnonzero(total > limit)
     if not over.size:
         return np.inf
@@ -165,49 +166,49 @@ def _reached(limit: float, total: Loads) -> float:
     return float(stage + 1 - (total[stage] - limit) / (total[stage] - (total[stage - 1] if stage else 0.0)))
 
 
-def _notes(outlook: Outlook, asked: bool) -> list[str]:
-    """What the figures include, and what nobody can foresee."""
-    task, strategy = outlook.task, outlook.strategy
-    if not asked:
-        return ["nothing is asked: `budget.rounds` is 0"]
-    told = [
+def _notes(planned: PlannedRun, called: bool) -> list[str]:
+    """Return the assumptions behind the estimates, and what they do not cover."""
+    task, strategy = planned.task, planned.strategy
+    if not called:
+        return ["no model is called: `budget.rounds` is 0"]
+    notes = [
         _low(strategy, task.teacher.force),
         _high(strategy, task.teacher.votes),
-        "not foreseen: the hidden tokens of a model that reasons, which are billed as completion",
+        "not estimated: the hidden tokens of a reasoning model, which are billed as completion tokens",
     ]
-    if outlook.splits.folded:
-        told.append(f"analyst and generator are asked for each of the {task.fold_count} folds by itself")
-    if outlook.splits.labelled and task.teacher.calibrate and not task.teacher.force:
-        told.append("a teacher that is no better than the student stops the run after the calibration")
+    if planned.splits.folded:
+        notes.append(f"analyst and generator are called separately for each of the {task.fold_count} folds")
+    if planned.splits.labelled and task.teacher.calibrate and not task.teacher.force:
+        notes.append("the run stops after the calibration if the teacher is no better than the student")
     if strategy.feedback == "none":
-        told.append(f"the strategy {strategy.name} asks no analyst")
+        notes.append(f"strategy {strategy.name} does not call the analyst")
     if task.teacher.batch:
-        told.append("the cost is that of the Batch API, half the price, where a role asks an `openai:` model")
+        notes.append("roles with an `openai:` model are counted at half the price, through the Batch API")
     if task.budget.minutes is not None:
-        told.append(f"not foreseen: whether {task.budget.minutes:g} minutes are enough")
-    return told
+        notes.append(f"not estimated: whether {task.budget.minutes:g} minutes are enough")
+    return notes
 
 
 def _low(strategy: Strategy, force: bool) -> str:
-    """What the low end assumes, in words."""
-    parts = ["the first attempt of each round brings enough texts, none is labelled twice, every reply is"]
-    parts[0] += " right at once, and texts and reasons are short"
+    """Return the assumptions of the low estimate in words."""
+    parts = ["the first attempt of each round brings enough texts, no text is labelled twice, every reply is"]
+    parts[0] += " valid at once, and texts and reasons are short"
     if strategy.critic == "disputed":
-        parts.append("no label is disputed, and the critic is not asked")
+        parts.append("no label is disputed, so the critic is not called")
     if strategy.fill_gaps:
-        parts.append("the pool has texts of every kind, and none is written")
+        parts.append("the pool covers every label and weakness until it is used up")
     if strategy.stall and not force:
         parts.append(f"the run stops after {strategy.stall} rounds without a gain")
     return "low: " + "; ".join(parts)
 
 
 def _high(strategy: Strategy, votes: int) -> str:
-    """What the high end assumes, in words."""
+    """Return the assumptions of the high estimate in words."""
     attempts = strategy.attempts + 1
-    again = "" if strategy.critic == "none" else "every text labelled and judged a second time, "
-    told = (
-        f"high: {f'all {attempts} attempts' if attempts > 1 else 'the one attempt'} of each round,"
-        f" {f'{votes} votes a text, ' if votes > 1 else ''}{again}one"
-        " call in ten repaired, and texts and reasons are long"
-    )
-    return f"{told}; half of the texts are written" if strategy.fill_gaps else told
+    parts = [f"each round uses {f'all {attempts} attempts' if attempts > 1 else 'its only attempt'}"]
+    if votes > 1:
+        parts.append(f"each text gets {votes} votes")
+    if strategy.critic != "none":
+        parts.append("every text is labelled and judged twice")
+    words = f"high: {', '.join(parts)}, one call in ten is repaired, and texts and reasons are long"
+    return f"{words}; half of the texts are written" if strategy.fill_gaps else words

@@ -1,4 +1,4 @@
-"""Foreseen: what a run's agents would ask, built by the agents themselves on the task's own texts."""
+"""Build the requests that a run would send, with the agents' own functions and the task's own texts."""
 
 import random
 from collections.abc import Sequence
@@ -10,13 +10,13 @@ from typing import Any, Literal, cast
 
 from tutelage.agents import analyst, critic, generator, labeler
 from tutelage.agents.analyst import Weakness
-from tutelage.agents.request import Ask
+from tutelage.agents.generator import Evidence
+from tutelage.agents.request import Request
 from tutelage.graph.nodes.calibrate import slice_of
 from tutelage.graph.planning.imagined import MADE_UP, with_first_labels
 from tutelage.graph.requests.evidence import AVOIDED, answer
 from tutelage.graph.requests.gaps import WRITTEN_SHARE
-from tutelage.graph.requests.generation_requests import apportion, gap_requests, requests_for
-from tutelage.graph.requests.generation_requests import plan as order
+from tutelage.graph.requests.generation_requests import apportion, gap_requests, plan_requests, requests_for
 from tutelage.graph.strategies import Strategy
 from tutelage.graph.students.committee import Fold
 from tutelage.graph.task.schema import Task
@@ -24,19 +24,19 @@ from tutelage.graph.task.splits import FIRST_LABELS, Splits
 from tutelage.student.corpus import Sample
 from tutelage.student.data.rows import Row
 
-_TOLD = 20  # the most classes, and the most weaknesses, in a report to the analyst
-_EXAMPLES = 4  # of a weakness
+_REPORTED = 20  # most classes and most weaknesses in a report to the analyst
+_EXAMPLES = 4  # texts that show a weakness
 
 
 @dataclass(frozen=True)
-class Outlook:
-    """One course that a run may take: `low`, `high`, or an `example` to show prompts of.
+class PlannedRun:
+    """One possible course of a run: the `low` or `high` estimate, or an `example` whose prompts are shown.
 
-    `low`: a round's first attempt brings enough, for one weakness, nothing is labelled twice, half is refused
-    unjudged where labels must agree, no label is disputed, the pool has no gaps, the run stops after
-    `Strategy.stall` rounds, and texts are as long as the shorter half of the labelled ones. `high`: every
-    attempt is used up, for as many weaknesses as may be served, all is labelled and judged twice, and texts
-    are as long as the longer half.
+    `low`: the first attempt of a round brings enough texts, for one weakness; nothing is labelled twice; if
+    labels must agree, half of the written texts are refused before the critic; no label is disputed; the pool
+    has no gaps; the run stops after `Strategy.stall` rounds; texts are as long as the shorter half of the
+    labelled ones. `high`: all attempts are used, for as many weaknesses as the strategy allows; every text is
+    labelled and judged twice; texts are as long as the longer half.
     """
 
     task: Task
@@ -45,45 +45,44 @@ class Outlook:
 
     @property
     def strategy(self) -> Strategy:
-        """The task's."""
+        """The task's strategy."""
         return self.task.resolved_strategy()
 
     @cached_property
     def known(self) -> Splits:
-        """The splits, with a first set labelled where the user has labelled none."""
+        """The splits; if the user has labelled no rows, with a made-up first labelled set."""
         return with_first_labels(self.task, self.splits)
 
-    def first_labels(self) -> list[Ask[Any]]:
-        """The requests that write (without a pool) and label a first set, where no row is labelled."""
+    def first_labels(self) -> list[Request[Any]]:
+        """Return the requests that label (without a pool also write) a first set; [] if rows are labelled."""
         if self.splits.labelled:
             return []
         rows = self.known.labelled
-        asks = []
+        writing = []
         if not self.splits.unlabelled:
-            requests = requests_for("any", apportion(dict.fromkeys(self._ordered(), 1.0), FIRST_LABELS))
-            asks += list(generator.asks(self.task.brief(), requests, [], [], [], 0))
+            counts = apportion(dict.fromkeys(self._requested_labels(), 1.0), FIRST_LABELS)
+            wanted = requests_for("any", counts)
+            writing = list(generator.draft_requests(self.task.brief(), wanted, Evidence(), 0))
         count = ceil(self.strategy.enough * len(rows)) if self.end == "low" else len(rows)
-        return asks + self._labelling(list(islice(cycle(self._half(rows)), count)), [])
+        return writing + self._labelling(list(islice(cycle(self._half(rows)), count)), [])
 
-    def calibration(self) -> list[Ask[Any]]:
-        """The requests that try the labeler on labelled texts of the user's: the very texts that will be
-        sent.
-        """
-        rows = slice_of(self.task.form, self.splits.diagnose, self.task.teacher.calibrate, self.task.seed)
+    def calibration(self) -> list[Request[Any]]:
+        """Return the requests that measure the labeler on the user's rows, with the texts a run sends."""
+        rows = slice_of(self.task.type, self.splits.diagnose, self.task.teacher.calibrate, self.task.seed)
         return self._labelling(rows, self._shots(self.known.seed))
 
-    def round(self, written: int) -> list[Ask[Any]]:
-        """The requests of a round in each of whose attempts so many texts are written."""
+    def round(self, written: int) -> list[Request[Any]]:
+        """Return the requests of a round; `written` is how many texts each attempt writes."""
         strategy, high = self.strategy, self.end == "high"
         texts = self.texts(strategy.samples if high else ceil(strategy.enough * strategy.samples))
-        asks = self._analysis()
+        requests = self._analysis()
         for attempt in range(1 + strategy.attempts * high):
-            asks += self._writing(written, AVOIDED if attempt else 0)
-            asks += self._deciding(texts) * (1 + (high and strategy.critic != "none"))
-        return asks
+            requests += self._writing(written, AVOIDED if attempt else 0)
+            requests += self._label_and_judge(texts) * (1 + (high and strategy.critic != "none"))
+        return requests
 
-    def control(self) -> list[Ask[Any]]:
-        """The requests at the end that label as many texts of the pool, drawn at random, as were chosen."""
+    def control(self) -> list[Request[Any]]:
+        """Return the final requests, which label as many random texts of the pool as were chosen before."""
         strategy, pool = self.strategy, self.known.unlabelled
         refitted = self.splits.folded or strategy.refit
         if not (strategy.control and refitted and self.splits.test and pool):
@@ -92,14 +91,14 @@ class Outlook:
         count = min(
             rounds * (ceil(strategy.enough * strategy.samples) if low else strategy.samples), len(pool)
         )
-        if low:  # less those that are chosen too, by two standard deviations more than may be expected
+        if low:  # minus those already chosen: the expected number plus two standard deviations
             used = min(strategy.from_pool(rounds * strategy.samples), len(pool)) / len(pool)
             count = max(0, int(count * (1 - used) - 2 * sqrt(count * used * (1 - used))))
         return self._labelling(list(islice(cycle(self._half(pool)), count)), [])
 
     def last_round(self) -> int:
-        """The last round that finds texts: a pool that all is drawn from has an end, and at the low end the
-        run stops as soon as it may for want of a gain.
+        """Return the last round that has texts: a strategy that only draws from the pool can exhaust it, and
+        the low estimate assumes that the run stops for lack of a gain as early as possible.
         """
         strategy, rounds, size = self.strategy, self.task.budget.rounds, len(self.known.unlabelled)
         if self.end == "low" and strategy.stall and self.known.gate and not self.task.teacher.force:
@@ -111,7 +110,7 @@ class Outlook:
         return min(rounds, ceil(size / max(1, strategy.enough * strategy.samples)))
 
     def written(self, number: int) -> int:
-        """How many texts are written in an attempt of a round; in a cold one no more than are wanted."""
+        """Return how many texts each attempt of a round writes; in a cold round no more than are wanted."""
         strategy, size = self.strategy, len(self.known.unlabelled)
         if not strategy.writes:
             return 0
@@ -124,64 +123,67 @@ class Outlook:
         return (strategy.samples - drawn) * strategy.candidates(number)
 
     def _pool_ends(self, number: int) -> bool:
-        """Whether the pool may have too few texts for its share of this round; the rest is written then."""
+        """Whether the pool may run out of texts by this round; the rest is then written."""
         strategy = self.strategy
         most = number * (1 + strategy.attempts) * strategy.candidates(number)
         return len(self.known.unlabelled) < most * strategy.from_pool(strategy.samples)
 
-    def _deciding(self, texts: Sequence[Row]) -> list[Ask[Any]]:
-        """The requests that label and judge texts, where the strategy asks for either."""
+    def _label_and_judge(self, texts: Sequence[Row]) -> list[Request[Any]]:
+        """Return the requests to labeler and critic, as far as the strategy uses them."""
         strategy = self.strategy
         drawn = strategy.from_pool(len(texts))
-        asks = []
-        for fold in self._folds() if self.task.form.shots else [None]:
+        requests = []
+        for fold in self._folds() if self.task.type.needs_examples else [None]:
             part = texts if strategy.label_apart else texts[:drawn]
             part = part if fold is None else part[fold :: self.task.fold_count]
-            asks += self._labelling(part, self._shots(self._rows(fold)))
+            requests += self._labelling(part, self._shots(self._rows(fold)))
         if strategy.critic == "all" or (strategy.critic == "disputed" and self.end != "low"):
-            refused = self.end == "low" and strategy.agree  # half of those that are written
+            refused = self.end == "low" and strategy.agree  # half of the written texts
             judged = [*texts[:drawn], *texts[drawn::2]] if refused else texts
-            asks += [ask for _, ask in critic.asks(self.task.brief(), _samples(judged), 0)]
-        return asks
+            verdicts = critic.verdict_requests(self.task.brief(), _samples(judged), 0)
+            requests += [request for _, request in verdicts]
+        return requests
 
     def texts(self, count: int, label: str = "") -> list[Row]:
-        """So many texts: first the pool's share, as if labelled as seeds are; for those that are to be
-        written stand seeds, of a label if there are any. Both over and over again.
+        """Return `count` texts: first the pool's share, with labels of seeds, then seeds (of this label, if
+        there are any) in place of texts to be written. Both lists repeat if they are too short.
         """
-        drawn, fitting = self.strategy.from_pool(count), self.task.form.fitting
-        drawn = drawn if self.known.unlabelled else 0
+        fit_to_text = self.task.type.fit_to_text
+        drawn = self.strategy.from_pool(count) if self.known.unlabelled else 0
         seeds = self._of(self.known.seed, label) if label else []
         rows = islice(cycle(self._half(self.known.unlabelled)), drawn)
         pool = [
-            Row(**{**row, "label": fitting(seed["label"], row["text"])})
+            Row(**{**row, "label": fit_to_text(seed["label"], row["text"])})
             for row, seed in zip(rows, cycle(self.known.seed))
         ]
         return [*pool, *islice(cycle(self._half(seeds or self.known.seed)), count - drawn)]
 
-    def _analysis(self) -> list[Ask[Any]]:
-        """The analyst's requests, one for each fold; at the low end none, where a student may have learnt all
-        it is shown, the pool may cover every error, or the teacher's own first labels may all be found.
+    def _analysis(self) -> list[Request[Any]]:
+        """Return the analyst's requests, one for each fold. The low estimate has none if the student may make
+        no errors (on rows it was trained on or the teacher labelled), or if the pool may cover them all.
         """
         strategy, low = self.strategy, self.end == "low"
-        unlabelled = self.splits.folded and not self.task.data.labelled
+        teacher_labels = self.splits.folded and not self.task.data.labelled
         learnt = (not self.splits.folded and self.task.data.diagnose is None) or strategy.probe == "batch"
         if strategy.feedback != "analysis" or not strategy.writes:
             return []
-        if low and (learnt or strategy.fill_gaps or unlabelled):
+        if low and (learnt or strategy.fill_gaps or teacher_labels):
             return []
         return [self._diagnosis(fold) for fold in self._folds()]
 
-    def _diagnosis(self, fold: Fold) -> Ask[Any]:
-        """The request for a diagnosis of the answers to one fold."""
+    def _diagnosis(self, fold: Fold) -> Request[Any]:
+        """Return the request to diagnose the predictions on one fold."""
         low, shown = self.end == "low", self.strategy.shown
         rows = self._half(self._rows(fold, "diagnose"), 2 * shown)[: shown if low else 2 * shown]
-        kind, labels = self.task.form, list(self.task.labels)
-        answers = [answer(row, kind.garbled(row["label"], labels, 0.0)) for row in rows]
+        task_type, labels = self.task.type, list(self.task.labels)
+        answers = [answer(row, task_type.corrupted(row["label"], labels, 0.0)) for row in rows]
         errors = 1 if low else -(-len(rows) // 2)
-        return analyst.ask(self.task.brief(), answers[errors:], answers[:errors], self._report(), 0)
+        return analyst.diagnosis_request(
+            self.task.brief(), answers[errors:], answers[:errors], self._report(), 0
+        )
 
     def _report(self) -> dict[str, object]:
-        """In the form of graph/requests/evidence.py, with figures of no student."""
+        """Return a report in the format of graph/requests/evidence.py; its figures are made up."""
         labels = list(self.task.labels)
         card = {"label": "", "confused_with": "", "status": "returned"}
         if labels:
@@ -191,53 +193,57 @@ class Outlook:
             "metric": 0.5,
             "accepted": True,
             "note": MADE_UP,
-            "classes": [{"label": label, "f1": 0.5, "support": 0} for label in labels[:_TOLD]],
-            "weaknesses": [card] * (_TOLD if self.end == "high" else 0),
+            "classes": [{"label": label, "f1": 0.5, "support": 0} for label in labels[:_REPORTED]],
+            "weaknesses": [card] * (_REPORTED if self.end == "high" else 0),
         }
 
-    def _writing(self, count: int, avoided: int) -> list[Ask[Any]]:
-        """The generator's requests for so many texts, in equal parts for every fold."""
+    def _writing(self, count: int, avoided: int) -> list[Request[Any]]:
+        """Return the generator's requests for `count` texts, divided equally among the folds."""
         folds = self._folds()
         shares = apportion({str(fold): 1.0 for fold in folds}, count)
-        parts = (self._writing_of(fold, shares[str(fold)], avoided) for fold in folds)
-        return [ask for part in parts for ask in part]
+        parts = (self._writing_for(fold, shares[str(fold)], avoided) for fold in folds)
+        return [request for part in parts for request in part]
 
-    def _writing_of(self, fold: Fold, count: int, avoided: int) -> list[Ask[Any]]:
-        labels, weaknesses, strategy = self._ordered(), self._weaknesses(fold), self.strategy
+    def _writing_for(self, fold: Fold, count: int, avoided: int) -> list[Request[Any]]:
+        labels, weaknesses, strategy = self._requested_labels(), self._weaknesses(fold), self.strategy
         fed = strategy.feedback == "band" and self.end != "low"
         if strategy.fill_gaps:
             requests = gap_requests(count, weaknesses, labels)
         else:
-            # Fewest requests where no kind is set apart: how kinds fall on labels is chance.
+            # Fewest requests: out-of-domain texts would get requests of their own, for random labels.
             kinds = replace(strategy, ood_share=0.0) if self.end == "low" else strategy
-            requests = order(kinds, count, weaknesses, dict.fromkeys(labels, 0.5), random.Random(0), fed=fed)
-        avoid = [{"text": row["text"], "reason": MADE_UP} for row in self.texts(avoided)]
-        examples = self.texts(ceil(0.5 * strategy.samples)) if fed else []
-        brief, answered = self.task.brief(), not strategy.label_apart
-        shots = self._shots(self._rows(fold))
-        return list(generator.asks(brief, requests, weaknesses, shots, avoid, 0, examples, answered))
+            f1 = dict.fromkeys(labels, 0.5)
+            requests = plan_requests(kinds, count, weaknesses, f1, random.Random(0), fed=fed)
+        shown = Evidence(
+            weaknesses=weaknesses,
+            shots=self._shots(self._rows(fold)),
+            avoid=[{"text": row["text"], "reason": MADE_UP} for row in self.texts(avoided)],
+            resemble=self.texts(ceil(0.5 * strategy.samples)) if fed else [],
+        )
+        answered = not strategy.label_apart
+        return list(generator.draft_requests(self.task.brief(), requests, shown, 0, answered=answered))
 
     def _shots(self, rows: Sequence[Row]) -> list[Row]:
-        """A few of these rows of each label, as many as the strategy shows."""
+        """Return a few of these rows for each label, as many as the strategy shows to agents."""
         most = self.strategy.shots
-        parts = (self._half(self._of(rows, label), most)[:most] for label in self._ordered())
+        parts = (self._half(self._of(rows, label), most)[:most] for label in self._requested_labels())
         return list({row["id"]: row for part in parts for row in part}.values())
 
     def _folds(self) -> list[Fold]:
-        """As graph/students/committee.py has them."""
+        """Return the folds as in graph/students/committee.py: their numbers, or [None] with separate sets."""
         return [*range(self.task.fold_count)] if self.known.folded else [None]
 
     def _rows(self, fold: Fold, name: Literal["seed", "diagnose"] = "seed") -> list[Row]:
-        """The rows of a set, or those of one fold."""
+        """Return the rows of a set; if a fold is given, only those of the fold."""
         rows: list[Row] = getattr(self.known, name)
         return rows if fold is None else [row for row in rows if self.known.folds[row["id"]] == fold]
 
-    def _ordered(self) -> list[str]:
-        """What texts are ordered for."""
-        return [*self.task.labels, *self.task.form.bare]
+    def _requested_labels(self) -> list[str]:
+        """Return what texts can be requested for: each label and, if the task type has it, no label."""
+        return [*self.task.labels, *self.task.type.no_label]
 
     def _weaknesses(self, fold: Fold) -> list[Weakness]:
-        """Made-up weaknesses: one, or a fold's share of as many as may be served."""
+        """Return made-up weaknesses: one, or the fold's share of the strategy's maximum."""
         if self.strategy.feedback not in ("analysis", "errors"):
             return []
         low, first = self.end == "low", fold or 0
@@ -259,25 +265,26 @@ class Outlook:
             for number, label in enumerate(served, 1)
         ]
 
-    def _labelling(self, rows: Sequence[Row], shots: Sequence[Row]) -> list[Ask[Any]]:
-        return [ask for _, ask in labeler.asks(self.task.brief(), _samples(rows), 0, shots=shots)]
+    def _labelling(self, rows: Sequence[Row], shots: Sequence[Row]) -> list[Request[Any]]:
+        requests = labeler.label_requests(self.task.brief(), _samples(rows), 0, shots=shots)
+        return [request for _, request in requests]
 
     def _other(self, label: str) -> str:
-        labels = [*self.task.labels, *self.task.form.outcomes]
+        labels = [*self.task.labels, *self.task.type.error_kinds]
         return labels[(labels.index(label) + 1) % len(labels)] if label else ""
 
     def _half(self, rows: Sequence[Row], least: int = 0) -> list[Row]:
-        """The shorter or the longer half, or all for an example, shuffled; not fewer than `least`."""
+        """Return the shorter or longer half of the rows (for an example all), at least `least`, shuffled."""
         if self.end == "example":
-            return slice_of(self.task.form, rows, len(rows), self.task.seed)
+            return slice_of(self.task.type, rows, len(rows), self.task.seed)
         ranked = sorted(rows, key=lambda row: len(row["text"]), reverse=self.end == "high")
         half = ranked[: max(least, -(-len(rows) // 2))]
-        return slice_of(self.task.form, half, len(half), self.task.seed)
+        return slice_of(self.task.type, half, len(half), self.task.seed)
 
     def _of(self, rows: Sequence[Row], label: str) -> list[Row]:
-        return [row for row in rows if label in self.task.form.groups(row["label"])]
+        return [row for row in rows if label in self.task.type.labels_in(row["label"])]
 
 
 def _samples(rows: Sequence[Row]) -> Sequence[Sample]:
-    """Rows as labeler and critic read samples: text and label alone."""
+    """Return rows typed as samples, since labeler and critic read only text and label of these."""
     return cast(Sequence[Sample], rows)

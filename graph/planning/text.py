@@ -1,4 +1,4 @@
-"""A plan in words and figures, for people."""
+"""Format a plan for people: a table, lines of text, and the prompts."""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -7,15 +7,15 @@ from rich.table import Table
 from tutelage.graph.planning.plan import FREE, Expected, Limit, Plan
 
 _STANDS_IN = {
-    "analyst": "which texts are wrong, and the report, are made up: no student is trained yet",
-    "generator": "what is said of weaknesses is made up: no student is trained yet",
-    "labeler": "texts of yours stand in where texts will be written",
-    "critic": "texts of yours, with your labels, stand in for those that will be written and labelled",
+    "analyst": "its wrong answers and its report are made up, since no student is trained yet",
+    "generator": "its weaknesses are made up, since no student is trained yet",
+    "labeler": "some of your texts stand in for those that will be written",
+    "critic": "some of your labelled texts stand in for those that will be written and labelled",
 }
 
 
 def plan_table(plan: Plan) -> Table:
-    """What is expected of each role and in all, from low to high."""
+    """Return the estimates for each role and in total, from low to high, as a table."""
     rounds = "1 round" if plan["rounds"] == 1 else f"{plan['rounds']} rounds"
     table = Table(title=f"{plan['task']}: {rounds} of {plan['strategy']}, from low to high")
     for heading in ("role", "calls", "prompt tokens", "completion tokens", "cost"):
@@ -23,29 +23,28 @@ def plan_table(plan: Plan) -> Table:
     for role, part in plan["roles"].items():
         table.add_row(role, *_cells(part))
     table.add_section()
-    table.add_row("in all", *_cells(plan["total"]))
+    table.add_row("total", *_cells(plan["total"]))
     return table
 
 
 def plan_words(plan: Plan) -> list[str]:
-    """Which models at which prices, what the budget allows, and what the figures include; a line each."""
-    asking = defaultdict(list)
+    """Return lines on the models and their prices, the limits of the budget, and the plan's notes."""
+    roles_of = defaultdict(list)
     for role, part in plan["roles"].items():
         price = part["price"]
-        told = "price unknown" if price is None else str(price["source"])
+        words = "price unknown" if price is None else str(price["source"])
         if price and price["source"] != FREE:
-            told = (
-                f"per million tokens {price['prompt']:g} prompt, {price['completion']:g} completion ({told})"
-            )
-        asking[part["model"], told].append(role)
-    models = [f"{model} ({', '.join(roles)}): {told}" for (model, told), roles in asking.items()]
+            rates = f"{price['prompt']:g} prompt, {price['completion']:g} completion"
+            words = f"per million tokens {rates} ({words})"
+        roles_of[part["model"], words].append(role)
+    models = [f"{model} ({', '.join(roles)}): {words}" for (model, words), roles in roles_of.items()]
     several = len(plan["budget"]) > 1
     limits = [_limit(name, limit, plan["stages"], several) for name, limit in plan["budget"].items()]
     return [*models, *(limits or ["budget: no limit but its rounds"]), *plan["notes"]]
 
 
 def prompt_words(plan: Plan) -> list[str]:
-    """One complete prompt of each role, under a heading."""
+    """Return one complete prompt of each role, each under a heading, as lines."""
     lines = []
     for role, prompt in plan["prompts"].items():
         lines += [f"\n━━ {role} ━━ a complete prompt ({_STANDS_IN[role]})"]
@@ -63,13 +62,13 @@ def _cells(expected: Expected) -> list[str]:
     ]
 
 
-def _span(shown: Callable[[float], str], ends: Sequence[float]) -> str:
-    low, high = map(shown, ends)
+def _span(format_value: Callable[[float], str], ends: Sequence[float]) -> str:
+    low, high = map(format_value, ends)
     return low if low == high else f"{low} - {high}"
 
 
 def _rounded(value: float) -> str:
-    """To two digits: more would pretend to be known."""
+    """Format a number with two significant digits; more would suggest a precision that estimates lack."""
     return f"{float(f'{value:.2g}'):,.0f}"
 
 
@@ -78,13 +77,13 @@ def _money(value: float) -> str:
 
 
 def _limit(name: str, limit: Limit, stages: Sequence[str], several: bool) -> str:
-    """When one limit, or one of several, is reached."""
+    """Return one line on when a limit is reached; `several` is whether the budget has other limits too."""
     early, late = (None if at is None else f"in {stages[at]}" for at in (limit["earliest"], limit["latest"]))
     if early is None:
-        told = "is enough"
+        words = "is enough"
     elif early == late:
-        told = f"is reached {early}"
+        words = f"is reached {early}"
     else:
-        told = f"is reached {early} at the earliest, {f'{late} at the latest' if late else 'or not at all'}"
+        words = f"is reached {early} at the earliest, {f'{late} at the latest' if late else 'or not at all'}"
     first = ", before any other" if limit["first"] and several else ""
-    return f"budget: `{name}: {limit['limit']:,.10g}` {told}{first}"
+    return f"budget: `{name}: {limit['limit']:,.10g}` {words}{first}"

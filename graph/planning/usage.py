@@ -1,82 +1,84 @@
-"""Loads: what the requests of a run take in calls and tokens, at the low end or at the high one."""
+"""Estimate the usage of a run: calls, prompt tokens and completion tokens of each stage and role."""
 
 import json
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tutelage.agents.request import Ask
+from tutelage.agents.request import Request
 from tutelage.agents.teacher.reply_cap import reply_cap
-from tutelage.graph.planning.requests import Outlook
+from tutelage.graph.planning.requests import PlannedRun
 from tutelage.prompts import ROLES, render
 from tutelage.student.tasks.fields import split
 
-# Measures are calls, tokens of their prompts, tokens of their replies.
-Loads = NDArray[np.float64]
-_REPAIRED = 0.1  # share of the calls that the high end has repaired
+Loads = NDArray[np.float64]  # the last axis has calls, prompt tokens and completion tokens
+_REPAIRED = 0.1  # share of the calls that are repaired in the high estimate
 
 
-def stages(outlook: Outlook) -> Loads:
-    """What each stage takes, shape (stages, roles, 3), in the order of `stage_names`."""
-    rounds = outlook.task.budget.rounds
+def stages(planned: PlannedRun) -> Loads:
+    """Return the usage of each stage, shape (stages, roles, 3), in the order of `stage_names`."""
+    rounds = planned.task.budget.rounds
     nothing = np.zeros((len(ROLES), 3))
-    first = outlook.first_labels()
+    first = planned.first_labels()
     if not rounds:
-        return np.array([_loads(outlook, first), nothing])
-    last = outlook.last_round()
-    begin = _loads(outlook, first or outlook.calibration())
-    written = {number: outlook.written(number) for number in range(1, last + 1)}
-    loads = {count: _loads(outlook, outlook.round(count)) for count in set(written.values())}
-    of_rounds = [loads[written[n]] if n <= last else nothing for n in range(1, rounds + 1)]
-    return np.array([begin, *of_rounds, _loads(outlook, outlook.control())])
+        return np.array([_loads(planned, first), nothing])
+    last = planned.last_round()
+    before = _loads(planned, first or planned.calibration())
+    written = {number: planned.written(number) for number in range(1, last + 1)}
+    loads = {count: _loads(planned, planned.round(count)) for count in set(written.values())}
+    per_round = [loads[written[n]] if n <= last else nothing for n in range(1, rounds + 1)]
+    return np.array([before, *per_round, _loads(planned, planned.control())])
 
 
-def stage_names(outlook: Outlook) -> list[str]:
-    """What the stages are called."""
-    begin = "the calibration" if outlook.splits.labelled else "the first labels"
-    rounds = (f"round {number}" for number in range(1, outlook.task.budget.rounds + 1))
-    return [begin, *rounds, "the labels of random texts at the end"]
+def stage_names(planned: PlannedRun) -> list[str]:
+    """Return the names of the stages."""
+    first = "the calibration" if planned.splits.labelled else "the first labels"
+    rounds = (f"round {number}" for number in range(1, planned.task.budget.rounds + 1))
+    return [first, *rounds, "the labels of random texts at the end"]
 
 
-def _loads(outlook: Outlook, asks: list[Ask[Any]]) -> Loads:
-    """What the calls of a stage take, with votes where needed; [role, measure]."""
-    part, high = outlook.task.teacher, outlook.end == "high"
+def _loads(planned: PlannedRun, requests: list[Request[Any]]) -> Loads:
+    """Return the usage of a stage, including votes and repairs, shape (roles, 3)."""
+    part, high = planned.task.teacher, planned.end == "high"
     loads = np.zeros((len(ROLES), 3))
-    for ask in asks:
-        loads[ROLES.index(ask.role)] += _load(outlook, ask)
-    if high or not outlook.task.model_specs()["labeler"].logprobs:
+    for request in requests:
+        loads[ROLES.index(request.role)] += _load(planned, request)
+    if high or not planned.task.model_specs()["labeler"].logprobs:
         loads[ROLES.index("labeler")] *= part.votes
-    if high:  # the prompt and the reply are sent once more
+    if high:  # a repair sends the prompt and the reply once more
         calls, prompts, replies = loads.T
         loads += _REPAIRED * np.stack([calls, prompts + replies, replies], 1)
     return loads
 
 
-def _load(outlook: Outlook, ask: Ask[Any]) -> tuple[float, float, float]:
-    """What one call takes. A token is four characters at the low end and three bytes of UTF-8 at the high
-    one, where the schema is sent along: what tokenizers make of most scripts lies between (ours).
+def _load(planned: PlannedRun, request: Request[Any]) -> tuple[float, float, float]:
+    """Return the usage of one call. A token counts as four characters in the low estimate. In the high one it
+    counts as three bytes of UTF-8, and the JSON schema is sent too. For most scripts, tokenizers lie between
+    these two (ours).
     """
-    sent = "".join(render(ask.role, ask.payload, outlook.task.prompts))
-    reply = _reply(outlook, ask)
-    if outlook.end == "low":
+    sent = "".join(render(request.role, request.payload, planned.task.prompts))
+    reply = _reply(planned, request)
+    if planned.end == "low":
         return 1, len(sent) // 4, len(json.dumps(reply, ensure_ascii=False)) // 4
-    schema = json.dumps(ask.form.schema, ensure_ascii=False)
+    schema = json.dumps(request.schema.json_schema, ensure_ascii=False)
     written = json.dumps(reply, ensure_ascii=False, indent=1)
-    cap = reply_cap(ask, outlook.task.model_specs()[ask.role])  # no call is let to write more
+    cap = reply_cap(request, planned.task.model_specs()[request.role])  # no reply can be longer
     return 1, len((sent + schema).encode()) / 3, min(cap, len(written.encode()) / 3)
 
 
-def _reply(outlook: Outlook, ask: Ask[Any]) -> dict[str, object]:
-    """A right reply, of the length to be expected."""
-    high, strategy = outlook.end == "high", outlook.strategy
-    kind, extreme = outlook.task.form, max if high else min
-    label = extreme(outlook.task.labels or [""], key=lambda label: len(label.encode()))
-    seed = extreme(outlook.known.seed, key=lambda row: len(row["label"]))
+def _reply(planned: PlannedRun, request: Request[Any]) -> dict[str, object]:
+    """Return a valid reply to the request, as short or as long as the estimate assumes."""
+    high, strategy = planned.end == "high", planned.strategy
+    task_type, extreme = planned.task.type, max if high else min
+    label = extreme(planned.task.labels or [""], key=lambda label: len(label.encode()))
+    seed = extreme(planned.known.seed, key=lambda row: len(row["label"]))
     reason = " ".join(["reason"] * (20 if high else 1))
-    said: dict[str, object] = {
+    values: dict[str, object] = {
         "id": "12",
         "reason": reason,
-        kind.key: kind.shown(seed["label"], seed["text"]),  # of one label a text the next line says it
+        task_type.label_field: task_type.to_payload(
+            seed["label"], seed["text"]
+        ),  # overridden below if it is "label"
         "label": label,
         "confused_with": label,
         "confidence": 0.95,
@@ -87,9 +89,9 @@ def _reply(outlook: Outlook, ask: Ask[Any]) -> dict[str, object]:
         "hypothesis": f"{reason} {reason}",
         "name": label,
     }
-    weaknesses = strategy.shown if high else 1  # each is of one wrong text at least
-    texts = outlook.texts(weaknesses if ask.role == "analyst" else ask.size)
-    fields = list(ask.form.item.model_fields)
-    own = outlook.task.fields
-    items = [{field: {**said, **split(row["text"], own)}[field] for field in fields} for row in texts]
-    return {ask.form.field: items}
+    weaknesses = strategy.shown if high else 1  # each needs at least one wrong text
+    texts = planned.texts(weaknesses if request.role == "analyst" else request.size)
+    keys = list(request.schema.item.model_fields)
+    fields = planned.task.fields
+    items = [{key: {**values, **split(row["text"], fields)}[key] for key in keys} for row in texts]
+    return {request.schema.field: items}

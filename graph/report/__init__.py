@@ -1,1 +1,1 @@
-"""The report of a run: one HTML page without scripts, section by section."""
+"""The report of a run: one HTML page without scripts. Each section has its own module."""

@@ -1,4 +1,4 @@
-"""The report: a run folder as one HTML page for people, which needs no network and no script."""
+"""Build the report of a run folder: one HTML page that needs no network and no scripts."""
 
 import json
 from collections.abc import Sequence
@@ -11,31 +11,32 @@ from tutelage.graph.report.page import PAGE, STYLE, Html, pairs, table, tag
 from tutelage.graph.report.run_section import Run, differences, figures, metric_name, paid, read_run, total
 from tutelage.graph.report.samples_section import classes_section, samples_section, weaknesses_section
 from tutelage.graph.report.teacher_section import teacher_section
-from tutelage.graph.report.training_section import lessons_section
+from tutelage.graph.report.training_section import training_section
 from tutelage.graph.run_folder.folder import RoundLine, RunFolder, rounds_over, student_name
 from tutelage.prompts import ROLES
 
-FIRST = "Round 0 is trained on the seeds alone."
-FIRST_FOLDED = """Round 0 is trained on your labels alone. Every score is out of fold: a row is answered by a
-student that has learnt neither it nor any text that was written with it in view."""
-CHANCE = """Chance is the share of resampled sets in which the new student is at least as good as the best one
-before it; where it is small, the loss is beyond noise and the round is rolled back. Tokens are prompt +
-completion; refused samples are counted by fate. Calls made after the last round stand in the total only."""
+ROUND_0 = "Round 0 is trained on the seeds only."
+ROUND_0_FOLDED = """Round 0 is trained on your labels alone. Every score is out of fold: each row is predicted
+by a student that was trained neither on this row nor on any text that was written with this row in view."""
+COLUMNS = """The p-value is the share of bootstrap resamples in which the new student is at least as good as
+the best one before it. If it is small, the loss is beyond noise and the round is rolled back. Tokens are
+prompt + completion tokens. Refused samples are counted by status. Calls after the last round are counted in
+the total only."""
 
 
 def write_report(folder: RunFolder, control: RunFolder | None = None) -> None:
-    """Write `report.html` of a run, finished or not, from its folder alone.
+    """Write the `report.html` of a run from the files in its folder. The run may be unfinished.
 
     Args:
-        folder: the run; its report is replaced.
-        control: a run of another strategy on the same task, shown beside it.
+        folder: the run folder. An existing report is replaced.
+        control: the folder of a run on the same task with another strategy, to compare with.
 
     Raises:
-        InputError: one of them is not a run folder.
+        InputError: `folder` or `control` is not a run folder.
     """
     run, other = read_run(folder), read_run(control) if control else None
     sections = {
-        "What the teacher was worth": comparison_section(run),
+        "Value of the teacher labels": comparison_section(run),
         "Learning curve": [learning_curve(run, other), *_against(run, other)],
         "Rounds and cost": _rounds(run, other),
         "Teacher": teacher_section(folder.read_calibration(), run.about.get("teacher", {})),
@@ -43,8 +44,8 @@ def write_report(folder: RunFolder, control: RunFolder | None = None) -> None:
         "Weaknesses": weaknesses_section(run.cards),
         "Samples": samples_section(run),
         "Labels to check": labels_section(run),
-        "Lessons": lessons_section(run),
-        "Leak check": _leaks(run.about),
+        "Training": training_section(run),
+        "Leakage check": _leakage(run.about),
         "Configuration": _configuration(run.about),
     }
     ids = {title: title.lower().replace(" ", "-") for title in sections}
@@ -65,7 +66,7 @@ def _headline(run: Run) -> Html:
         "Teacher calls": calls,
         "Tokens, prompt + completion": tokens,
         "Cost": cost,
-        "Samples kept": f"{run.fates['kept']:,} of {run.fates.total():,} written",
+        "Samples kept": f"{run.status_counts['kept']:,} of {run.status_counts.total():,} written",
         "Test": figures(test) if test else "not measured",
     }
     name = tag("h1", task["name"]), tag("p", task["instruction"], class_="soft")
@@ -73,41 +74,47 @@ def _headline(run: Run) -> Html:
 
 
 def _warnings(run: Run) -> list[Html]:
-    told = []
+    warnings = []
     if "stop" not in run.about:
         over = f"{rounds_over(run.rounds)} of {run.about['task']['budget']['rounds']} rounds are over"
-        told.append(f"Unfinished: {over}. Continue with `tutelage resume {run.folder.path}`.")
+        warnings.append(f"Unfinished: {over}. Continue with `tutelage resume {run.folder.path}`.")
     rehearsed = [role for role, model in _teachers(run.about["task"]).items() if model == "rehearsal"]
     if rehearsed:
         who = "The teacher" if len(rehearsed) == len(ROLES) else f"The teacher as {' and '.join(rehearsed)}"
         what = "was the rehearsal teacher: a look-up in labelled texts, not a language model"
-        told.append(f"{who} {what}. The scores say nothing about a language model.")
-    return [tag("p", text, class_="note") for text in [*told, *run.about["notes"]]]
+        warnings.append(f"{who} {what}. The scores say nothing about a language model.")
+    return [tag("p", text, class_="note") for text in [*warnings, *run.about["notes"]]]
 
 
 def _teachers(task: dict[str, Any]) -> dict[str, str]:
+    """Return the model of each role."""
     teacher = task["teacher"]
-    roles = {role: teacher["roles"].get(role) or {} for role in ROLES}
-    return {role: own.get("model") or teacher["model"] for role, own in roles.items()}
+    settings = {role: teacher["roles"].get(role) or {} for role in ROLES}
+    return {role: changes.get("model") or teacher["model"] for role, changes in settings.items()}
 
 
 def _tiles(run: Run) -> list[Html]:
-    """From the untouched student to the one that is left: on test or, while that is closed, on other rows."""
+    """Show the scores from the untrained to the final student, on test or, before test is opened, on the
+    first other set that has scores.
+    """
     if test := run.about.get("test"):
         return _as_tiles(run, _on_test(run, test["metric"]), f"on test ({run.size('test'):,} texts)")
-    exam = next((exam for exam in run.exams if run.scores(exam)), None)
-    if exam is None:
+    set_name = next((set_name for set_name in run.set_names if run.scores(set_name)), None)
+    if set_name is None:
         return [tag("p", "No round is over yet: there is no score.")]
-    scores = run.scores(exam)
+    scores = run.scores(set_name)
     steps = [(run.first, scores.get(0)), (f"best student, {_best(run)}", scores.get(run.best))]
-    called = "your rows, out of fold" if run.folded else exam
-    opened = "test is opened when the run ends" if run.size("test") else "there is no test set"
-    return _as_tiles(run, steps, f"on {called} ({run.size(exam):,} texts); {opened}")
+    set_title = "your rows, out of fold" if run.folded else set_name
+    test_state = "test is opened when the run ends" if run.size("test") else "there is no test set"
+    return _as_tiles(run, steps, f"on {set_title} ({run.size(set_name):,} texts); {test_state}")
 
 
-def _on_test(run: Run, left: float) -> list[tuple[str, float | None]]:
-    """The students that were measured on test; `left` is the score of the one that the run leaves."""
-    steps: list[tuple[str, float | None]] = [("untouched", run.about["test_untouched"])]
+def _on_test(run: Run, final_score: float) -> list[tuple[str, float | None]]:
+    """Return (name, score) of the students that were evaluated on test, in order of training.
+
+    `final_score` is the score of the final student.
+    """
+    steps: list[tuple[str, float | None]] = [("untrained", run.about["test_untouched"])]
     if run.folded:
         arms = (run.about.get("comparison") or {"arms": []})["arms"]
         return steps + [
@@ -115,7 +122,7 @@ def _on_test(run: Run, left: float) -> list[tuple[str, float | None]]:
         ]
     scores = run.scores("test")
     steps += [(run.first, scores.get(0)), (f"best student, {_best(run)}", scores.get(run.best))]
-    return [*steps, ("refitted on all rows", left)] if run.about["strategy"].get("refit") else steps
+    return [*steps, ("refitted on all rows", final_score)] if run.about["strategy"].get("refit") else steps
 
 
 def _best(run: Run) -> str:
@@ -129,23 +136,23 @@ def _as_tiles(run: Run, steps: Sequence[tuple[str, float | None]], where: str) -
 
 
 def _against(run: Run, control: Run | None) -> list[Html]:
-    """How far the control may be compared with this run."""
+    """Say whether the control is comparable with this run, and give both test scores."""
     if control is None:
         return []
     one, two = run.about, control.about
-    told = differences(one, two)
+    sentences = differences(one, two)
     if one.get("test") and two.get("test"):
         here, there = (figures(a["test"]) for a in (one, two))
-        told.append(
+        sentences.append(
             f"On test: {here}; control ({two['strategy']['name']}): {there}."
-            " It is one run of each: a difference within the intervals may be chance."
+            " This compares one run of each: a difference within the intervals may be chance."
         )
-    return [tag("p", text) for text in told]
+    return [tag("p", sentence) for sentence in sentences]
 
 
 def _rounds(run: Run, control: Run | None) -> list[Html]:
-    first = FIRST_FOLDED if run.folded else FIRST
-    parts = [_round_table(run), tag("p", f"{first} {CHANCE}", class_="soft")]
+    round_0 = ROUND_0_FOLDED if run.folded else ROUND_0
+    parts = [_round_table(run), tag("p", f"{round_0} {COLUMNS}", class_="soft")]
     if control:
         name = f"Control: strategy {control.about['strategy']['name']}"
         parts += [tag("h3", name), _round_table(control)]
@@ -153,49 +160,50 @@ def _rounds(run: Run, control: Run | None) -> list[Html]:
 
 
 def _round_table(run: Run) -> Html:
-    scores = ">Out of fold|>Chance" if run.folded else ">Diagnose|>Gate|>Chance|>Test"
+    scores = ">Out of fold|>p-value" if run.folded else ">Diagnose|>Gate|>p-value|>Test"
     head = f">Round|{scores}|Outcome|>Calls|>Tokens|>Cost|>Kept|Refused|>Trained on|>Seconds".split("|")
     rows = [_round_row(run, line) for line in run.rounds]
-    spent = (*paid(run.spent), run.fates["kept"], *[""] * 3)
+    spent = (*paid(run.spent), run.status_counts["kept"], *[""] * 3)
     return table(head, [*rows, ("total", *[""] * (len(head) - len(spent) - 1), *spent)])
 
 
 def _round_row(run: Run, x: RoundLine) -> Sequence[object]:
-    fate = "★ best" if x["round"] == run.best else "✓ accepted" if x["accepted"] else "✕ rolled back"
+    outcome = "★ best" if x["round"] == run.best else "✓ accepted" if x["accepted"] else "✕ rolled back"
     test = run.scores("test").get(x["round"])
     scores = (x["metric"], x["chance"]) if run.folded else (x["metric"], x["gate"], x["chance"], test)
     return (
         "final" if x.get("final") else x["round"],
         *scores,
-        tag("span", fate, class_="mark good" if x["accepted"] else "mark bad"),
+        tag("span", outcome, class_="mark good" if x["accepted"] else "mark bad"),
         *paid(total([x])),
         x["samples_kept"],
-        ", ".join(f"{count:,} {fate}" for fate, count in x["refused"].items()),
+        ", ".join(f"{count:,} {status}" for status, count in x["refused"].items()),
         x["trained_on"],
         f"{x['seconds']:,.1f}",
     )
 
 
-def _leaks(about: dict[str, Any]) -> list[Html]:
-    told = (
-        "Kept samples that stand in an exam: up to case and punctuation, with a run of 8 words in common, or"
-        f" near it (a cosine of at least {about['task']['duplicate_above']} between embeddings)."
+def _leakage(about: dict[str, Any]) -> list[Html]:
+    explanation = (
+        "Kept samples that also occur in a held-out set: the same text up to case and punctuation, a text"
+        " with 8 consecutive words in common, or a near-duplicate (a cosine of at least"
+        f" {about['task']['duplicate_above']} between embeddings)."
     )
     rows = [
-        (exam, found["texts"], found["exact"], found["ngram"], found["near"], found["nearest"])
-        for exam, found in about.get("overlap", {}).items()
-        if about["data"].get(exam)
+        (set_name, *(counts[name] for name in ("texts", "exact", "ngram", "near", "nearest")))
+        for set_name, counts in about.get("overlap", {}).items()
+        if about["data"].get(set_name)
     ]
     if not rows:
         sets = "no test set" if "labelled" in about["data"] else "no gate or test set"
         why = f"there is {sets}" if "overlap" in about else "this is checked when the run ends"
         return [tag("p", f"None: {why}.")]
-    head = ["Exam", ">Samples checked", ">Exact", ">8-word run", ">Near", ">Highest cosine"]
-    return [tag("p", told, class_="soft"), table(head, rows)]
+    head = ["Held-out set", ">Samples checked", ">Exact", ">8-gram", ">Near-duplicate", ">Highest cosine"]
+    return [tag("p", explanation, class_="soft"), table(head, rows)]
 
 
 def _configuration(about: dict[str, Any]) -> list[Html]:
     task = json.dumps(about["task"], indent=2, ensure_ascii=False)
     parts = {title: about[title] for title in ("data", "strategy", "prompts", "versions")}
     lists = [tag("div", tag("h3", title.capitalize()), pairs(facts)) for title, facts in parts.items()]
-    return [*lists, tag("details", tag("summary", "The whole task, resolved"), tag("pre", task))]
+    return [*lists, tag("details", tag("summary", "The resolved task"), tag("pre", task))]

@@ -1,4 +1,4 @@
-"""Charts of the report: SVG in the colours of the page."""
+"""The charts of the report, drawn as SVG in the colours of the page."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def learning_curve(run: Run, control: Run | None) -> Html:
-    """Every round's scores against the teacher calls made so far."""
+    """Plot the scores of every round against the cumulative number of teacher calls."""
     if not run.rounds:
         return tag("p", "No round is over yet.")
 
@@ -32,16 +32,18 @@ def learning_curve(run: Run, control: Run | None) -> Html:
 
 
 def reliability_plot(measured: Calibration) -> Html:
-    """Accuracy against confidence, as given and, where a temperature was fitted, calibrated, over the number
-    of texts. On the diagonal the two are the same; points are as large as their bins are full.
+    """Plot the teacher's accuracy against its confidence, with the number of texts per bin below.
+
+    There is one plot for the uncalibrated confidence and, if a temperature was fitted, one for the calibrated
+    confidence. On the diagonal, accuracy equals confidence. The size of a point shows the count of its bin.
     """
-    drawn = {"as given": (measured["bins_before"], INKS["gate"])}
+    panels = {"uncalibrated": (measured["bins_before"], INKS["gate"])}
     if measured["bins_after"] != measured["bins_before"]:
-        drawn["calibrated"] = measured["bins_after"], INKS["test"]
+        panels["calibrated"] = measured["bins_after"], INKS["test"]
 
     def draw(figure: "Figure") -> None:
-        grid = figure.subplots(2, len(drawn), sharex=True, sharey="row", squeeze=False, height_ratios=(4, 1))
-        for axes, below, (title, (bins, ink)) in zip(*grid, drawn.items(), strict=True):
+        grid = figure.subplots(2, len(panels), sharex=True, sharey="row", squeeze=False, height_ratios=(4, 1))
+        for axes, below, (title, (bins, ink)) in zip(*grid, panels.items(), strict=True):
             axes.set_title(title, fontsize="medium")
             axes.plot((0, 1), (0, 1), "--", linewidth=1, color=INKS["muted"])
             _reliability(axes, bins, ink)
@@ -56,7 +58,7 @@ def reliability_plot(measured: Calibration) -> Html:
 
 
 def _reliability(axes: "Axes", bins: Sequence[Bin], ink: str) -> None:
-    """Bins as points with 95 % intervals."""
+    """Draw the bins as points with 95 % intervals."""
     confidences, most = [one["confidence"] for one in bins], max(one["count"] for one in bins)
     intervals = [wilson(round(one["accuracy"] * one["count"]), one["count"]) for one in bins]
     axes.vlines(confidences, *zip(*intervals, strict=True), linewidth=1.2, color=ink)
@@ -65,11 +67,11 @@ def _reliability(axes: "Axes", bins: Sequence[Bin], ink: str) -> None:
 
 
 def _svg(name: str, draw: Callable[["Figure"], None], *, height: float) -> Html:
-    """A figure 6.4 inches wide in the colours of the page; `draw` fills it."""
+    """Return a figure, 6.4 inches wide, in the colours of the page. `draw` draws into it."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    picture, nothing = StringIO(), dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    picture, no_metadata = StringIO(), dict.fromkeys(("Creator", "Date", "Format", "Type"))
     with rc_context(
         {
             "text.color": INKS["muted"],
@@ -87,8 +89,8 @@ def _svg(name: str, draw: Callable[["Figure"], None], *, height: float) -> Html:
     ):
         figure = Figure(figsize=(6.4, height), layout="constrained")
         draw(figure)
-        figure.savefig(picture, format="svg", transparent=True, metadata=nothing)
-    # Groups are numbered anew in each figure: on one page their ids would be doubled.
+        figure.savefig(picture, format="svg", transparent=True, metadata=no_metadata)
+    # matplotlib numbers the groups of each figure from 1, so two figures on one page would share ids.
     svg = re.sub(r'<g id="[^"]*">', "<g>", picture.getvalue())
     for ink_name, ink in INKS.items():
         svg = svg.replace(ink, f"var(--{ink_name})")
@@ -96,22 +98,27 @@ def _svg(name: str, draw: Callable[["Figure"], None], *, height: float) -> Html:
 
 
 def _plot(axes: "Axes", run: Run, control: Run | None) -> None:
-    exams = [exam for exam in run.exams if run.scores(exam)]
-    drawn = [(run, exam, run.called(exam), "-") for exam in exams]
+    set_names = [set_name for set_name in run.set_names if run.scores(set_name)]
+    curves = [(run, set_name, run.called(set_name), "-") for set_name in set_names]
     if control:
-        rivals = [exam for exam in exams if control.scores(exam)][:1]
-        drawn += [(control, exam, f"{control.called(exam)}, control", "--") for exam in rivals]
-    for one, exam, label, dashes in drawn:
-        points = zip(*_points(one, exam).values(), strict=True)
-        axes.plot(*points, dashes, label=label, color=INKS[exam], marker="o", markersize=4)
-    undone = [line["round"] for line in run.rounds if not line["accepted"]]
-    crosses = [_points(run, exam)[round] for exam in exams for round in undone if round in run.scores(exam)]
+        rivals = [set_name for set_name in set_names if control.scores(set_name)][:1]
+        curves += [(control, set_name, f"{control.called(set_name)}, control", "--") for set_name in rivals]
+    for one, set_name, label, dashes in curves:
+        points = zip(*_points(one, set_name).values(), strict=True)
+        axes.plot(*points, dashes, label=label, color=INKS[set_name], marker="o", markersize=4)
+    rolled_back = [line["round"] for line in run.rounds if not line["accepted"]]
+    crosses = [
+        _points(run, set_name)[round]
+        for set_name in set_names
+        for round in rolled_back
+        if round in run.scores(set_name)
+    ]
     if crosses:
         axes.plot(*zip(*crosses, strict=True), "X", markersize=9, label="rolled back", color=INKS["bad"])
 
 
-def _points(run: Run, exam: str) -> dict[int, tuple[int, float]]:
-    """Round -> (calls made by its end, score)."""
+def _points(run: Run, set_name: str) -> dict[int, tuple[int, float]]:
+    """Map each round to (teacher calls made by its end, score)."""
     calls = accumulate(line["teacher_calls"] for line in run.rounds)
     by_round = dict(zip((line["round"] for line in run.rounds), calls, strict=True))
-    return {round: (by_round[round], score) for round, score in run.scores(exam).items()}
+    return {round: (by_round[round], score) for round, score in run.scores(set_name).items()}

@@ -1,5 +1,5 @@
-"""The report's sections about what the teacher's labels were worth, how the training was chosen, and which of
-the user's labels look wrong.
+"""The report's sections about the value of the teacher labels, the choice of the training configuration and
+the user's labels that look wrong.
 """
 
 import csv
@@ -11,33 +11,33 @@ from tutelage.graph.report.page import Html, table, tag
 from tutelage.graph.report.run_section import Run, named
 from tutelage.graph.run_folder.folder import RunFolder
 
-HOW = """Every student is trained alike and measured on the same rows. Intervals are 95 % (bootstrap over
-these rows; what another training seed would change is not in them). A gain is over the student that has seen
-no teacher label."""
-CHOICE = """The training configurations that were compared on your own rows, out of fold, before anything was
-asked of the teacher; the best one trains every later student. The test set took no part in it."""
-CHECK = """Rows of yours whose label is doubted by the students that have not learnt them (confident learning,
-Northcutt et al. 2021). Nothing was changed: look at them, and correct your file where they are wrong. All of
-them are in labels_to_check.csv."""
+METHOD = """Every student is trained in the same way and evaluated on the same rows. Intervals are 95 %
+bootstrap intervals over these rows; they do not include the variation between training seeds. A gain is the
+difference to the best student that was trained without teacher labels."""
+CHOICE = """These training configurations were compared on your own rows, out of fold, before the first
+teacher call. The best one is used for every later student. The test set was not used for this choice."""
+CHECK = """Students that were not trained on these rows of yours disagree with their labels (confident
+learning, Northcutt et al. 2021). Nothing was changed. Check these rows, and correct your file if a label is
+wrong. All of them are in labels_to_check.csv."""
 SHOWN = 20
 
 
 def comparison_section(run: Run) -> list[Html]:
-    """What the teacher's labels were worth."""
+    """Show how much the teacher labels improved the student."""
     if "stop" not in run.about:
         return [tag("p", "This is measured when the run ends.")]
-    found = run.about.get("comparison")
-    if not found:
+    comparison = run.about.get("comparison")
+    if not comparison:
         return [tag("p", "Not measured: no student was refitted on all rows, or no row was held out.")]
     head = [
         "Trained on",
         ">Own rows",
         ">Teacher labels",
         ">Unlabelled",
-        f">{named(found['metric'])}",
-        ">95 %",
+        f">{named(comparison['metric'])}",
+        ">95 % interval",
         ">Gain",
-        ">95 %",
+        ">95 % interval",
     ]
     rows = [
         (
@@ -46,78 +46,80 @@ def comparison_section(run: Run) -> list[Html]:
             arm["teacher_labels"],
             arm["unlabelled"],
             arm["score"],
-            _span(arm["low"], arm["high"]),
+            _interval(arm["low"], arm["high"]),
             *_gain(arm),
         )
-        for arm in found["arms"]
+        for arm in comparison["arms"]
     ]
-    where = f"Measured on {found['measured_on']}. The student that was left is in bold."
-    parts = [tag("p", found["sentence"]), table(head, rows), tag("p", where, " ", HOW, class_="soft")]
+    where = f"Measured on {comparison['measured_on']}. The final student is in bold."
+    parts = [tag("p", comparison["sentence"]), table(head, rows), tag("p", where, " ", METHOD, class_="soft")]
     return [*parts, *_training(run.folder)]
 
 
 def labels_section(run: Run) -> list[Html]:
-    """The user's rows whose label looks wrong, the most suspect first."""
+    """List the user's rows whose label looks wrong, the most suspicious first."""
     path = run.folder.labels_to_check
     if run.about.get("labels_to_check") is None:
-        why = "your own labelled rows in folds, students with probabilities, and a run that has ended"
-        return [tag("p", f"Not checked: this needs {why}.")]
+        needs = "labelled rows in folds, students that give probabilities, and a finished run"
+        return [tag("p", f"Not checked: this check needs {needs}.")]
     if not path.exists():
-        return [tag("p", "None: no label of yours looks wrong to a student that has not learnt it.")]
+        return [tag("p", "None: no label of yours looks wrong to a student that was not trained on it.")]
     with path.open(encoding="utf-8", newline="") as file:
         head, *rows = csv.reader(file)
     numbers = {name for name in head if name.startswith("p_")}
     titles = [f">{name.replace('_', ' ')}" if name in numbers else name for name in head]
-    left = (
+    more = (
         [] if len(rows) <= SHOWN else [tag("p", f"{len(rows) - SHOWN} more are in the file.", class_="soft")]
     )
-    return [tag("p", CHECK, class_="soft"), table(titles, rows[:SHOWN]), *left]
+    return [tag("p", CHECK, class_="soft"), table(titles, rows[:SHOWN]), *more]
 
 
 def comparison_table(about: dict[str, Any]) -> Table | None:
-    """The comparison for a terminal; None where there is none."""
-    found = about.get("comparison")
-    if not found:
+    """Return the comparison as a table for the terminal, or None if the run has no comparison."""
+    comparison = about.get("comparison")
+    if not comparison:
         return None
-    table_ = Table(title=f"{about['task']['name']}: {named(found['metric'])}, {found['measured_on']}")
+    table_ = Table(
+        title=f"{about['task']['name']}: {named(comparison['metric'])}, {comparison['measured_on']}"
+    )
     for heading in (
         "trained on",
         "own rows",
-        "teacher's",
+        "teacher labels",
         "unlabelled",
         "score",
-        "95 %",
+        "95 % interval",
         "gain",
-        "95 % of the gain",
+        "95 % interval",
     ):
         table_.add_column(heading, justify="left" if heading == "trained on" else "right")
-    for arm in found["arms"]:
+    for arm in comparison["arms"]:
         name = f"{arm['title']}  <- the student you get" if arm["delivered"] else arm["title"]
-        span, gain = _span(arm["low"], arm["high"]), [str(part) for part in _gain(arm)]
+        score_interval, gain = _interval(arm["low"], arm["high"]), [str(part) for part in _gain(arm)]
         counts = [f"{arm[key]:,}" for key in ("rows", "teacher_labels", "unlabelled")]
-        table_.add_row(name, *counts, f"{arm['score']:.3f}", span, *gain)
+        table_.add_row(name, *counts, f"{arm['score']:.3f}", score_interval, *gain)
     return table_
 
 
 def _training(folder: RunFolder) -> list[Html]:
     if not folder.training.exists():
         return []
-    found = json.loads(folder.training.read_text(encoding="utf-8"))
+    choice = json.loads(folder.training.read_text(encoding="utf-8"))
     rows = [
         (
             tag("b", one["configuration"])
-            if one["configuration"] == found["chosen"]
+            if one["configuration"] == choice["chosen"]
             else one["configuration"],
             one["score"],
             f"{one['seconds']:,.0f}",
         )
-        for one in found["tried"]
+        for one in choice["tried"]
     ]
-    head = ["Configuration", ">Out of fold", ">Seconds"]
-    return [tag("h3", "How the student is trained"), tag("p", CHOICE, class_="soft"), table(head, rows)]
+    head = ["Configuration", ">Out-of-fold score", ">Seconds"]
+    return [tag("h3", "Training configurations"), tag("p", CHOICE, class_="soft"), table(head, rows)]
 
 
-def _span(low: float, high: float) -> str:
+def _interval(low: float, high: float) -> str:
     return f"{low:.3f} to {high:.3f}"
 
 

@@ -1,9 +1,9 @@
-"""The page: HTML from Python, escaped by construction, and the style of the report."""
+"""HTML elements from Python, with all text escaped, and the style sheet of the report."""
 
 from collections.abc import Iterable, Sequence
 from html import escape
 
-# Inks stand for colours of the style sheet while matplotlib draws.
+# matplotlib needs real colours: charts are drawn in these, then each is replaced by its CSS variable.
 INKS = {name: f"#0a0b0{i}" for i, name in enumerate(("test", "gate", "diagnose", "bad", "muted", "line"))}
 STYLE = """
 :root { color-scheme: light dark; --page: #fdfdfb; --ink: #1d1d1b; --muted: #696963; --line: #e2e1da;
@@ -64,21 +64,24 @@ PAGE = """<!doctype html>
 
 
 class Html(str):
-    """Text that is HTML already; any other text is escaped when it is put into a tag."""
+    """Text that is already HTML. `tag` escapes any other text."""
 
 
 def bar(low: float, high: float) -> Html:
-    """A share, or an interval of shares, from 0 to 1."""
+    """Draw an interval between 0 and 1 as a bar. With `low` = 0 the bar shows a single share."""
     return tag("span", tag("i", style=f"left: {low:.1%}; width: {high - low:.1%}"), class_="bar")
 
 
 def pairs(facts: dict[str, object]) -> Html:
-    """Names and values in a grid."""
+    """Return a grid of names and values."""
     return tag("dl", *(tag("div", tag("dt", key), tag("dd", value)) for key, value in facts.items()))
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> Html:
-    """A table in a scroller of its own; `>` begins a column of numbers, `<` one of running text."""
+    """Return a table that scrolls sideways.
+
+    A title in `head` that begins with `>` makes a column of numbers, `<` a column of running text.
+    """
     kinds = [{">": "n", "<": "t"}.get(title[:1]) for title in head]
     top = [tag("th", title.lstrip("<>"), class_=kind) for title, kind in zip(head, kinds, strict=True)]
     lines = [
@@ -90,10 +93,10 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> Html:
 
 
 def tag(name: str, *inside: object, **attributes: str | None) -> Html:
-    """An element; what stands inside and is not Html is escaped."""
-    given = {key.rstrip("_").replace("_", "-"): value for key, value in attributes.items() if value}
-    words = "".join(f' {key}="{escape(value)}"' for key, value in given.items())
-    return Html(f"<{name}{words}>{''.join(_text(part) for part in inside)}</{name}>")
+    """Return an HTML element. Content that is not `Html` is escaped; empty attributes are left out."""
+    present = {key.rstrip("_").replace("_", "-"): value for key, value in attributes.items() if value}
+    written = "".join(f' {key}="{escape(value)}"' for key, value in present.items())
+    return Html(f"<{name}{written}>{''.join(_text(part) for part in inside)}</{name}>")
 
 
 def _text(value: object) -> str:

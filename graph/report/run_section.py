@@ -1,4 +1,4 @@
-"""A run as its report reads it: what stands in the folder, and figures that several sections show."""
+"""The data of a run that the report shows, and figures that several sections share."""
 
 import json
 from collections import Counter
@@ -13,16 +13,17 @@ from tutelage.graph.run_folder.trace import Event, Trace
 from tutelage.graph.weaknesses import Card, read_cards
 from tutelage.student.corpus import Sample
 from tutelage.student.evaluation.evaluate import Report, wilson
-from tutelage.student.tasks import KINDS, Kind
+from tutelage.student.tasks.task_type import TASK_TYPES, TaskType
 from tutelage.student.tasks.user_functions import title
 
-EXAMS = ("test", "gate", "diagnose")
+SETS = ("test", "gate", "diagnose")
 
 
 @dataclass(frozen=True)
 class Run:
-    """What stands in a run folder; `samples` is None until the run ends, `trained` is what the node that
-    trains told of each round.
+    """The contents of a run folder.
+
+    `samples` is None until the run ends. `trained` maps each round to the `leave` event of its training node.
     """
 
     folder: RunFolder
@@ -33,34 +34,36 @@ class Run:
     trained: dict[int, Event]
 
     @property
-    def kind(self) -> Kind:
-        """What a label of the task is."""
-        return KINDS[self.about["task"]["kind"]]
+    def kind(self) -> TaskType:
+        """The task type, which defines what a label is."""
+        return TASK_TYPES[self.about["task"]["kind"]]
 
     @property
     def best(self) -> int:
-        """The round of the best student, so far if the run is unfinished."""
+        """The round of the best student (so far, if the run is unfinished)."""
         last = max((line["round"] for line in self.rounds if line["accepted"]), default=0)
         return int(self.about.get("best", last))
 
     @property
     def spent(self) -> Spent:
-        """Of the whole run or, while it is unfinished, of the rounds that are over."""
-        found: Spent | None = self.about.get("spent")
-        return found or total(self.rounds)
+        """Calls, tokens and cost of the run. For an unfinished run, only its finished rounds are counted."""
+        recorded: Spent | None = self.about.get("spent")
+        return recorded or total(self.rounds)
 
     @property
-    def fates(self) -> Counter[str]:
-        """Samples by status."""
+    def status_counts(self) -> Counter[str]:
+        """The number of samples of each status."""
         if self.samples is not None:
             return Counter(sample["status"] for sample in self.samples)
         parts = [Counter({"kept": line["samples_kept"], **line["refused"]}) for line in self.rounds]
         return sum(parts, Counter())
 
-    def scores(self, exam: str) -> dict[int, float]:
-        """Round -> score of its student; empty where there is no such exam or it is not opened yet."""
-        values: list[float | None] = [x["metric"] if exam == "diagnose" else x["gate"] for x in self.rounds]
-        if exam == "test":
+    def scores(self, set_name: str) -> dict[int, float]:
+        """Map each round to the score of its student. Empty without such a set or before test is opened."""
+        values: list[float | None] = [
+            x["metric"] if set_name == "diagnose" else x["gate"] for x in self.rounds
+        ]
+        if set_name == "test":
             values = self.about.get("test_by_round") or []
         rounds = [line["round"] for line in self.rounds]
         return {round: score for round, score in zip(rounds, values, strict=False) if score is not None}
@@ -71,36 +74,37 @@ class Run:
         return "labelled" in self.about["data"]
 
     @property
-    def exams(self) -> tuple[str, ...]:
-        """The sets that its rounds are measured on, the one that counts most first; labelled rows in folds
-        are one set.
-        """
-        return ("gate",) if self.folded else EXAMS
+    def set_names(self) -> tuple[str, ...]:
+        """The sets that the rounds are evaluated on, the most important one first.
 
-    def called(self, exam: str) -> str:
-        """What people call a set."""
-        return "out of fold" if self.folded and exam != "test" else exam
+        Labelled rows in folds count as one set, stored under `gate`.
+        """
+        return ("gate",) if self.folded else SETS
+
+    def called(self, set_name: str) -> str:
+        """Return the name of a set to show."""
+        return "out of fold" if self.folded and set_name != "test" else set_name
 
     @property
     def first(self) -> str:
-        """What people call the student of round 0."""
+        """The name of the student of round 0 to show."""
         return "your labels alone" if self.folded else "seeds only"
 
-    def size(self, exam: str) -> int:
-        """How many rows an exam has."""
-        name = "labelled" if self.folded and exam != "test" else exam
+    def size(self, set_name: str) -> int:
+        """Return the number of rows of an evaluation set."""
+        name = "labelled" if self.folded and set_name != "test" else set_name
         return int(self.about["data"].get(name, 0))
 
 
 def read_run(folder: RunFolder) -> Run:
-    """The run in a folder, finished or not.
+    """Read a run from its folder. The run may be unfinished.
 
     Raises:
-        InputError: this is not a run folder.
+        InputError: `folder` is not a run folder.
     """
     samples = None
     if folder.samples.exists():
-        with folder.samples.open(encoding="utf-8") as file:  # splitlines would cut a text at U+2028
+        with folder.samples.open(encoding="utf-8") as file:  # splitlines would split a text at U+2028
             samples = [json.loads(line) for line in file]
     events = Trace(folder.trace).events()
     trained = {e["round"]: e for e in events if e["event"] == "leave" and e["node"] in ("train", "final")}
@@ -108,7 +112,7 @@ def read_run(folder: RunFolder) -> Run:
 
 
 def total(rounds: Sequence[RoundLine]) -> Spent:
-    """What these rounds took together; one of unknown cost makes the sum unknown."""
+    """Sum up what these rounds used. If the cost of one is unknown (None), the sum is unknown."""
     costs = [line["cost"] for line in rounds]
     return Spent(
         calls=sum(line["teacher_calls"] for line in rounds),
@@ -119,23 +123,23 @@ def total(rounds: Sequence[RoundLine]) -> Spent:
 
 
 def paid(spent: Spent) -> tuple[object, ...]:
-    """Three cells: calls, tokens, cost."""
+    """Return three table cells: calls, tokens and cost."""
     tokens = f"{spent['prompt_tokens']:,} + {spent['completion_tokens']:,}"
     return spent["calls"], tokens, _money(spent["cost"])
 
 
 def _money(cost: float | None) -> str:
-    # A round's cost is a difference of sums: 1e-17 where nothing was paid.
+    # The cost of a round is a difference of sums, so it can be 1e-17 if nothing was paid.
     return "unknown" if cost is None else f"{Decimal(f'{abs(round(cost, 9)):.4g}'):,f}"
 
 
 def metric_name(run: Run) -> str:
-    """The task's metric, as people write it."""
+    """Return the display name of the task's metric."""
     return named(run.about["task"]["metric"])
 
 
 def named(figure: str) -> str:
-    """A figure of an exam, as people write it."""
+    """Return the display name of a metric."""
     return NAMES.get(figure, title(figure))
 
 
@@ -146,33 +150,34 @@ NAMES = {
     "rouge_l": "ROUGE-L",
     "chrf": "chrF",
 }
-_SHARES = ("accuracy", "exact_match")  # of texts: these have an interval
+_SHARES = ("accuracy", "exact_match")  # shares of texts have a Wilson interval
 
 
 def share(value: float, size: int) -> str:
-    """A share of texts with its 95 % interval."""
+    """Return a share of `size` texts with its 95 % interval (Wilson)."""
     low, high = wilson(round(value * size), size)
     return f"{value:.3f} ({low:.3f}–{high:.3f})"
 
 
 def figures(report: Report) -> str:
-    """All figures of an exam, shares of texts with their 95 % interval."""
-    told = []
+    """Return all metrics of an evaluation as text, shares of texts with their 95 % interval."""
+    scores = []
     for name, value in report["figures"].items():
-        told.append(f"{named(name)} {share(value, report['size']) if name in _SHARES else f'{value:.3f}'}")
-    gold, answered = report["items"]
-    several = f"; {gold:.2f} a text in gold, {answered:.2f} answered" if (gold, answered) != (1, 1) else ""
-    return ", ".join(told) + several
+        scores.append(f"{named(name)} {share(value, report['size']) if name in _SHARES else f'{value:.3f}'}")
+    gold, predicted = report["items"]
+    if (gold, predicted) == (1, 1):
+        return ", ".join(scores)
+    return f"{', '.join(scores)}; labels per text: {gold:.2f} gold, {predicted:.2f} predicted"
 
 
 def differences(one: dict[str, Any], two: dict[str, Any]) -> list[str]:
-    """What keeps a run's control from being one, of the run.json of both, in words."""
+    """Return sentences that say why run `two` is no valid control of run `one` (given their run.json)."""
     expected = ("strategy", "data")
     changed = [key for key in one["task"] if key not in expected and one["task"][key] != two["task"].get(key)]
     if one["data"]["digest"] != two["data"]["digest"]:
-        return ["The control was run on other data: the two cannot be compared."]
+        return ["The control was run on other data: the two runs cannot be compared."]
     if changed:
         return [f"The control differs in more than its strategy: {', '.join(changed)}."]
     if one["strategy"] == two["strategy"]:
-        return ["The control has the same strategy: the two differ by chance alone."]
+        return ["The control has the same strategy: the two runs differ only by chance."]
     return []

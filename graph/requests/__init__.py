@@ -1,3 +1,3 @@
-"""What nodes share about requests: what agents are shown, which texts are asked for, what is left in the
-pool.
+"""Helpers that several nodes use for requests to agents: the evidence that agents are shown, generation
+requests, and the texts left in the pool.
 """

@@ -1,38 +1,38 @@
-"""Orders: how many texts of which kind and label a round asks for."""
+"""Generation requests: how many texts of which kind and label a round asks the generator for."""
 
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tutelage.agents.analyst import Answer, Weakness
-from tutelage.agents.generator import Request
-from tutelage.agents.schemas import Order
+from tutelage.agents.generator import GenerationRequest
+from tutelage.agents.schemas import RequestKind
 from tutelage.graph.strategies import Strategy
 from tutelage.student.data.rows import Row
-from tutelage.student.tasks import INVENTED, Kind
+from tutelage.student.tasks.task_type import INVENTED, TaskType
 
 
 @dataclass(frozen=True)
 class Gaps:
-    """What the pool lacks, by the students' answers: `labels` that are the first or second guess for next to
-    none of its texts, and `covered`, the pairs of labels that it has undecided texts of; None where only the
-    labels are known.
+    """What the pool lacks according to the students' predictions: `labels` that are the first or second guess
+    for hardly any text, and `covered`, the pairs of labels between which enough texts are undecided; None if
+    only the labels are known.
     """
 
     labels: list[str]
     covered: set[frozenset[str]] | None
 
-    def lacks(self, kind: Kind, answer: Answer) -> bool:
-        """Return whether the pool holds next to no text like a wrong answer: of its gold label, or undecided
-        between the two.
+    def lacks(self, task_type: TaskType, answer: Answer) -> bool:
+        """Return whether the pool has hardly any text like a wrong answer: one with its gold label, or one
+        undecided between gold and predicted label.
         """
-        pairs = kind.slips(answer["label"], answer["predicted"])
+        pairs = task_type.error_pairs(answer["label"], answer["predicted"])
         if any(pair[0] in self.labels for pair in pairs):
             return True
         return self.covered is not None and any(frozenset(pair) not in self.covered for pair in pairs)
 
 
-def plan(
+def plan_requests(
     strategy: Strategy,
     count: int,
     weaknesses: Sequence[Weakness],
@@ -40,23 +40,24 @@ def plan(
     chance: random.Random,
     *,
     fed: bool = False,
-) -> list[Request]:
-    """Requests for `count` texts in all.
+) -> list[GenerationRequest]:
+    """Return requests for `count` texts in total.
 
-    Without an analysis every label gets the same, and of each label as many as `ood_share` says are to
-    differ from all before; of the others `fed_share` are to be like the texts fed back, if there are any.
-    With one, `hard_share` of the order is hard texts: two thirds for the label of each weakness, one
-    third for the label it is confused with, so that both sides of the border are shown; where no weakness
-    was found, for all labels alike (EvoKD asks for boundary cases then). The rest is easy texts. Labels
-    with low F1 get more (EvoKD), at most about twice the share of a perfect one, and what they get as hard
-    they do not get again as easy: an order piled on two labels made the others worse (ours).
+    Without an analysis, every label gets the same number. Then `ood_share` of the texts are to differ from
+    all earlier ones, and `fed_share` of the others are to resemble the texts fed back, if there are any.
+
+    With an analysis, `hard_share` of the texts are hard: two thirds for the label of each weakness and one
+    third for the label it is confused with, so that both sides of the decision boundary are covered. Without
+    a weakness they are divided evenly among the labels (EvoKD asks for boundary cases then). The rest is
+    easy. Labels with low F1 get more (EvoKD), at most about twice the share of a perfect label. Hard texts
+    count towards a label's share: requests concentrated on two labels made the others worse (ours).
 
     Args:
-        strategy: see there.
-        count: texts wanted.
-        weaknesses: to be served, all alike.
+        strategy: sets the shares and the kind of feedback.
+        count: number of texts.
+        weaknesses: the weaknesses to write for, all with the same share.
         f1: label -> F1 of the student.
-        chance: decides which labels get one more where a count does not divide.
+        chance: random generator that decides which labels get one more if a count does not divide evenly.
         fed: whether texts of the last round are fed back.
     """
     if strategy.feedback in ("none", "band"):
@@ -74,33 +75,37 @@ def plan(
 
 
 def sides(weakness: Weakness) -> list[tuple[str, float]]:
-    """What a weakness needs texts of, in which shares: both sides of the border. Where a label is invented,
-    the other side are texts that have none.
+    """Return the labels to write texts for, with their relative shares: both labels of the weakness. If the
+    student invents a label, texts without that label (`""`) stand for the other side.
     """
     label, other = weakness["label"], weakness["confused_with"]
     return [(label, 1.0), ("", 2.0)] if other == INVENTED else [(label, 2.0), (other, 1.0)]
 
 
-def gap_requests(count: int, weaknesses: Sequence[Weakness], labels: Sequence[str]) -> list[Request]:
-    """Return requests for `count` texts: the same number for each weakness, as hard texts of both its labels,
-    and for each label that is a gap.
+def gap_requests(
+    count: int, weaknesses: Sequence[Weakness], labels: Sequence[str]
+) -> list[GenerationRequest]:
+    """Return requests for `count` texts, divided evenly among the weaknesses (as hard texts of both their
+    labels) and the labels that the pool lacks.
     """
     keys = [*(weakness["id"] for weakness in weaknesses), *labels]
     shares = apportion(dict.fromkeys(keys, 1.0), count) if keys else {}
-    requests: list[Request] = []
+    requests: list[GenerationRequest] = []
     for weakness in weaknesses:
         parts = apportion(dict(sides(weakness)), shares[weakness["id"]])
         requests += requests_for("hard", parts, weakness["id"])
     return requests + requests_for("any", {label: shares[label] for label in labels})
 
 
-def paraphrases(kind: Kind, seeds: Sequence[Row], count: int, chance: random.Random) -> list[Request]:
-    """Requests for paraphrases of the seeds, `count` in all (AugGPT, arXiv 2302.13007)."""
+def paraphrases(
+    task_type: TaskType, seeds: Sequence[Row], count: int, chance: random.Random
+) -> list[GenerationRequest]:
+    """Return requests for `count` paraphrases of the seeds in total (AugGPT, arXiv 2302.13007)."""
     shuffled = chance.sample(list(seeds), len(seeds))
     shares = apportion({row["id"]: 1.0 for row in shuffled}, count)
     return [
-        Request(
-            label=kind.groups(row["label"])[0],
+        GenerationRequest(
+            label=task_type.labels_in(row["label"])[0],
             kind="paraphrase",
             count=shares[row["id"]],
             weakness="",
@@ -112,8 +117,8 @@ def paraphrases(kind: Kind, seeds: Sequence[Row], count: int, chance: random.Ran
 
 
 def apportion(weights: Mapping[str, float], count: int) -> dict[str, int]:
-    """Split `count` in proportion to the weights, by largest remainder; none where all weights are 0."""
-    assert count >= 0, f"{count} are to be split"
+    """Split `count` in proportion to the weights, by the largest-remainder method."""
+    assert count >= 0, f"cannot split {count}"
     total = sum(weights.values()) or 1.0
     exact = {key: count * weight / total for key, weight in weights.items()}
     result = {key: int(value) for key, value in exact.items()}
@@ -125,15 +130,15 @@ def apportion(weights: Mapping[str, float], count: int) -> dict[str, int]:
 
 def _alike(
     strategy: Strategy, count: int, labels: Sequence[str], chance: random.Random, fed: bool
-) -> list[Request]:
-    """Every label alike; the kinds are dealt out over the labels by chance."""
+) -> list[GenerationRequest]:
+    """Return requests with an equal share for every label; the kinds are spread over the labels at random."""
     shuffled = chance.sample(list(labels), len(labels))
     shares = apportion(dict.fromkeys(shuffled, 1.0), count)
     units = [label for label in labels for _ in range(shares[label])]
     chance.shuffle(units)
     apart = round(count * strategy.ood_share)
     like = round((count - apart) * strategy.fed_share) if fed else 0
-    parts: list[tuple[Order, list[str]]] = [
+    parts: list[tuple[RequestKind, list[str]]] = [
         ("any", units[apart + like :]),
         ("like", units[apart : apart + like]),
         ("ood", units[:apart]),
@@ -145,10 +150,10 @@ def _alike(
     ]
 
 
-def requests_for(kind: Order, shares: Mapping[str, int], weakness: str = "") -> list[Request]:
-    """Return a request for each label that has a share."""
+def requests_for(kind: RequestKind, shares: Mapping[str, int], weakness: str = "") -> list[GenerationRequest]:
+    """Return a request of the given kind for each label whose share is not 0."""
     return [
-        Request(label=label, kind=kind, count=share, weakness=weakness)
+        GenerationRequest(label=label, kind=kind, count=share, weakness=weakness)
         for label, share in shares.items()
         if share
     ]

@@ -1,19 +1,19 @@
-"""Texts of the pool: which of the user's unlabelled texts are left to be drawn."""
+"""The pool: the user's unlabelled texts that can still be drawn."""
 
 import random
 
-from tutelage.graph.context import Workshop
-from tutelage.graph.students.committee import readings
+from tutelage.graph.context import RunContext
+from tutelage.graph.students.committee import predictions
 from tutelage.student.corpus import is_drawn
 from tutelage.student.data.rows import Row
-from tutelage.student.models.predictions import Reading
+from tutelage.student.models.predictions import Predictions
 
 
-def left_in_pool(shop: Workshop, before: tuple[int, int] | None = None) -> list[Row]:
-    """Texts of the pool that were not drawn yet (before a round and attempt), or were drawn in an earlier
-    round and not chosen.
+def left_in_pool(ctx: RunContext, before: tuple[int, int] | None = None) -> list[Row]:
+    """Return the texts of the pool that were not drawn before the given round and attempt, or that were drawn
+    in an earlier round and not chosen.
     """
-    drafts = [s for s in shop.corpus.drafts() if is_drawn(s)]
+    drafts = [s for s in ctx.corpus.drafts() if is_drawn(s)]
     last = max((s["round"] for s in drafts), default=0) + 1
     round, attempt = before or (last, 1)
     used = {
@@ -21,26 +21,26 @@ def left_in_pool(shop: Workshop, before: tuple[int, int] | None = None) -> list[
         for s in drafts
         if (s["round"], s["attempt"]) < (round, attempt) and (s["status"] != "surplus" or s["round"] == round)
     }
-    return [row for row in shop.splits.unlabelled if row["id"] not in used]
+    return [row for row in ctx.splits.unlabelled if row["id"] not in used]
 
 
-def pool_candidates(shop: Workshop, round: int) -> list[Row]:
-    """Return the texts that the students choose from in a round: at most `choose_from` of what is left before
-    it, by chance.
+def pool_candidates(ctx: RunContext, round: int) -> list[Row]:
+    """Return the texts among which the students choose in a round: at most `choose_from` of those left in the
+    pool before it, drawn at random.
     """
-    left = left_in_pool(shop, before=(round, 1))
-    count = min(shop.strategy.choose_from, len(left))
-    return random.Random(f"{shop.task.seed} {round} candidates").sample(left, count)
+    left = left_in_pool(ctx, before=(round, 1))
+    count = min(ctx.strategy.choose_from, len(left))
+    return random.Random(f"{ctx.task.seed} {round} candidates").sample(left, count)
 
 
-def candidate_readings(shop: Workshop, best: int, round: int) -> list[Reading]:
-    """Return what each student of round `best` predicts for `pool_candidates`.
+def candidate_predictions(ctx: RunContext, best: int, round: int) -> list[Predictions]:
+    """Return the predictions of each student of round `best` for `pool_candidates`.
 
-    It is kept in memory: a round asks for it several times, and it takes as long as a short training.
+    They are cached: a round needs them several times, and computing them takes as long as a short training.
     """
     key = (best, round)
-    if key not in shop.pool_readings:
-        shop.pool_readings.clear()
-        texts = [row["text"] for row in pool_candidates(shop, round)]
-        shop.pool_readings[key] = readings(shop, best, texts)
-    return shop.pool_readings[key]
+    if key not in ctx.pool_predictions:
+        ctx.pool_predictions.clear()
+        texts = [row["text"] for row in pool_candidates(ctx, round)]
+        ctx.pool_predictions[key] = predictions(ctx, best, texts)
+    return ctx.pool_predictions[key]

@@ -1,1 +1,1 @@
-"""The run folder: what a run leaves on disk, its trace, and what progress shows of it."""
+"""The run folder: the files of a run, the trace of its events, and the progress display."""

@@ -1,4 +1,4 @@
-"""The run folder: every file a run writes, and the only place that knows their names."""
+"""The run folder: paths, reading and writing of all files of a run. File names are defined only here."""
 
 import json
 import os
@@ -12,15 +12,17 @@ from numpy.typing import NDArray
 from tutelage.agents.teacher.calibration import Calibration
 from tutelage.student.errors import InputError
 
+FORMAT = 2  # of run folders; raise it when older ones cannot be read any more
 _RUN = "run.json"
 
 
 class RoundLine(TypedDict):
-    """One line of rounds.jsonl: what this round cost and brought; `metric` is on diagnose, `gate` on gate.
+    """One line of rounds.jsonl: the cost and the result of a round.
 
-    `chance` is the p-value of "this round did not make the student worse" on the gate set, None for
-    the first round or without a gate set; `refused` counts samples by status. `final` stands in the line of
-    a final student, trained afresh on all that is kept: its round asks nothing.
+    `metric` is the score on the diagnose set, `gate` the score on the gate set. `chance` is the p-value of
+    "this round did not make the student worse" on the gate set; None for the first round or without a gate
+    set. `refused` counts samples by status. `final` marks the line of a final student that is trained from
+    scratch on all kept samples; no teacher calls are made for it.
     """
 
     round: int
@@ -41,22 +43,22 @@ class RoundLine(TypedDict):
 
 
 def student_name(line: RoundLine) -> str:
-    """What people call the student of a round."""
+    """Return the name of a round's student to show."""
     if line.get("final"):
         return "final student"
     return f"round {line['round']}" if line["round"] else "seeds only"
 
 
 def rounds_over(rounds: Sequence[RoundLine]) -> int:
-    """How many rounds are over; the seeds are none, nor is the final student."""
+    """Return the number of finished rounds, without round 0 (seeds only) and the final student."""
     return max(sum(not line.get("final") for line in rounds) - 1, 0)
 
 
 def student_in(path: Path) -> Path:
-    """The student of a run folder, or the folder itself.
+    """Return the student's folder in a run folder. Any other path is returned unchanged.
 
     Raises:
-        InputError: the run has none yet.
+        InputError: the run has no student yet.
     """
     if not (path / _RUN).exists():
         return path
@@ -66,12 +68,12 @@ def student_in(path: Path) -> Path:
 
 
 def metric_in(path: Path) -> str | None:
-    """What the task of a run folder is measured by; None of a student by itself."""
+    """Return the metric of a run folder's task, or None if `path` is not a run folder."""
     return str(RunFolder(path).about()["task"]["metric"]) if (path / _RUN).exists() else None
 
 
 class RunFolder:
-    """`runs/<id>/`. Files are replaced whole: a reader, or a crash, never sees half of one."""
+    """The folder `runs/<id>/`. Files are replaced atomically, so that none is ever incomplete."""
 
     def __init__(self, path: Path | str):
         self.path = Path(path)
@@ -98,10 +100,10 @@ class RunFolder:
         self.report = self.path / "report.html"
 
     def create(self, about: dict[str, Any]) -> None:
-        """Make the folder and its run.json.
+        """Create the folder and its run.json.
 
         Raises:
-            InputError: something is already there, or the place cannot be written.
+            InputError: the path already exists, or the folder cannot be created.
         """
         self.refuse_existing()
         part = self.path.with_name(self.path.name + ".part")
@@ -111,31 +113,36 @@ class RunFolder:
             part.rename(self.path)
         except OSError as error:
             raise InputError(
-                f"{self.path} cannot be made: {error}; choose another folder with --out"
+                f"{self.path} cannot be created: {error}; choose another folder with --out"
             ) from error
 
     def refuse_existing(self) -> None:
-        """Raise InputError if something is there."""
+        """Raise InputError if the path already exists."""
         if self.path.exists():
-            begun = f"continue it with `tutelage resume {self.path}`, or " if self.run_json.exists() else ""
-            raise InputError(f"{self.path} exists already; {begun}choose another folder with --out")
+            resume = f"continue it with `tutelage resume {self.path}`, or " if self.run_json.exists() else ""
+            raise InputError(f"{self.path} exists already; {resume}choose another folder with --out")
 
     def about(self) -> dict[str, Any]:
-        """run.json.
+        """Return the content of run.json.
 
         Raises:
-            InputError: this is not a run folder.
+            InputError: this is not a run folder, an earlier version wrote it, or run.json cannot be read.
         """
         try:
-            found: dict[str, Any] = json.loads(self.run_json.read_text(encoding="utf-8"))
+            content: dict[str, Any] = json.loads(self.run_json.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise InputError(f"{self.path} is not a run folder (no run.json); see `tutelage runs`") from None
         except (OSError, ValueError) as error:
             raise InputError(f"{self.run_json} cannot be read: {error}") from error
-        return found
+        if (found := content.get("format", 1)) != FORMAT:
+            raise InputError(
+                f"{self.path} was written by another version of tutelage (format {found}, this one reads"
+                f" {FORMAT}); run the task again: `--reuse` takes over the replies that were paid for"
+            )
+        return content
 
     def write(self, path: Path, text: str) -> None:
-        """Replace a file by its new content, on disk before the old one goes."""
+        """Replace a file by `text`. The new content is on disk before the old file is removed."""
         part = path.with_name(path.name + ".part")
         with part.open("w", encoding="utf-8") as file:
             file.write(text)
@@ -144,42 +151,42 @@ class RunFolder:
         part.replace(path)
 
     def write_json(self, path: Path, value: object) -> None:
-        """`write` as indented JSON."""
+        """Replace a file by `value` as indented JSON."""
         self.write(path, json.dumps(value, ensure_ascii=False, indent=1) + "\n")
 
     def read_rounds(self) -> list[RoundLine]:
-        """rounds.jsonl, in order of the rounds; empty before the first is over."""
+        """Return the lines of rounds.jsonl in order of rounds. Empty before round 0 is finished."""
         if not self.rounds.exists():
             return []
         return [json.loads(line) for line in self.rounds.read_text(encoding="utf-8").splitlines()]
 
     def write_round(self, line: RoundLine) -> None:
-        """Add a round's line, or replace it when a resumed run writes it again."""
+        """Add the line of a round. Lines of this round and of later ones are replaced (after a resume)."""
         lines = [old for old in self.read_rounds() if old["round"] < line["round"]] + [line]
         self.write(self.rounds, "".join(json.dumps(entry) + "\n" for entry in lines))
 
     def read_calibration(self) -> Calibration | None:
-        """calibration.json; None where the teacher's confidence is not measured, or not yet."""
+        """Return the content of calibration.json, or None if the teacher was not measured (yet)."""
         if not self.calibration.exists():
             return None
-        found: Calibration = json.loads(self.calibration.read_text(encoding="utf-8"))
-        return found
+        content: Calibration = json.loads(self.calibration.read_text(encoding="utf-8"))
+        return content
 
     def student_of(self, round: int | str, fold: int | None = None) -> Path:
-        """Where the student of a round or of a name, or that of a fold, is kept while the run goes on."""
+        """Return the folder of a student (of a round or by name, optionally of one fold) during the run."""
         name = round if isinstance(round, str) else f"round-{round:02d}"
-        place = self.path / "students" / name
-        return place if fold is None else place / f"fold-{fold}"
+        folder = self.path / "students" / name
+        return folder if fold is None else folder / f"fold-{fold}"
 
     def drop_students(self, keep: Sequence[int]) -> None:
-        """Remove the students of all other rounds, and a refitted one."""
+        """Delete all students in `students/` except those of the rounds in `keep`."""
         kept = {self.student_of(round) for round in keep}
         for folder in self.path.glob("students/*"):
             if folder not in kept:
                 shutil.rmtree(folder)
 
-    def seal(self, name: str, **answers: NDArray[Any]) -> None:
-        """Put away a student's answers on each set; those on test are graded once, at the end."""
+    def store_predictions(self, name: str, **answers: NDArray[Any]) -> None:
+        """Store a student's predictions on each set. Those on test are evaluated once, at the end."""
         path = self.path / "sealed" / f"{name}.npz"
         path.parent.mkdir(exist_ok=True)
         part = path.with_name(path.name + ".part")
@@ -187,16 +194,16 @@ class RunFolder:
             np.savez(file, **answers)  # type: ignore[arg-type]
         part.replace(path)
 
-    def unseal(self, name: str, exam: str) -> list[str]:
-        """A student's answers on a set, in the order of its rows."""
-        return [str(answer) for answer in self.unseal_array(name, exam)]
+    def load_predictions(self, name: str, set_name: str) -> list[str]:
+        """Return a student's stored predictions on a set, in the order of its rows."""
+        return [str(answer) for answer in self.load_array(name, set_name)]
 
-    def unseal_array(self, name: str, part: str) -> NDArray[Any]:
-        """Return what was stored under `part`."""
+    def load_array(self, name: str, part: str) -> NDArray[Any]:
+        """Return the array that was stored under `part`."""
         with np.load(self.path / "sealed" / f"{name}.npz") as stored:
-            found: NDArray[Any] = stored[part]
-        return found
+            array: NDArray[Any] = stored[part]
+        return array
 
-    def has_sealed(self, name: str) -> bool:
-        """Return whether predictions of that name are stored."""
+    def has_predictions(self, name: str) -> bool:
+        """Return whether predictions are stored under `name`."""
         return (self.path / "sealed" / f"{name}.npz").exists()

@@ -1,4 +1,4 @@
-"""Progress: a run's events as lines for people, on stderr, with a spinner in a terminal."""
+"""Print the events of a run as readable lines on stderr, with a spinner in a terminal."""
 
 from types import TracebackType
 from typing import Self
@@ -7,26 +7,26 @@ from rich.console import Console
 from tutelage.graph.run_folder.trace import Event
 
 _DOING = {
-    "prepare": "reading the sets, encoding what is sealed",
-    "first_labels": "having a first set of texts labelled",
-    "calibrate": "measuring how often the teacher is right",
+    "prepare": "reading the data, encoding the held-out texts",
+    "first_labels": "labelling a first set of texts",
+    "calibrate": "measuring the accuracy of the teacher",
     "train": "training the students",
-    "final": "training the final student, afresh on all that is kept",
-    "examine": "measuring the students",
+    "final": "training the final student from scratch on all kept samples",
+    "examine": "evaluating the students",
     "analyst": "looking for weaknesses",
     "generator": "writing texts",
-    "pool": "choosing texts of your own",
-    "screen": "refusing near-duplicates",
-    "labeler": "labelling blind",
-    "critic": "judging",
-    "keep": "keeping what was accepted",
-    "refit": "training the student that is left, and those it is compared with",
-    "report": "opening the test set, writing the report",
+    "pool": "selecting unlabelled texts of yours",
+    "screen": "removing near-duplicates",
+    "labeler": "labelling",
+    "critic": "judging labels",
+    "keep": "storing accepted samples",
+    "refit": "training the final student and the students it is compared with",
+    "report": "evaluating on the test set, writing the report",
 }
 
 
 class Progress:
-    """A listener for trace events; use as a context manager around a run."""
+    """A listener that prints trace events. Use it as a context manager around a run."""
 
     def __init__(self, title: str = "", console: Console | None = None):
         self.console = console or Console(stderr=True, highlight=False)
@@ -54,22 +54,22 @@ class Progress:
             self._calls += 1
             self._status.update(f"round {round}: {_DOING[node]} ({self._calls} calls)")
         elif event["event"] == "training":
-            told = f"configuration {event['configuration']}, {event['number']} of {event['of']}"
-            self._status.update(f"round {round}: {_DOING[node]} ({told})")
+            which = f"configuration {event['configuration']}, {event['number']} of {event['of']}"
+            self._status.update(f"round {round}: {_DOING[node]} ({which})")
         elif event["event"] == "arm":
             self._status.update(f"{_DOING[node]} ({event['name'].replace('_', ' ')}, {event['rows']} rows)")
         elif event["event"] == "batch":
-            told = f"{event['status']}, {event['done']} of {event['of']} answered"
-            self._status.update(f"round {round}: {_DOING[node]} (batch {event['batch']}: {told})")
+            state = f"{event['status']}, {event['done']} of {event['of']} answered"
+            self._status.update(f"round {round}: {_DOING[node]} (batch {event['batch']}: {state})")
         elif event["event"] == "leave":
             calls = f"{self._calls:>3} calls" if self._calls else " " * 9
-            # soft_wrap: a piped line is one line
+            # soft_wrap keeps a piped line on one line
             line = f"round {round}  {node:<9} {event['seconds']:>6.1f} s  {calls}  "
             self.console.print(line, _summary(node, event), style="default", markup=False, soft_wrap=True)
 
 
 def _summary(node: str, event: Event) -> str:
-    """What a node did, in a few words."""
+    """Summarize in a few words what a node did."""
     match node:
         case "prepare":
             sets = ("labelled", "seed", "diagnose", "gate", "test", "unlabelled")
@@ -77,27 +77,24 @@ def _summary(node: str, event: Event) -> str:
         case "first_labels":
             return f"{len(event['labelled'])} texts labelled by the teacher"
         case "calibrate":
-            return _trust(event)
+            return _calibration(event)
         case "train" | "final":
-            share = f", of the teacher's {event['unique']:.0%}" if "unique" in event else ""
-            again = (
-                f"; started again {event['restarted']}x, its loss did not fall"
-                if "restarted" in event
-                else ""
-            )
-            return f"on {event['rows']} texts{share}{_configurations(event)}{again}"
+            share = f", {event['unique']:.0%} of the teacher's samples used" if "unique" in event else ""
+            count = event.get("restarted")
+            restarts = f"; restarted {count}x because the loss did not fall" if count is not None else ""
+            return f"on {event['rows']} texts{share}{_configurations(event)}{restarts}"
         case "refit":
             return ", ".join(f"{arm['name'].replace('_', ' ')} ({arm['rows']} rows)" for arm in event["arms"])
         case "examine":
-            fate = "accepted" if event["accepted"] else f"rolled back (p = {event['chance']:.3f})"
+            outcome = "accepted" if event["accepted"] else f"rolled back (p = {event['chance']:.3f})"
             if event.get("folded"):
-                return f"out of fold {event['metric']:.3f}: {fate}"
+                return f"out of fold {event['metric']:.3f}: {outcome}"
             gate = "" if event["gate"] is None else f", gate {event['gate']:.3f}"
-            return f"diagnose {event['metric']:.3f}{gate}: {fate}"
+            return f"diagnose {event['metric']:.3f}{gate}: {outcome}"
         case "analyst":
             names = list(event.get("weaknesses", {}).values())
             if "weaknesses" not in event:
-                return "no feedback asked for"
+                return "no weaknesses asked for"
             return f"{len(names)} weaknesses: {'; '.join(names)}" if names else "no weakness found"
         case "generator":
             return f"{len(event['written'])} texts written, attempt {event['attempt']}"
@@ -116,28 +113,28 @@ def _summary(node: str, event: Event) -> str:
 
 
 def _configurations(event: Event) -> str:
-    """Which training configuration was chosen, with the scores of all."""
+    """Return the chosen training configuration and the scores of all."""
     if "configurations" not in event:
         return ""
     scores = ", ".join(f"{one['configuration']} {one['score']:.3f}" for one in event["configurations"])
     return f"; training {event['chosen']} (out of fold: {scores})"
 
 
-def _trust(event: Event) -> str:
-    """How far the teacher is right, and its confidence to be trusted."""
+def _calibration(event: Event) -> str:
+    """Return the accuracy of the teacher and the calibration of its confidence."""
     if "rows" not in event:
         return "not asked for"
     if not event["rows"]:
         return str(event["note"])
     ece = f"ECE {event['ece_before']:.3f} -> {event['ece_after']:.3f}"
     kind = f"confidence ({event['source']}) T {event['temperature']:.2f}"
-    told = f"right on {event['right']} of {event['rows']} of your texts{_student(event)}; {kind}, {ece}"
-    return f"{told}; {event['note']}" if event["note"] else told
+    summary = f"right on {event['right']} of {event['rows']} of your texts{_student(event)}; {kind}, {ece}"
+    return f"{summary}; {event['note']}" if event["note"] else summary
 
 
 def _student(event: Event) -> str:
-    """What a student of the user's labels alone scores on the same rows."""
+    """Return the score of a student trained on the user's labels alone, on the same rows."""
     if "rivals" not in event:
         return ""
     score, low, high = event["rivals"]["student"]
-    return f" (a student of your labels alone: {score:.2f}, {low:.2f}-{high:.2f})"
+    return f" (a student trained on your labels alone: {score:.2f}, {low:.2f}-{high:.2f})"

@@ -1,4 +1,4 @@
-"""The trace: one line per node and per teacher call, in trace.jsonl and to whoever listens."""
+"""The trace: one event per node and per teacher call, written to trace.jsonl and sent to a listener."""
 
 import json
 import time
@@ -9,56 +9,54 @@ from typing import Any
 
 Event = dict[str, Any]
 Listener = Callable[[Event], None]
-BEGINNING = ("prepare", "analyst", "final")  # a round's first node
+BEGINNING = ("prepare", "analyst", "final")  # the nodes that a round can begin with
 
 
 class Trace:
-    """Appends events; every line is whole, and carries the time, the round and the node it belongs to."""
+    """Append events to trace.jsonl. Each event has its time, its round and its node."""
 
     def __init__(self, path: Path, listener: Listener | None = None):
         self.path, self._listener = path, listener
         self._node, self._round = "", 0
-        self._told: Event = {}
+        self._logged: Event = {}
 
     def write(self, event: str, **fields: object) -> None:
-        """Write one event and pass it on."""
+        """Write one event and send it to the listener."""
         place = {"at": float(f"{time.time():.3f}"), "node": self._node, "round": self._round}
         line = {"event": event, **place, **fields}
         whole = (json.dumps(line, ensure_ascii=False) + "\n").encode()
         with self.path.open("ab", buffering=0) as file:
-            if file.tell() and not self._ends_well():
+            if file.tell() and not self._ends_with_newline():
                 whole = b"\n" + whole
             file.write(whole)
         if self._listener:
             self._listener(line)
 
     def call(self, event: Event) -> None:
-        """A teacher's call, one that was refused, or news of a batch, as agents/teacher/teacher.py tells
-        it.
-        """
+        """Write an event of agents/teacher/teacher.py: a call, a refused call or the status of a batch."""
         self.write(next(kind for kind in ("call", "refused", "batch") if kind in event), **event)
 
-    def tell(self, **fields: object) -> None:
-        """Put something into the closing line of the node at work."""
-        self._told |= fields
+    def log(self, **fields: object) -> None:
+        """Add fields to the `leave` event of the current node."""
+        self._logged |= fields
 
     @contextmanager
     def node(self, name: str, round: int) -> Iterator[None]:
-        """Frame a node's work between an `enter` and a `leave` line."""
-        self._node, self._round, self._told = name, round, {}
+        """Write an `enter` event before the work of a node and a `leave` event after it."""
+        self._node, self._round, self._logged = name, round, {}
         self.write("enter")
         start = time.monotonic()
         yield
-        self.write("leave", seconds=float(f"{time.monotonic() - start:.3f}"), **self._told)
+        self.write("leave", seconds=float(f"{time.monotonic() - start:.3f}"), **self._logged)
 
     def events(self) -> list[Event]:
-        """Everything written so far, over all resumes."""
+        """Return all events so far, including those before a resume."""
         if not self.path.exists():
             return []
         return [event for line in self.path.read_text(encoding="utf-8").split("\n") if (event := _read(line))]
 
     def seconds(self, number: int) -> float:
-        """Seconds that finished nodes of a round took, over all resumes, since it was last begun."""
+        """Return the seconds spent in finished nodes of a round since it last began, over all resumes."""
         total = 0.0
         for event in self.events():
             if event["round"] == number and event["event"] == "enter" and event["node"] in BEGINNING:
@@ -68,33 +66,33 @@ class Trace:
         return total
 
     def minutes(self) -> float:
-        """Minutes that all finished nodes took, over all resumes."""
+        """Return the minutes spent in all finished nodes, over all resumes."""
         return float(sum(e["seconds"] for e in self.events() if e["event"] == "leave")) / 60
 
     def teacher(self) -> dict[str, int]:
-        """What became of the teacher's calls, over all resumes."""
+        """Return counts of the teacher's calls by result, over all resumes."""
         events = self.events()
-        told = [event for event in events if event["event"] == "call"]
-        calls = {event["call"]: event for event in told}.values()
+        all_calls = [event for event in events if event["event"] == "call"]
+        calls = {event["call"]: event for event in all_calls}.values()
         refused = [event for event in events if event["event"] == "refused"]
         return {
             "replies": len(calls),
             "not whole at first": sum(bool(event["problems"]) for event in calls),
             "set aside": sum(event["set_aside"] for event in calls),
-            "tries that failed": sum(event["tries"] - 1 for event in told if not event["replayed"]),
+            "tries that failed": sum(event["tries"] - 1 for event in all_calls if not event["replayed"]),
             "refused by the provider": sum(not event["over_budget"] for event in refused),
         }
 
-    def _ends_well(self) -> bool:
+    def _ends_with_newline(self) -> bool:
         with self.path.open("rb") as file:
             file.seek(-1, 2)
             return file.read() == b"\n"
 
 
 def _read(line: str) -> Event:
-    """An event; {} for a line that a crash or a full disk cut off."""
+    """Parse an event. Return {} for a line that a crash or a full disk cut off."""
     try:
-        found = json.loads(line)
+        event = json.loads(line)
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return event if isinstance(event, dict) else {}

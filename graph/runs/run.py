@@ -1,4 +1,4 @@
-"""Runs: start one, resume one, list them."""
+"""Start, resume and list runs."""
 
 import signal
 import sqlite3
@@ -11,23 +11,23 @@ from typing import Any, cast
 
 from tutelage.agents.endpoints.endpoint import TeacherDownError
 from tutelage.graph.build import claim, describe, wire
-from tutelage.graph.task.load import load_task
-from tutelage.graph.runs.extend import extend, raise_budget
+from tutelage.graph.context import RunContext, open_context
 from tutelage.graph.run_folder.folder import RunFolder, rounds_over
-from tutelage.graph.task.splits import load_splits
-from tutelage.graph.task.schema import Task
 from tutelage.graph.run_folder.trace import Listener
-from tutelage.graph.context import Workshop, open_workshop
+from tutelage.graph.runs.extend import extend, raise_budget
+from tutelage.graph.task.load import load_task
+from tutelage.graph.task.schema import Task
+from tutelage.graph.task.splits import load_splits
 from tutelage.student.encoder import Encoder
 from tutelage.student.errors import InputError
-from tutelage.student.tasks.user_functions import OwnError
+from tutelage.student.tasks.user_functions import UserFunctionError
 
 _THREAD: Any = {"configurable": {"thread_id": "run"}}
-_STEPS = 12  # at most so many nodes stand in one round and attempt
+_STEPS = 12  # the largest number of nodes in one round and attempt
 
 
 class Drained(Exception):  # noqa: N818
-    """The run stopped after the current step, as asked; it can be resumed."""
+    """The user asked to stop, and the run stopped after the current step. It can be resumed."""
 
 
 def run(
@@ -41,15 +41,14 @@ def run(
     """Run a task from the beginning to its report.
 
     Args:
-        task: a checked task or the path of a task.yaml.
+        task: a validated task or the path of a task.yaml.
         folder: the run folder, which must not exist; default `runs/<task>-<date>-<time>`.
-        encoder: shared between runs to share its cache.
-        reuse: folders of other runs; what their teachers replied to the very same requests is taken
-            over and costs nothing.
-        listener: gets every trace event as it happens.
+        encoder: an encoder to share between runs, so that they share its cache.
+        reuse: folders of other runs. Their teachers' replies to identical requests are reused without cost.
+        listener: called with every trace event as it happens.
 
     Raises:
-        InputError: the task, its data or the folder cannot be used, or the teacher gives no answer.
+        InputError: the task, its data or the folder cannot be used, or the teacher gives no reply.
         Drained: the user asked to stop.
     """
     task = task if isinstance(task, Task) else load_task(task)
@@ -58,12 +57,13 @@ def run(
     run_folder = RunFolder(folder or default)
     run_folder.refuse_existing()
     journals = [RunFolder(other).journal for other in reuse]
-    for other in reuse:
-        RunFolder(other).about()  # before anything is made
-    shop = open_workshop(task, run_folder, splits=splits, encoder=encoder, reuse=journals, listener=listener)
-    shop.check()
+    for other in reuse:  # of any version: their replies are read, nothing else
+        if not RunFolder(other).run_json.exists():
+            raise InputError(f"{other} is not a run folder (no run.json); see `tutelage runs`")
+    ctx = open_context(task, run_folder, splits=splits, encoder=encoder, reuse=journals, listener=listener)
+    ctx.check()
     claim(run_folder, describe(task, splits))
-    return _go(shop)
+    return _execute(ctx)
 
 
 def resume(
@@ -73,39 +73,54 @@ def resume(
     force: bool = False,
     listener: Listener | None = None,
 ) -> RunFolder:
-    """Go on with a run that was stopped or killed, or that ended for a reason which `budget` removes.
+    """Continue a run that was stopped or killed, or that ended at a limit which `budget` raises.
 
     Args:
         folder: the run folder.
-        budget: limits in place of the run's own, by their names in `task.yaml`: rounds, calls, …
-        force: go on with a teacher that is no better than the student it would teach.
-        listener: gets every trace event as it happens.
+        budget: new limits for the whole run, by their names in `task.yaml`: rounds, calls, …
+        force: continue with a teacher that is no better than the student it would teach.
+        listener: called with every trace event as it happens.
 
     Raises:
-        InputError: not a run folder, its data have changed, or a limit is none.
+        InputError: this is not a run folder, its data have changed, or a limit is invalid.
+        Drained: the user asked to stop.
     """
     run_folder = RunFolder(folder)
     run_folder.about()
-    with _alone(run_folder):
+    with _locked(run_folder):
         task = raise_budget(run_folder, budget or {}, force=force)
     splits = load_splits(task)
     claim(run_folder, describe(task, splits))
     raised = force or any(limit is not None for limit in (budget or {}).values())
-    return _go(open_workshop(task, run_folder, splits=splits, listener=listener), raised=raised)
+    return _execute(open_context(task, run_folder, splits=splits, listener=listener), raised=raised)
 
 
 def list_runs(root: Path | str = "runs") -> list[dict[str, Any]]:
-    """One entry a run folder under `root`, oldest first: name, path, rounds done, state, the score of the
-    last round (on diagnose or, of rows in folds, out of fold), and that on test of the student that was left.
+    """Return one entry for each run folder under `root`, oldest first.
+
+    `rounds` counts finished rounds. `last_round` is the score of the last round, on diagnose or, with folds,
+    out of fold. `test` is the score of the final student on test.
     """
     entries = []
     for path in sorted(Path(root).glob("**/run.json"), key=lambda path: path.stat().st_mtime):
         folder = RunFolder(path.parent)
-        about, rounds = folder.about(), folder.read_rounds()
+        entry = {
+            "run": str(folder.path),
+            "task": "",
+            "strategy": "",
+            "rounds": 0,
+            "last_round": None,
+            "test": None,
+        }
+        try:
+            about, rounds = folder.about(), folder.read_rounds()
+        except InputError as error:  # one bad folder must not hide the others
+            entries.append({**entry, "state": str(error)})
+            continue
         test = about.get("test")
         entries.append(
             {
-                "run": str(folder.path),
+                **entry,
                 "task": about["task"]["name"],
                 "strategy": about["strategy"]["name"],
                 "rounds": rounds_over(rounds),
@@ -117,23 +132,23 @@ def list_runs(root: Path | str = "runs") -> list[dict[str, Any]]:
     return entries
 
 
-def _go(shop: Workshop, *, raised: bool = False) -> RunFolder:
+def _execute(ctx: RunContext, *, raised: bool = False) -> RunFolder:
     from langgraph.checkpoint.sqlite import SqliteSaver
     from langgraph.errors import GraphDrained
 
-    rounds = shop.task.budget.rounds
-    limit = 10 + rounds * _STEPS * (shop.strategy.attempts + 1)
-    place = shop.folder.path
+    rounds = ctx.task.budget.rounds
+    limit = 10 + rounds * _STEPS * (ctx.strategy.attempts + 1)
+    path = ctx.folder.path
     try:
         with (
-            _alone(shop.folder),
-            closing(sqlite3.connect(shop.folder.checkpoints, check_same_thread=False)) as connection,
+            _locked(ctx.folder),
+            closing(sqlite3.connect(ctx.folder.checkpoints, check_same_thread=False)) as connection,
         ):
-            graph = wire(shop, SqliteSaver(connection))
+            graph = wire(ctx, SqliteSaver(connection))
             before = graph.get_state(_THREAD)
-            begun = before.created_at is not None  # it may have been killed before its first checkpoint
-            if (begun and not (before.next or raised)) or (begun and not extend(shop, graph, _THREAD)):
-                return shop.folder
+            begun = before.created_at is not None  # false if it was killed before its first checkpoint
+            if (begun and not (before.next or raised)) or (begun and not extend(ctx, graph, _THREAD)):
+                return ctx.folder
             with _drain_on_interrupt() as control:
                 graph.invoke(
                     None if begun else {"rounds": rounds},
@@ -142,24 +157,24 @@ def _go(shop: Workshop, *, raised: bool = False) -> RunFolder:
                     control=control,
                 )
     except GraphDrained:
-        raise Drained(f"stopped; continue with `tutelage resume {place}`") from None
-    except (OwnError, TeacherDownError) as error:
-        first = "; mend it" if isinstance(error, OwnError) else ""
-        raise InputError(f"{error}{first}, then `tutelage resume {place}`") from error
+        raise Drained(f"stopped; continue with `tutelage resume {path}`") from None
+    except (UserFunctionError, TeacherDownError) as error:
+        first = "; correct the function" if isinstance(error, UserFunctionError) else ""
+        raise InputError(f"{error}{first}, then `tutelage resume {path}`") from error
     except Exception as error:
-        if not _is_of_the_disk(error):
+        if not _is_disk_error(error):
             raise
         raise InputError(
-            f"{place} cannot be written: {error}; see to the disk or its permissions, then"
-            f" `tutelage resume {place}`: nothing that was done is lost"
+            f"{path} cannot be written: {error}; check the disk space and the permissions, then"
+            f" `tutelage resume {path}`: the finished work is kept"
         ) from error
     finally:
-        shop.close()
-    return shop.folder
+        ctx.close()
+    return ctx.folder
 
 
-def _is_of_the_disk(error: Exception) -> bool:
-    """Chroma and safetensors have types of their own for a disk that is full or cannot be written."""
+def _is_disk_error(error: Exception) -> bool:
+    """Return whether writing failed. Chroma and safetensors raise their own types for a full disk."""
     return isinstance(error, OSError | sqlite3.Error) or type(error).__module__.split(".")[0] in (
         "chromadb",
         "safetensors_rust",
@@ -167,11 +182,13 @@ def _is_of_the_disk(error: Exception) -> bool:
 
 
 @contextmanager
-def _alone(folder: RunFolder) -> Iterator[None]:
-    """Hold a run folder: two processes would pay twice and mix their samples. Death lets go of it.
+def _locked(folder: RunFolder) -> Iterator[None]:
+    """Lock a run folder: two processes would pay twice and mix their samples.
+
+    SQLite releases the lock when the process dies.
 
     Raises:
-        InputError: another process is at work there.
+        InputError: another process holds the lock.
     """
     with closing(sqlite3.connect(folder.lock, timeout=0)) as lock:
         try:
@@ -179,13 +196,13 @@ def _alone(folder: RunFolder) -> Iterator[None]:
         except sqlite3.OperationalError as error:
             if "locked" not in str(error):
                 raise
-            raise InputError(f"another process is at work in {folder.path}; wait, or stop it") from None
+            raise InputError(f"another process is at work in {folder.path}; wait for it or stop it") from None
         yield
 
 
 @contextmanager
 def _drain_on_interrupt() -> Iterator[Any]:
-    """The first Ctrl-C stops after the current step, the second at once."""
+    """Stop after the current step at the first Ctrl-C, and immediately at the second."""
     import threading
 
     from langgraph.runtime import RunControl
@@ -194,7 +211,7 @@ def _drain_on_interrupt() -> Iterator[Any]:
 
     def drain(number: int, frame: object) -> None:
         control.request_drain("interrupt")
-        print("stopping after this step; Ctrl-C again stops at once", file=sys.stderr)
+        print("stopping after this step; press Ctrl-C again to stop immediately", file=sys.stderr)
         signal.signal(signal.SIGINT, before)
 
     if threading.current_thread() is not threading.main_thread():

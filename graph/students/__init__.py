@@ -1,3 +1,3 @@
-"""What nodes share about students: the fold students of a round, what they learn, what they predict, and how
-they compare.
+"""Helpers that several nodes use for students: the fold students of a round, their training sets, their
+predictions, and the final comparison.
 """

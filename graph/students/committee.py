@@ -1,60 +1,60 @@
-"""The committee: the students of a round, one for each fold, or a single one where rows are not folded."""
+"""The committee: the students of a round, one per fold, or a single one if the rows are not folded."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
-from tutelage.graph.context import Workshop
+from tutelage.graph.context import RunContext
 from tutelage.student.data.rows import Row
 from tutelage.student.errors import InputError
 from tutelage.student.models.base import Student
 from tutelage.student.models.load import load_student
-from tutelage.student.models.predictions import Reading
+from tutelage.student.models.predictions import Predictions
 
-Fold = int | None  # None: rows are not folded, and the round has one student
-
-
-def folds(shop: Workshop) -> list[Fold]:
-    """Return the folds of the task's labelled rows; [None] where they are not folded."""
-    return [*range(shop.task.fold_count)] if shop.splits.folded else [None]
+Fold = int | None  # None: the rows are not folded, and the round has one student
 
 
-def members(shop: Workshop, round: int) -> Iterator[tuple[Fold, Student]]:
-    """Load the students of a round one after the other: a GPU holds one at a time."""
-    for fold in folds(shop):
-        yield fold, member(shop, round, fold)
+def folds(ctx: RunContext) -> list[Fold]:
+    """Return the folds of the task's labelled rows, or [None] if they are not folded."""
+    return [*range(ctx.task.fold_count)] if ctx.splits.folded else [None]
 
 
-def member(shop: Workshop, round: int | str, fold: Fold) -> Student:
-    """Return the student of a round (or of a name) and fold.
+def members(ctx: RunContext, round: int) -> Iterator[tuple[Fold, Student]]:
+    """Yield the students of a round, each loaded when it is needed: a GPU holds one at a time."""
+    for fold in folds(ctx):
+        yield fold, member(ctx, round, fold)
+
+
+def member(ctx: RunContext, round: int | str, fold: Fold) -> Student:
+    """Load the student of a round (or of a name) and fold.
 
     Raises:
-        InputError: its folder is gone.
+        InputError: the student's folder is missing.
     """
     if fold is None:
         assert isinstance(round, int), "only fold students have names"
-        return shop.student(round)
-    place = shop.folder.student_of(round, fold)
-    if not place.exists():
-        raise InputError(f"{place} is missing; the run folder was changed while the run went on")
-    device = shop.task.student.device
-    return load_student(place, encoder=shop.student_encoder, device_name=device)
+        return ctx.student(round)
+    path = ctx.folder.student_of(round, fold)
+    if not path.exists():
+        raise InputError(f"{path} is missing: the run folder was changed during the run")
+    device = ctx.task.student.device
+    return load_student(path, encoder=ctx.student_encoder, device_name=device)
 
 
-def rows_of(shop: Workshop, fold: Fold) -> list[Row]:
-    """Return the labelled rows of a fold, in the order of the labelled rows; all where nothing is folded."""
-    rows = shop.splits.diagnose
-    return rows if fold is None else [row for row in rows if shop.splits.folds[row["id"]] == fold]
+def rows_of(ctx: RunContext, fold: Fold) -> list[Row]:
+    """Return the labelled rows of a fold in their usual order, or all of them without a fold."""
+    rows = ctx.splits.diagnose
+    return rows if fold is None else [row for row in rows if ctx.splits.folds[row["id"]] == fold]
 
 
-def readings(shop: Workshop, round: int, texts: Sequence[str]) -> list[Reading]:
-    """Return what each student of a round predicts for the same texts."""
-    return [student.read(texts) for _, student in members(shop, round)]
+def predictions(ctx: RunContext, round: int, texts: Sequence[str]) -> list[Predictions]:
+    """Return the predictions of each student of a round for the same texts."""
+    return [student.predict(texts) for _, student in members(ctx, round)]
 
 
-def mean_reading(found: Sequence[Reading]) -> Reading:
-    """Return the committee's reading: the answer that most members give, and the mean of every score."""
+def mean_predictions(found: Sequence[Predictions]) -> Predictions:
+    """Return the committee's predictions: the answer of most members, and the mean of every score."""
     if len(found) == 1:
         return found[0]
     names = ("confidence", "entropy", "margin", "energy", "nll", "probabilities")
@@ -66,16 +66,16 @@ def mean_reading(found: Sequence[Reading]) -> Reading:
     return replace(found[0], answers=_votes(found), **cast(Any, means))
 
 
-def reading_at(found: Reading, places: Sequence[int]) -> Reading:
-    """Return a reading of the texts at some places alone."""
+def predictions_at(found: Predictions, places: Sequence[int]) -> Predictions:
+    """Return the predictions for the texts at the given places."""
     names = ("confidence", "entropy", "margin", "energy", "nll", "probabilities")
     parts = {name: getattr(found, name) for name in names}
     cut = {name: None if value is None else value[list(places)] for name, value in parts.items()}
     return replace(found, answers=[found.answers[i] for i in places], **cast(Any, cut))
 
 
-def _votes(found: Sequence[Reading]) -> list[str]:
-    """Return for each text the answer that most members give, on a tie the surest member's."""
+def _votes(found: Sequence[Predictions]) -> list[str]:
+    """Return the answer of most members for each text; ties go to the more confident members."""
     answers = []
     for place in range(len(found[0].answers)):
         weight: dict[str, float] = {}

@@ -1,12 +1,12 @@
-"""The comparison: what the teacher's labels were worth, beside what the user would have had without them."""
+"""The comparison at the end of a run: students trained with the teacher's labels against students without."""
 
 import json
 from collections.abc import Mapping
 from typing import NotRequired, TypedDict
 
-from tutelage.graph.context import Workshop
+from tutelage.graph.context import RunContext
 from tutelage.graph.report.run_section import named
-from tutelage.graph.students.predictions import graded, marks
+from tutelage.graph.students.predictions import evaluation, example_statistics
 from tutelage.student.evaluation.gains import Gain, gain, interval, score, worth
 from tutelage.student.tasks.user_functions import title
 
@@ -20,10 +20,9 @@ NAMES = {
 
 
 class ArmScore(TypedDict):
-    """A student of the comparison: how many of the user's own rows it learnt, how many texts with the
-    teacher's label and how many unlabelled ones. `low` and `high` are the ends of the 95 % interval of its
-    score; `gain` is the difference to the student that saw no teacher, with its interval, and missing without
-    teacher labels.
+    """One student of the comparison, with the numbers of texts it was trained on: the user's rows, texts with
+    teacher labels, and unlabelled texts. `low` and `high` are the 95 % interval of the score. `gain` is the
+    difference to the best student without teacher labels, with its interval; such students have none.
     """
 
     name: str
@@ -39,9 +38,11 @@ class ArmScore(TypedDict):
 
 
 class Comparison(TypedDict):
-    """What a run gained: `measured_on` is `test` or, without a test set, `out of fold` (with separate sets:
-    `gate`). `worth` is how many random labels would have brought as much as the chosen ones, None where
-    random ones brought no gain beyond noise.
+    """The result of the comparison.
+
+    `measured_on` is `test` or, without a test set, `out of fold` (`gate` with separate sets). `worth` is the
+    number of random labels that would give the same gain as the chosen ones, or None if random labels brought
+    no gain beyond noise.
     """
 
     metric: str
@@ -51,54 +52,54 @@ class Comparison(TypedDict):
     sentence: str
 
 
-def compare(shop: Workshop, best: int) -> Comparison | None:
-    """Compare the student that the run leaves with those of the user's labels alone, and of labels drawn at
-    random; on test or, without a test set, out of fold.
+def compare(ctx: RunContext, best: int) -> Comparison | None:
+    """Compare the delivered student with students trained on the user's labels alone and on labels of random
+    texts; on the test set or, without one, out of fold.
 
     Returns:
-        None where no student is refitted, or nothing is held out.
+        None if no student was refitted or nothing is held out.
     """
-    path = shop.folder.path / "sealed" / "arms.json"
+    path = ctx.folder.path / "sealed" / "arms.json"
     if not path.exists():
         return None
-    told = json.loads(path.read_text(encoding="utf-8"))
-    if shop.splits.test:
-        stored = {one["name"]: f"arm-{one['name']}" for one in told}
-        return _comparison(shop, told, stored, "test")
-    if shop.splits.gate and best:
-        chosen = next((one for one in told if one["name"] == "chosen"), None)
+    trained = json.loads(path.read_text(encoding="utf-8"))
+    if ctx.splits.test:
+        stored = {one["name"]: f"arm-{one['name']}" for one in trained}
+        return _comparison(ctx, trained, stored, "test")
+    if ctx.splits.gate and best:
+        chosen = next((one for one in trained if one["name"] == "chosen"), None)
         if chosen:
-            return _comparison(shop, [told[0], chosen], {"own": 0, "chosen": best}, "gate")
+            return _comparison(ctx, [trained[0], chosen], {"own": 0, "chosen": best}, "gate")
     return None
 
 
 def _comparison(
-    shop: Workshop, told: list[dict[str, int | str]], stored: Mapping[str, int | str], exam: str
+    ctx: RunContext, trained: list[dict[str, int | str]], stored: Mapping[str, int | str], set_name: str
 ) -> Comparison:
-    kind, labels, metric = shop.task.form, shop.labels, shop.task.metric
-    statistics = {name: marks(shop, place, exam) for name, place in stored.items()}
-    # The better of the students without a teacher: a gain over the worse one would flatter the teacher.
+    task_type, labels, metric = ctx.task.type, ctx.labels, ctx.task.metric
+    statistics = {name: example_statistics(ctx, place, set_name) for name, place in stored.items()}
+    # Gains are relative to the better student without a teacher: the worse one would flatter the teacher.
     base = max(
         (name for name in ("own", "self_trained") if name in statistics),
-        key=lambda name: score(kind, statistics[name], labels, metric),
+        key=lambda name: score(task_type, statistics[name], labels, metric),
     )
     arms, gains = [], dict[str, Gain]()
-    for one in told:
+    for one in trained:
         name, count = str(one["name"]), int(one["teacher_labels"])
-        low, high = interval(kind, statistics[name], labels, metric)
+        low, high = interval(task_type, statistics[name], labels, metric)
         arm = ArmScore(
             name=name,
-            title=_title(shop, name, count),
+            title=_title(ctx, name, count),
             rows=int(one["rows"]) - count - int(one["soft"]),
             teacher_labels=count,
-            unlabelled=int(one["soft"]) if exam == "test" else 0,  # fold students learn no such texts
-            score=graded(shop, stored[name], exam)["metric"],
+            unlabelled=int(one["soft"]) if set_name == "test" else 0,  # fold students learn from none
+            score=evaluation(ctx, stored[name], set_name)["metric"],
             low=low,
             high=high,
-            delivered=exam == "test" and one is told[-1],
+            delivered=set_name == "test" and one is trained[-1],
         )
         if count:
-            gains[name] = gain(kind, statistics[base], statistics[name], labels, metric)
+            gains[name] = gain(task_type, statistics[base], statistics[name], labels, metric)
             arm["gain"] = [gains[name].difference, gains[name].low, gains[name].high]
         arms.append(arm)
     scores = {arm["name"]: arm for arm in arms}
@@ -108,7 +109,7 @@ def _comparison(
         equal = worth(
             scores[base]["score"], drawn["score"], scores["chosen"]["score"], drawn["teacher_labels"]
         )
-    where = exam if exam == "test" or not shop.splits.folded else "out of fold"
+    where = set_name if set_name == "test" or not ctx.splits.folded else "out of fold"
     return Comparison(
         metric=title(metric),
         measured_on=where,
@@ -118,9 +119,9 @@ def _comparison(
     )
 
 
-def _title(shop: Workshop, name: str, count: int) -> str:
-    if name == "own" and shop.folder.first_labels.exists():
-        return "the first labels alone (the teacher's)"
+def _title(ctx: RunContext, name: str, count: int) -> str:
+    if name == "own" and ctx.folder.first_labels.exists():
+        return "the teacher's first labels alone"
     return NAMES[name].format(count)
 
 
@@ -132,28 +133,28 @@ def _sentence(
     equal: int | None,
     where: str,
 ) -> str:
-    """Say in plain words what the teacher's labels brought."""
+    """Return a sentence that states how much the teacher's labels improved the student."""
     before = scores[base]["score"]
     if "chosen" not in scores:
-        return f"No teacher label was kept: {NAMES[base]} reach {metric} {before:.2f} ({where})."
-    count, after, found = scores["chosen"]["teacher_labels"], scores["chosen"]["score"], gains["chosen"]
-    span = f"95 % interval of the gain {found.low:.2f} to {found.high:.2f}"
-    start = "" if base == "own" else " over what your labels and unlabelled texts bring without a teacher"
-    if found.low <= 0:
-        brought = "brought no gain beyond noise" if found.high >= 0 else "did harm"
+        return f"No teacher label was kept: {metric} is {before:.2f} with {scores[base]['title']} ({where})."
+    count, after, change = scores["chosen"]["teacher_labels"], scores["chosen"]["score"], gains["chosen"]
+    span = f"95 % interval of the gain {change.low:.2f} to {change.high:.2f}"
+    rival = "" if base == "own" else ", compared with your labels and unlabelled texts without a teacher"
+    if change.low <= 0:
+        effect = "brought no gain beyond noise" if change.high >= 0 else "made the student worse"
         result = (
-            f"The teacher's {count} labels {brought}{start}: {metric} {before:.2f} without them,"
+            f"The teacher's {count} labels {effect}{rival}: {metric} is {before:.2f} without them and"
             f" {after:.2f} with them ({where}; {span})"
         )
     else:
         result = (
-            f"The teacher's {count} labels raised {metric} from {before:.2f} to {after:.2f}{start}"
+            f"The teacher's {count} labels raised {metric} from {before:.2f} to {after:.2f}{rival}"
             f" ({where}; {span})"
         )
-    if equal is not None and found.low > 0:
-        least = "at least " if equal > scores["random"]["teacher_labels"] else ""  # beyond the line's data
-        result += f"; chosen labels were worth {least}as much as about {equal} random ones"
+    if equal is not None and change.low > 0:
+        least = "at least " if equal > scores["random"]["teacher_labels"] else ""  # `worth` extrapolates
+        result += f"; they were worth {least}as much as about {equal} labels of random texts"
     if "all" in scores:
         every = scores["all"]
-        result += f". With all {every['teacher_labels']} labels that were paid for it is {every['score']:.2f}"
+        result += f". With all {every['teacher_labels']} paid labels, {metric} is {every['score']:.2f}"
     return result + "."

@@ -1,9 +1,9 @@
-"""The label check: rows of the user's own whose label looks wrong out of fold. Nothing is changed by it."""
+"""The label check: find rows whose label disagrees with the out-of-fold predictions. It changes no label."""
 
 import csv
 import io
 
-from tutelage.graph.context import Workshop
+from tutelage.graph.context import RunContext
 from tutelage.graph.students.predictions import out_of_fold_probabilities
 from tutelage.student.evaluation.label_errors import LabelError, label_errors
 from tutelage.student.tasks.fields import split
@@ -11,32 +11,32 @@ from tutelage.student.tasks.fields import split
 COLUMNS = ("label", "suggested", "p_label", "p_suggested")
 
 
-def suspected_labels(shop: Workshop, round: int) -> list[LabelError] | None:
-    """Find the user's rows whose label is probably wrong, the most suspect first (confident learning on the
+def suspected_labels(ctx: RunContext, round: int) -> list[LabelError] | None:
+    """Return the user's rows whose label is probably wrong, the most suspect first (confident learning on the
     out-of-fold probabilities of a round's students).
 
     Returns:
-        None where nothing can be checked: without folds, of students without probabilities, or where the
-        teacher labelled the rows.
+        None if nothing can be checked: there are no folds, the students give no probabilities, or the teacher
+        labelled the rows.
     """
-    probabilities = out_of_fold_probabilities(shop, round)
-    if probabilities is None or shop.folder.first_labels.exists():
+    probabilities = out_of_fold_probabilities(ctx, round)
+    if probabilities is None or ctx.folder.first_labels.exists():
         return None
-    given = [row["label"] for row in shop.splits.labelled]
-    return label_errors(shop.task.form, given, probabilities, shop.labels)
+    labels = [row["label"] for row in ctx.splits.labelled]
+    return label_errors(ctx.task.type, labels, probabilities, ctx.labels)
 
 
-def write_labels_to_check(shop: Workshop, suspects: list[LabelError]) -> None:
-    """Write labels_to_check.csv: texts, their labels, what the students answer, and both probabilities."""
-    rows, kind = shop.splits.labelled, shop.task.form
+def write_labels_to_check(ctx: RunContext, suspects: list[LabelError]) -> None:
+    """Write labels_to_check.csv: texts, their labels, the students' labels, and the probabilities of both."""
+    rows, task_type = ctx.splits.labelled, ctx.task.type
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow([*shop.task.fields, *COLUMNS])
+    writer.writerow([*ctx.task.fields, *COLUMNS])
     for one in suspects:
-        parts = split(rows[one.place]["text"], shop.task.fields)
-        labels = [kind.words(label, rows[one.place]["text"]) for label in (one.given, one.suggested)]
+        parts = split(rows[one.place]["text"], ctx.task.fields)
+        labels = [task_type.to_text(label, rows[one.place]["text"]) for label in (one.given, one.suggested)]
         writer.writerow([*parts.values(), *labels, f"{one.p_given:.3f}", f"{one.p_suggested:.3f}"])
     if suspects:
-        shop.folder.write(shop.folder.labels_to_check, text.getvalue())
+        ctx.folder.write(ctx.folder.labels_to_check, text.getvalue())
     else:
-        shop.folder.labels_to_check.unlink(missing_ok=True)
+        ctx.folder.labels_to_check.unlink(missing_ok=True)

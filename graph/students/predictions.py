@@ -1,78 +1,78 @@
-"""Predictions of a run: answers are stored, and compared with the labels when that is allowed."""
+"""Predictions of a run: they are stored first, and those on test are graded only at the end."""
 
 from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 from tutelage.agents.analyst import Answer
-from tutelage.graph.context import Workshop
+from tutelage.graph.context import RunContext
 from tutelage.graph.students.committee import Fold, members, rows_of
 from tutelage.student.data.rows import Row
 from tutelage.student.evaluation.evaluate import Report, grade
 from tutelage.student.models.base import Student
-from tutelage.student.tasks.scoring import Marks
+from tutelage.student.tasks.scoring import ExampleStatistics
 
-EXAMS = ("diagnose", "gate", "test")
-
-
-def sit(shop: Workshop, name: str, student: Student) -> None:
-    """Store one student's answers on every set; those on test are not looked at before the end."""
-    sheets = {}
-    for exam in EXAMS:
-        texts = [row["text"] for row in getattr(shop.splits, exam)]
-        sheets[exam] = np.array(student.answer(texts) if texts else [], str)
-    shop.folder.seal(name, **sheets)
+SETS = ("diagnose", "gate", "test")
 
 
-def predict_round(shop: Workshop, round: int) -> None:
-    """Store the answers of a round's students: each row is answered by the student that has not learnt it."""
+def store_predictions(ctx: RunContext, name: str, student: Student) -> None:
+    """Store one student's answers on every set. Answers on test are not graded before the end of the run."""
+    stored = {}
+    for set_name in SETS:
+        texts = [row["text"] for row in getattr(ctx.splits, set_name)]
+        stored[set_name] = np.array(student.predict_best(texts) if texts else [], str)
+    ctx.folder.store_predictions(name, **stored)
+
+
+def predict_round(ctx: RunContext, round: int) -> None:
+    """Store the answers of a round's students; each row is answered by a student not trained on it."""
     name = f"round-{round:02d}"
-    if shop.splits.folded:
-        predict_out_of_fold(shop, name, members(shop, round))
+    if ctx.splits.folded:
+        predict_out_of_fold(ctx, name, members(ctx, round))
     else:
-        sit(shop, name, shop.student(round))
+        store_predictions(ctx, name, ctx.student(round))
 
 
-def predict_out_of_fold(shop: Workshop, name: str, students: Iterable[tuple[Fold, Student]]) -> None:
-    """Store the answer to each labelled row by the student of its fold and, of classifiers, the probabilities
-    of all labels, shape (rows, labels), in the order of the labelled rows.
+def predict_out_of_fold(ctx: RunContext, name: str, students: Iterable[tuple[Fold, Student]]) -> None:
+    """Store the answer to each labelled row by the student of its fold, in the order of the labelled rows,
+    and for classifiers the probabilities of all labels, shape (rows, labels).
 
-    Test is left out: it measures the students that are refitted at the end.
+    Test is left out: it measures only the students that are refitted at the end.
     """
-    place = {row["id"]: i for i, row in enumerate(shop.splits.diagnose)}
+    place = {row["id"]: i for i, row in enumerate(ctx.splits.diagnose)}
     answers = [""] * len(place)
-    probabilities = np.zeros((len(place), len(shop.labels)))
+    probabilities = np.zeros((len(place), len(ctx.labels)))
     for fold, student in students:
-        rows = rows_of(shop, fold)
-        found = student.read([row["text"] for row in rows], best=True)
+        rows = rows_of(ctx, fold)
+        predicted = student.predict([row["text"] for row in rows], best=True)
         for i, row in enumerate(rows):
-            answers[place[row["id"]]] = found.answers[i]
-            if found.probabilities is not None:
-                probabilities[place[row["id"]]] = found.probabilities[i]
-    known = {"probabilities": probabilities} if probabilities.any() else {}
-    sheets = dict.fromkeys(("diagnose", "gate"), np.array(answers, str))
-    shop.folder.seal(name, **sheets, test=np.array([], str), **known)
+            answers[place[row["id"]]] = predicted.answers[i]
+            if predicted.probabilities is not None:
+                probabilities[place[row["id"]]] = predicted.probabilities[i]
+    optional = {"probabilities": probabilities} if probabilities.any() else {}
+    stored = dict.fromkeys(("diagnose", "gate"), np.array(answers, str))
+    ctx.folder.store_predictions(name, **stored, test=np.array([], str), **optional)
 
 
-def out_of_fold_probabilities(shop: Workshop, round: int) -> NDArray[np.float64] | None:
-    """Return the probabilities of each labelled row by the student that has not learnt it, shape (rows,
-    labels); None where rows are not folded or the students give no probabilities.
+def out_of_fold_probabilities(ctx: RunContext, round: int) -> NDArray[np.float64] | None:
+    """Return the probabilities for each labelled row by the student not trained on it, shape (rows, labels),
+    or None if the rows are not folded or the students give no probabilities.
     """
-    if not shop.splits.folded:
+    if not ctx.splits.folded:
         return None
     try:
-        return shop.folder.unseal_array(f"round-{round:02d}", "probabilities")
+        return ctx.folder.load_array(f"round-{round:02d}", "probabilities")
     except KeyError:
         return None
 
 
-def answers_on_diagnose(shop: Workshop, round: int, fold: Fold = None) -> list[Answer]:
-    """Return the labelled rows that agents may see, of one fold or all, with a round's answers to them."""
-    given = shop.folder.unseal(f"round-{round:02d}", "diagnose")
-    folds = shop.splits.folds
+def answers_on_diagnose(ctx: RunContext, round: int, fold: Fold = None) -> list[Answer]:
+    """Return the labelled rows that agents may see, with a round's answers; those of one fold, or all."""
+    stored = ctx.folder.load_predictions(f"round-{round:02d}", "diagnose")
+    folds = ctx.splits.folds
     answers = []
-    for row, said in zip(shop.splits.diagnose, given, strict=True):
-        answer = Answer(id=row["id"], text=row["text"], label=row["label"], predicted=said)
+    for row, predicted in zip(ctx.splits.diagnose, stored, strict=True):
+        answer = Answer(id=row["id"], text=row["text"], label=row["label"], predicted=predicted)
         if folds:
             answer["fold"] = folds[row["id"]]
         if fold is None or answer["fold"] == fold:
@@ -80,18 +80,21 @@ def answers_on_diagnose(shop: Workshop, round: int, fold: Fold = None) -> list[A
     return answers
 
 
-def graded(shop: Workshop, round: int | str, exam: str) -> Report:
-    """Return the report on the answers of a round's students, or of the predictions of that name."""
-    return grade(shop.task.form, *_sheet(shop, round, exam), shop.labels, shop.task.metric)
+def evaluation(ctx: RunContext, round: int | str, set_name: str) -> Report:
+    """Grade the stored answers of a round's students, or those stored under a name, on a set."""
+    return grade(ctx.task.type, *_texts_gold_answers(ctx, round, set_name), ctx.labels, ctx.task.metric)
 
 
-def marks(shop: Workshop, round: int | str, exam: str) -> Marks:
-    """Return what each answer adds to the score, shape (rows, m)."""
-    return shop.task.form.marks(*_sheet(shop, round, exam), shop.labels, shop.task.metric)
+def example_statistics(ctx: RunContext, round: int | str, set_name: str) -> ExampleStatistics:
+    """Return the per-example statistics of the stored answers, shape (rows, m)."""
+    return ctx.task.type.example_statistics(
+        *_texts_gold_answers(ctx, round, set_name), ctx.labels, ctx.task.metric
+    )
 
 
-def _sheet(shop: Workshop, round: int | str, exam: str) -> tuple[list[str], list[str], list[str]]:
-    """Return the texts of a set, their gold labels, and the stored answers."""
-    rows: list[Row] = getattr(shop.splits, exam)
-    answers = shop.folder.unseal(round if isinstance(round, str) else f"round-{round:02d}", exam)
+def _texts_gold_answers(
+    ctx: RunContext, round: int | str, set_name: str
+) -> tuple[list[str], list[str], list[str]]:
+    rows: list[Row] = getattr(ctx.splits, set_name)
+    answers = ctx.folder.load_predictions(round if isinstance(round, str) else f"round-{round:02d}", set_name)
     return [row["text"] for row in rows], [row["label"] for row in rows], answers

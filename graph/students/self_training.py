@@ -1,8 +1,8 @@
-"""Self-training: what the students answer on unlabelled texts teaches the refitted student.
+"""Self-training: the refitted student also learns the fold students' predictions on unlabelled texts.
 
-Self-training by a committee: the mean of the members' probabilities is the soft target of a text (after Lee
-2013, pseudo-labels, and Hinton et al. 2015, arXiv 1503.02531, soft targets; the committee of fold students is
-ours). A fold student may only learn its own answers: the others have learnt its fold.
+The soft target of a text is the mean of the committee's probabilities (after Lee 2013, pseudo-labels, and
+Hinton et al. 2015, arXiv 1503.02531, soft targets; the committee of fold students is ours). A fold student
+may only learn its own predictions, because the other fold students were trained on its fold.
 """
 
 import random
@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from tutelage.graph.context import Workshop
+from tutelage.graph.context import RunContext
 from tutelage.graph.students.committee import Fold, folds, member, members
-from tutelage.graph.students.predictions import graded, predict_out_of_fold
+from tutelage.graph.students.predictions import evaluation, predict_out_of_fold
 from tutelage.graph.students.training import fresh_student, tune_members
 from tutelage.graph.students.training_rows import training_rows
 from tutelage.student.data.rows import Row
@@ -22,88 +22,88 @@ Answers = NDArray[np.float64]
 _STORED, _CHECK = "pool-round-00", "self-training"
 
 
-def can_self_train(shop: Workshop) -> bool:
-    """Return whether there are unlabelled texts and fold students that give probabilities."""
-    if shop.strategy.self_training == "off" or not shop.splits.folded:
+def can_self_train(ctx: RunContext) -> bool:
+    """Return whether the run can self-train: this needs unlabelled texts, folds and student probabilities."""
+    if ctx.strategy.self_training == "off" or not ctx.splits.folded:
         return False
-    return bool(shop.splits.unlabelled) and shop.task.kind in ("classification", "pairs", "multilabel")
+    return bool(ctx.splits.unlabelled) and ctx.task.kind in ("classification", "pairs", "multilabel")
 
 
-def answer_pool(shop: Workshop) -> None:
-    """Store what the students of round 0, who know the user's labels alone, answer on unlabelled texts."""
-    if can_self_train(shop):
-        shop.folder.seal(_STORED, probabilities=pool_answers(shop, 0))
+def answer_pool(ctx: RunContext) -> None:
+    """Store the predictions of round 0, whose students saw only the user's labels, on unlabelled texts."""
+    if can_self_train(ctx):
+        ctx.folder.store_predictions(_STORED, probabilities=pool_answers(ctx, 0))
 
 
-def soft_texts(shop: Workshop) -> list[Row]:
-    """Return the unlabelled texts that are learnt from, drawn by the run's seed."""
-    pool = shop.splits.unlabelled
-    drawn = random.Random(f"{shop.task.seed} soft").sample(pool, min(shop.strategy.soft_texts, len(pool)))
-    return leak_free(shop, drawn)
+def soft_texts(ctx: RunContext) -> list[Row]:
+    """Return the unlabelled texts for self-training, a sample drawn with the run's seed."""
+    pool = ctx.splits.unlabelled
+    drawn = random.Random(f"{ctx.task.seed} soft").sample(pool, min(ctx.strategy.soft_texts, len(pool)))
+    return leak_free(ctx, drawn)
 
 
-def leak_free(shop: Workshop, rows: Sequence[Row]) -> list[Row]:
-    """Return the rows whose texts are not near to a held-out one."""
-    near = shop.corpus.near_sealed([row["text"] for row in rows])
+def leak_free(ctx: RunContext, rows: Sequence[Row]) -> list[Row]:
+    """Return the rows whose text is not a near-duplicate of a held-out text."""
+    near = ctx.corpus.near_held_out([row["text"] for row in rows])
     return [row for row, leaks in zip(rows, near, strict=True) if not leaks]
 
 
-def soft_rows(shop: Workshop, answers: Answers, known: set[str], fold: Fold = None) -> list[Row]:
-    """Return unlabelled texts with the mean answers of a round's students as their targets, or with those of
-    one fold's student alone.
+def soft_rows(ctx: RunContext, answers: Answers, known: set[str], fold: Fold = None) -> list[Row]:
+    """Return unlabelled texts as training rows with soft targets.
 
     Args:
-        shop: the run.
-        answers: probabilities of shape (members, texts, labels), as `pool_answers` returns them.
-        known: ids of texts that are trained on with a label, and left out here.
-        fold: for whose next student the rows are.
+        ctx: the run.
+        answers: probabilities of shape (members, texts, labels), as returned by `pool_answers`.
+        known: ids of texts to leave out because they are trained on with a label.
+        fold: use the answers of this fold's student as targets; without it, the mean over all members.
     """
     targets = answers.mean(0) if fold is None else answers[fold]
     return [
         Row(
             id=row["id"],
             text=row["text"],
-            label=_label(shop, target),
+            label=_label(ctx, target),
             target=[float(value) for value in target],
-            weight=shop.strategy.soft_weight,
+            weight=ctx.strategy.soft_weight,
         )
-        for row, target in zip(soft_texts(shop), targets, strict=True)
+        for row, target in zip(soft_texts(ctx), targets, strict=True)
         if row["id"] not in known
     ]
 
 
-def self_training_helps(shop: Workshop, answers: Answers, round: int, promoted: Sequence[int]) -> bool:
-    """Decide whether the refitted student learns the committee's answers: as the strategy says or, with
-    `auto`, whether fold students that also learn their own predecessors' answers score at least as well out
-    of fold as the predecessors.
+def self_training_helps(ctx: RunContext, answers: Answers, round: int, promoted: Sequence[int]) -> bool:
+    """Return whether the refitted student is to learn the committee's answers.
+
+    With `self_training: auto`, train fold students that also learn their own predecessors' answers, and
+    return whether they score at least as well out of fold as the predecessors.
     """
-    if shop.strategy.self_training == "on":
+    if ctx.strategy.self_training == "on":
         return True
-    known = {row["id"] for row in training_rows(shop, promoted)}
-    for fold in folds(shop):
-        rows = [*training_rows(shop, promoted, fold), *soft_rows(shop, answers, known, fold)]
-        student = fresh_student(shop, rows, shop.strategy.objective, fold)
-        student.save(shop.folder.student_of(_CHECK, fold))
-    tune_members(shop, _CHECK)
-    predict_out_of_fold(shop, _CHECK, ((fold, member(shop, _CHECK, fold)) for fold in folds(shop)))
-    before, after = (graded(shop, name, "gate")["metric"] for name in (round, _CHECK))
-    shop.trace.tell(self_training={"without": before, "with": after})
+    known = {row["id"] for row in training_rows(ctx, promoted)}
+    for fold in folds(ctx):
+        rows = [*training_rows(ctx, promoted, fold), *soft_rows(ctx, answers, known, fold)]
+        student = fresh_student(ctx, rows, ctx.strategy.objective, fold)
+        student.save(ctx.folder.student_of(_CHECK, fold))
+    tune_members(ctx, _CHECK)
+    predict_out_of_fold(ctx, _CHECK, ((fold, member(ctx, _CHECK, fold)) for fold in folds(ctx)))
+    before, after = (evaluation(ctx, name, "gate")["metric"] for name in (round, _CHECK))
+    ctx.trace.log(self_training={"without": before, "with": after})
     return after >= before
 
 
-def first_pool_answers(shop: Workshop) -> Answers:
-    """Return what the students of the user's labels alone answered, shape (members, texts, labels)."""
-    return shop.folder.unseal_array(_STORED, "probabilities")
+def first_pool_answers(ctx: RunContext) -> Answers:
+    """Return the probabilities stored by `answer_pool`, shape (members, texts, labels)."""
+    return ctx.folder.load_array(_STORED, "probabilities")
 
 
-def pool_answers(shop: Workshop, round: int) -> Answers:
+def pool_answers(ctx: RunContext, round: int) -> Answers:
     """Return the probabilities of each student of a round on `soft_texts`, shape (members, texts, labels)."""
-    texts = [row["text"] for row in soft_texts(shop)]
-    found = [student.read(texts).probabilities for _, student in members(shop, round)]
-    return np.array([one for one in found if one is not None], np.float64)
+    texts = [row["text"] for row in soft_texts(ctx)]
+    probabilities = [student.predict(texts).probabilities for _, student in members(ctx, round)]
+    return np.array([one for one in probabilities if one is not None], np.float64)
 
 
-def _label(shop: Workshop, target: NDArray[np.float64]) -> str:
-    if shop.task.kind == "multilabel":
-        return str(written(label for label, p in zip(shop.labels, target, strict=True) if p >= 0.5))
-    return shop.labels[int(target.argmax())]
+def _label(ctx: RunContext, target: NDArray[np.float64]) -> str:
+    if ctx.task.kind == "multilabel":
+        return str(written(label for label, p in zip(ctx.labels, target, strict=True) if p >= 0.5))
+    return ctx.labels[int(target.argmax())]

@@ -1,43 +1,43 @@
-"""Training rows: what a student learns from, and how much each row weighs."""
+"""Training rows: the training set of a student, with the weight of each row."""
 
 from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
-from tutelage.graph.context import Workshop
+from tutelage.graph.context import RunContext
 from tutelage.graph.strategies import Strategy
 from tutelage.graph.students.committee import Fold
 from tutelage.student.corpus import Sample, is_drawn
 from tutelage.student.data.rows import Row
-from tutelage.student.tasks import Kind
+from tutelage.student.tasks.task_type import TaskType
 
 
-def training_rows(shop: Workshop, rounds: Sequence[int], fold: Fold = None) -> list[Row]:
-    """Return the labelled rows, then the kept samples of the given rounds in the order of writing.
+def training_rows(ctx: RunContext, rounds: Sequence[int], fold: Fold = None) -> list[Row]:
+    """Return the labelled rows, followed by the kept samples of the given rounds in the order of creation.
 
-    With `fold`, leave out the rows of this fold, and the samples that were written or labelled with rows of
-    it in view: its student must not learn them.
+    With `fold`, leave out its rows, and the samples for which an agent was shown rows of this fold: the
+    fold's student must not be trained on them.
     """
-    wanted, splits = set(rounds), shop.splits
+    wanted, splits = set(rounds), ctx.splits
     own = [row for row in splits.seed if fold is None or splits.folds[row["id"]] != fold]
-    samples = [s for s in kept_samples(shop, wanted) if fold is None or s.get("fold") != fold]
-    return [*own_rows(shop.strategy, own), *(sample_row(shop.strategy, s, fold) for s in samples)]
+    samples = [s for s in kept_samples(ctx, wanted) if fold is None or s.get("fold") != fold]
+    return [*own_rows(ctx.strategy, own), *(sample_row(ctx.strategy, s, fold) for s in samples)]
 
 
-def kept_samples(shop: Workshop, rounds: set[int]) -> list[Sample]:
-    """Return the kept samples of these rounds, in the order of writing."""
-    return [s for s in shop.corpus.drafts(status="kept") if s["round"] in rounds]
+def kept_samples(ctx: RunContext, rounds: set[int]) -> list[Sample]:
+    """Return the kept samples of these rounds in the order of creation."""
+    return [s for s in ctx.corpus.drafts(status="kept") if s["round"] in rounds]
 
 
 def own_rows(strategy: Strategy, rows: Sequence[Row]) -> list[Row]:
-    """Return the user's own rows with the weight that the strategy gives them."""
+    """Return the user's own rows with the strategy's `own_weight`."""
     if strategy.own_weight == 1:
         return list(rows)
     return [Row(**{**row, "weight": strategy.own_weight}) for row in rows]
 
 
 def sample_row(strategy: Strategy, sample: Sample, fold: Fold = None) -> Row:
-    """Return a kept sample as a row; see `Strategy` for its weight."""
+    """Return a kept sample as a training row, weighted by `sample_weight`."""
     row: dict[str, Any] = {"id": sample["id"], "text": sample["text"], "label": sample["label"]}
     if "confidence" in sample:
         row["confidence"] = sample["confidence"]
@@ -47,14 +47,14 @@ def sample_row(strategy: Strategy, sample: Sample, fold: Fold = None) -> Row:
     return cast(Row, row if weight == 1 else {**row, "weight": weight})
 
 
-def mixed_row(strategy: Strategy, sample: Sample, labels: Sequence[str], kind: Kind) -> Row:
-    """Return a kept sample as a row of the refitted student: its target is the teacher's label mixed with the
-    students' answer before they learnt it (`Strategy.label_mix`).
+def mixed_row(strategy: Strategy, sample: Sample, labels: Sequence[str], task_type: TaskType) -> Row:
+    """Return a kept sample as a training row of the refitted student. Its target is the teacher's label mixed
+    with the students' probabilities from before they were trained on it (`Strategy.label_mix`).
     """
     row = sample_row(strategy, sample)
     if not strategy.label_mix or "answer_before" not in sample:
         return row
-    held = set(kind.groups(sample["label"]))
+    held = set(task_type.labels_in(sample["label"]))
     share = strategy.label_mix
     row["target"] = [
         (1 - share) * (label in held) + share * before
@@ -64,13 +64,13 @@ def mixed_row(strategy: Strategy, sample: Sample, labels: Sequence[str], kind: K
 
 
 def sample_weight(strategy: Strategy, sample: Sample, fold: Fold = None) -> float:
-    """Return a sample's weight in the loss: the teacher's confidence, and the probability that a student of
-    the own rows alone gives its label (for a fold student by its own predecessor: the others have learnt its
-    fold).
+    """Return a sample's weight in the loss: the teacher's confidence times the label's probability under the
+    round-0 students, each if the strategy uses it. For a fold student only the predecessor of its own fold
+    counts: the others were trained on its fold.
     """
     weight = 1.0
     if strategy.confidence_weight:
         weight *= sample.get("confidence", 1.0)
     if strategy.importance and not is_drawn(sample) and (found := sample.get("own_probability")):
         weight *= found[fold] if fold is not None else float(np.mean(found))
-    return max(weight, 0.01)  # a weight of 0 would leave the sample out without anyone saying so
+    return max(weight, 0.01)  # a weight of 0 would silently drop the sample

@@ -1,9 +1,9 @@
-"""Expertise: a round's student distilled from what a teacher knows of its rows (KSM)."""
+"""Train a student by distillation from a white-box teacher's representations of its rows (KSM)."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tutelage.graph.context import Workshop
+from tutelage.graph.context import RunContext
 from tutelage.student.data.rows import Row
 from tutelage.student.models.base import Student
 from tutelage.student.training.knowledge import Knowledge
@@ -12,29 +12,31 @@ if TYPE_CHECKING:
     from tutelage.student.distillation.white_box_teacher import Views
 
 
-def distilled(shop: Workshop, rows: Sequence[Row], knowledge: Knowledge) -> Student:
-    """A fresh student, taught by the task's `expert` or, without one, by labels and encoder alone.
+def distilled(ctx: RunContext, rows: Sequence[Row], knowledge: Knowledge) -> Student:
+    """Train a fresh student with the task's `white_box_teacher`, or with labels and encoder without one.
 
     Raises:
-        InputError: the expert cannot be loaded, or the rows are too few for a policy.
+        InputError: the teacher cannot be loaded, or the rows are too few to train a policy.
     """
     from tutelage.student.distillation.loop import distil
 
-    recipe, seed = shop.task.recipe(), shop.task.seed
-    views = _views(shop, rows, knowledge)
-    told: dict[str, object] = {}
-    student = distil(rows, shop.labels, recipe, knowledge, seed=seed, views=views, tell=told.update)
-    shop.trace.tell(distilled=told)
+    training_config, seed = ctx.task.training_config(), ctx.task.seed
+    views = _views(ctx, rows, knowledge)
+    log: dict[str, object] = {}
+    student = distil(rows, ctx.labels, training_config, knowledge, seed=seed, views=views, log=log.update)
+    ctx.trace.log(distilled=log)
     return student
 
 
-def _views(shop: Workshop, rows: Sequence[Row], knowledge: Knowledge) -> "Views":
-    from tutelage.student.distillation.white_box_teacher import black_box, find_expert
+def _views(ctx: RunContext, rows: Sequence[Row], knowledge: Knowledge) -> "Views":
+    from tutelage.student.distillation.white_box_teacher import black_box, find_white_box_teacher
 
-    recipe, seed = shop.task.expert_recipe(), shop.task.seed
-    if recipe is None:
-        return black_box(rows, shop.labels, shop.encoder)
-    if not shop.experts:
-        # Not kept on disk: the same seeds make the same expert again after a crash.
-        shop.experts.append(find_expert(recipe, shop.labels, shop.splits.seed, seed=seed))
-    return shop.experts[0].views([row["text"] for row in rows], knowledge)
+    training_config, seed = ctx.task.white_box_config(), ctx.task.seed
+    if training_config is None:
+        return black_box(rows, ctx.labels, ctx.encoder)
+    if not ctx.white_box_teachers:
+        # It is not stored on disk: after a crash the same seeds produce the same white-box teacher.
+        ctx.white_box_teachers.append(
+            find_white_box_teacher(training_config, ctx.labels, ctx.splits.seed, seed=seed)
+        )
+    return ctx.white_box_teachers[0].views([row["text"] for row in rows], knowledge)

@@ -1,1 +1,1 @@
-"""The task: task.yaml as a user writes it, checked; the sets of rows it names; templates and sample tasks."""
+"""The task: reading and validating task.yaml, loading its data sets, templates for `init`, sample tasks."""

@@ -1,4 +1,4 @@
-"""task.yaml: read, checked and changed; what is wrong with it is told in one line."""
+"""Read and validate task.yaml, and apply command-line overrides to it."""
 
 from pathlib import Path
 from typing import Any, get_args
@@ -12,10 +12,10 @@ from tutelage.student.tasks.user_functions import placed
 
 
 def load_task(path: Path | str) -> Task:
-    """Read and check a task.yaml.
+    """Read and validate a task.yaml.
 
     Raises:
-        InputError: one line: the field, what was wrong with it, what was got, what to do.
+        InputError: in one line, the field, what is wrong with it, the value found, and what to do.
     """
     path = Path(path)
     if path.is_dir():
@@ -23,7 +23,7 @@ def load_task(path: Path | str) -> Task:
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError(f"{path} does not exist; `tutelage init` writes one to start from") from None
+        raise InputError(f"{path} does not exist; `tutelage init` writes an example to start from") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read: {error}") from error
     except yaml.YAMLError as error:
@@ -34,24 +34,24 @@ def load_task(path: Path | str) -> Task:
 
 
 def parse_task(raw: dict[str, Any], where: str, folder: Path) -> Task:
-    """Check the fields of a task; relative paths are taken from `folder`.
+    """Validate the fields of a task. Relative paths are resolved against `folder`.
 
     Raises:
-        InputError: as `load_task`.
+        InputError: as in `load_task`; the message begins with `where`, the source of the fields.
     """
     try:
-        task = Task.model_validate(_with_own(raw, folder))
+        task = Task.model_validate(_locate_user_functions(raw, folder))
     except ValidationError as error:
-        raise InputError(f"{where}: {_told(error)}") from None
-    made = Task.model_validate(_absolute(task.model_dump(exclude_none=True), folder))
-    if made.prompts and not made.prompts.is_dir():
-        raise InputError(f"{where}: `prompts`: {made.prompts} is no folder")
+        raise InputError(f"{where}: {_first_problem(error)}") from None
+    task = Task.model_validate(_absolute(task.model_dump(exclude_none=True), folder))
+    if task.prompts and not task.prompts.is_dir():
+        raise InputError(f"{where}: `prompts`: {task.prompts} is not a folder")
     for role in ROLES:
         try:
-            render(role, {**made.brief()}, made.prompts)
+            render(role, {**task.brief()}, task.prompts)
         except (ValueError, OSError) as error:
             raise InputError(f"{where}: `prompts`: {error}") from error
-    return made
+    return task
 
 
 def override(
@@ -64,15 +64,17 @@ def override(
     student: str | None = None,
     force: bool = False,
 ) -> Task:
-    """The task with what the command line says instead; a strategy keeps the task's own overrides.
+    """Return the task with command-line options applied. Options that are None or False change nothing.
+
+    Another `strategy` replaces only the base strategy: fields that the task overrides stay overridden.
 
     Raises:
-        InputError: the strategy is unknown, or what is said does not fit the task.
+        InputError: the strategy is unknown, or an option does not fit the task.
     """
     raw = task.model_dump(exclude_none=True)
     if strategy is not None:
-        own = raw["strategy"] if isinstance(raw["strategy"], dict) else {}
-        raw["strategy"] = {**own, "base": strategy}
+        fields = raw["strategy"] if isinstance(raw["strategy"], dict) else {}
+        raw["strategy"] = {**fields, "base": strategy}
     if seed is not None:
         raw["seed"] = seed
     if rounds is not None:
@@ -86,23 +88,23 @@ def override(
     return parse_task(raw, "command line", Path())
 
 
-def _with_own(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The fields with the user's own functions at their whole paths: checking them imports them."""
-    made = dict(raw)
+def _locate_user_functions(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Return the fields with absolute paths for user functions, since validation imports these."""
+    located = dict(raw)
     if isinstance(metric := raw.get("metric"), str):
-        made["metric"] = placed(metric, folder)
+        located["metric"] = placed(metric, folder)
     filters = raw.get("filters")
     if isinstance(filters, str | list):
-        given = [filters] if isinstance(filters, str) else filters
-        made["filters"] = [placed(one, folder) if isinstance(one, str) else one for one in given]
-    return made
+        names = [filters] if isinstance(filters, str) else filters
+        located["filters"] = [placed(name, folder) if isinstance(name, str) else name for name in names]
+    return located
 
 
 def _absolute(value: Any, folder: Path) -> Any:
     if isinstance(value, Path):
         return folder / value.expanduser()
     if isinstance(value, dict):
-        # A model is a name of the hub, unless a folder of that name is there.
+        # A model is a hub name, unless a folder of that name exists beside task.yaml.
         return {
             key: str(folder / part)
             if key in ("base", "encoder") and isinstance(part, str) and (folder / part).is_dir()
@@ -112,26 +114,26 @@ def _absolute(value: Any, folder: Path) -> Any:
     return value
 
 
-def _told(error: ValidationError) -> str:
-    """The first problem, as one sentence with the nearest field where one is unknown."""
+def _first_problem(error: ValidationError) -> str:
+    """Return the first problem as one sentence; for an unknown field it suggests the most similar name."""
     problem = error.errors()[0]
     place = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         fields = _fields_at(problem["loc"][:-1])
         name = str(problem["loc"][-1])
-        return f"unknown field `{place}`{near(name, fields)} (known here: {', '.join(fields)})"
+        return f"unknown field `{place}`{near(name, fields)} (known fields: {', '.join(fields)})"
     if problem["type"] == "missing":
         return f"the field `{place}` is missing; `tutelage init` writes an example with every field"
     message = problem["msg"].removeprefix("Value error, ")
-    got = problem["input"]
-    shown = "" if problem["type"] == "value_error" else f", got {str(got)[:60]!r}"
-    return f"{f'`{place}`: ' if place else ''}{message}{shown}"
+    value = "" if problem["type"] == "value_error" else f", got {str(problem['input'])[:60]!r}"
+    return f"{f'`{place}`: ' if place else ''}{message}{value}"
 
 
 def _fields_at(place: tuple[int | str, ...]) -> list[str]:
+    """Return the field names of the model at this location of task.yaml."""
     model: type[BaseModel] = Task
     for part in place:
         hint = model.model_fields[str(part)].annotation if str(part) in model.model_fields else None
-        inner = [kind for kind in (hint, *get_args(hint)) if isinstance(kind, type)]
-        model = next((kind for kind in inner if issubclass(kind, BaseModel)), model)
+        types = [each for each in (hint, *get_args(hint)) if isinstance(each, type)]
+        model = next((each for each in types if issubclass(each, BaseModel)), model)
     return list(model.model_fields)

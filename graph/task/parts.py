@@ -1,4 +1,4 @@
-"""The parts of a task.yaml, each checked for itself."""
+"""The sections of task.yaml as pydantic models. Each one validates its own fields."""
 
 import re
 from pathlib import Path
@@ -8,25 +8,25 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator, model_validator
 from tutelage.agents.providers.capabilities import Structured
 from tutelage.agents.providers.redact import redact
-from tutelage.student.encoder import EMBEDDED
+from tutelage.student.pretrained import EMBEDDED
 from tutelage.student.training.candidates import Training
 from tutelage.student.training.class_weights import ClassWeights
-from tutelage.student.training.configuration import Pooling, Recipe
+from tutelage.student.training.configuration import Pooling, TrainingConfig
 
 
 class Part(BaseModel):
-    """Fields that are all known, and do not change."""
+    """Base of the sections: unknown fields are errors, and instances are immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Source(Part):
-    """Where rows come from: a file, or a `datasets` hub name with its split.
+    """Where the rows of a set come from: a file, or a `datasets` hub name and its split.
 
-    `text` is the column of the text, or the two of a pair; by default as the task calls its `fields`.
-    `label` is the column of the label, by default as the task's kind calls it; `rationale` that of its
-    reason. `per_label` draws that many rows of each label, `rows` so many in all, at random by the run's
-    seed, never one that another set already holds.
+    `text` names the column of the text, or the two columns of a pair. The default is the task's `fields`.
+    `label` names the column of the label. The default depends on the task type. `rationale` names the column
+    of the label's reason. `per_label` draws a random sample of that many rows for each label, `rows` one of
+    that many rows in all. The run's seed decides the sample, and rows of other sets are left out of it.
     """
 
     path: Path | None = None
@@ -40,37 +40,35 @@ class Source(Part):
 
     @field_validator("text", mode="before")
     @classmethod
-    def _column_alone(cls, value: Any) -> Any:
+    def _single_column(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
 
     @model_validator(mode="after")
-    def _one_place(self) -> Self:
+    def _path_or_hub(self) -> Self:
         if (self.path is None) == (self.hub is None):
             raise ValueError("give either `path` or `hub`")
         if self.per_label and self.rows:
-            raise ValueError("`per_label` and `rows` both say how many are drawn: give one of them")
+            raise ValueError("`per_label` and `rows` both set the sample size: give only one of them")
         return self
 
     @property
     def drawn(self) -> bool:
-        """Whether rows are drawn from it."""
+        """Whether the set is a random sample of the source."""
         return bool(self.per_label or self.rows)
 
 
 class Data(Part):
-    """The data of a task, in one of three forms.
+    """The data of a task. Labelled rows are given in one of three ways.
 
-    `labelled` holds all rows that the user has labelled. They are divided into `folds` stratified parts
-    (default: 3 for a full student, 5 for a head): every row is trained on, and every score comes from a
-    student that has not learnt the row it answers.
+    1. `labelled` holds all rows that the user has labelled. They are divided into `folds` stratified folds
+       (default: 3 for a full student, 5 for a head). Every row is used for training, and every score comes
+       from a student that was not trained on the row it predicts.
+    2. `seed`, `diagnose` and `gate` are separate sets, which the published methods need: the first student is
+       trained on the seeds, agents see its errors on diagnose, and the score on gate accepts a round or rolls
+       it back.
+    3. Without either, the teacher labels a first set of unlabelled texts or, without any, of written ones.
 
-    `seed`, `diagnose` and `gate` are separate sets, as the published methods need them: the student begins
-    with the seeds, agents read its errors on diagnose, and gate accepts or rolls back each round.
-
-    With neither, the teacher labels a first set of the unlabelled texts or, without any, writes one.
-
-    `test` is opened once, at the end. `unlabelled` is the pool that texts are drawn from; of its rows only
-    the text is read.
+    `test` is used once, at the end. `unlabelled` is the pool that texts are drawn from; only texts are read.
     """
 
     labelled: Source | None = None
@@ -83,37 +81,38 @@ class Data(Part):
 
     @field_validator("labelled", "seed", "diagnose", "gate", "test", "unlabelled", mode="before")
     @classmethod
-    def _path_alone(cls, value: Any) -> Any:
+    def _single_path(cls, value: Any) -> Any:
         return {"path": value} if isinstance(value, str) else value
 
     @model_validator(mode="after")
-    def _one_form(self) -> Self:
+    def _one_way(self) -> Self:
         separate = [name for name in ("seed", "diagnose", "gate") if getattr(self, name)]
         if self.labelled and separate:
             raise ValueError(
                 f"`labelled` and `{separate[0]}` are two ways to give labelled rows: put all rows into"
-                " `labelled`, or leave it out"
+                f" `labelled` and leave `{separate[0]}` out, or leave `labelled` out"
             )
         if separate and self.seed is None:
             raise ValueError(
-                f"`{separate[0]}` goes with `seed`, which is missing: add it, or put all labelled rows into"
-                " `labelled`"
+                f"`{separate[0]}` goes with `seed`, which is missing: add `seed`, or put all labelled rows"
+                " into `labelled`"
             )
         if self.folds and self.seed:
-            raise ValueError("`folds` divides `labelled` rows; leave it out beside `seed`")
+            raise ValueError("`folds` divides `labelled` rows; leave it out when you give `seed`")
         return self
 
     @property
     def folded(self) -> bool:
-        """Whether labelled rows are divided into folds."""
+        """Whether the labelled rows are divided into folds (cross-validation)."""
         return self.seed is None
 
 
 class StudentPart(Part):
-    """How the student is trained: see student/training/configuration.py for the fields.
+    """How the student is trained. See student/training/configuration.py for the fields.
 
-    `training` names a configuration of student/training/candidates.py; `auto` compares several on the user's
-    own rows. A field that is set here overrides that of every configuration; None leaves it to them.
+    `training` names a training configuration of student/training/candidates.py; `auto` compares several on
+    the user's own rows. A field that is set here overrides that field of every training configuration; None
+    keeps the configuration's value.
     """
 
     mode: Literal["full", "head"] = "full"
@@ -121,7 +120,7 @@ class StudentPart(Part):
     training: Literal["auto"] | Training = "auto"
     epochs: int | None = Field(default=None, ge=0)
     min_steps: int | None = Field(default=None, ge=0)
-    batch: int = Field(default=Recipe.batch, ge=1)
+    batch: int = Field(default=TrainingConfig.batch, ge=1)
     learning_rate: float | None = Field(default=None, gt=0)
     class_weights: ClassWeights | None = None
     pooling: Pooling | None = None
@@ -129,7 +128,7 @@ class StudentPart(Part):
     contrastive_steps: int | None = Field(default=None, ge=0, le=10_000)
     smoothing: float | None = Field(default=None, ge=0, lt=1)
     average: float | None = Field(default=None, ge=0, lt=1)
-    max_tokens: int = Field(default=Recipe.max_tokens, ge=8, le=512)
+    max_tokens: int = Field(default=TrainingConfig.max_tokens, ge=8, le=512)
     max_target: int | None = Field(default=None, ge=1, le=1024)
     beams: int | None = Field(default=None, ge=1, le=32)
     lora: int | None = Field(default=None, ge=1, le=512)
@@ -137,33 +136,36 @@ class StudentPart(Part):
 
     @model_validator(mode="after")
     def _training_fits(self) -> Self:
-        alone = self.training in ("probe", "contrastive")
-        if self.epochs == 0 and not (alone or self.probe_first):
-            raise ValueError("`epochs: 0` leaves a probe alone: set `training: probe`, or `probe_first`")
-        if self.epochs and alone:
-            raise ValueError(f"`training: {self.training}` has no epochs; leave `epochs` out, or `training`")
+        probe_only = self.training in ("probe", "contrastive")
+        if self.epochs == 0 and not (probe_only or self.probe_first):
+            raise ValueError(
+                "`epochs: 0` trains nothing but a linear probe: set `training: probe` or `probe_first: true`"
+            )
+        if self.epochs and probe_only:
+            raise ValueError(f"`training: {self.training}` has no epochs; leave `epochs` or `training` out")
         if self.probe_first and self.pooling == "cls":
-            raise ValueError("`probe_first` is on mean-pooled embeddings; leave `pooling: cls` out")
+            raise ValueError("`probe_first` needs mean-pooled embeddings; leave `pooling: cls` out")
         return self
 
     def fixed(self) -> dict[str, Any]:
-        """The fields that are set, as a `Recipe` has them."""
+        """Return the fields that are set, as keyword arguments of `TrainingConfig`."""
         return self.model_dump(exclude_none=True, exclude={"training"})
 
 
-class ExpertPart(Part):
-    """KSM's white-box teacher: any sequence classifier with the task's labels, by folder or hub name; another
-    model is trained on the seeds first (see student/training/configuration.py).
+class WhiteBoxPart(Part):
+    """KSM's white-box teacher: any sequence classifier with the task's labels, by folder or hub name.
+
+    A model without these labels is first trained on the seeds (see student/training/configuration.py).
     """
 
     base: str
-    epochs: int = Field(default=Recipe.epochs, ge=1)
-    batch: int = Field(default=Recipe.batch, ge=1)
+    epochs: int = Field(default=TrainingConfig.epochs, ge=1)
+    batch: int = Field(default=TrainingConfig.batch, ge=1)
     learning_rate: float | None = Field(default=None, gt=0)
 
 
 class Model(Part):
-    """See agents/providers/models.py: ModelSpec."""
+    """Which language model is called, and how; see `ModelSpec` in agents/providers/models.py."""
 
     model: str = "rehearsal"
     base_url: str | None = None
@@ -183,38 +185,38 @@ class Model(Part):
 
     @field_validator("model")
     @classmethod
-    def _of_a_provider(cls, value: str) -> str:
+    def _has_provider(cls, value: str) -> str:
         if value != "rehearsal" and not re.fullmatch(r"[^:]+:.+", value):
             raise ValueError("expected provider:name, e.g. openai:gpt-5-mini, or 'rehearsal'")
         return value
 
     @field_validator("api_key_env")
     @classmethod
-    def _a_name(cls, value: str | None) -> str | None:
+    def _variable_name(cls, value: str | None) -> str | None:
         name = re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value or "_")
         if not name or redact(value or "") != (value or ""):
-            raise ValueError(  # and never shown: it may be the key itself
-                "expected the name of an environment variable, such as OPENAI_API_KEY; put the key there,"
-                " not here"
+            raise ValueError(  # without the value: it may be the key itself
+                "expected the name of an environment variable, such as OPENAI_API_KEY; put the key into that"
+                " variable, not into this file"
             )
         return value
 
     @model_validator(mode="after")
     def _both_prices(self) -> Self:
         if (self.price_prompt is None) != (self.price_completion is None):
-            raise ValueError("`price_prompt` and `price_completion` go together: give both, or neither")
+            raise ValueError("`price_prompt` and `price_completion` go together: give both or neither")
         return self
 
     @field_validator("base_url")
     @classmethod
     def _no_secret(cls, value: str | None) -> str | None:
         if value and not value.startswith(("http://", "https://")):
-            raise ValueError("an address begins with http:// or https://, and mostly ends with /v1")
+            raise ValueError("an address begins with http:// or https:// and usually ends with /v1")
         parts = urlsplit(value or "")
         if parts.username or parts.password or parts.query:
             raise ValueError(
-                "an address with a user, a password or a query would be written into every run; name the"
-                " variable that holds the key with `api_key_env`"
+                "an address with a user, a password or a query would be written into every run folder; name"
+                " the environment variable that holds the key with `api_key_env` instead"
             )
         return value
 
@@ -222,11 +224,11 @@ class Model(Part):
 class _RolePart(Part):
     @field_validator("base_url", mode="before", check_fields=False)
     @classmethod
-    def _own_address(cls, value: Any) -> Any:
-        return value or ""  # null, too, says: that of its provider, not the shared one
+    def _explicit_null(cls, value: Any) -> Any:
+        return value or ""  # null means the provider's own address, not the shared one
 
 
-# What a role changes of the shared model: every field of Model, none needed.
+# What one role overrides of the shared model: every field of Model, all optional.
 RoleModel = create_model(
     "RoleModel",
     __base__=_RolePart,
@@ -235,7 +237,7 @@ RoleModel = create_model(
 
 
 class RoleParts(Part):
-    """One for each role that differs."""
+    """The overrides of each role that does not use the shared model as it is."""
 
     analyst: RoleModel | None = None  # type: ignore[valid-type]
     generator: RoleModel | None = None  # type: ignore[valid-type]
@@ -244,13 +246,13 @@ class RoleParts(Part):
 
 
 class TeacherPart(Model):
-    """The model of every role, what single roles change of it, and how it may be asked.
+    """The model that all roles share, the overrides of single roles, and the limits on calls.
 
-    See agents/endpoints/limits.py for `concurrency` to `poll`. `votes`: times a text is labelled where there
-    are no log-probabilities. `calibrate`: of the user's own rows, so many are labelled first, to learn how
-    often the teacher is right and how far its confidence can be trusted; 0 is none. `force`: a run goes on
-    though the teacher is no better on them than the student. `batch`: through the provider's batch API, at
-    half the price.
+    See agents/endpoints/limits.py for `concurrency` to `poll`. `votes` is how often a text is labelled where
+    there are no log-probabilities. `calibrate` is how many of the user's own rows are labelled first, to
+    measure the teacher's accuracy and to calibrate its confidence; 0 skips this. With `force` a run continues
+    even if the teacher is no better on these rows than the student. `batch` sends requests through the
+    provider's batch API, at half the price.
     """
 
     roles: RoleParts = RoleParts()
@@ -267,7 +269,7 @@ class TeacherPart(Model):
 
 
 class BudgetPart(Part):
-    """Where a run stops; everything counts the whole run, over all its resumes."""
+    """The limits at which a run stops. Each counts the whole run, including all resumes."""
 
     rounds: int = Field(default=3, ge=0)
     calls: int | None = Field(default=None, ge=0)

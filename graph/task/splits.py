@@ -1,4 +1,4 @@
-"""Splits: the rows of a task, each in one set only."""
+"""Load the data sets of a task, and check that no text is in two of them."""
 
 import hashlib
 import random
@@ -15,15 +15,15 @@ from tutelage.student.errors import InputError
 from tutelage.student.tasks.user_functions import filtered, title
 
 SETS = ("seed", "diagnose", "gate", "test")
-FIRST_LABELS = 100  # texts that the teacher labels first where the user has labelled none (ours)
+FIRST_LABELS = 100  # texts in the first set that the teacher labels if the user has labelled none (ours)
 
 
 @dataclass(frozen=True)
 class Splits:
-    """The labelled rows of a task, the pool of unlabelled texts, and `notes` on what could not be held out.
+    """The labelled rows of a task, its pool of unlabelled texts, and `notes`: warnings about the data.
 
     Either `seed`, `diagnose` and `gate` are separate sets and `folds` is empty, or all three hold the same
-    labelled rows and `folds` maps the id of each row to its fold. `digest` changes when any given row does.
+    labelled rows and `folds` maps the id of each row to its fold. `digest` is a hash of all rows.
     """
 
     seed: list[Row]
@@ -37,115 +37,118 @@ class Splits:
     digest: str = ""
 
     def ids(self) -> set[str]:
-        """Ids of every labelled row."""
+        """Return the ids of all labelled rows, including the test set."""
         return {row["id"] for name in SETS for row in getattr(self, name)}
 
     @property
     def labelled(self) -> list[Row]:
-        """All labelled rows but those of the test set, each once."""
+        """The distinct labelled rows outside the test set."""
         return list({row["id"]: row for row in [*self.seed, *self.diagnose, *self.gate]}.values())
 
     def sizes(self) -> dict[str, int]:
-        """How many rows there are of each set that the task has."""
+        """Return the number of rows in each set of the task."""
         names = ("labelled", "test") if self.folded else SETS
-        found = {name: len(getattr(self, name)) for name in names}
-        return {**found, **({"unlabelled": len(self.unlabelled)} if self.unlabelled else {})}
+        sizes = {name: len(getattr(self, name)) for name in names}
+        return {**sizes, **({"unlabelled": len(self.unlabelled)} if self.unlabelled else {})}
 
     def adopt(self, rows: Sequence[Row], folds: dict[str, int]) -> None:
-        """Take rows that the teacher labelled in place of the user's, who has labelled none."""
-        assert self.folded, "rows are adopted into folds"
-        assert not self.seed, "the user's own rows come first"
+        """Add rows that the teacher labelled, where the user has none, and remove them from the pool. `folds`
+        maps the id of each row to its fold.
+        """
+        assert self.folded, "adopted rows need folds"
+        assert not self.seed, "the user has labelled rows"
         for part in (self.seed, self.diagnose, self.gate):
             part.extend(rows)
         self.folds.update(folds)
-        taken = {row["id"] for row in rows}
-        self.unlabelled[:] = [row for row in self.unlabelled if row["id"] not in taken]
+        adopted = {row["id"] for row in rows}
+        self.unlabelled[:] = [row for row in self.unlabelled if row["id"] not in adopted]
 
 
 def load_splits(task: Task) -> Splits:
-    """Read the task's rows, draw what is to be drawn, and check that no text is in two sets.
+    """Read the task's rows, draw the random samples, and check that no text is in two sets.
 
     Raises:
-        InputError: a file, a row or the sets together do not make a task.
+        InputError: a file or a row is invalid, or the sets do not fit together.
     """
-    return _folded(task) if task.data.folded else _separate(task)
+    return _load_folded(task) if task.data.folded else _load_separate(task)
 
 
-def _folded(task: Task) -> Splits:
-    """All labelled rows in folds, and the test set."""
+def _load_folded(task: Task) -> Splits:
+    """Load all labelled rows, divided into folds, and the test set."""
     notes: list[str] = []
-    made = _read_sets(task, ("labelled", "test"), notes)
-    rows = made["labelled"]
-    _check_apart(task, made)
+    sets = _read_sets(task, ("labelled", "test"), notes)
+    rows = sets["labelled"]
+    _check_disjoint(task, sets)
     if task.data.labelled:
         notes += _check_labels(task, rows, _where(task.data.labelled), "labelled row")
-        notes += _try_own(task, rows)
+        notes += _try_user_functions(task, rows)
     folds = fold_rows(task, rows, notes) if rows else {}
-    if not made["test"]:
-        notes.append("no test set: scores are out of fold, not measured on texts held out to the end")
-    pool = _pool(task, {row["id"] for part in made.values() for row in part}, notes)
+    if not sets["test"]:
+        notes.append("no test set: all scores are cross-validated, none is measured on held-out texts")
+    pool = _load_pool(task, {row["id"] for part in sets.values() for row in part}, notes)
     if pool and not rows and len(pool) < 2 * task.fold_count:
         raise InputError(
             f"{len(pool)} unlabelled texts are too few for a first labelled set in {task.fold_count} folds:"
-            f" give at least {2 * task.fold_count}, or label some rows yourself and name them in"
-            " `data.labelled`"
+            f" give at least {2 * task.fold_count}, or label some rows yourself and set `data.labelled`"
         )
-    sets = {"labelled": rows, "test": made["test"], "unlabelled": pool}
     return Splits(
         seed=list(rows),
         diagnose=list(rows),
         gate=list(rows),
-        test=made["test"],
+        test=sets["test"],
         unlabelled=pool,
         notes=notes,
         folds=folds,
         folded=True,
-        digest=_digest(sets),
+        digest=_digest({**sets, "unlabelled": pool}),
     )
 
 
 def fold_rows(task: Task, rows: Sequence[Row], notes: list[str]) -> dict[str, int]:
-    """Divide labelled rows into the task's folds; labels with too few rows are added to the notes.
+    """Divide labelled rows into the task's stratified folds and return the fold of each row, by its id.
+
+    Labels with fewer rows than folds are added to `notes`.
 
     Raises:
-        InputError: there are fewer rows than folds.
+        InputError: there are fewer than two rows for each fold.
     """
     count = task.fold_count
     if len(rows) < 2 * count:
         raise InputError(
             f"{len(rows)} labelled rows are too few for {count} folds: label at least {2 * count}, or leave"
-            " `data.labelled` out and the teacher labels a first set"
+            " `data.labelled` out to have the teacher label a first set"
         )
-    if few := labels_below(rows, task.form, count):
+    if few := labels_below(rows, task.type, count):
         shown = ", ".join(few[:8]) + (f" and {len(few) - 8} more" if len(few) > 8 else "")
         notes.append(f"labels with fewer labelled rows than the {count} folds: {shown}")
-    return stratified_folds(rows, task.form, count, task.seed)
+    return stratified_folds(rows, task.type, count, task.seed)
 
 
-def _separate(task: Task) -> Splits:
-    """Seeds, diagnose, gate and test as the user gives them."""
+def _load_separate(task: Task) -> Splits:
+    """Load the user's separate sets: seeds, diagnose, gate and test."""
     notes: list[str] = []
-    made = _read_sets(task, SETS, notes)
-    _check_apart(task, made)
-    assert task.data.seed, "task.py saw to it"
-    notes += _check_labels(task, made["seed"], _where(task.data.seed), "seed") + _try_own(task, made["seed"])
-    if not made["diagnose"]:
-        made["diagnose"] = made["seed"]
+    sets = _read_sets(task, SETS, notes)
+    _check_disjoint(task, sets)
+    assert task.data.seed, "task.data.folded is False"
+    notes += _check_labels(task, sets["seed"], _where(task.data.seed), "seed")
+    notes += _try_user_functions(task, sets["seed"])
+    if not sets["diagnose"]:
+        sets["diagnose"] = sets["seed"]
         notes.append(
-            "no diagnose set: weaknesses are looked for in the seeds, which the student has learnt, and are"
-            " underestimated"
+            "no diagnose set: weaknesses are looked for in the seeds, which the student was trained on, so"
+            " they are underestimated"
         )
-    if not made["gate"]:
-        notes.append("no gate set: every round is accepted, also one that makes the student worse")
-    if not made["test"]:
-        notes.append("no test set: the result is not measured on texts held out to the end")
-    pool = _pool(task, {row["id"] for rows in made.values() for row in rows}, notes)
-    digest = _digest({**made, **({"unlabelled": pool} if pool else {})})
+    if not sets["gate"]:
+        notes.append("no gate set: every round is accepted, even one that makes the student worse")
+    if not sets["test"]:
+        notes.append("no test set: the result is not measured on held-out texts")
+    pool = _load_pool(task, {row["id"] for rows in sets.values() for row in rows}, notes)
+    digest = _digest({**sets, **({"unlabelled": pool} if pool else {})})
     return Splits(
-        seed=made["seed"],
-        diagnose=made["diagnose"],
-        gate=made["gate"],
-        test=made["test"],
+        seed=sets["seed"],
+        diagnose=sets["diagnose"],
+        gate=sets["gate"],
+        test=sets["test"],
         unlabelled=pool,
         notes=notes,
         digest=digest,
@@ -153,101 +156,98 @@ def _separate(task: Task) -> Splits:
 
 
 def _read_sets(task: Task, names: Sequence[str], notes: list[str]) -> dict[str, list[Row]]:
-    """The rows of each named set; drawn ones are in no other."""
+    """Return the rows of each named set. A set that is drawn at random excludes the rows of all others."""
     labels = list(task.labels)
-    whole = {name: _read(task, given, labels) for name in names if (given := getattr(task.data, name))}
-    used = {row["id"] for name, rows in whole.items() if not _drawn(task, name) for row in rows}
-    made: dict[str, list[Row]] = {}
+    files = {name: _read(task, given, labels) for name in names if (given := getattr(task.data, name))}
+    used = {row["id"] for name, rows in files.items() if not _is_drawn(task, name) for row in rows}
+    sets: dict[str, list[Row]] = {}
     for name in names:
         source: Source | None = getattr(task.data, name)
         if source is None:
-            made[name] = []
+            sets[name] = []
         elif not source.drawn:
-            made[name] = whole[name]
-            if name != "seed" and not made[name]:
-                raise InputError(f"{_where(source)}: no {name} rows; fill it, or leave `{name}` out")
-            if name != "test":  # a published test split is taken as it is
-                check_distinct(whole[name], _where(source))
+            sets[name] = files[name]
+            if name != "seed" and not sets[name]:
+                raise InputError(f"{_where(source)}: no {name} rows; add some, or leave `{name}` out")
+            if name != "test":  # a published test set may repeat texts, and has to stay as it is
+                check_distinct(sets[name], _where(source))
         else:
-            random_ = random.Random(f"{task.seed} {name}")
-            made[name] = _draw(task, whole[name], source, used, random_, notes)
-            used |= {row["id"] for row in made[name]}
-    return made
+            rng = random.Random(f"{task.seed} {name}")
+            sets[name] = _draw(task, files[name], source, used, rng, notes)
+            used |= {row["id"] for row in sets[name]}
+    return sets
 
 
 def _digest(sets: Mapping[str, Sequence[Row]]) -> str:
     rows = ((name, row) for name, part in sets.items() for row in part)
-    content = "\n".join(f"{n} {r['id']} {r['label']}{_because(r)}" for n, r in rows)
+    content = "\n".join(f"{n} {r['id']} {r['label']}{_rationale(r)}" for n, r in rows)
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 def load_corpus(task: Task, splits: Splits, path: Path) -> list[Row]:
-    """A rehearsal teacher's texts, less every row of every set: it can give none of them away.
+    """Read a rehearsal teacher's texts without the task's own labelled rows, which it must not give away.
 
     Raises:
-        InputError: nothing is left.
+        InputError: no text remains.
     """
     reserved = splits.ids()
-    rows = read_rows(path, list(task.labels), kind=task.form, fields=task.fields)
-    left = [row for row in rows if row["id"] not in reserved]
-    if not left:
+    rows = read_rows(path, list(task.labels), task_type=task.type, fields=task.fields)
+    remaining = [row for row in rows if row["id"] not in reserved]
+    if not remaining:
         raise InputError(
-            f"{path} has {len(rows)} rows, all in the task's own sets too; give it texts of its own"
+            f"{path}: all {len(rows)} rows are also in the task's own sets; add rows that are in none of them"
         )
-    return left
+    return remaining
 
 
-def _try_own(task: Task, seeds: Sequence[Row]) -> list[str]:
-    """Try the user's own metric and filters on the seeds, before anything is paid for.
+def _try_user_functions(task: Task, seeds: Sequence[Row]) -> list[str]:
+    """Call the user's metric and filters on the seeds, so that they fail before anything is paid for.
 
     Returns:
-        A note for each filter that would refuse one.
+        A note for each filter that would refuse any of the seeds.
     """
     text, label = ([row[key] for row in seeds[:1]] for key in ("text", "label"))
-    task.form.marks(text, label, label, list(task.labels), task.metric)
-    rows = [filed(row["text"], row["label"], kind=task.form, fields=task.fields) for row in seeds]
+    task.type.example_statistics(text, label, label, list(task.labels), task.metric)
+    rows = [filed(row["text"], row["label"], task_type=task.type, fields=task.fields) for row in seeds]
     notes = []
     for name in task.filters:
-        wrong = [why for row in rows if (why := filtered(name, row))]
-        if wrong:
-            notes.append(
-                f"the filter {title(name)} would refuse {len(wrong)} of {len(rows)} seeds: {wrong[0]}"
-            )
+        if reasons := [reason for row in rows if (reason := filtered(name, row))]:
+            count = f"{len(reasons)} of {len(rows)} seeds"
+            notes.append(f"the filter {title(name)} would refuse {count}: {reasons[0]}")
     return notes
 
 
-def _pool(task: Task, taken: set[str], notes: list[str]) -> list[Row]:
-    """The distinct unlabelled texts that stand in no other set."""
+def _load_pool(task: Task, used: set[str], notes: list[str]) -> list[Row]:
+    """Return the distinct unlabelled texts whose ids are not in `used`, the ids of the other sets."""
     source = task.data.unlabelled
     if source is None:
         return []
     rows = _read(task, source, None)
     distinct = {row["id"]: row for row in rows}
     if len(distinct) < len(rows):
-        notes.append(f"{len(rows) - len(distinct)} texts of the pool are in it twice, and are left out")
-    left = [row for key, row in distinct.items() if key not in taken]
-    if not left:
-        raise InputError(f"{_where(source)}: no text is left that is in no other set; add some")
-    if len(left) < len(distinct):
-        notes.append(
-            f"{len(distinct) - len(left)} texts of the pool are in another set too, and are left out"
-        )
+        notes.append(f"{len(rows) - len(distinct)} texts of the pool are duplicates and are left out")
+    remaining = [row for key, row in distinct.items() if key not in used]
+    if not remaining:
+        raise InputError(f"{_where(source)}: every text is also in another set; add other texts")
+    if len(remaining) < len(distinct):
+        removed = len(distinct) - len(remaining)
+        notes.append(f"{removed} texts of the pool are also in another set and are left out")
     strategy = task.resolved_strategy()
     if not strategy.draws:
         notes.append(
-            f"the pool is not used: strategy {strategy.name} has every text written; `pool_share: 0.5` draws"
-            " half of them from it"
+            f"the pool is not used: strategy {strategy.name} has the teacher write every text;"
+            " `pool_share: 0.5` draws half of the texts from the pool"
         )
-    return left
+    return remaining
 
 
 def _read(task: Task, source: Source, labels: Sequence[str] | None) -> list[Row]:
     fields = source.text or task.fields
     columns = {"label_field": source.label, "rationale_field": source.rationale}
     if source.hub:
-        return read_hub(source.hub, source.split, labels, kind=task.form, fields=fields, **columns)
+        return read_hub(source.hub, source.split, labels, task_type=task.type, fields=fields, **columns)
     assert source.path
-    return read_rows(source.path, labels, kind=task.form, fields=fields, **columns)
+    return read_rows(source.path, labels, task_type=task.type, fields=fields, **columns)
 
 
 def _draw(
@@ -255,73 +255,72 @@ def _draw(
     rows: Sequence[Row],
     source: Source,
     used: set[str],
-    chance: random.Random,
+    rng: random.Random,
     notes: list[str],
 ) -> list[Row]:
-    """Distinct rows, none in `used` or with two labels: `per_label` of each label, or `rows` in all."""
+    """Draw distinct rows, none in `used` or with two labels: `per_label` for each label, or `rows` in all."""
     label_sets: dict[str, set[str]] = defaultdict(set)
     for row in rows:
         label_sets[row["id"]].add(row["label"])
     distinct = {row["id"]: row for row in rows if row["id"] not in used and len(label_sets[row["id"]]) == 1}
     if disputed := sum(len(labels) > 1 for labels in label_sets.values()):
-        told = f"{_where(source)}: {disputed} texts have two labels there, and are not drawn"
-        notes += [told] if told not in notes else []
+        note = f"{_where(source)}: {disputed} texts have two different labels and are not drawn"
+        notes += [note] if note not in notes else []
     if source.rows:
         if len(distinct) < source.rows:
-            raise InputError(_too_few(source, "there are", len(distinct), f"rows asks for {source.rows}"))
-        return chance.sample(list(distinct.values()), source.rows)
+            raise InputError(_too_few(source, "there are", len(distinct), f"`rows` asks for {source.rows}"))
+        return rng.sample(list(distinct.values()), source.rows)
     by_label: dict[str, list[Row]] = defaultdict(list)
     for row in distinct.values():
-        for label in task.form.groups(row["label"]):
+        for label in task.type.labels_in(row["label"]):
             by_label[label].append(row)
     drawn: dict[str, Row] = {}
     for label in sorted(by_label):
-        left = [row for row in by_label[label] if row["id"] not in drawn]
-        # Drawn for another label, a row may have this one too; texts without any are taken as far as they go.
-        lacking = (source.per_label or 0) - (len(by_label[label]) - len(left))
-        if len(left) < lacking and (label or not task.labels):
-            asked = f"per_label asks for {source.per_label}"
+        free = [row for row in by_label[label] if row["id"] not in drawn]
+        # A row drawn for another label may have this one too. Of texts without any label, too few are fine.
+        lacking = (source.per_label or 0) - (len(by_label[label]) - len(free))
+        if len(free) < lacking and (label or not task.labels):
+            asked = f"`per_label` asks for {source.per_label}"
             raise InputError(_too_few(source, f"label {label!r} has", len(by_label[label]), asked))
-        drawn |= {row["id"]: row for row in chance.sample(left, max(0, min(lacking, len(left))))}
+        drawn |= {row["id"]: row for row in rng.sample(free, max(0, min(lacking, len(free))))}
     return list(drawn.values())
 
 
-def _because(row: Row) -> str:
+def _rationale(row: Row) -> str:
     return f" {row['rationale']}" if "rationale" in row else ""
 
 
-def _too_few(source: Source, which: str, there: int, asked: str) -> str:
-    return f"{_where(source)}: {which} {there} rows left to draw from, {asked}; ask for fewer or add rows"
+def _too_few(source: Source, which: str, count: int, asked: str) -> str:
+    return f"{_where(source)}: {which} {count} rows left to draw from, {asked}; ask for fewer or add rows"
 
 
-def _check_apart(task: Task, made: dict[str, list[Row]]) -> None:
-    names = list(made)
+def _check_disjoint(task: Task, sets: dict[str, list[Row]]) -> None:
+    names = list(sets)
     for i, first in enumerate(names):
         for second in names[i + 1 :]:
-            shared = {row["id"] for row in made[first]} & {row["id"] for row in made[second]}
+            shared = {row["id"] for row in sets[first]} & {row["id"] for row in sets[second]}
             if shared:
-                text = next(row["text"] for row in made[first] if row["id"] in shared)
+                text = next(row["text"] for row in sets[first] if row["id"] in shared)
                 raise InputError(
                     f"{len(shared)} texts are both in {first} and in {second}, e.g. {text[:60]!r};"
                     f" remove them from {_where(getattr(task.data, first))}"
                 )
 
 
-def _check_labels(task: Task, rows: list[Row], where: str, called: str) -> list[str]:
+def _check_labels(task: Task, rows: list[Row], where: str, noun: str) -> list[str]:
+    """Check that rows have at least two labels; return a note that names the labels without any row."""
     if not rows:
+        raise InputError(f"{where}: no {noun}s; give at least one text for two labels, better five for each")
+    present = {label for row in rows for label in task.type.labels_in(row["label"])}
+    if len(present) == 1 and task.type.min_labels > 1:
         raise InputError(
-            f"{where}: no {called}s; give at least one text for two labels, better five for each"
-        )
-    present = {label for row in rows for label in task.form.groups(row["label"])}
-    if len(present) == 1 and task.form.fewest > 1:
-        raise InputError(
-            f"{where}: all {len(rows)} {called}s are {rows[0]['label']!r}; a student needs two labels"
+            f"{where}: all {len(rows)} {noun}s are {rows[0]['label']!r}; a student needs two labels"
         )
     missing = [label for label in task.labels if label not in present]
-    return [f"labels without a {called}: {', '.join(missing)}"] if missing else []
+    return [f"labels without a {noun}: {', '.join(missing)}"] if missing else []
 
 
-def _drawn(task: Task, name: str) -> bool:
+def _is_drawn(task: Task, name: str) -> bool:
     source: Source | None = getattr(task.data, name)
     return source is not None and source.drawn
 

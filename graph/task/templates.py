@@ -1,4 +1,4 @@
-"""`tutelage init`: a commented task.yaml and data stubs to replace, for each kind of task."""
+"""Write the files of `tutelage init`: a commented task.yaml and example data for each task type."""
 
 import json
 import re
@@ -10,65 +10,62 @@ from typing import Any
 
 import yaml
 from tutelage.student.errors import InputError
-from tutelage.student.tasks import KINDS
-from tutelage.student.tasks.fields import ONE, Fields, KindName
+from tutelage.student.tasks.fields import ONE, Fields, TaskTypeName
+from tutelage.student.tasks.task_type import TASK_TYPES
 
-Stub = tuple[Any, ...]  # the fields of a text, then its label
+Stub = tuple[Any, ...]  # the text fields of a row, then its label
 
-
-_READER = """\
-  mode: full                       # every weight; head: a classifier on frozen embeddings, seconds a round
-  base: minilm                     # or any hub name or local folder of a sequence classifier's backbone
-  training: auto                   # compares several ways of training, out of fold on your labelled rows; or:
+_CLASSIFIER = """\
+  mode: full                       # train all weights; head: only a classifier on frozen embeddings (seconds)
+  base: minilm                     # or any encoder for sequence classification, by hub name or local folder
+  training: auto                   # compares training configurations by cross-validation; or name one:
                                    # plain, weighted, probe, probe_first, contrastive
   # epochs: 4
   # learning_rate: 0.0003          # default: 3e-4 for MiniLM's width, less for wider models
-  # class_weights: root            # none, root (of the inverse frequency), inverse
+  # class_weights: root            # none, root (square root of the inverse label frequency) or inverse
 """
 _TAGGER = """\
-  base: minilm                     # or any hub name or local folder of a token classifier's backbone
-  training: auto                   # compares two ways of training on your labelled rows; or plain, weighted
+  base: minilm                     # or any encoder for token classification, by hub name or local folder
+  training: auto                   # compares plain and weighted by cross-validation; or name one
   # epochs: 4
-  # min_steps: 200                 # however few the rows: a tagger learns nothing from less
+  # min_steps: 200                 # fewest training steps; with fewer a tagger learns nothing
   # learning_rate: 0.0003          # default: 3e-4 for MiniLM's width, less for wider models
 """
-_EXPERT = """\
-# expert: {base: my-classifier}    # for ksm: a sequence classifier to learn from; without the task's
-                                   # labels it is trained on the seeds first
+_WHITE_BOX = """\
+# white_box_teacher: {base: my-classifier}   # for ksm: a sequence classifier to distil. If it does not have
+                                             # the task's labels, it is first trained on the seeds
 """
-_WRITER = """\
-  base: google-t5/t5-small         # or any encoder-decoder of the hub, or a folder
+_SEQ2SEQ = """\
+  base: google-t5/t5-small         # or any encoder-decoder, by hub name or local folder
   # epochs: 4
-  # min_steps: 30                  # however few the rows; a pretrained base may want hundreds
+  # min_steps: 30                  # fewest training steps; a pretrained base may need hundreds
   # learning_rate: 0.0003          # default: 3e-4 at a width of 384, less for wider models
-  # max_tokens: 128                # of a text that are read
-  # max_target: 64                 # of a target that are written
-  # beams: 1                       # tried at exams and by `predict`
+  # max_tokens: 128                # input tokens; longer texts are cut
+  # max_target: 64                 # most tokens of a generated target
+  # beams: 1                       # beam width in evaluations and `predict`
 """
 
 
 @dataclass(frozen=True)
 class _Example:
-    """What is written for a kind: what task.yaml says of it and of its student, an example of other columns,
-    and the stubs.
-    """
+    """What `scaffold` writes for one task type: the parts of task.yaml that differ, and the example rows."""
 
     task: str
-    column: str
+    column: str  # the column of the text in the commented example with other column names
     stubs: dict[str, list[Stub]]
     fields: Fields = ONE
     key: str = "label"
-    answer: str = "verdict"  # the column of the label in an example of other columns
-    student: str = _READER
+    answer: str = "verdict"  # the column of the label in that example
+    student: str = _CLASSIFIER
 
 
-_EXAMPLES: dict[KindName, _Example] = {
+_EXAMPLES: dict[TaskTypeName, _Example] = {
     "classification": _Example(
         task="""\
-kind: classification               # one label a text
-instruction: >-                    # what every agent is told of the task
+kind: classification               # one label for each text
+instruction: >-                    # the task in words; every agent reads it
   Say whether a customer's review of a product is positive or negative.
-labels:                            # label: description (the better described, the better labelled)
+labels:                            # label: description. A precise description gives better labels
   positive: the customer is glad to have bought it
   negative: the customer regrets having bought it
 """,
@@ -97,11 +94,11 @@ labels:                            # label: description (the better described, t
     ),
     "pairs": _Example(
         task="""\
-kind: pairs                        # one label for two texts together
-fields: [question, passage]        # what they are called, in the data and to every agent
-instruction: >-                    # what every agent is told of the task
+kind: pairs                        # one label for each pair of texts
+fields: [question, passage]        # names of the two texts, in the data and for every agent
+instruction: >-                    # the task in words; every agent reads it
   Say whether a passage of a manual answers a customer's question.
-labels:                            # label: description (the better described, the better labelled)
+labels:                            # label: description. A precise description gives better labels
   answers: the passage says what the question asks
   related: the passage is about the same thing and does not say it
   unrelated: the passage is about something else
@@ -134,10 +131,10 @@ labels:                            # label: description (the better described, t
     ),
     "multilabel": _Example(
         task="""\
-kind: multilabel                   # any number of labels a text, also none
-instruction: >-                    # what every agent is told of the task
+kind: multilabel                   # any number of labels for each text, also none
+instruction: >-                    # the task in words; every agent reads it
   Say what a guest of a hotel writes about, whether in praise or in blame.
-labels:                            # label: description (the better described, the better labelled)
+labels:                            # label: description. A precise description gives better labels
   room: the room, the bed, noise, the bathroom
   food: breakfast, the restaurant, the bar
   staff: whoever works there, and how they treat guests
@@ -170,10 +167,10 @@ labels:                            # label: description (the better described, t
     ),
     "ner": _Example(
         task="""\
-kind: ner                          # named entities: spans of the text, each of a type
-instruction: >-                    # what every agent is told of the task
+kind: ner                          # named entities: spans of the text, each with a type
+instruction: >-                    # the task in words; every agent reads it
   Mark what a cook's notes speak of.
-labels:                            # type: description, with what belongs to the span
+labels:                            # entity type: description; say what belongs to the span
   ingredient: what is cooked or eaten, without its amount
   amount: how much of it, with the unit
   tool: what it is prepared with or in
@@ -212,8 +209,8 @@ labels:                            # type: description, with what belongs to the
     ),
     "seq2seq": _Example(
         task="""\
-kind: seq2seq                      # a target that the student writes
-instruction: >-                    # what every agent is told of the task: above all the form of a target
+kind: seq2seq                      # the student generates a target text
+instruction: >-                    # the task in words; describe how a target has to look
   Turn a remark about a meeting into one line for a calendar: what, day, hour, in small letters, with commas
   between.
 """,
@@ -236,55 +233,55 @@ instruction: >-                    # what every agent is told of the task: above
         },
         key="target",
         answer="line",
-        student=_WRITER,
+        student=_SEQ2SEQ,
     ),
 }
 
 
-def scaffold(folder: Path, kind: KindName = "classification") -> list[Path]:
-    """Write task.yaml and three data stubs; nothing is overwritten.
+def scaffold(folder: Path, kind: TaskTypeName = "classification") -> list[Path]:
+    """Write task.yaml and three files of example data into a folder, and return their paths.
 
     Raises:
-        InputError: one of the files is there already, or the folder cannot be written.
+        InputError: one of the files already exists (none is overwritten), or the folder cannot be written.
     """
     example = _EXAMPLES[kind]
     template = (files("tutelage.graph") / "sample" / "template.yaml").read_text(encoding="utf-8")
-    metric, *others = KINDS[kind].metrics
-    own = ", file.py:function" if KINDS[kind].writes else ""
-    metrics = f"{metric:<27}# or {', '.join(others)}{own}"
-    single = KINDS[kind].key == "label"  # what goes by the probability of one label a text is for these alone
-    given = folder.resolve().name
-    fits = re.fullmatch(r"[A-Za-z0-9._-]+", given) and given == yaml.safe_load(given)  # not `123`, nor `no`
+    metric, *others = TASK_TYPES[kind].metrics
+    user_metric = ", file.py:function" if TASK_TYPES[kind].generates else ""
+    metrics = f"{metric:<27}# or {', '.join(others)}{user_metric}"
+    # LLKD and KSM need the probability of one label for each text.
+    one_label = TASK_TYPES[kind].label_field == "label"
+    name = folder.resolve().name
+    valid = re.fullmatch(r"[A-Za-z0-9._-]+", name) and name == yaml.safe_load(name)  # not `123`, nor `no`
     text = Template(template).substitute(
-        name=f"{given if fits else 'my-task':<28}",
+        name=f"{name if valid else 'my-task':<28}",
         task=example.task,
         column=example.column,
         answer=example.answer,
         metric=metrics,
         student=example.student,
-        pool="llkd, entropy" if single else "entropy, least_confidence",
-        expert=_EXPERT if single else "",
+        pool="llkd, entropy" if one_label else "entropy, least_confidence",
+        white_box=_WHITE_BOX if one_label else "",
     )
     contents = {"task.yaml": text}
-    names = [*example.fields, example.key]
-    for name, rows in example.stubs.items():
-        columns = example.fields if name == "unlabelled" else names
-        lines = [json.dumps(dict(zip(columns, map(_filed, row), strict=True))) for row in rows]
-        contents[f"{name}.jsonl"] = "".join(f"{line}\n" for line in lines)
-    there = [name for name in contents if (folder / name).exists()]
-    if there:
-        raise InputError(f"{folder / there[0]} exists already; choose another folder, or remove it")
+    columns = [*example.fields, example.key]
+    for part, rows in example.stubs.items():
+        keys = example.fields if part == "unlabelled" else columns
+        lines = [json.dumps(dict(zip(keys, map(_file_value, row), strict=True))) for row in rows]
+        contents[f"{part}.jsonl"] = "".join(f"{line}\n" for line in lines)
+    if existing := [file for file in contents if (folder / file).exists()]:
+        raise InputError(f"{folder / existing[0]} exists already; choose another folder, or remove it")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, text in contents.items():
-            (folder / name).write_text(text, encoding="utf-8")
+        for file, content in contents.items():
+            (folder / file).write_text(content, encoding="utf-8")
     except OSError as error:
         raise InputError(f"{folder} cannot be written: {error}") from error
-    return [folder / name for name in contents]
+    return [folder / file for file in contents]
 
 
-def _filed(value: Any) -> Any:
-    """A label as a file holds it; entities stand above as pairs."""
+def _file_value(value: Any) -> Any:
+    """Return a text or label in the format of a data file; `_EXAMPLES` has entities as (type, text) pairs."""
     if isinstance(value, list) and value and isinstance(value[0], tuple):
         return [{"text": text, "type": kind} for kind, text in value]
     return value

@@ -1,4 +1,4 @@
-"""Data: rows and their ids, how files are read, and how labelled rows are divided into folds.
+"""Data: rows and their ids, readers for data files, and the division of labelled rows into folds.
 
-Nothing here knows of models.
+No module here depends on a model.
 """

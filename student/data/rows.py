@@ -1,4 +1,4 @@
-"""Rows: what a text is called, when two are the same, and how files of them are read."""
+"""Rows: ids and equality of texts, and readers for data files and hub data sets."""
 
 import csv
 import gzip
@@ -13,20 +13,20 @@ from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
 from tutelage.student.errors import InputError
-from tutelage.student.tasks import Kind
 from tutelage.student.tasks.classification import CLASSIFICATION
 from tutelage.student.tasks.fields import MARK, ONE, Fields, join, split
+from tutelage.student.tasks.task_type import TaskType
 
-LONGEST = 20_000  # characters; a longer text is a file pasted by mistake, and no student reads that far
+LONGEST = 20_000  # characters; a longer text is usually a pasted file, and exceeds what students can read
 
 
 class Row(TypedDict):
     """A text and its label; `id` is its `content_id`.
 
-    `confidence` is how sure the teacher is of a label it gave; the user's own labels have none. `rationale`
-    is the reason for the label, where one is known. `weight` is the row's relative weight in the loss, 1 by
-    default. `target` is used in training in place of the label, which is its most likely one: a distribution
-    over the task's labels in their order, of multi-label tasks a probability for each label.
+    `confidence` is the teacher's confidence in a label it assigned; the user's own labels have none.
+    `rationale` is the reason for the label, if known. `weight` is the row's relative weight in the loss, 1 by
+    default. `target` replaces the label in training: a distribution over the task's labels, in their order,
+    or for multi-label tasks a probability for each label. Its most likely label is `label`.
     """
 
     id: str
@@ -38,22 +38,22 @@ class Row(TypedDict):
     target: NotRequired[list[float]]
 
 
-def filed(text: str, label: str, *, kind: Kind, fields: Fields) -> dict[str, Any]:
-    """A labelled text as data files hold it: the task's fields, the label under its kind's own key."""
-    return {**split(text, fields), kind.key: kind.filed(label, text)}
+def filed(text: str, label: str, *, task_type: TaskType, fields: Fields) -> dict[str, Any]:
+    """Return a labelled text as data files contain it: its fields, and the label under `label_field`."""
+    return {**split(text, fields), task_type.label_field: task_type.to_file(label, text)}
 
 
 def normal(text: str) -> str:
-    """The form under which two texts count as the same: no case, punctuation or spacing.
+    """Return the normal form of a text, without case, punctuation and spacing; equal forms are the same text.
 
-    Embeddings do not see to this: a capital and a final dot alone can move the cosine to 0.93.
+    Embeddings cannot replace it: a capital letter and a final dot alone can lower the cosine to 0.93.
     """
     folded = unicodedata.normalize("NFC", text.casefold())
     return " ".join(folded.translate(_SPACED).split()) or text.strip()
 
 
 class _Spaced(dict[int, int | str]):
-    """Letters, marks (vowel signs are), digits and symbols (emoji are) stay; the rest becomes a space."""
+    """Map letters, marks (vowel signs), digits and symbols (emoji) to themselves, the rest to a space."""
 
     def __missing__(self, code: int) -> int | str:
         self[code] = code if unicodedata.category(chr(code))[0] in "LMNS" else " "
@@ -63,11 +63,11 @@ class _Spaced(dict[int, int | str]):
 _SPACED = _Spaced()
 
 
-def content_id(text: str, kind: Kind = CLASSIFICATION) -> str:
-    """16 hexadecimal digits of the SHA-256 of the normal form: the same text, the same id. Where signs and
-    case carry the answer (`12 / 3`, `us` and `US`), spacing alone makes no other text.
+def content_id(text: str, task_type: TaskType = CLASSIFICATION) -> str:
+    """Return 16 hexadecimal digits of the SHA-256 of the normal form, so that equal texts have equal ids. For
+    case-sensitive task types only spacing is ignored (`12 / 3`, and `us` differs from `US`).
     """
-    form = " ".join(unicodedata.normalize("NFC", text).split()) if kind.verbatim else normal(text)
+    form = " ".join(unicodedata.normalize("NFC", text).split()) if task_type.case_sensitive else normal(text)
     return hashlib.sha256(form.encode()).hexdigest()[:16]
 
 
@@ -75,27 +75,27 @@ def read_rows(
     path: Path,
     labels: Sequence[str] | None,
     *,
-    kind: Kind = CLASSIFICATION,
+    task_type: TaskType = CLASSIFICATION,
     fields: Fields = ONE,
     label_field: str | None = None,
     rationale_field: str | None = None,
 ) -> list[Row]:
-    """Read `.jsonl`, `.json` lines or `.csv` (each also `.gz`), in file order.
+    """Read the rows of a `.jsonl`, `.json` (one object per line) or `.csv` file, also `.gz`, in file order.
 
     Args:
         path: the file.
-        labels: the labels a row may have; None reads texts alone, and every label is "".
-        kind: what a label is.
+        labels: the labels a row may have; with None only texts are read, and every label is "".
+        task_type: the task type, which parses the labels.
         fields: the column of the text, or the two of a pair.
-        label_field: the column of the label, by default the kind's `key`.
+        label_field: the column of the label, by default `task_type.label_field`.
         rationale_field: the column of the reason for the label, if there is one.
 
     Raises:
-        InputError: with the file, the line, what was found there and what to do.
+        InputError: a row is not usable. The message has the file, the line, what was found and what to do.
     """
-    column = label_field or kind.key
+    column = label_field or task_type.label_field
     return [
-        reasoned(make_row(record, labels, where, fields, column, kind), record, rationale_field, where)
+        reasoned(make_row(record, labels, where, fields, column, task_type), record, rationale_field, where)
         for where, record in _records(path)
     ]
 
@@ -105,13 +105,13 @@ def read_hub(
     split: str,
     labels: Sequence[str] | None,
     *,
-    kind: Kind = CLASSIFICATION,
+    task_type: TaskType = CLASSIFICATION,
     fields: Fields,
     label_field: str | None,
     rationale_field: str | None = None,
 ) -> list[Row]:
-    """Read a split of a `datasets` hub name or local data set folder; class numbers, also in lists, become
-    names.
+    """Read a split of a `datasets` hub name or local data set folder. Class numbers, also in lists, are
+    replaced by the names of the classes.
 
     Raises:
         InputError: the data set or split cannot be loaded, or a row does not fit the task.
@@ -122,7 +122,7 @@ def read_hub(
         data = datasets.load_dataset(name, split=split)
     except Exception as error:  # datasets raises a dozen unrelated types; the reason is in the text
         raise InputError(f"data set {name!r}, split {split!r} cannot be loaded: {error}") from error
-    column = label_field or kind.key
+    column = label_field or task_type.label_field
     feature = data.features.get(column)
     names = getattr(feature, "names", None) or getattr(getattr(feature, "feature", None), "names", None)
     rows = []
@@ -130,7 +130,7 @@ def read_hub(
         where = f"{name}[{split}] row {number}"
         if names and column in record:
             record = {**record, column: _named_classes(record[column], names, where)}
-        row = make_row(record, labels, where, fields, column, kind)
+        row = make_row(record, labels, where, fields, column, task_type)
         rows.append(reasoned(row, record, rationale_field, where))
     return rows
 
@@ -141,7 +141,7 @@ def _named_classes(value: object, names: Sequence[str], where: str) -> object:
     if not isinstance(value, int):
         return value
     if not 0 <= value < len(names):
-        raise InputError(f"{where}: label {value} names no class; take a split that is labelled")
+        raise InputError(f"{where}: label {value} is not a class of the data set; use a labelled split")
     return names[value]
 
 
@@ -151,13 +151,13 @@ def make_row(
     where: str,
     fields: Fields,
     label_field: str,
-    kind: Kind = CLASSIFICATION,
+    task_type: TaskType = CLASSIFICATION,
 ) -> Row:
-    """Check one record and give it its id.
+    """Check one record and return it as a row with its id.
 
     Raises:
-        InputError: a field is missing or of the wrong type, a text is empty, too long or holds a NUL
-            byte, or the label is none that the kind knows.
+        InputError: a field is missing or of the wrong type, a text is empty, too long or contains a NUL
+            byte, or the label is not valid for the task.
     """
     wanted = fields if labels is None else (*fields, label_field)
     for field in wanted:
@@ -166,59 +166,66 @@ def make_row(
                 f"{where}: no field {field!r}, got {', '.join(map(repr, record)) or 'nothing'};"
                 " rename the column, or name it: `text`, `label` of the source in task.yaml, --text, --label"
             )
-    parts = {field: _text(record[field], f"{where}: field {field!r}", kind) for field in fields}
+    parts = {field: _text(record[field], f"{where}: field {field!r}", task_type) for field in fields}
     for field in fields:
         check_text(parts[field], f"{where}: {_named(field, fields)}", of_pair=len(fields) > 1)
     text = join(parts, fields)
     if labels is None:
-        return Row(id=content_id(text, kind), text=text, label="")
+        return Row(id=content_id(text, task_type), text=text, label="")
     try:
-        label = kind.read(_tags(record, fields, label_field, kind), text, labels)
+        label = task_type.parse_label(_label_value(record, fields, label_field, task_type), text, labels)
     except ValueError as error:
         raise InputError(f"{where}: {label_field} {error}") from None
-    return Row(id=content_id(text, kind), text=text, label=label)
+    return Row(id=content_id(text, task_type), text=text, label=label)
 
 
-def _tags(record: dict[str, object], fields: Fields, label_field: str, kind: Kind) -> object:
-    """A record's label; no tags at all for tokens are no empty list of entities.
+def _label_value(record: dict[str, object], fields: Fields, label_field: str, task_type: TaskType) -> object:
+    """Return a record's raw label. An empty list of BIO tags must not pass as an empty list of entities.
 
     Raises:
-        ValueError: so it is.
+        ValueError: a text given as tokens has an empty list of tags.
     """
     tokens, label = record[fields[0]], record[label_field]
-    if kind.lists and isinstance(tokens, list) and label in ([], "[]") and label_field != kind.key:
-        raise ValueError(f"has 0 tags for {len(tokens)} tokens; give each token one, O outside")
+    if (
+        task_type.accepts_tokens
+        and isinstance(tokens, list)
+        and label in ([], "[]")
+        and label_field != task_type.label_field
+    ):
+        raise ValueError(f"has 0 tags for {len(tokens)} tokens; give each token one tag, O outside")
     return label
 
 
 def reasoned(row: Row, record: dict[str, object], field: str | None, where: str) -> Row:
-    """A row with the reason for its label, which may be blank.
+    """Add the reason for its label to a row, unless `field` is None or the reason is blank.
 
     Raises:
-        InputError: the column is not there, or holds no string.
+        InputError: the column is missing, or its value is not a string.
     """
     if field is None:
         return row
     if not isinstance(reason := record.get(field), str):
-        raise InputError(
-            f"{where}: field {field!r} is {type(reason).__name__}, expected the reason, a string"
-        )
+        raise InputError(f"{where}: field {field!r} is {type(reason).__name__}, expected a string (a reason)")
     if reason.strip():
         row["rationale"] = reason.strip()
     return row
 
 
-def _text(value: object, which: str, kind: Kind) -> str:
-    """A text, or the tokens of one, with spaces between; in .csv they stand as JSON."""
-    if kind.lists and isinstance(value, str) and value.startswith('["'):
-        with suppress(ValueError, RecursionError):  # else it is a text that begins so
+def _text(value: object, which: str, task_type: TaskType) -> str:
+    """Return a text; tokens, in .csv as JSON, are joined by spaces."""
+    if task_type.accepts_tokens and isinstance(value, str) and value.startswith('["'):
+        with suppress(ValueError, RecursionError):  # a text may begin like a JSON list
             value = json.loads(value)
-    if kind.lists and isinstance(value, list) and all(isinstance(token, str) for token in value):
+    if (
+        task_type.accepts_tokens
+        and isinstance(value, list)
+        and all(isinstance(token, str) for token in value)
+    ):
         return " ".join(value)
     if not isinstance(value, str):
-        wanted = "a string, or a list of them" if kind.lists else "a string"
-        told = f"{value!r:.60}" if isinstance(value, list) else type(value).__name__
-        raise InputError(f"{which} is {told}, expected {wanted}")
+        expected = "a string or a list of strings" if task_type.accepts_tokens else "a string"
+        actual = f"{value!r:.60}" if isinstance(value, list) else type(value).__name__
+        raise InputError(f"{which} is {actual}, expected {expected}")
     return value
 
 
@@ -227,28 +234,28 @@ def _named(field: str, fields: Fields) -> str:
 
 
 def check_text(text: str, which: str, *, of_pair: bool = False) -> None:
-    """See that a text, or one of a pair, can be worked with.
+    """Check that a text, or one text of a pair, is usable.
 
     Raises:
-        InputError: it is blank, too long, damaged, or holds what stands between the texts of a pair.
+        InputError: it is blank, too long or damaged, or contains the separator of the texts of a pair.
     """
     if not text.strip():
         raise InputError(f"{which} is empty; there is nothing to label in it: remove it")
     if len(text) > LONGEST:
         raise InputError(f"{which} has {len(text):,} characters, at most {LONGEST:,}; shorten it")
     if "\0" in text:
-        raise InputError(f"{which} holds a NUL byte; the file is damaged or not text")
+        raise InputError(f"{which} contains a NUL byte; the file is damaged or not text")
     if any("\ud800" <= character <= "\udfff" for character in text):
-        raise InputError(f"{which} holds half of a surrogate pair; write the file as UTF-8 anew")
+        raise InputError(f"{which} contains half of a surrogate pair; save the file as UTF-8 again")
     if of_pair and MARK in text:
-        raise InputError(f"{which} holds {MARK!r}, which stands between the texts of a pair here; remove it")
+        raise InputError(f"{which} contains {MARK!r}, which separates the texts of a pair; remove it")
 
 
 def check_distinct(rows: Sequence[Row], where: str) -> None:
-    """Refuse the same text twice.
+    """Check that no text occurs twice.
 
     Raises:
-        InputError: naming the text and whether its labels agree.
+        InputError: a text occurs twice. The message quotes it, and its labels if they differ.
     """
     seen: dict[str, Row] = {}
     for row in rows:
@@ -257,19 +264,19 @@ def check_distinct(rows: Sequence[Row], where: str) -> None:
             continue
         if other["label"] != row["label"]:
             raise InputError(
-                f"{where}: {row['text'][:60]!r} stands there as {other['label']!r} and as {row['label']!r};"
+                f"{where}: {row['text'][:60]!r} occurs as {other['label']!r} and as {row['label']!r};"
                 " keep the right one"
             )
-        raise InputError(f"{where}: {row['text'][:60]!r} stands there twice; remove one")
+        raise InputError(f"{where}: {row['text'][:60]!r} occurs twice; remove one")
 
 
 def _records(path: Path) -> Iterator[tuple[str, dict[str, object]]]:
-    """(place, record) of every line; the place is for error messages."""
+    """Yield (location, record) of every line; the location is for error messages."""
     text = _read_text(path)
     kind = path.name.removesuffix(".gz").rsplit(".", 1)[-1].lower()
     if kind == "csv":
         try:
-            # A text that is too long is refused by name, below; the limit is the whole process's.
+            # The limit is global to the process. `check_text` refuses long texts with a better message.
             csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))
             reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
             for record in reader:
@@ -283,7 +290,9 @@ def _records(path: Path) -> Iterator[tuple[str, dict[str, object]]]:
             raise InputError(f"{path} is not well-formed CSV: {error}") from error
         return
     if kind not in ("jsonl", "json"):
-        raise InputError(f"{path}: unknown ending .{kind}; data files are .jsonl or .csv, also with .gz")
+        raise InputError(
+            f"{path}: unknown ending .{kind}; data files are .jsonl or .csv, optionally with .gz"
+        )
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
@@ -291,7 +300,7 @@ def _records(path: Path) -> Iterator[tuple[str, dict[str, object]]]:
         try:
             record = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise InputError(f"{where} is not JSON: {error}; write one JSON object a line") from error
+            raise InputError(f"{where} is not JSON: {error}; write one JSON object per line") from error
         if not isinstance(record, dict):
             raise InputError(f"{where} is a JSON {type(record).__name__}, expected an object")
         yield where, record

@@ -1,3 +1,3 @@
-"""White-box distillation (KSM): a teacher whose hidden states can be read, and a policy that weighs its four
-kinds of knowledge at every step.
+"""White-box distillation (KSM) from a teacher whose hidden states can be read. At every training step
+a policy weights the four kinds of the teacher's knowledge.
 """

@@ -1,6 +1,6 @@
-"""Distilling: KSM's two stages, rows and a teacher's views in, a student out.
+"""KSM distillation: learn a policy on part of the rows, then distil a teacher into a student with it.
 
-KSM: Wang et al., Findings of EMNLP 2022, arXiv 2302.00444; marks as in student/distillation/knowledge.py.
+KSM: Wang et al., Findings of EMNLP 2022, arXiv 2302.00444; marks are explained in distillation/knowledge.py.
 """
 
 import random
@@ -12,18 +12,18 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from tutelage.student.data.rows import Row
-from tutelage.student.distillation.knowledge import RunningMean, shallow
+from tutelage.student.distillation.knowledge import RunningMean, keep_layers
 from tutelage.student.distillation.pairing import Pair
 from tutelage.student.distillation.policy import Choose, Phases, Policy, fixed
 from tutelage.student.distillation.white_box_teacher import Views
 from tutelage.student.errors import InputError
 from tutelage.student.models.base import FullStudent
-from tutelage.student.training.adapters.classifier import FullLearner, fresh
-from tutelage.student.training.configuration import Recipe
+from tutelage.student.training.adapters.classifier import FullAdapter, fresh
+from tutelage.student.training.configuration import TrainingConfig
 from tutelage.student.training.knowledge import Knowledge
-from tutelage.student.training.loop import Tell
+from tutelage.student.training.loop import Log
 from tutelage.student.training.schedule import bucketed, warm_and_down
-from tutelage.student.training.training_set import Lessons
+from tutelage.student.training.training_set import TrainingSet
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,82 +32,82 @@ if TYPE_CHECKING:
 def distil(
     rows: Sequence[Row],
     labels: Sequence[str],
-    recipe: Recipe,
+    training_config: TrainingConfig,
     knowledge: Knowledge,
     *,
     seed: int,
     views: Views,
-    tell: Tell | None = None,
+    log: Log | None = None,
 ) -> FullStudent:
-    """Distil a teacher into a fresh student, after a policy was learnt where one weighs (arXiv 2302.00444).
+    """Distil a teacher into a fresh student; learn a policy first if its weights are used (arXiv 2302.00444).
 
     Args:
-        rows: at least one; five where a policy is learnt; labels from `labels`.
+        rows: at least one, or five if a policy is learnt; their labels come from `labels`.
         labels: column order of the student's probabilities.
-        recipe: see `Recipe`; mode `full`.
-        knowledge: see `Knowledge`.
-        seed: of initialisation, dropout, order, and of everything that is drawn.
-        views: what the teacher knows of the rows, in their order.
-        tell: gets both stages' cost and weights, see `_report`, and the ids of the rows `held_out`.
+        training_config: the training configuration; its mode is `full`.
+        knowledge: the settings of KSM.
+        seed: for initialisation, dropout, order of the rows, and all sampling.
+        views: the teacher's outputs for the rows, in the same order.
+        log: is called with the fields of `_report` and, as `held_out`, the ids of the reward rows.
 
     Raises:
-        InputError: the recipe is a head's, or the rows are too few for a policy.
+        InputError: the mode is `head`, or there are too few rows for a policy.
     """
     import torch
 
-    if recipe.mode != "full":
+    if training_config.mode != "full":
         raise InputError("a head has no layers to distil into; set the student's mode to `full`")
-    knowledge = _computed(knowledge)
-    if recipe.probe_first:  # KSM compares [CLS] states of a student without any training
-        epochs = recipe.epochs or Recipe.epochs
-        recipe = replace(recipe, probe_first=False, contrastive_steps=0, epochs=epochs)
-    recipe = replace(recipe, pooling="cls")
-    work = _Work(Lessons.of(rows), labels, recipe, knowledge, views, seed)
+    knowledge = _without_unweighted(knowledge)
+    if training_config.probe_first:  # KSM compares [CLS] states of a student without any training
+        epochs = training_config.epochs or TrainingConfig.epochs
+        training_config = replace(training_config, probe_first=False, contrastive_steps=0, epochs=epochs)
+    training_config = replace(training_config, pooling="cls")
+    setup = _Setup(TrainingSet.of(rows), labels, training_config, knowledge, views, seed)
     places = list(range(len(rows)))
     held: list[int] = []
-    began, policy, before = perf_counter(), None, 0
+    began, policy, first_steps = perf_counter(), None, 0
     if knowledge.weights in ("learnt", "constant"):
         held, rest = _held_out(len(rows), knowledge, seed)
-        policy, before = _practise(work, rest, held)
+        policy, first_steps = _learn_policy(setup, rest, held)
         places = places if knowledge.reuse else rest
     middle = perf_counter()
-    student = work.fresh(seed)
-    actions = _learn(work, student, places, _final_weights(knowledge, policy, seed), seed)
-    if tell:
+    student = setup.fresh(seed)
+    actions = _train(setup, student, places, _weights_of_stage_2(knowledge, policy, seed), seed)
+    if log:
         seconds = (middle - began, perf_counter() - middle)
-        report = _report(knowledge, policy, (before, len(actions)), seconds, torch.stack(actions))
-        tell(**report, held_out=[rows[i]["id"] for i in held])
+        report = _report(knowledge, policy, (first_steps, len(actions)), seconds, torch.stack(actions))
+        log(**report, held_out=[rows[i]["id"] for i in held])
     return student
 
 
-def _computed(knowledge: Knowledge) -> Knowledge:
-    """Without RelK where DynamicKD's gate weighs, which has none."""
+def _without_unweighted(knowledge: Knowledge) -> Knowledge:
+    """Remove RelK if DynamicKD's gate sets the weights, because DynamicKD has no RelK."""
     if knowledge.weights != "dynamic":
         return knowledge
     return replace(knowledge, kinds=tuple(kind for kind in knowledge.kinds if kind != "rel"))
 
 
 @dataclass(frozen=True)
-class _Work:
-    """What both stages share."""
+class _Setup:
+    """The inputs that both stages share."""
 
-    lessons: Lessons
+    training_set: TrainingSet
     labels: Sequence[str]
-    recipe: Recipe
+    training_config: TrainingConfig
     knowledge: Knowledge
     views: Views
     seed: int
 
     @cached_property
     def numbers(self) -> list[int]:
-        return self.lessons.numbers(self.labels)
+        return self.training_set.numbers(self.labels)
 
     def fresh(self, seed: int) -> FullStudent:
-        return shallow(fresh(self.labels, self.recipe, seed), self.knowledge.layers)
+        return keep_layers(fresh(self.labels, self.training_config, seed), self.knowledge.layers)
 
 
 def _held_out(size: int, knowledge: Knowledge, seed: int) -> tuple[list[int], list[int]]:
-    """The places of the reward rows, and of the others, each in order."""
+    """Return the sorted indices of the reward rows, and of the other rows."""
     held = min(knowledge.reward_rows, int(knowledge.reward_share * size))
     if not 0 < held < size:
         raise InputError(
@@ -118,33 +118,33 @@ def _held_out(size: int, knowledge: Knowledge, seed: int) -> tuple[list[int], li
     return sorted(mixed[:held]), sorted(mixed[held:])
 
 
-def _practise(work: _Work, places: list[int], held: list[int]) -> tuple[Policy, int]:
-    """Stage 1: episodes, each of a fresh student on a new share of the rows; also the steps taken [2][O]."""
-    knowledge, wide = work.knowledge, work.views.features.shape[-1]
+def _learn_policy(setup: _Setup, places: list[int], held: list[int]) -> tuple[Policy, int]:
+    """Run stage 1: each episode trains a fresh student on a new sample. Return policy and steps [2][O]."""
+    knowledge, teacher_width = setup.knowledge, setup.views.features.shape[-1]
     size, steps, policy = max(1, round(knowledge.share * len(places))), 0, None
-    for seed in range(work.seed + 1, work.seed + 1 + knowledge.episodes):
-        student = work.fresh(seed)
-        policy = policy or Policy(knowledge, student.model.config.hidden_size, wide, work.seed)
-        phases = Phases(policy, lambda student=student: _cross_entropy(work, student, held))  # type: ignore[misc]
-        drawn = random.Random(seed).sample(places, size)
-        steps += len(_learn(work, student, drawn, phases, seed))
+    for seed in range(setup.seed + 1, setup.seed + 1 + knowledge.episodes):
+        student = setup.fresh(seed)
+        policy = policy or Policy(knowledge, student.model.config.hidden_size, teacher_width, setup.seed)
+        phases = Phases(policy, lambda student=student: _cross_entropy(setup, student, held))  # type: ignore[misc]
+        sample = random.Random(seed).sample(places, size)
+        steps += len(_train(setup, student, sample, phases, seed))
         phases.end()
     assert policy
     return policy, steps
 
 
-def _cross_entropy(work: _Work, student: FullStudent, places: list[int]) -> float:
-    """Mean over the reward rows; the student stays in training."""
+def _cross_entropy(setup: _Setup, student: FullStudent, places: list[int]) -> float:
+    """Return the mean loss on the rows at `places`; set the student back to training mode."""
     import torch
 
-    logits = torch.from_numpy(student.logits([work.lessons.texts[i] for i in places]))
+    logits = torch.from_numpy(student.logits([setup.training_set.texts[i] for i in places]))
     student.model.train()
-    goal = torch.tensor([work.numbers[i] for i in places])
+    goal = torch.tensor([setup.numbers[i] for i in places])
     return float(torch.nn.functional.cross_entropy(logits, goal))
 
 
-def _final_weights(knowledge: Knowledge, policy: Policy | None, seed: int) -> Choose:
-    """What weighs in stage 2: the frozen policy, its mean action, or a control."""
+def _weights_of_stage_2(knowledge: Knowledge, policy: Policy | None, seed: int) -> Choose:
+    """Return the source of the weights in stage 2: the frozen policy, its mean action, or a control."""
     if policy is None:
         return fixed(knowledge, seed)
     if knowledge.weights == "learnt":
@@ -153,20 +153,23 @@ def _final_weights(knowledge: Knowledge, policy: Policy | None, seed: int) -> Ch
     return lambda situation: mean
 
 
-def _learn(work: _Work, student: FullStudent, places: list[int], choose: Choose, seed: int) -> list["Tensor"]:
-    """The loop over epochs and mini-batches; returns the action of every step."""
+def _train(
+    setup: _Setup, student: FullStudent, places: list[int], choose: Choose, seed: int
+) -> list["Tensor"]:
+    """Run the loop over epochs and mini-batches; return the action of every step."""
     import torch
 
-    recipe, learner = work.recipe, FullLearner.of(work.lessons.texts, student, work.recipe.learning_rate)
-    pair = Pair(learner, work.numbers, places, len(work.labels), work.views, work.knowledge)
-    per_epoch = ceil(len(places) / recipe.batch)
-    epochs = max(recipe.epochs, ceil(recipe.steps / per_epoch))
-    optimizer = torch.optim.AdamW(pair.parameters, lr=learner.rate, weight_decay=learner.decay, fused=True)
+    training_config = setup.training_config
+    adapter = FullAdapter.of(setup.training_set.texts, student, training_config.learning_rate)
+    pair = Pair(adapter, setup.numbers, places, len(setup.labels), setup.views, setup.knowledge)
+    per_epoch = ceil(len(places) / training_config.batch)
+    epochs = max(training_config.epochs, ceil(training_config.steps / per_epoch))
+    optimizer = torch.optim.AdamW(pair.parameters, lr=adapter.rate, weight_decay=adapter.decay, fused=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, warm_and_down(epochs * per_epoch))
     order, actions = random.Random(seed), []
-    means = RunningMean() if work.knowledge.normalise else None
+    means = RunningMean() if setup.knowledge.normalise else None
     for _ in range(epochs):
-        for batch in bucketed([learner.lengths[i] for i in places], recipe.batch, order):
+        for batch in bucketed([adapter.lengths[i] for i in places], training_config.batch, order):
             situation, losses = pair([places[i] for i in batch])
             action = choose(situation)
             actions.append(action)
@@ -186,10 +189,10 @@ def _report(
     seconds: tuple[float, float],
     actions: "Tensor",
 ) -> dict[str, object]:
-    """The cost of both stages, stage 2's weights, and stage 1's rewards.
+    """Return the cost of both stages, the weights of stage 2 and the rewards of stage 1.
 
-    `steps`, `seconds`: of stage 1 and 2. `mean_action`: of stage 2, by kind. `trace`: its action at the start
-    of each phase. `practice`: action and reward of each phase of stage 1.
+    `steps`, `seconds`: for stages 1 and 2. `mean_action`: of stage 2, by kind. `trace`: stage 2's action at
+    the start of each phase. `practice`: action and reward of each phase in stage 1.
     """
     kinds, phases = knowledge.kinds, policy.seen if policy else []
     return {

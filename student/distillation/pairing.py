@@ -1,6 +1,6 @@
-"""A student beside its teacher: what a mini-batch shows of both, and its losses.
+"""The losses between a student and its teacher on a mini-batch, and the input of the policy.
 
-KSM: Wang et al., Findings of EMNLP 2022, arXiv 2302.00444; marks as in student/distillation/knowledge.py.
+KSM: Wang et al., Findings of EMNLP 2022, arXiv 2302.00444; marks are explained in distillation/knowledge.py.
 """
 
 from contextlib import nullcontext
@@ -18,18 +18,18 @@ from tutelage.student.distillation.knowledge import (
     response_loss,
 )
 from tutelage.student.distillation.white_box_teacher import Views
-from tutelage.student.training.adapters.classifier import FullLearner
+from tutelage.student.training.adapters.classifier import FullAdapter
 from tutelage.student.training.class_weights import class_weights
-from tutelage.student.training.knowledge import Kind, Knowledge
+from tutelage.student.training.knowledge import Knowledge, KnowledgeKind
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 class Situation(NamedTuple):
-    """What an action depends on: logits (n, C), mean [CLS] of student and of teacher; no gradients.
+    """The input of the policy: logits (n, C), and mean [CLS] of student and teacher; without gradients.
 
-    One action weighs a whole mini-batch, so the state is its mean [I] (arXiv 2302.00444).
+    One action weights a whole mini-batch, so [CLS] is averaged over it [I] (arXiv 2302.00444).
     """
 
     logits: "Tensor"
@@ -38,15 +38,15 @@ class Situation(NamedTuple):
 
 
 class Pair:
-    """A student in training on the rows at `places`, beside its teacher's views of all (arXiv 2302.00444).
+    """A student in training on the rows at `places`, and its teacher's views of all rows (arXiv 2302.00444).
 
-    Where FeaK and RelK compare them, the student's states pass a learnt linear projection to the teacher's
-    width, which starts as the identity as far as the widths go [O].
+    FeaK and RelK compare the student's states after a trained linear projection to the teacher's width. The
+    projection starts as the identity matrix, cut or zero-padded to the two widths [O].
     """
 
     def __init__(
         self,
-        learner: FullLearner,
+        adapter: FullAdapter,
         numbers: list[int],
         places: list[int],
         labels: int,
@@ -55,35 +55,35 @@ class Pair:
     ):
         import torch
 
-        self.learner, self.views, self.knowledge = learner, views, knowledge
-        narrow, wide = learner.student.model.config.hidden_size, views.features.shape[-1]
-        eyes = [torch.eye(narrow, wide, device=learner.device, requires_grad=True) for _ in range(2)]
-        self.feature, self.relation = eyes
-        self.parameters = [*learner.parameters, *eyes]
+        self.adapter, self.views, self.knowledge = adapter, views, knowledge
+        widths = adapter.student.model.config.hidden_size, views.features.shape[-1]
+        projections = [torch.eye(*widths, device=adapter.device, requires_grad=True) for _ in range(2)]
+        self.feature, self.relation = projections
+        self.parameters = [*adapter.parameters, *projections]
         self.numbers = torch.tensor(numbers)
-        own = np.eye(labels)[[numbers[i] for i in places]]
-        self.balance = torch.from_numpy(class_weights(own, np.ones(len(own)), "inverse")).float()
+        targets = np.eye(labels)[[numbers[i] for i in places]]
+        self.balance = torch.from_numpy(class_weights(targets, np.ones(len(targets)), "inverse")).float()
 
     def __call__(self, batch: list[int]) -> tuple[Situation, "Tensor"]:
-        """The situation, and the losses in the order of `kinds`, with gradient."""
+        """Return the policy's input, and the losses in the order of `kinds`, with gradient."""
         import torch
 
-        knowledge, views, here = self.knowledge, self.views, self.learner.device
+        knowledge, views, device = self.knowledge, self.views, self.adapter.device
         logits, states, mask = self._forward(batch)
-        features = views.features[batch].to(here)
+        features = views.features[batch].to(device)
 
-        def loss(kind: Kind) -> "Tensor":
+        def loss(kind: KnowledgeKind) -> "Tensor":
             if kind == "fin":
                 goal = self.numbers[batch]
-                return final_loss(logits, goal.to(here), self.balance[goal].to(here))
+                return final_loss(logits, goal.to(device), self.balance[goal].to(device))
             if kind == "res":
-                return response_loss(logits, views.logits[batch].to(here), knowledge.temperature)
+                return response_loss(logits, views.logits[batch].to(device), knowledge.temperature)
             if kind == "fea":
                 return feature_loss(class_states(states, knowledge) @ self.feature, features)
-            return relation_loss(self._relations(states, mask), views.relations(batch).to(here))
+            return relation_loss(self._relations(states, mask), views.relations(batch).to(device))
 
-        own = states[-1][:, 0].detach().mean(0).cpu()
-        situation = Situation(logits.detach(), own, features[:, -1].mean(0).cpu())
+        student = states[-1][:, 0].detach().mean(0).cpu()
+        situation = Situation(logits.detach(), student, features[:, -1].mean(0).cpu())
         return situation, torch.stack([loss(kind) for kind in knowledge.kinds])
 
     def _relations(self, states: list["Tensor"], mask: "Tensor") -> "Tensor":
@@ -93,10 +93,10 @@ class Pair:
         return fsp(first @ self.relation, second @ self.relation, mask)
 
     def _forward(self, batch: list[int]) -> tuple["Tensor", list["Tensor"], "Tensor"]:
-        """Logits, the states of embeddings and all layers, and the mask."""
+        """Return the logits, the states of embeddings and all layers, and the attention mask."""
         import torch
 
-        inputs, cuda = self.learner.inputs(batch), self.learner.device.type == "cuda"
+        inputs, cuda = self.adapter.inputs(batch), self.adapter.device.type == "cuda"
         with torch.autocast("cuda", torch.bfloat16) if cuda else nullcontext():
-            out = self.learner.student.model(**inputs, output_hidden_states=True)
+            out = self.adapter.student.model(**inputs, output_hidden_states=True)
         return out.logits.float(), [state.float() for state in out.hidden_states], inputs["attention_mask"]

@@ -1,6 +1,6 @@
-"""KSM's policy: an actor weighs the kinds of knowledge, a critic learns from the rewards of phases.
+"""The actor-critic policy of KSM: the actor weights the kinds of knowledge, the critic estimates the value.
 
-KSM: Wang et al., Findings of EMNLP 2022, arXiv 2302.00444; marks as in student/distillation/knowledge.py.
+KSM: Wang et al., Findings of EMNLP 2022, arXiv 2302.00444; marks are explained in distillation/knowledge.py.
 """
 
 from collections import Counter
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Transition(NamedTuple):
-    """A phase: where it began, its action, its reward, and where the next one began (None: the end)."""
+    """A phase: its first situation, action and reward, and the next phase's situation (None: the end)."""
 
     situation: Situation
     action: "Tensor"
@@ -31,9 +31,9 @@ Choose = Callable[[Situation], "Tensor"]
 
 
 class Policy:
-    """Actor, critic and the state's two projections: 384→128→64 each, 128-64-4, 132-64-1 [O].
+    """An actor (128-64-4), a critic (132-64-1) and two projections of [CLS] (384-128-64 each) [O].
 
-    The projections learn with the critic alone [O] (arXiv 2302.00444).
+    Only the critic's loss trains the projections [O] (arXiv 2302.00444).
     """
 
     def __init__(self, knowledge: Knowledge, student_width: int, teacher_width: int, seed: int):
@@ -50,12 +50,12 @@ class Policy:
             self.of_teacher = _layers(teacher_width, *knowledge.state)
             self.actor = _layers(state, hidden, kinds)
             self.critic = _layers(state + kinds, hidden, 1)
-        judging = [*self.of_student.parameters(), *self.of_teacher.parameters(), *self.critic.parameters()]
-        self.critic_steps = torch.optim.Adam(judging, lr=knowledge.critic_rate)
+        trained = [*self.of_student.parameters(), *self.of_teacher.parameters(), *self.critic.parameters()]
+        self.critic_steps = torch.optim.Adam(trained, lr=knowledge.critic_rate)
         self.actor_steps = torch.optim.Adam(self.actor.parameters(), lr=knowledge.actor_rate)
 
     def state(self, situations: list[Situation]) -> "Tensor":
-        """Both [CLS], each through its own two layers, concatenated [2]: shape (n, 128)."""
+        """Return both [CLS], each after its projection of two layers, concatenated [2]: shape (n, 128)."""
         import torch
 
         student = self.of_student(torch.stack([s.student for s in situations]))
@@ -63,19 +63,19 @@ class Policy:
         return torch.cat([student, teacher], 1)
 
     def wish(self, state: "Tensor") -> "Tensor":
-        """μ(s) in [0, 1], shape (n, kinds): a sigmoid [I], before it is made hard."""
+        """Return the actor's output μ(s) in [0, 1], shape (n, kinds): a sigmoid [I], before `taken`."""
         wish: Tensor = self.actor(state).sigmoid()
         return wish
 
     def value(self, state: "Tensor", action: "Tensor") -> "Tensor":
-        """Q(s, a), shape (n,)."""
+        """Return the critic's output Q(s, a), shape (n,)."""
         import torch
 
         value: Tensor = self.critic(torch.cat([state, action], 1)).squeeze(1)
         return value
 
     def act(self, situation: Situation, *, explore: bool = False) -> "Tensor":
-        """The weights, shape (kinds,); exploring adds N(0, noise) and clamps to [0, 1]."""
+        """Return the weights, shape (kinds,); exploring adds N(0, noise) and clamps to [0, 1]."""
         import torch
 
         with torch.no_grad():
@@ -86,20 +86,20 @@ class Policy:
             return self.taken(wish)
 
     def taken(self, wish: "Tensor") -> "Tensor":
-        """The action itself: soft as wished, hard a ≥ λ → 1, else 0 [2]."""
+        """Return the action for an actor output: if soft, unchanged; if hard, 1 where a ≥ λ, else 0 [2]."""
         if self.knowledge.action == "soft":
             return wish
         return (wish >= self.knowledge.hard_above).float()
 
     def mean(self) -> "Tensor":
-        """The mean action over the states that all episodes' phases began in, shape (kinds,)."""
+        """Return the mean action over the first states of all phases of all episodes, shape (kinds,)."""
         import torch
 
         with torch.no_grad():
             return self.taken(self.wish(self.state([one.situation for one in self.seen]))).mean(0)
 
     def learn(self) -> None:
-        """Critic: MSE to the target. Actor: ascend mean Q(s, μ(s)) [2]. Each of at most `replayed` phases."""
+        """Update critic (MSE to `goal`) and actor (ascend mean Q(s, μ(s))) [2] on up to `replayed` phases."""
         import torch
 
         for _ in range(self.knowledge.updates):
@@ -113,7 +113,7 @@ class Policy:
             _descend(self.actor_steps, -self.value(state, self.wish(state)).mean())
 
     def goal(self, one: Transition) -> "Tensor":
-        """r + γ Q(s', a'), or as printed γ r + Q(s', a') [2]; after the last phase there is no Q."""
+        """Return r + γ Q(s', a'), or as printed γ r + Q(s', a') [2]; there is no Q after the last phase."""
         import torch
 
         gamma, usual = self.knowledge.gamma, self.knowledge.target == "usual"
@@ -127,10 +127,10 @@ class Policy:
 
 
 class Phases:
-    """Holds an action for the steps of a phase; with `measure`, explores and learns at each phase's end.
+    """Keep an action for all steps of a phase; with `measure`, explore, and train the policy after each.
 
     The reward is the drop of `measure`, a cross-entropy on held-out rows, and a bonus [2] (arXiv 2302.00444).
-    One for each episode; what they saw stays with the policy.
+    Each episode has its own instance; the policy keeps the transitions of all.
     """
 
     def __init__(self, policy: Policy, measure: Callable[[], float] | None = None):
@@ -141,7 +141,7 @@ class Phases:
         self.previous: Tensor | None = None
 
     def __call__(self, situation: Situation) -> "Tensor":
-        """The action for this step."""
+        """Return the action for this step."""
         if self.steps % self.policy.knowledge.phase == 0:
             self.end(situation)
             self.began = (situation, self.policy.act(situation, explore=self.measure is not None))
@@ -150,7 +150,7 @@ class Phases:
         return self.began[1]
 
     def end(self, following: Situation | None = None) -> None:
-        """End the phase that runs, if one does; None also ends the episode."""
+        """End the current phase, if there is one; a `following` of None also ends the episode."""
         if self.measure is None or self.began is None:
             return
         situation, action = self.began
@@ -161,7 +161,7 @@ class Phases:
         self.policy.learn()
 
     def bonus(self, action: "Tensor") -> float:
-        """Soft: 1 - cosine to the previous phase's action [2][I]; hard: 1/√(times it was taken) [2][I]."""
+        """Return 1 - cosine to the previous phase's action if soft, 1/√(number of uses) if hard [2][I]."""
         weight, counts = self.policy.knowledge.bonus, self.policy.counts
         if self.policy.knowledge.action == "hard":
             key = tuple(action.tolist())
@@ -174,10 +174,10 @@ class Phases:
 
 
 def fixed(knowledge: Knowledge, seed: int) -> Choose:
-    """Weights that nobody learns, the controls `equal`, `random`, `dynamic` [2][O] (arXiv 2302.00444)."""
+    """Return the weights of a control: `equal`, `random` or `dynamic` [2][O] (arXiv 2302.00444)."""
     import torch
 
-    chance, size = torch.Generator().manual_seed(seed), len(knowledge.kinds)
+    generator, size = torch.Generator().manual_seed(seed), len(knowledge.kinds)
     if knowledge.weights == "dynamic":
         return lambda situation: gate(situation.logits, knowledge.kinds)
     if knowledge.weights == "equal":
@@ -185,14 +185,14 @@ def fixed(knowledge: Knowledge, seed: int) -> Choose:
     hard = knowledge.action == "hard"
 
     def draw(situation: Situation) -> "Tensor":
-        drawn = torch.rand(size, generator=chance)
+        drawn = torch.rand(size, generator=generator)
         return (drawn >= knowledge.hard_above).float() if hard else drawn
 
     return draw
 
 
 def _layers(*widths: int) -> "Sequential":
-    """Linear layers with a ReLU between them."""
+    """Return linear layers with a ReLU between them."""
     from torch.nn import Linear, ReLU, Sequential
 
     pairs = pairwise(widths)

@@ -1,4 +1,4 @@
-"""Evaluation: judges answers and labels after a student has predicted; it never trains one.
+"""Evaluation of predictions and labels; nothing here trains a student.
 
-Here belong significance and intervals of scores (`gains`) and the search for wrong labels (`label_errors`).
+Scores (`evaluate`), their intervals and differences (`gains`), wrong labels (`label_errors`), `overlap`.
 """

@@ -1,12 +1,12 @@
-"""Label errors: rows whose given label looks wrong to students that were not trained on them."""
+"""Label errors: rows whose label disagrees with the predictions of students that were not trained on them."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from tutelage.student.tasks import Kind
 from tutelage.student.tasks.multilabel import written
+from tutelage.student.tasks.task_type import TaskType
 
 _ROUNDING = 1e-9  # a probability this close to a threshold counts as equal
 
@@ -14,13 +14,13 @@ _ROUNDING = 1e-9  # a probability this close to a threshold counts as equal
 class LabelError(NamedTuple):
     """A row whose label is suspected to be wrong.
 
-    Of a multi-label row, `given` and `suggested` are whole sets that differ in one label, and the two
-    probabilities are of this label being right or wrong as stated.
+    For a multi-label row, `given` and `suggested` are whole sets that differ in one label. The probabilities
+    are then for this label: of being as in the given set, and of being as in the suggested set.
 
     Attributes:
-        place: of the row among those given.
+        place: index of the row in the input.
         given: the label that the row has.
-        suggested: the label that it would have instead.
+        suggested: the label that it should probably have.
         p_given: out-of-fold probability of the given label.
         p_suggested: out-of-fold probability of the suggested label.
     """
@@ -33,34 +33,33 @@ class LabelError(NamedTuple):
 
 
 def label_errors(
-    kind: Kind, given: Sequence[str], probabilities: NDArray[Any] | None, labels: Sequence[str]
+    task_type: TaskType, given: Sequence[str], probabilities: NDArray[Any] | None, labels: Sequence[str]
 ) -> list[LabelError]:
     """Find labels that are probably wrong by confident learning (Northcutt et al., JAIR 2021, arXiv
     1911.00068).
 
-    The threshold of a label is the mean probability of this label over the rows that carry it. A row is
-    counted for the most probable label among those that reach their thresholds (eq. 1 and 2). A row
-    that is counted for another label than its own is an error. Errors are ranked by the normalised margin,
+    The threshold of a label is its mean probability over the rows that have this label. A row is counted
+    under the most probable label among those that reach their thresholds (eq. 1 and 2). If this is not the
+    row's own label, the row is a label error. Errors are ranked by the normalised margin,
     `p(given) - max p(other)`, lowest first.
 
-    The labels of a multi-label task are binary problems, each by itself; a row with two wrong labels is
-    found twice (ours). Tasks whose students give no class probabilities (entities, targets) are not
-    supported: nothing is found.
+    Each label of a multi-label task is a binary problem of its own; a row with two wrong labels is returned
+    twice (ours). For tasks without class probabilities (entities, targets) the result is empty.
 
     Args:
-        kind: of the task.
-        given: the labels of n rows, as student/kinds/ writes them.
-        probabilities: of students that were not trained on the row (out of fold), shape (n, labels); None
-            where a student has none.
+        task_type: the task type.
+        given: the labels of n rows, in the form of student/tasks/.
+        probabilities: predictions of students that were not trained on the row (out of fold), shape
+            (n, labels); None if the student gives none.
         labels: the names of the columns.
 
     Returns:
         The suspected rows, the most suspicious first.
 
     Raises:
-        ValueError: the probabilities have another shape.
+        ValueError: the probabilities have the wrong shape.
     """
-    if probabilities is None or kind.key not in ("label", "labels") or not given:
+    if probabilities is None or task_type.label_field not in ("label", "labels") or not given:
         return []
     if probabilities.shape != (len(given), len(labels)):
         raise ValueError(
@@ -68,43 +67,48 @@ def label_errors(
             f" {len(given)} rows and {len(labels)} labels need {(len(given), len(labels))}"
         )
     p = probabilities.astype(float)
-    ranked = _of_sets(kind, given, p, labels) if kind.key == "labels" else _of_classes(given, p, labels)
+    ranked = (
+        _multi_label_errors(task_type, given, p, labels)
+        if task_type.label_field == "labels"
+        else _single_label_errors(given, p, labels)
+    )
     return [error for _, error in sorted(ranked, key=lambda pair: pair[0])]
 
 
-def _of_classes(
+def _single_label_errors(
     given: Sequence[str], p: NDArray[np.float64], labels: Sequence[str]
 ) -> list[tuple[float, LabelError]]:
-    number = {label: i for i, label in enumerate(labels)}
-    own = np.array([number[label] for label in given])
+    index = {label: i for i, label in enumerate(labels)}
+    own = np.array([index[label] for label in given])
     return [
         (margin, LabelError(i, given[i], labels[other], float(p[i, own[i]]), float(p[i, other])))
         for i, other, margin in _off_diagonal(own, p)
     ]
 
 
-def _of_sets(
-    kind: Kind, given: Sequence[str], p: NDArray[np.float64], labels: Sequence[str]
+def _multi_label_errors(
+    task_type: TaskType, given: Sequence[str], p: NDArray[np.float64], labels: Sequence[str]
 ) -> list[tuple[float, LabelError]]:
-    sets = [set(kind.groups(label)) - set(kind.bare) for label in given]
-    found = []
+    sets = [set(task_type.labels_in(label)) - set(task_type.no_label) for label in given]
+    errors = []
     for column, label in enumerate(labels):
         own = np.array([int(label in one) for one in sets])
         both = np.stack([1 - p[:, column], p[:, column]], axis=1)
         for i, other, margin in _off_diagonal(own, both):
-            sure, unsure = float(both[i, own[i]]), float(both[i, other])
-            found.append((margin, LabelError(i, given[i], written(sets[i] ^ {label}), sure, unsure)))
-    return found
+            p_given, p_suggested = float(both[i, own[i]]), float(both[i, other])
+            suggested = written(sets[i] ^ {label})
+            errors.append((margin, LabelError(i, given[i], suggested, p_given, p_suggested)))
+    return errors
 
 
 def _off_diagonal(own: NDArray[np.int64], p: NDArray[np.float64]) -> list[tuple[int, int, float]]:
-    """(row, counted label, normalised margin) of rows counted for another label than their own."""
+    """Return (row, counted label, normalised margin) of rows counted under another label than their own."""
     labels = range(p.shape[1])
-    # A label that no row carries has no threshold: no row can be counted for it.
+    # A label without rows has no threshold, so no row can be counted under it.
     thresholds = np.array([p[own == j, j].mean() if (own == j).any() else np.inf for j in labels])
     reached = p >= thresholds - _ROUNDING
     counted = np.where(reached, p, -1).argmax(1)
     others = np.where(own[:, None] == np.arange(p.shape[1]), -1, p).max(1)
     margins = p[np.arange(len(own)), own] - others
-    places = np.flatnonzero(reached.any(1) & (counted != own))
-    return [(int(i), int(counted[i]), float(margins[i])) for i in places]
+    errors = np.flatnonzero(reached.any(1) & (counted != own))
+    return [(int(i), int(counted[i]), float(margins[i])) for i in errors]

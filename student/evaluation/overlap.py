@@ -1,18 +1,18 @@
-"""Overlap: how much of a set of texts stands, or nearly stands, in an exam."""
+"""Overlap: how many texts also occur in an evaluation set, exactly or nearly."""
 
 from collections.abc import Sequence
 from typing import TypedDict
 
 from tutelage.student.data.rows import content_id, normal
 from tutelage.student.encoder import Vectors
-from tutelage.student.tasks import Kind
 from tutelage.student.tasks.classification import CLASSIFICATION
+from tutelage.student.tasks.task_type import TaskType
 
-WORDS = 8  # a run of so many words in common is no accident in short texts
+WORDS = 8  # a shared run of this many words is unlikely to be chance in short texts
 
 
 class Overlap(TypedDict):
-    """Texts found in the exam exactly, sharing a run of 8 words, and at or above the cosine threshold."""
+    """Counts of texts: all, exact duplicates, sharing a run of 8 words, at or above the cosine threshold."""
 
     texts: int
     exact: int
@@ -23,20 +23,22 @@ class Overlap(TypedDict):
 
 def overlap(
     texts: Sequence[str],
-    exam: Sequence[str],
+    held_out: Sequence[str],
     encoder: Vectors,
     threshold: float,
-    kind: Kind = CLASSIFICATION,
+    task_type: TaskType = CLASSIFICATION,
 ) -> Overlap:
-    """Count texts that overlap with an exam; `nearest` is the highest cosine, 0 if either is empty."""
-    if not texts or not exam:
+    """Count texts that occur in the set `held_out`; `nearest` is the highest cosine, 0 if either set is
+    empty.
+    """
+    if not texts or not held_out:
         return Overlap(texts=len(texts), exact=0, ngram=0, near=0, nearest=0.0)
-    ids = {content_id(text, kind) for text in exam}
-    runs = {run for text in exam for run in _runs(text)}
-    nearest = (encoder.encode(texts) @ encoder.encode(exam).T).max(1)
+    ids = {content_id(text, task_type) for text in held_out}
+    runs = {run for text in held_out for run in _runs(text)}
+    nearest = (encoder.encode(texts) @ encoder.encode(held_out).T).max(1)
     return Overlap(
         texts=len(texts),
-        exact=sum(content_id(text, kind) in ids for text in texts),
+        exact=sum(content_id(text, task_type) in ids for text in texts),
         ngram=sum(bool(runs & set(_runs(text))) for text in texts),
         near=int((nearest >= threshold).sum()),
         nearest=round(float(nearest.max()), 4),

@@ -1,5 +1,5 @@
-"""Models: what a student is once it is trained: how it predicts, how it is saved and loaded.
+"""Trained student models: how they predict, and how they are saved and loaded.
 
-One file a family: a linear head on frozen embeddings, a fine-tuned encoder, a tagger, an encoder-decoder,
-and a causal model with LoRA. Nothing here trains.
+Each model family has its file: classifiers (a linear head on frozen embeddings, or a fine-tuned encoder), a
+tagger, an encoder-decoder, and a causal model with LoRA. Training is in student/training/.
 """

@@ -1,4 +1,4 @@
-"""The student: what it answers, and how it is saved."""
+"""The interface of every student, and the two classifiers."""
 
 import json
 from collections.abc import Sequence
@@ -7,65 +7,76 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from tutelage.student.encoder import Encoder, load_pretrained, longer
-from tutelage.student.models.predictions import Floats, Logits, Reading, read_one, read_set, sigmoid, softmax
+from tutelage.student.encoder import Encoder
+from tutelage.student.models.predictions import (
+    Floats,
+    Logits,
+    Predictions,
+    predictions_multilabel,
+    predictions_single,
+    sigmoid,
+    softmax,
+)
+from tutelage.student.pretrained import load_pretrained, longer
 from tutelage.student.tasks.fields import ONE, Fields, columns
 
-PAIR_PARTS = 4  # vectors in the features of a pair
+PAIR_PARTS = 4  # vectors that `features` concatenates for a pair
 HEAD_FILE = "head.npz"
-HEAD_TYPE = "tutelage-head"  # of models in modeling_head.py, whose import takes seconds
+HEAD_TYPE = "tutelage-head"  # as in modeling_head.py; importing that file takes seconds
 
 
 class Student(Protocol):
-    """A trained model: `kind` names what it answers with (student/kinds/), `fields` what its texts consist of
-    (student/tasks/fields.py).
+    """A trained model. `kind` is its task type (student/tasks/); `labels` is empty for students that write;
+    `fields` names the parts of each text (student/tasks/fields.py).
     """
 
     kind: str
     labels: list[str]
     fields: Fields
 
-    def read(self, texts: Sequence[str], gold: Sequence[str] | None = None, *, best: bool = False) -> Reading:
-        """Answers to texts, the `best` it can give or quick ones, and how sure of them it is; given their
-        labels, also its loss on these.
+    def predict(
+        self, texts: Sequence[str], gold: Sequence[str] | None = None, *, best: bool = False
+    ) -> Predictions:
+        """Return predictions and uncertainty for texts, and with `gold` labels also the loss on each of them.
+        `best` uses the slower, more accurate decoding where a student has one (see `predict_best`).
         """
         ...
 
-    def answer(self, texts: Sequence[str]) -> list[str]:
-        """The best answers alone: what it is examined by."""
+    def predict_best(self, texts: Sequence[str]) -> list[str]:
+        """Return only the predicted labels, from the most accurate decoding. Evaluation uses these."""
         ...
 
-    def unlearnt(self, label: str) -> str:
-        """Why it could not learn to answer so, in words; "" if it could."""
+    def why_unlearnable(self, label: str) -> str:
+        """Explain why the student could never predict this label; return "" if it could."""
         ...
 
-    def cut(self, texts: Sequence[str]) -> int:
-        """How many texts are longer than it reads."""
+    def count_truncated(self, texts: Sequence[str]) -> int:
+        """Return how many texts have more tokens than the student reads."""
         ...
 
     def save(self, folder: Path) -> None:
-        """Write what `load_student` needs, as small as it can be."""
+        """Write the smallest folder that `load_student` can load."""
         ...
 
     def export(self, folder: Path) -> None:
-        """Write a folder that transformers loads without us."""
+        """Write a folder that transformers can load without this package."""
         ...
 
 
 class Classifier(Student, Protocol):
-    """A student with logits: `labels[j]` names column j. Of a multi-label one `thresholds`, shape (k,), say
-    from which probability on a label is answered; others have none.
+    """A student with one logit per label; `labels[j]` names column j. A multi-label student predicts every
+    label whose probability reaches its threshold in `thresholds`, shape (k,); for others it is None.
     """
 
     thresholds: Floats | None
 
     def logits(self, texts: Sequence[str]) -> Logits:
-        """Shape (len(texts), len(labels))."""
+        """Return logits of shape (len(texts), len(labels))."""
         ...
 
 
 class FullStudent:
-    """A sequence classifier with every weight trained."""
+    """A sequence classifier whose weights are all trained."""
 
     def __init__(
         self,
@@ -79,15 +90,15 @@ class FullStudent:
     ):
         self.model, self.tokenizer, self.max_tokens = model, tokenizer, max_tokens
         self.labels, self.fields, self.thresholds = list(labels), fields, thresholds
-        self.kind = _kind(fields, thresholds)
+        self.kind = _task_type(fields, thresholds)
 
     def tokens(self, texts: Sequence[str], **options: Any) -> Any:
-        """The tokenizer's encoding of texts, pairs as its model knows them, cut to `max_tokens`."""
+        """Return the tokenizer's encoding, cut to `max_tokens`. The texts of a pair are encoded jointly."""
         parts = columns(texts, self.fields)
         return self.tokenizer(*parts, truncation=True, max_length=self.max_tokens, **options)
 
     def logits(self, texts: Sequence[str]) -> Logits:
-        """Shape (len(texts), len(labels)); evaluated in length order, returned in the given one."""
+        """Return logits of shape (len(texts), len(labels)). Texts are batched by length."""
         import torch
 
         self.model.eval()
@@ -100,30 +111,32 @@ class FullStudent:
                 result[part] = self.model(**batch.to(self.model.device)).logits.float().cpu().numpy()
         return result
 
-    def read(self, texts: Sequence[str], gold: Sequence[str] | None = None, *, best: bool = False) -> Reading:
-        """See `Student`; it has one answer alone."""
-        return _read(self, texts, gold)
+    def predict(
+        self, texts: Sequence[str], gold: Sequence[str] | None = None, *, best: bool = False
+    ) -> Predictions:
+        """Return predictions and uncertainty (see `Student.predict`); `best` changes nothing."""
+        return _predict(self, texts, gold)
 
-    def answer(self, texts: Sequence[str]) -> list[str]:
-        """See `Student`."""
-        return self.read(texts).answers
+    def predict_best(self, texts: Sequence[str]) -> list[str]:
+        """Return only the predicted labels."""
+        return self.predict(texts).answers
 
-    def unlearnt(self, label: str) -> str:
-        """See `Student`: nothing."""
+    def why_unlearnable(self, label: str) -> str:
+        """Return "": a classifier can learn every label."""
         return ""
 
-    def cut(self, texts: Sequence[str]) -> int:
-        """See `Student`."""
+    def count_truncated(self, texts: Sequence[str]) -> int:
+        """Return how many texts have more than `max_tokens` tokens."""
         return sum(longer(self.tokenizer, self.max_tokens, *columns(texts, self.fields)))
 
     def probabilities(self, texts: Sequence[str]) -> NDArray[Any]:
-        """Shape (len(texts), len(labels)); rows sum to 1, unless each label is right or wrong by itself."""
+        """Return shape (len(texts), len(labels)). Rows sum to 1, except in multi-label tasks."""
         return softmax(self.logits(texts)) if self.thresholds is None else sigmoid(self.logits(texts))
 
     def save(self, folder: Path) -> None:
-        """`save_pretrained` of model and tokenizer; of a mean-pooled model also modeling_head.py."""
+        """Save model and tokenizer by `save_pretrained`; a mean-pooled model also needs modeling_head.py."""
         self.tokenizer.model_max_length = self.max_tokens
-        self.model.config.update(_about(self))
+        self.model.config.update(_config_entries(self))
         if self.model.config.model_type == HEAD_TYPE:
             carry_code()
         self.model.save_pretrained(folder)
@@ -133,7 +146,7 @@ class FullStudent:
 
 
 class HeadStudent:
-    """A linear classifier on `features` of cached vectors; `weight` has shape (labels, width)."""
+    """A linear classifier on `features` of cached embeddings; `weight` has shape (labels, width)."""
 
     def __init__(
         self,
@@ -147,53 +160,55 @@ class HeadStudent:
     ):
         self.encoder, self.weight, self.bias = encoder, weight, bias
         self.labels, self.fields, self.thresholds = list(labels), fields, thresholds
-        self.kind = _kind(fields, thresholds)
+        self.kind = _task_type(fields, thresholds)
 
     def of(self, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> "HeadStudent":
-        """The same head with other numbers."""
+        """Return a copy with other weights and biases."""
         return HeadStudent(self.encoder, weight, bias, self.labels, self.fields, thresholds=self.thresholds)
 
     def logits(self, texts: Sequence[str]) -> Logits:
-        """Shape (len(texts), len(labels))."""
+        """Return logits of shape (len(texts), len(labels))."""
         return features(self.encoder, texts, self.fields) @ self.weight.T + self.bias
 
-    def read(self, texts: Sequence[str], gold: Sequence[str] | None = None, *, best: bool = False) -> Reading:
-        """See `Student`; it has one answer alone."""
-        return _read(self, texts, gold)
+    def predict(
+        self, texts: Sequence[str], gold: Sequence[str] | None = None, *, best: bool = False
+    ) -> Predictions:
+        """Return predictions and uncertainty (see `Student.predict`); `best` changes nothing."""
+        return _predict(self, texts, gold)
 
-    def answer(self, texts: Sequence[str]) -> list[str]:
-        """See `Student`."""
-        return self.read(texts).answers
+    def predict_best(self, texts: Sequence[str]) -> list[str]:
+        """Return only the predicted labels."""
+        return self.predict(texts).answers
 
-    def unlearnt(self, label: str) -> str:
-        """See `Student`: nothing."""
+    def why_unlearnable(self, label: str) -> str:
+        """Return "": a classifier can learn every label."""
         return ""
 
-    def cut(self, texts: Sequence[str]) -> int:
-        """See `Student`; of pairs, either text."""
+    def count_truncated(self, texts: Sequence[str]) -> int:
+        """Return how many texts are truncated. A pair counts if either of its texts is."""
         sides = [self.encoder.longer(side) for side in columns(texts, self.fields)]
         return sum(map(any, zip(*sides, strict=True)))
 
     def probabilities(self, texts: Sequence[str]) -> NDArray[Any]:
-        """Shape (len(texts), len(labels)); rows sum to 1, unless each label is right or wrong by itself."""
+        """Return shape (len(texts), len(labels)). Rows sum to 1, except in multi-label tasks."""
         return softmax(self.logits(texts)) if self.thresholds is None else sigmoid(self.logits(texts))
 
     def save(self, folder: Path) -> None:
-        """The head alone: the encoder is named, not copied."""
+        """Save only the head and the name of its encoder."""
         folder.mkdir(parents=True, exist_ok=True)
-        about = {
+        metadata = {
             "labels": self.labels,
             "encoder": self.encoder.name,
             "max_tokens": self.encoder.max_tokens,
-            **_about(self),
+            **_config_entries(self),
         }
         part = folder / f"{HEAD_FILE}.part"
         with part.open("wb") as file:
-            np.savez(file, weight=self.weight, bias=self.bias, about=json.dumps(about))
+            np.savez(file, weight=self.weight, bias=self.bias, about=json.dumps(metadata))
         part.replace(folder / HEAD_FILE)
 
     def export(self, folder: Path) -> None:
-        """The whole model; loads with `pipeline(…, trust_remote_code=True)` (see modeling_head.py)."""
+        """Save head and encoder, for `pipeline(…, trust_remote_code=True)` (see modeling_head.py)."""
         import torch
         from transformers import AutoModel, AutoTokenizer
         from tutelage.student.models.modeling_head import HeadConfig, HeadModel
@@ -206,7 +221,7 @@ class HeadStudent:
             num_labels=len(names),
             id2label=names,
             label2id={label: i for i, label in names.items()},
-            **_about(self),
+            **_config_entries(self),
         )
         carry_code()
         model = HeadModel(config)
@@ -221,7 +236,7 @@ class HeadStudent:
 
 
 def carry_code() -> None:
-    """Have `save_pretrained` copy modeling_head.py beside the weights of its models."""
+    """Make `save_pretrained` copy modeling_head.py beside the weights of its models."""
     from tutelage.student.models.modeling_head import HeadConfig, HeadModel
 
     HeadConfig.register_for_auto_class()
@@ -229,11 +244,11 @@ def carry_code() -> None:
 
 
 def features(encoder: Encoder, texts: Sequence[str], fields: Fields) -> NDArray[np.float32]:
-    """What a head is trained on, shape (len(texts), width): vectors; of pairs `u, v, |u - v|, √d · u · v`.
+    """Return a head's inputs, shape (len(texts), width): embeddings; for pairs `u, v, |u - v|, √d · u · v`.
 
-    The first three as in Sentence-BERT (Reimers and Gurevych, EMNLP 2019, arXiv 1908.10084, section 3), the
-    product as in InferSent (Conneau et al., EMNLP 2017, arXiv 1705.02364); its factor makes it as large as
-    the others, which the head's weight decay would else keep it from (ours).
+    The first three follow Sentence-BERT (Reimers and Gurevych, EMNLP 2019, arXiv 1908.10084, section 3), the
+    product follows InferSent (Conneau et al., EMNLP 2017, arXiv 1705.02364). The factor √d scales it to the
+    size of the others; without it, the head's weight decay would suppress the product (ours).
     """
     if len(fields) == 1:
         return encoder.encode(texts)
@@ -241,24 +256,24 @@ def features(encoder: Encoder, texts: Sequence[str], fields: Fields) -> NDArray[
     return np.concatenate([u, v, abs(u - v), u.shape[1] ** 0.5 * u * v], axis=1)
 
 
-def _read(student: Classifier, texts: Sequence[str], gold: Sequence[str] | None) -> Reading:
+def _predict(student: Classifier, texts: Sequence[str], gold: Sequence[str] | None) -> Predictions:
     logits = student.logits(texts)
     if student.thresholds is None:
-        return read_one(logits, student.labels, gold)
-    return read_set(logits, student.labels, student.thresholds, gold)
+        return predictions_single(logits, student.labels, gold)
+    return predictions_multilabel(logits, student.labels, student.thresholds, gold)
 
 
-def _kind(fields: Fields, thresholds: Floats | None) -> str:
+def _task_type(fields: Fields, thresholds: Floats | None) -> str:
     return "pairs" if len(fields) > 1 else "classification" if thresholds is None else "multilabel"
 
 
-def _about(student: Classifier) -> dict[str, Any]:
-    """What a saved classifier says of itself beside its labels; a pipeline goes by `problem_type`. Both are
-    written always: the base may have been a classifier of the other sort.
+def _config_entries(student: Classifier) -> dict[str, Any]:
+    """Return the saved settings of a classifier; transformers pipelines read `problem_type`. No entry is left
+    out, because the base may have been saved as a classifier of the other type.
     """
-    several = student.thresholds is not None
+    multilabel = student.thresholds is not None
     return {
         "text_fields": list(student.fields),
-        "problem_type": f"{'multi' if several else 'single'}_label_classification",
+        "problem_type": f"{'multi' if multilabel else 'single'}_label_classification",
         "thresholds": None if student.thresholds is None else student.thresholds.tolist(),
     }

@@ -1,4 +1,4 @@
-"""Loading a student: what `save` or `export` wrote, or anybody's model of the same form."""
+"""Load a student that `save` or `export` wrote, or any transformers model of the same architecture."""
 
 import json
 import zipfile
@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tutelage.student.encoder import Encoder, device, load_pretrained, longest
+from tutelage.student.device import device
+from tutelage.student.encoder import Encoder
 from tutelage.student.errors import InputError
 from tutelage.student.models.base import HEAD_FILE, HEAD_TYPE, FullStudent, HeadStudent, Student
-from tutelage.student.models.causal import ADAPTER, CausalWriter
+from tutelage.student.models.causal import ADAPTER, CausalStudent
 from tutelage.student.models.causal import load as load_causal
 from tutelage.student.models.predictions import Floats
-from tutelage.student.models.seq2seq import load as load_writer
+from tutelage.student.models.seq2seq import load as load_seq2seq
 from tutelage.student.models.tagger import Tagger
+from tutelage.student.pretrained import load_pretrained, longest
 from tutelage.student.tasks.fields import ONE, Fields
 
 
@@ -22,12 +24,12 @@ def load_student(folder: Path | str, *, encoder: Encoder | None = None, device_n
     """Load a student that `save` or `export` wrote.
 
     Args:
-        folder: the student's folder.
-        encoder: reused for a head student if it is the one the head was trained on.
+        folder: a student's folder.
+        encoder: reused for a head student if the head was trained on it; otherwise that encoder is loaded.
         device_name: `auto`, `cpu`, `cuda`, `mps`.
 
     Raises:
-        InputError: the folder does not hold a student.
+        InputError: the folder does not hold a student, or a file in it cannot be read.
     """
     folder = Path(folder)
     if (folder / HEAD_FILE).exists():
@@ -43,8 +45,8 @@ def load_student(folder: Path | str, *, encoder: Encoder | None = None, device_n
     architecture = next(iter(about.get("architectures") or ()), "")
     classifies = architecture.endswith(("ForSequenceClassification", "ForTokenClassification"))
     if about.get("is_encoder_decoder") and not classifies:
-        return load_writer(folder, device_name)
-    load = next((load for form, load in _LOADERS.items() if architecture.endswith(form)), _classifier)
+        return load_seq2seq(folder, device_name)
+    load = next((load for suffix, load in _LOADERS.items() if architecture.endswith(suffix)), _classifier)
     return load(folder, about, device_name)
 
 
@@ -56,7 +58,7 @@ def _classifier(folder: Path, about: Mapping[str, Any], device_name: str) -> Ful
         from tutelage.student.models.modeling_head import HeadConfig, HeadModel
 
         auto = HeadModel
-        # Known here, its code need not be run from the folder, nor anyone be asked whether it may.
+        # With the class registered, transformers neither runs code from the folder nor asks for consent.
         AutoConfig.register(HeadConfig.model_type, HeadConfig, exist_ok=True)
     model = load_pretrained(auto, str(folder)).to(device(device_name))
     tokenizer = load_pretrained(AutoTokenizer, str(folder))
@@ -77,8 +79,8 @@ def _head(folder: Path, encoder: Encoder | None, device_name: str) -> HeadStuden
     if encoder is None or (encoder.name, encoder.max_tokens) != (about["encoder"], about["max_tokens"]):
         encoder = Encoder(about["encoder"], max_tokens=about["max_tokens"], device=device_name)
     names = about["labels"]
-    borders = _thresholds(about, len(names))
-    return HeadStudent(encoder, weight, bias, names, _fields(about), thresholds=borders)
+    thresholds = _thresholds(about, len(names))
+    return HeadStudent(encoder, weight, bias, names, _fields(about), thresholds=thresholds)
 
 
 def _fields(about: Mapping[str, Any]) -> Fields:
@@ -86,7 +88,7 @@ def _fields(about: Mapping[str, Any]) -> Fields:
 
 
 def _thresholds(about: Mapping[str, Any], labels: int) -> Floats | None:
-    """Of a multi-label classifier, also one that somebody else saved."""
+    """Return the thresholds of a multi-label classifier; 0.5 each if it was saved without any."""
     if about.get("problem_type") != "multi_label_classification":
         return None
     return np.array(about.get("thresholds") or [0.5] * labels)
@@ -101,7 +103,7 @@ def _tagger(folder: Path, about: Mapping[str, Any], device_name: str) -> Tagger:
     return Tagger(model, tokenizer, tags, longest(tokenizer, model.config, tokenizer.model_max_length))
 
 
-def _causal(folder: Path, about: Mapping[str, Any], device_name: str) -> CausalWriter:
+def _causal(folder: Path, about: Mapping[str, Any], device_name: str) -> CausalStudent:
     return load_causal(folder, device_name)
 
 

@@ -1,7 +1,7 @@
 """A linear classifier on a mean-pooled encoder, as a transformers model.
 
 `save_pretrained` copies this file beside the weights, so that the folder loads anywhere with
-`pipeline("text-classification", folder, trust_remote_code=True)`; it knows nothing of tutelage.
+`pipeline("text-classification", folder, trust_remote_code=True)`, without tutelage.
 """
 
 from typing import Any
@@ -12,8 +12,8 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 
 class HeadConfig(PretrainedConfig):
-    """The encoder's own configuration as a dict, beside the labels. `text_fields` has two names for pairs,
-    which are read as one text where `joint` is true, else apart.
+    """The labels, and the encoder's configuration as a dict. `text_fields` has two names for pairs. The texts
+    of a pair are encoded as one sequence if `joint` is true, else each by itself.
     """
 
     model_type = "tutelage-head"
@@ -30,8 +30,8 @@ class HeadConfig(PretrainedConfig):
 
 
 class HeadModel(PreTrainedModel):
-    """Logits = W · x + b. Of a text, or a pair that is read jointly, x is u = normalise(mean of the last
-    hidden states over the tokens); of a pair whose texts are read apart, `u, v, |u - v|, √d · u · v`.
+    """Logits = W · x + b. For a single text or a jointly encoded pair, x = u = normalise(mean of the last
+    hidden states over the tokens). For a pair of separately encoded texts, x = `u, v, |u - v|, √d · u · v`.
     """
 
     config_class = HeadConfig
@@ -52,7 +52,7 @@ class HeadModel(PreTrainedModel):
         token_type_ids: torch.Tensor | None = None,
         **other: Any,
     ) -> SequenceClassifierOutput:
-        """Logits of shape (batch, labels) for token ids and mask of shape (batch, length)."""
+        """Return logits of shape (batch, labels) for token ids and mask of shape (batch, length)."""
         x = self.embed(input_ids, attention_mask, token_type_ids)
         return SequenceClassifierOutput(logits=self.classifier(x))
 
@@ -62,13 +62,13 @@ class HeadModel(PreTrainedModel):
         attention_mask: torch.Tensor,
         token_type_ids: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """What the linear layer reads, x, of shape (batch, width)."""
+        """Return x, the input of the linear layer, of shape (batch, width)."""
         if not self.apart:
             types = (
                 {"token_type_ids": token_type_ids} if self.config.joint and token_type_ids is not None else {}
             )
             return self._pooled(input_ids, attention_mask, **types)
-        u, v = (self._pooled(*side) for side in self._apart(input_ids, attention_mask))
+        u, v = (self._pooled(*side) for side in self._split_pair(input_ids, attention_mask))
         return torch.cat([u, v, (u - v).abs(), u.shape[1] ** 0.5 * u * v], 1)
 
     def _pooled(
@@ -78,11 +78,11 @@ class HeadModel(PreTrainedModel):
         mask = attention_mask.unsqueeze(-1)
         return torch.nn.functional.normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1)
 
-    def _apart(
+    def _split_pair(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor
     ) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """The ids and masks of the two texts, each as if it stood alone: the tokenizer wrote
-        `start a end b end`, or, as RoBERTa's, `start a end end b end`.
+        """Return ids and masks of the two texts of a pair, each as if tokenized alone. The tokenizer wrote
+        `start a end b end`, or `start a end end b end` as RoBERTa's does.
         """
         sides: tuple[list[torch.Tensor], list[torch.Tensor]] = [], []
         for ids, mask in zip(input_ids, attention_mask, strict=True):

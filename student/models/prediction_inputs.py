@@ -1,34 +1,73 @@
-"""Texts as they are given to `predict`: arguments, lines, columns of a file."""
+"""Read the inputs of `tutelage predict`: arguments, lines, or columns of a file."""
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
-from tutelage.student.data.rows import check_text
+from tutelage.student.data.rows import Row, check_text, read_rows
 from tutelage.student.errors import InputError
 from tutelage.student.models.base import Student
 from tutelage.student.tasks.fields import Fields, join
+from tutelage.student.tasks.task_type import TASK_TYPES
+
+
+def read_inputs(
+    student: Student,
+    texts: Sequence[str] | None,
+    file: Path | None,
+    names: Sequence[str] | None,
+    lines: Iterable[str],
+) -> list[str]:
+    """Return the texts to predict: the arguments, or the named columns of a file, or else the lines.
+
+    Raises:
+        InputError: both arguments and a file are given, or a text is not usable.
+    """
+    if file and texts:
+        raise InputError("texts are given both as arguments and by --file; give one of them")
+    if names and not file:
+        raise InputError("--text names a column of --file, but --file is not given")
+    if file:
+        fields = columns(names, student.fields)
+        return [
+            row["text"] for row in read_rows(file, None, task_type=TASK_TYPES[student.kind], fields=fields)
+        ]
+    return join_parts(texts, student.fields) if texts else read_lines(lines, student.fields)
+
+
+def read_labelled(student: Student, file: Path, names: Sequence[str] | None, label: str | None) -> list[Row]:
+    """Return the labelled rows of a file that a student is evaluated on.
+
+    Raises:
+        InputError: the file holds no rows, or a row is not usable.
+    """
+    task_type, fields = TASK_TYPES[student.kind], columns(names, student.fields)
+    rows = read_rows(file, student.labels, task_type=task_type, fields=fields, label_field=label)
+    if not rows:
+        raise InputError(f"{file} holds no rows; there is nothing to evaluate")
+    return rows
 
 
 def columns(given: Sequence[str] | None, fields: Fields) -> Fields:
-    """The columns of a text, by default as the student calls them.
+    """Return the names of the file's text columns; by default they are the student's fields.
 
     Raises:
-        InputError: more or fewer are given than a text has parts.
+        InputError: the number of names differs from the number of fields.
     """
     if given and len(given) != len(fields):
-        raise InputError(f"--text is given {len(given)} times, and this student reads {', '.join(fields)}")
+        raise InputError(f"--text names {len(given)} columns, but this student reads {', '.join(fields)}")
     return tuple(given or fields)
 
 
-def whole(parts: Sequence[str], fields: Fields) -> list[str]:
-    """Texts as students take them; of pairs, two and two.
+def join_parts(parts: Sequence[str], fields: Fields) -> list[str]:
+    """Return texts in the form that students read; the parts of a pair are joined two by two.
 
     Raises:
-        InputError: one is none to work with (see `check_text`), or half of a pair is missing.
+        InputError: a text is not usable (see `check_text`), or a pair has only one text.
     """
     size = len(fields)
     if len(parts) % size:
         raise InputError(
-            f"this student labels pairs ({', '.join(fields)}), and {len(parts)} texts were given"
+            f"this student labels pairs ({', '.join(fields)}), but {len(parts)} texts were given"
         )
     for part in parts:
         check_text(part, f"the text {part[:60]!r}", of_pair=size > 1)
@@ -36,20 +75,20 @@ def whole(parts: Sequence[str], fields: Fields) -> list[str]:
     return [join(dict(zip(fields, group, strict=True)), fields) for group in groups]
 
 
-def cut_note(student: Student, texts: Sequence[str]) -> str:
-    """That a student does not read all of texts; "" if it does."""
-    if not (cut := student.cut(texts)):
+def truncation_note(student: Student, texts: Sequence[str]) -> str:
+    """Return a note on how many texts the student truncates; "" if none."""
+    if not (cut := student.count_truncated(texts)):
         return ""
-    return f"note: {cut} of {len(texts)} texts are longer than this student reads: it sees their beginnings"
+    return f"note: {cut} of {len(texts)} texts are too long for this student: it reads only their beginnings"
 
 
-def of_lines(lines: Iterable[str], fields: Fields) -> list[str]:
-    """The texts of lines, one each, blank lines left out; of pairs with a tab between.
+def read_lines(lines: Iterable[str], fields: Fields) -> list[str]:
+    """Return one text for each line that is not blank. The texts of a pair are separated by a tab.
 
     Raises:
-        InputError: as `whole`.
+        InputError: as in `join_parts`.
     """
-    given = [line.removeprefix("\ufeff").rstrip("\r\n") for line in lines]
-    given = [line for line in given if line.strip()]
-    parts = [[line] if len(fields) == 1 else line.split("\t") for line in given]
-    return [text for part in parts for text in whole(part, fields)]
+    kept = [line.removeprefix("\ufeff").rstrip("\r\n") for line in lines]
+    kept = [line for line in kept if line.strip()]
+    parts = [[line] if len(fields) == 1 else line.split("\t") for line in kept]
+    return [text for part in parts for text in join_parts(part, fields)]

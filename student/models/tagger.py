@@ -1,28 +1,25 @@
-"""Taggers: students that give every word of a text a BIO tag."""
+"""Tagger students, which predict a BIO tag for every word of a text."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from tutelage.student.encoder import longer
 from tutelage.student.errors import InputError
-from tutelage.student.models.predictions import Floats, Reading, energy, entropy, softmax
+from tutelage.student.models.predictions import Floats, Predictions, energy, entropy, softmax
+from tutelage.student.pretrained import longer
 from tutelage.student.tasks.fields import ONE, Fields
 from tutelage.student.tasks.spans import Span, spans, units, written
 
-if TYPE_CHECKING:
-    pass
-
-_UNLEARNT = -100  # the tag of a token that begins no word
+_UNLEARNT = -100  # the tag of a token that does not begin a word
 
 
 class Words(NamedTuple):
-    """A text as a tagger reads it: token ids, words, and the token that stands for each, if one does.
+    """The input of a tagger for one text: its token ids, and the head (first token) of each word, or None.
 
-    A word that has none may be `joined`: the token that stands for one before covers it too (`C++` in three
-    words and two tokens), and its tag is that word's.
+    A word without a head is `joined` if an earlier word's token covers it too (`C++` has three words and two
+    tokens). It then gets the tag of that word. `units` are the start and end offsets of the words.
     """
 
     inputs: dict[str, list[int]]
@@ -32,13 +29,13 @@ class Words(NamedTuple):
 
     @property
     def read(self) -> int:
-        """Where the last word ends that a token stands for."""
+        """The offset at which the last word that a token covers ends."""
         seen = zip(self.units, self.heads, self.joined, strict=True)
         return max((end for (_, end), head, joined in seen if head is not None or joined), default=0)
 
 
 class Tagger:
-    """A token classifier with every weight trained; a word's tag is that of its first token."""
+    """A token classifier whose weights are all trained; a word's tag is that of its first token."""
 
     kind = "ner"
     fields: Fields = ONE
@@ -46,115 +43,117 @@ class Tagger:
     def __init__(self, model: Any, tokenizer: Any, tags: Sequence[str], max_tokens: int):
         if not tokenizer.is_fast:
             raise InputError(
-                f"{tokenizer.name_or_path} has no fast tokenizer: places of tokens are not known"
+                f"{tokenizer.name_or_path} has no fast tokenizer, which a tagger needs; use another base"
             )
         if odd := [tag for tag in tags if tag != "O" and tag[:2] not in ("B-", "I-")]:
-            raise InputError(f"the model's tag {odd[0]!r} is no BIO tag: O, B-TYPE or I-TYPE")
-        tokenizer.padding_side = "right"  # places of tokens count from the left
+            raise InputError(f"the model's tag {odd[0]!r} is not a BIO tag; expected O, B-TYPE or I-TYPE")
+        tokenizer.padding_side = "right"  # indices of tokens count from the left
         self.model, self.tokenizer, self.tags, self.max_tokens = model, tokenizer, list(tags), max_tokens
         self.labels = list(dict.fromkeys(tag[2:] for tag in tags if tag != "O"))
 
     def words(self, texts: Sequence[str]) -> list[Words]:
-        """Texts cut to `max_tokens`; words beyond have no token."""
-        if not texts:  # which tokenizers trip over
+        """Tokenize texts, cut to `max_tokens`. Words after the cut have no head."""
+        if not texts:  # tokenizers fail on an empty list
             return []
-        made = self.tokenizer(
+        encoding = self.tokenizer(
             list(texts), truncation=True, max_length=self.max_tokens, return_offsets_mapping=True
         )
-        offsets = made.pop("offset_mapping")
+        offsets = encoding.pop("offset_mapping")
         result = []
         for i, text in enumerate(texts):
-            found = units(text)
-            result.append(
-                Words({name: ids[i] for name, ids in made.items()}, found, *_heads(found, offsets[i]))
-            )
+            inputs = {name: ids[i] for name, ids in encoding.items()}
+            words = units(text)
+            result.append(Words(inputs, words, *_heads(words, offsets[i])))
         return result
 
-    def read(self, texts: Sequence[str], gold: Sequence[str] | None = None, *, best: bool = False) -> Reading:
-        """See `Student`; it has one answer alone; a text's figures are means over its words, of
-        log-probabilities for the confidence (MNLP: Shen et al., ICLR 2018, arXiv 1707.05928, section 4), its
-        margin the least of them.
+    def predict(
+        self, texts: Sequence[str], gold: Sequence[str] | None = None, *, best: bool = False
+    ) -> Predictions:
+        """Return predictions (see `Student.predict`); `best` changes nothing. Statistics of a text are means
+        over its words, but the margin is their minimum. The confidence is the exponential of the mean
+        log-probability (MNLP: Shen et al., ICLR 2018, arXiv 1707.05928, section 4).
         """
-        read = self.words(texts)
-        found: list[tuple[str, Floats]] = []
-        for i, logits in enumerate(self._logits(read)):
-            goal = None if gold is None else np.array(self.goals(read[i], spans(gold[i])))
-            found.append((self._answer(read[i], logits), _figures(logits, read[i].heads, goal)))
-        sure, unsure, margin, out, loss = np.array([figures for _, figures in found]).reshape(-1, 5).T
-        return Reading([one for one, _ in found], sure, unsure, margin, out, None if gold is None else loss)
+        words = self.words(texts)
+        answers, statistics = list[str](), list[Floats]()
+        for i, logits in enumerate(self._logits(words)):
+            goal = None if gold is None else np.array(self.goals(words[i], spans(gold[i])))
+            answers.append(self._answer(words[i], logits))
+            statistics.append(_statistics(logits, words[i].heads, goal))
+        confidence, entropies, margin, energies, loss = np.array(statistics).reshape(-1, 5).T
+        return Predictions(answers, confidence, entropies, margin, energies, None if gold is None else loss)
 
-    def answer(self, texts: Sequence[str]) -> list[str]:
-        """See `Student`."""
-        return self.read(texts).answers
+    def predict_best(self, texts: Sequence[str]) -> list[str]:
+        """Return only the predicted labels."""
+        return self.predict(texts).answers
 
-    def unlearnt(self, label: str) -> str:
-        """See `Student`: nothing."""
+    def why_unlearnable(self, label: str) -> str:
+        """Return "": a tagger can learn every label."""
         return ""
 
-    def cut(self, texts: Sequence[str]) -> int:
-        """See `Student`."""
+    def count_truncated(self, texts: Sequence[str]) -> int:
+        """Return how many texts have more than `max_tokens` tokens."""
         return sum(longer(self.tokenizer, self.max_tokens, texts))
 
     def goals(self, words: Words, entities: Sequence[Span]) -> list[int]:
-        """The tag number of each word: B- where it is an entity's first, I- within."""
-        number = {tag: i for i, tag in enumerate(self.tags)}
-        goals = [number["O"]] * len(words.units)
+        """Return the tag index of each word: B- for the first word of an entity, I- for its other words."""
+        index = {tag: i for i, tag in enumerate(self.tags)}
+        goals = [index["O"]] * len(words.units)
         for entity in entities:
             inside = [
                 i for i, (start, end) in enumerate(words.units) if start < entity.end and entity.start < end
             ]
             for place, i in enumerate(inside):
-                goals[i] = number[f"{'I' if place else 'B'}-{entity.type}"]
+                goals[i] = index[f"{'I' if place else 'B'}-{entity.type}"]
         return goals
 
     def save(self, folder: Path) -> None:
-        """`save_pretrained` of model and tokenizer, for `pipeline("token-classification")`."""
+        """Save model and tokenizer with `save_pretrained`, for `pipeline("token-classification")`."""
         self.tokenizer.model_max_length = self.max_tokens
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 
     export = save
 
-    def _logits(self, read: Sequence[Words]) -> list[NDArray[np.float32]]:
-        """Of each text, shape (tokens, tags); evaluated in length order, returned in the given one."""
+    def _logits(self, words: Sequence[Words]) -> list[NDArray[np.float32]]:
+        """Return logits of shape (tokens, tags) for each text. Texts are batched by length."""
         import torch
 
         self.model.eval()
-        order = sorted(range(len(read)), key=lambda i: len(read[i].inputs["input_ids"]))
+        order = sorted(range(len(words)), key=lambda i: len(words[i].inputs["input_ids"]))
         result: dict[int, NDArray[np.float32]] = {}
         with torch.inference_mode():
             for start in range(0, len(order), 64):
                 part = order[start : start + 64]
-                inputs = self.tokenizer.pad([read[i].inputs for i in part], return_tensors="pt")
+                inputs = self.tokenizer.pad([words[i].inputs for i in part], return_tensors="pt")
                 logits = self.model(**inputs.to(self.model.device)).logits.float().cpu().numpy()
-                result |= {i: logits[row, : len(read[i].inputs["input_ids"])] for row, i in enumerate(part)}
-        return [result[i] for i in range(len(read))]
+                result |= {i: logits[row, : len(words[i].inputs["input_ids"])] for row, i in enumerate(part)}
+        return [result[i] for i in range(len(words))]
 
     def _answer(self, words: Words, logits: NDArray[np.float32]) -> str:
-        """Entities of the words' tags; an I- that continues nothing begins an entity, as in conlleval."""
-        best, found, open_ = logits.argmax(-1), list[Span](), ""
+        """Return the predicted entities. An I- tag that continues no entity begins one, as in conlleval."""
+        best, entities, open_type = logits.argmax(-1), list[Span](), ""
         for (start, end), head, joined in zip(words.units, words.heads, words.joined, strict=True):
-            if head is None:  # of an entity only if joined to it, or if a later word goes on with it
-                if joined and open_:
-                    found[-1] = found[-1]._replace(end=end)
+            if head is None:  # belongs to an entity only if joined to it or if a later word continues it
+                if joined and open_type:
+                    entities[-1] = entities[-1]._replace(end=end)
                 continue
             tag = self.tags[best[head]]
-            if tag[0] == "I" and tag[2:] == open_:
-                found[-1] = found[-1]._replace(end=end)
+            if tag[0] == "I" and tag[2:] == open_type:
+                entities[-1] = entities[-1]._replace(end=end)
             elif tag != "O":
-                found.append(Span(start, end, tag[2:]))
-            open_ = tag[2:]
-        return written(found)
+                entities.append(Span(start, end, tag[2:]))
+            open_type = tag[2:]
+        return written(entities)
 
 
 def _heads(
-    found: Sequence[tuple[int, int]], offsets: Sequence[tuple[int, int]]
+    words: Sequence[tuple[int, int]], offsets: Sequence[tuple[int, int]]
 ) -> tuple[list[int | None], list[bool]]:
-    """The first token of each word, a token for one word at most; and whether it is joined to one before."""
+    """Return each word's first token (None if cut or another word's) and whether an earlier one covers it."""
     tokens = ((number, start, end) for number, (start, end) in enumerate(offsets))
     heads, joined, covered = list[int | None](), list[bool](), 0
     token = next(tokens, None)
-    for start, end in found:
+    for start, end in words:
         while token and token[2] <= start:
             token = next(tokens, None)
         joined.append(end <= covered)
@@ -167,18 +166,19 @@ def _heads(
     return heads, joined
 
 
-def _figures(
+def _statistics(
     logits: NDArray[np.float32], heads: Sequence[int | None], goal: NDArray[np.int64] | None
 ) -> Floats:
-    """Confidence, entropy, margin, energy and loss of a text; of one without words those of no doubt."""
-    seen = [(head, word) for word, head in enumerate(heads) if head is not None]
-    if not seen:
+    """Return confidence, entropy, margin, energy and loss of a text; a text without words is certain."""
+    pairs = [(head, word) for word, head in enumerate(heads) if head is not None]
+    if not pairs:
         return np.array([1.0, 0.0, 1.0, 0.0, 0.0])
-    of_words = logits[[head for head, _ in seen]]
-    p = np.sort(softmax(of_words), axis=1).astype(float)
+    word_logits = logits[[head for head, _ in pairs]]
+    distributions = softmax(word_logits)
+    p = np.sort(distributions, axis=1).astype(float)
     loss = 0.0
     if goal is not None:
-        wanted = goal[[word for _, word in seen]]
-        loss = float(-np.log(softmax(of_words)[np.arange(len(seen)), wanted].clip(1e-12)).mean())
-    sure, margin = np.exp(np.log(p[:, -1]).mean()), (p[:, -1] - p[:, -2]).min()
-    return np.array([sure, entropy(softmax(of_words)).mean(), margin, energy(of_words).mean(), loss])
+        targets = goal[[word for _, word in pairs]]
+        loss = float(-np.log(distributions[np.arange(len(pairs)), targets].clip(1e-12)).mean())
+    confidence, margin = np.exp(np.log(p[:, -1]).mean()), (p[:, -1] - p[:, -2]).min()
+    return np.array([confidence, entropy(distributions).mean(), margin, energy(word_logits).mean(), loss])

@@ -1,4 +1,4 @@
-"""A small encoder-decoder begun from nothing: to rehearse with, or for a language of one's own."""
+"""A small encoder-decoder with random weights, for rehearsals or for languages without a pretrained model."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -7,15 +7,15 @@ from typing import Any
 _SPECIAL = ("<pad>", "</s>", "<unk>")
 
 
-def scratch_writer(folder: Path, texts: Iterable[str], *, width: int = 128, words: int = 600) -> Path:
-    """Write a T5 of two layers each way with random weights, and a byte-level vocabulary learnt from texts:
-    no text is unknown to it, and every one without its three signs comes back as it went in.
+def tiny_seq2seq(folder: Path, texts: Iterable[str], *, width: int = 128, words: int = 600) -> Path:
+    """Write a T5 with random weights, two encoder and two decoder layers, and a byte-level vocabulary learnt
+    from texts. Every text can be encoded, and is decoded unchanged if it holds no special token.
 
     Args:
-        folder: where; must not exist.
+        folder: where to write; must not exist.
         texts: inputs and targets.
-        width: of the model.
-        words: of the vocabulary, at least 260.
+        width: hidden size of the model.
+        words: size of the vocabulary, at least 260.
     """
     import torch
     from transformers import T5Config, T5ForConditionalGeneration
@@ -43,17 +43,17 @@ def _tokenizer(texts: Iterable[str], words: int) -> Any:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
-    made = Tokenizer(models.BPE())
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
-    made.decoder = decoders.ByteLevel()
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    bpe.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=words,
         special_tokens=list(_SPECIAL),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    made.train_from_iterator(texts, trainer)
-    made.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    bpe.train_from_iterator(texts, trainer)
+    bpe.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
     return PreTrainedTokenizerFast(
-        tokenizer_object=made, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", model_max_length=512
+        tokenizer_object=bpe, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", model_max_length=512
     )

@@ -1,4 +1,4 @@
-"""Arithmetic that a student or a teacher writes: its value, a figure and a filter made of it."""
+"""Arithmetic expressions in targets: their value, a metric and a filter."""
 
 import ast
 import operator
@@ -7,8 +7,8 @@ import warnings
 from collections.abc import Callable, Mapping
 from math import isclose, isfinite
 
-_LONGEST = 500  # characters: what is longer is no answer to a word problem
-_ARITHMETIC = re.compile(r"[0-9.()+*/\s-]+")  # and not all that Python reads as a number
+_LONGEST = 500  # characters; a longer text is not an answer to a word problem
+_ARITHMETIC = re.compile(r"[0-9.()+*/\s-]+")  # excludes other number formats of Python
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _OPERATORS: dict[type[ast.AST], Callable[..., float]] = {
     ast.Add: operator.add,
@@ -21,34 +21,34 @@ _OPERATORS: dict[type[ast.AST], Callable[..., float]] = {
 
 
 def value(written: str) -> float | None:
-    """What an expression of numbers, + - * / and parentheses comes to; None if it is none. Of a text that
-    reasons first, what stands after the last `####` (as in GSM8K, arXiv 2110.14168).
+    """Return the value of an expression of numbers, + - * / and parentheses, or None for any other text. Only
+    the part after the last `####` counts, if there is one (as in GSM8K, arXiv 2110.14168).
     """
     text = written.rpartition("####")[2].strip().removeprefix("$").strip()
     text = _THOUSANDS.sub("", text)
     if len(text) > _LONGEST or not _ARITHMETIC.fullmatch(text):
         return None
     try:
-        with warnings.catch_warnings(action="ignore"):  # what it makes of a student's garbage
-            found = _value(ast.parse(text, mode="eval").body)
+        with warnings.catch_warnings(action="ignore"):  # Python warns about some malformed answers
+            result = _value(ast.parse(text, mode="eval").body)
     except (SyntaxError, ValueError, ZeroDivisionError, OverflowError, RecursionError, MemoryError):
         return None
-    return found if isfinite(found) else None
+    return result if isfinite(result) else None
 
 
 def same_value(answer: str, target: str, text: str) -> float:
-    """A figure: 1 where answer and target come to the same, as GOLD measures SVAMP (arXiv 2403.19754). A
-    target that is no arithmetic has to be met word for word.
+    """Return 1 if answer and target have the same value, else 0: a metric, as GOLD measures SVAMP (arXiv
+    2403.19754). A target that is not arithmetic has to be matched exactly.
     """
-    wanted, given = value(target), value(answer)
-    if wanted is None:
+    expected, actual = value(target), value(answer)
+    if expected is None:
         return float(answer == target)
-    return float(given is not None and isclose(given, wanted, rel_tol=1e-6, abs_tol=1e-9))
+    return float(actual is not None and isclose(actual, expected, rel_tol=1e-6, abs_tol=1e-9))
 
 
 def evaluates(row: Mapping[str, str]) -> str:
-    """A filter: the target has to be arithmetic (GOLD's, of SVAMP)."""
-    return "" if value(row["target"]) is not None else "its target is no arithmetic"
+    """Reject a target that is not arithmetic: the filter of GOLD for SVAMP."""
+    return "" if value(row["target"]) is not None else "its target is not an arithmetic expression"
 
 
 def _value(node: ast.AST) -> float:
@@ -59,4 +59,4 @@ def _value(node: ast.AST) -> float:
             return _OPERATORS[type(sign)](_value(part))
         case ast.BinOp(left=left, op=sign, right=right) if type(sign) in _OPERATORS:
             return _OPERATORS[type(sign)](_value(left), _value(right))
-    raise ValueError("no arithmetic")
+    raise ValueError("not an arithmetic expression")

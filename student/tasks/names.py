@@ -1,4 +1,4 @@
-"""Names of labels and metrics: whether one is known, and what was meant."""
+"""Names of labels and metrics: checks, and corrections of near misses."""
 
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -6,50 +6,49 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator
 
-_AROUND = " \t\r\n\"'`“”„‘’«»"  # what models put around a name
+_AROUND = " \t\r\n\"'`“”„‘’«»"  # characters that models put around a name
 
 
 def unknown(metric: str, metrics: Sequence[str]) -> str:
-    """That a metric is none of these, in words; "" if it is one."""
-    own = "; functions of your own are for `kind: seq2seq`" if ":" in metric else ""
-    return "" if metric in metrics else f"expected one of {', '.join(metrics)}, got {metric!r}{own}"
+    """Return an error message if the metric is none of these, else ""."""
+    hint = "; user functions are supported for `kind: seq2seq` only" if ":" in metric else ""
+    return "" if metric in metrics else f"expected one of {', '.join(metrics)}, got {metric!r}{hint}"
 
 
 def known(value: object, labels: Sequence[str]) -> str:
-    """A label of the task.
+    """Return the value if it is a label of the task.
 
     Raises:
-        ValueError: it is none, with the nearest one.
+        ValueError: it is not a label. The message names the most similar one.
     """
     if not isinstance(value, str):
         raise ValueError(f"is {type(value).__name__}, expected the name of a label")
     if value in labels:
         return value
     near = get_close_matches(value, labels, 1)
-    hint = f"did you mean {near[0]!r}?" if near else "add it to `labels` in task.yaml or mend the row"
+    hint = f"did you mean {near[0]!r}?" if near else "add it to `labels` in task.yaml or correct the row"
     raise ValueError(f"{value!r} is not one of the task's {len(labels)} labels; {hint}")
 
 
 def one_of(names: Sequence[str]) -> Any:
-    """Return the pydantic type of one of these names, which also takes a spelling that can only mean one.
+    """Return the pydantic type for one of these names; it also accepts near misses of a single name.
 
-    Its JSON schema is that of the plain `Literal`: an endpoint that enforces schemas is asked as before.
+    Its JSON schema is that of the plain `Literal`, so requests with an enforced schema do not change.
     """
     return Annotated[Literal[tuple(names)], BeforeValidator(lambda value: closest(value, names))]
 
 
 def closest(value: object, names: Sequence[str]) -> object:
-    """Return the one name that a value equals but for case, surrounding blanks or quotes, and a final dot.
+    """Return the only name that equals the value except for case, outer blanks or quotes, and a final dot.
 
     Returns:
-        The value itself where it is a name, where no name fits, or where several do.
+        The value itself if it is a name already, or if no name or several names match.
     """
     if not isinstance(value, str) or value in names:
         return value
-    fitting = [name for name in names if _plain(name) == _plain(value)]
-    return fitting[0] if len(fitting) == 1 else value
+    matches = [name for name in names if _plain(name) == _plain(value)]
+    return matches[0] if len(matches) == 1 else value
 
 
 def _plain(name: str) -> str:
-    """A name without what a careless writer changes."""
     return name.strip(_AROUND).removesuffix(".").strip(_AROUND).casefold()

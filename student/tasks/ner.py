@@ -1,4 +1,4 @@
-"""Named entities: any number of spans a text, each of one type, none over another."""
+"""Named entities: any number of spans per text, each with one type, without overlap."""
 
 import json
 import random
@@ -8,42 +8,42 @@ from typing import Any
 from pydantic import ConfigDict, create_model
 from tutelage.student.tasks.multilabel import INVENTED, MISSED
 from tutelage.student.tasks.names import one_of, unknown
-from tutelage.student.tasks.scoring import Marks, Scores, item_marks, item_scores
+from tutelage.student.tasks.scoring import ExampleStatistics, Scores, item_report, item_statistics
 from tutelage.student.tasks.spans import Mention, aligned, from_entities, from_tags, meet, spans, written
 
 BOUNDARY = "boundary"
 
 
 class Ner:
-    """A label is the JSON list of [start, end, type], sorted."""
+    """The label string is the sorted JSON list of [start, end, type]."""
 
-    texts: int = 1
-    key: str = "entities"
+    texts_per_row: int = 1
+    label_field: str = "entities"
     metrics: tuple[str, ...] = ("micro_f1", "macro_f1", "accuracy")
-    fewest: int = 1
-    modes: tuple[str, ...] = ("full",)
-    base: str = "minilm"
-    writes: bool = False
-    outcomes: tuple[str, ...] = (MISSED, INVENTED, BOUNDARY)
-    lists: bool = True
-    bare: tuple[str, ...] = ("",)
-    shots: bool = True
-    verbatim: bool = True
-    steps: int = 200
+    min_labels: int = 1
+    student_modes: tuple[str, ...] = ("full",)
+    default_base: str = "minilm"
+    generates: bool = False
+    error_kinds: tuple[str, ...] = (MISSED, INVENTED, BOUNDARY)
+    accepts_tokens: bool = True
+    no_label: tuple[str, ...] = ("",)
+    needs_examples: bool = True
+    case_sensitive: bool = True
+    min_steps: int = 200
 
-    def unfit(self, metric: str) -> str:
-        """Only what scoring knows."""
+    def check_metric(self, metric: str) -> str:
+        """Return why this metric cannot be used, or "" if it is one of `metrics`."""
         return unknown(metric, self.metrics)
 
-    def read(self, value: object, text: str, labels: Sequence[str]) -> str:
-        """Entities with `start`, `end` and `type`, or with `text` and `type`; or a BIO tag for each token,
-        where spaces part tokens; of either also the JSON.
+    def parse_label(self, value: object, text: str, labels: Sequence[str]) -> str:
+        """Parse entities with `start`, `end` and `type` or with `text` and `type`, or a BIO tag for each
+        token, where spaces separate the tokens. A JSON string of either is parsed too.
         """
         if isinstance(value, str):
             try:
                 value = json.loads(value)
             except (ValueError, RecursionError) as error:
-                raise ValueError(f"{str(value)[:60]!r} is no JSON list ({error})") from error
+                raise ValueError(f"{str(value)[:60]!r} is not a JSON list ({error})") from error
         if not isinstance(value, list):
             raise ValueError(f"is {type(value).__name__}, expected a list of entities, or of BIO tags")
         if value and all(isinstance(one, str) for one in value):
@@ -56,40 +56,41 @@ class Ner:
             )
         return written(from_entities(text, value, labels))
 
-    def shown(self, label: str, text: str) -> Any:
-        """The entities with their texts: a teacher is asked for no places."""
+    def to_payload(self, label: str, text: str) -> Any:
+        """Return the entities with their texts; a teacher is not asked for positions."""
         return [{"text": text[one.start : one.end], "type": one.type} for one in spans(label)]
 
-    def filed(self, label: str, text: str) -> Any:
-        """The same with their places."""
-        found = spans(label)
-        return [{**one._asdict(), **told} for one, told in zip(found, self.shown(label, text), strict=True)]
+    def to_file(self, label: str, text: str) -> Any:
+        """Return the entities with their texts and positions."""
+        entities = self.to_payload(label, text)
+        return [{**span._asdict(), **entity} for span, entity in zip(spans(label), entities, strict=True)]
 
-    def words(self, label: str, text: str) -> str:
-        """The entities, each as `type: text`."""
+    def to_text(self, label: str, text: str) -> str:
+        """Return the entities, each as `type: text`, or "none"."""
         return "; ".join(f"{one.type}: {text[one.start : one.end]}" for one in spans(label)) or "none"
 
-    def reply(self, labels: Sequence[str]) -> Any:
-        """A list of mentions."""
+    def reply_type(self, labels: Sequence[str]) -> Any:
+        """Return the type of a list of mentions."""
         return list[_mention(one_of(labels))]  # type: ignore[misc]
 
-    def said(self, value: Any, text: str) -> str:
-        """See `aligned`."""
+    def parse_reply(self, value: Any, text: str) -> str:
+        """Locate the mentions of a reply in the text (see `aligned`)."""
         mentions = [one if isinstance(one, dict) else one.model_dump() for one in value]
         return written(aligned(text, [Mention(text=one["text"], type=one["type"]) for one in mentions]))
 
-    def groups(self, label: str) -> list[str]:
-        """The types that occur."""
-        return list(dict.fromkeys(one.type for one in spans(label))) or list(self.bare)
+    def labels_in(self, label: str) -> list[str]:
+        """Return the distinct types of the entities, or `no_label`."""
+        return list(dict.fromkeys(one.type for one in spans(label))) or list(self.no_label)
 
-    def slips(self, gold: str, answer: str) -> list[tuple[str, str]]:
-        """Of each gold entity that was not found: that its type was found with other borders, as which type
-        it was answered, or that it was missed; then what was invented: answered where no gold entity is.
+    def error_pairs(self, gold: str, answer: str) -> list[tuple[str, str]]:
+        """Pair each gold entity that was not found with BOUNDARY if an overlapping answer has its type, else
+        with the type of the first overlapping answer, else with MISSED. Then pair each answer that overlaps
+        no gold entity with INVENTED.
         """
-        true, given = set(spans(gold)), set(spans(answer))
-        wrong = sorted(given - true)
+        true, answered = set(spans(gold)), set(spans(answer))
+        wrong = sorted(answered - true)
         result = []
-        for one in sorted(true - given):
+        for one in sorted(true - answered):
             near = [other for other in wrong if meet(one, other)]
             if any(other.type == one.type for other in near):
                 result.append((one.type, BOUNDARY))
@@ -98,42 +99,42 @@ class Ner:
         lone = [other for other in wrong if not any(meet(one, other) for one in true)]
         return [*result, *((other.type, INVENTED) for other in lone)]
 
-    def garbled(self, label: str, labels: Sequence[str], chance: float) -> str:
-        """One entity less, or of another type."""
-        luck, found = random.Random(chance), spans(label)
-        if not found:
+    def corrupted(self, label: str, labels: Sequence[str], chance: float) -> str:
+        """Return the entities with one removed or given another type."""
+        rng, entities = random.Random(chance), spans(label)
+        if not entities:
             return label
-        one = luck.choice(found)
-        rest = [other for other in found if other != one]
+        one = rng.choice(entities)
+        rest = [other for other in entities if other != one]
         types = [other for other in labels if other != one.type]
-        way = luck.random()
-        if way < 0.5 or not types:
+        removes = rng.random() < 0.5
+        if removes or not types:
             return written(rest)
-        return written([*rest, one._replace(type=luck.choice(types))])
+        return written([*rest, one._replace(type=rng.choice(types))])
 
-    def fitting(self, label: str, text: str) -> str:
-        """None: the places are another text's."""
+    def fit_to_text(self, label: str, text: str) -> str:
+        """Return no entities: positions in another text do not apply to this one."""
         return "[]"
 
-    def choices(self, labels: Sequence[str]) -> int:
-        """Right or wrong: how the rest is shared cannot be said."""
+    def choice_count(self, labels: Sequence[str]) -> int:
+        """Return 2, right or wrong: the probabilities of all other answers are unknown."""
         return 2
 
-    def marks(
+    def example_statistics(
         self,
         texts: Sequence[str],
         gold: Sequence[str],
         answers: Sequence[str],
         labels: Sequence[str],
         metric: str,
-    ) -> Marks:
-        """An item an entity, right only whole and of the right type (CoNLL-2003; seqeval)."""
-        true, given = ([[(s.type, s[:2]) for s in spans(one)] for one in part] for part in (gold, answers))
-        return item_marks(true, given, labels)
+    ) -> ExampleStatistics:
+        """Count entities, which are right only with exact span and type (CoNLL-2003; seqeval)."""
+        true, answered = ([[(s.type, s[:2]) for s in spans(one)] for one in part] for part in (gold, answers))
+        return item_statistics(true, answered, labels)
 
-    def scores(self, total: Any, size: int, labels: Sequence[str], metric: str) -> Scores:
-        """See student/tasks/scoring.py."""
-        return item_scores(total, size, labels)
+    def aggregate(self, total: Any, size: int, labels: Sequence[str], metric: str) -> Scores:
+        """Return precision, recall, F1 and accuracy (see `item_report`)."""
+        return item_report(total, size, labels)
 
 
 NER = Ner()

@@ -1,6 +1,7 @@
-"""Scoring: what each answer adds to precision, recall and F1, whatever holds labels.
+"""Scoring: precision, recall and F1 from per-example statistics, for every task type with labels.
 
-An exam's figures are functions of the sum of its rows' marks, so that a bootstrap resamples rows.
+The scores of an evaluation are functions of the sum of its per-example statistics. A bootstrap can therefore
+resample rows and sum again.
 """
 
 from collections import Counter
@@ -10,12 +11,12 @@ from typing import TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-Marks = NDArray[np.float64]
-Item = tuple[str, Hashable]  # a label of the task, and which one of the text's it is
+ExampleStatistics = NDArray[np.float64]
+Item = tuple[str, Hashable]  # a label of the task, and what tells it apart in the text, such as a span
 
 
 class ClassReport(TypedDict):
-    """One label's figures; `support` counts how often it occurs in gold."""
+    """The scores of one label; `support` is the number of its gold items."""
 
     label: str
     precision: float
@@ -25,8 +26,8 @@ class ClassReport(TypedDict):
 
 
 class Scores(TypedDict):
-    """Every figure of an exam by its name, and those of each label, if there are any; `items` are the labels
-    of a text on average, in gold and in the answers.
+    """The scores of an evaluation: `figures` by metric name, `classes` by label (empty without labels), and
+    `items`, the mean number of labels per text in gold and in the answers.
     """
 
     figures: dict[str, float]
@@ -34,34 +35,34 @@ class Scores(TypedDict):
     items: list[float]
 
 
-def item_marks(
+def item_statistics(
     gold: Sequence[Sequence[Item]], answers: Sequence[Sequence[Item]], labels: Sequence[str]
-) -> Marks:
-    """Of each text the items found, answered and in gold, of each label, and whether all is right: shape
-    (n, 3 k + 1).
+) -> ExampleStatistics:
+    """Return per-example statistics of shape (n, 3 k + 1): for each of the k labels the number of correct
+    items, then of answered items, then of gold items; the last column is 1 if the whole answer is right.
     """
-    place = {label: i for i, label in enumerate(labels)}
+    column = {label: i for i, label in enumerate(labels)}
     size = len(labels)
-    marks = np.zeros((len(gold), 3 * size + 1))
-    for row, (true, given) in enumerate(zip(gold, answers, strict=True)):
-        hits = list((Counter(true) & Counter(given)).elements())
-        for part, items in enumerate((hits, given, true)):
+    statistics = np.zeros((len(gold), 3 * size + 1))
+    for row, (true, answered) in enumerate(zip(gold, answers, strict=True)):
+        hits = list((Counter(true) & Counter(answered)).elements())
+        for part, items in enumerate((hits, answered, true)):
             for label, _ in items:
-                marks[row, part * size + place[label]] += 1
-        marks[row, -1] = Counter(true) == Counter(given)
-    return marks
+                statistics[row, part * size + column[label]] += 1
+        statistics[row, -1] = Counter(true) == Counter(answered)
+    return statistics
 
 
-def item_scores(total: NDArray[np.float64], size: int, labels: Sequence[str]) -> Scores:
-    """Precision, recall and F1 of each label, their mean over the labels that occur (macro), those of all
-    items together (micro; of named entities what seqeval gives), and the share of texts answered without
-    any error (accuracy).
+def item_report(total: NDArray[np.float64], size: int, labels: Sequence[str]) -> Scores:
+    """Return the scores of `size` texts whose statistics sum to `total`: precision, recall and F1 of each
+    label, the mean F1 over the labels that occur (macro), the F1 of all items together (micro; for named
+    entities the same as seqeval), and the share of texts answered without any error (accuracy).
     """
-    hits, given, true = total[:-1].reshape(3, -1)
+    hits, answered, true = total[:-1].reshape(3, -1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        parts = np.nan_to_num([hits / given, hits / true, 2 * hits / (true + given)])
-    present = (true + given) > 0
-    everything = (true + given).sum()
+        parts = np.nan_to_num([hits / answered, hits / true, 2 * hits / (true + answered)])
+    present = (true + answered) > 0
+    everything = (true + answered).sum()
     precision, recall, f1 = parts
     return Scores(
         figures={
@@ -79,5 +80,5 @@ def item_scores(total: NDArray[np.float64], size: int, labels: Sequence[str]) ->
             )
             for i, label in enumerate(labels)
         ],
-        items=[float(part.sum() / max(size, 1)) for part in (true, given)],
+        items=[float(part.sum() / max(size, 1)) for part in (true, answered)],
     )

@@ -1,4 +1,4 @@
-"""A target a text: whatever the student is to write."""
+"""Sequence to sequence: one target per text, which the student learns to write."""
 
 import re
 import unicodedata
@@ -11,9 +11,9 @@ import numpy as np
 from pydantic import AfterValidator
 from tutelage.student.errors import InputError
 from tutelage.student.tasks.names import unknown
-from tutelage.student.tasks.scoring import Marks, Scores
+from tutelage.student.tasks.scoring import ExampleStatistics, Scores
 from tutelage.student.tasks.spans import UNSPACED
-from tutelage.student.tasks.user_functions import Judge, is_own, judge, title
+from tutelage.student.tasks.user_functions import Judge, is_user_function, judge, title
 
 EXACT, ROUGE, CHRF = "exact_match", "rouge_l", "chrf"
 LONGEST = 20_000  # characters of a target
@@ -21,59 +21,59 @@ _UNSPACED = re.compile(f"([{UNSPACED}])")
 
 
 class Seq2seq:
-    """A label is the target itself, without the spaces around it."""
+    """The label string is the target without surrounding whitespace."""
 
-    texts: int = 1
-    key: str = "target"
+    texts_per_row: int = 1
+    label_field: str = "target"
     metrics: tuple[str, ...] = (EXACT, ROUGE, CHRF)
-    fewest: int = 0
-    modes: tuple[str, ...] = ("full",)
-    base: str = "google-t5/t5-small"
-    writes: bool = True
-    outcomes: tuple[str, ...] = ()
-    lists: bool = False
-    bare: tuple[str, ...] = ("",)
-    shots: bool = True
-    verbatim: bool = True
-    steps: int = 30
+    min_labels: int = 0
+    student_modes: tuple[str, ...] = ("full",)
+    default_base: str = "google-t5/t5-small"
+    generates: bool = True
+    error_kinds: tuple[str, ...] = ()
+    accepts_tokens: bool = False
+    no_label: tuple[str, ...] = ("",)
+    needs_examples: bool = True
+    case_sensitive: bool = True
+    min_steps: int = 30
 
-    def unfit(self, metric: str) -> str:
-        """A figure that cannot be had: unknown, its library missing, or no function at that path."""
-        if is_own(metric):
+    def check_metric(self, metric: str) -> str:
+        """Return why this metric cannot be used (unknown, package missing, user function fails), or ""."""
+        if is_user_function(metric):
             try:
                 judge(metric)
             except InputError as error:
                 return str(error)
             return ""
-        if metric in (ROUGE, CHRF) and metric not in _figures():
+        if metric in (ROUGE, CHRF) and metric not in _built_in():
             return f"{metric} needs another package: pip install 'tutelage[seq2seq]'"
         problem = unknown(metric, self.metrics)
-        return f"{problem}; or file.py:function of your own" if problem else ""
+        return f"{problem}; or a user function, file.py:function" if problem else ""
 
-    def read(self, value: object, text: str, labels: Sequence[str]) -> str:
-        """A string that is not blank."""
+    def parse_label(self, value: object, text: str, labels: Sequence[str]) -> str:
+        """Return a string that is not blank, without surrounding whitespace."""
         if not isinstance(value, str):
             raise ValueError(f"is {type(value).__name__}, expected a string")
-        return self.said(value, text)
+        return self.parse_reply(value, text)
 
-    def shown(self, label: str, text: str) -> Any:
-        """As it is."""
+    def to_payload(self, label: str, text: str) -> Any:
+        """Return the target unchanged."""
         return label
 
-    def filed(self, label: str, text: str) -> Any:
-        """As it is."""
+    def to_file(self, label: str, text: str) -> Any:
+        """Return the target unchanged."""
         return label
 
-    def words(self, label: str, text: str) -> str:
-        """In one line."""
+    def to_text(self, label: str, text: str) -> str:
+        """Return the target in one line."""
         return " ".join(label.split())
 
-    def reply(self, labels: Sequence[str]) -> Any:
-        """A string that is not blank."""
-        return Annotated[str, AfterValidator(lambda target: self.said(target, ""))]
+    def reply_type(self, labels: Sequence[str]) -> Any:
+        """Return the type of a string that is not blank."""
+        return Annotated[str, AfterValidator(lambda target: self.parse_reply(target, ""))]
 
-    def said(self, value: Any, text: str) -> str:
-        """Without the spaces around it."""
+    def parse_reply(self, value: Any, text: str) -> str:
+        """Return the target without surrounding whitespace."""
         target = str(value).strip()
         if not target:
             raise ValueError("is blank; a target is what the student is to write")
@@ -83,46 +83,48 @@ class Seq2seq:
             raise ValueError(f"has {len(target):,} characters; at most {LONGEST:,} can be learnt")
         return target
 
-    def groups(self, label: str) -> list[str]:
-        """What all texts share."""
-        return list(self.bare)
+    def labels_in(self, label: str) -> list[str]:
+        """Return `no_label`: a target has no labels to balance by."""
+        return list(self.no_label)
 
-    def slips(self, gold: str, answer: str) -> list[tuple[str, str]]:
-        """That it is wrong: word for word it has to be the target."""
+    def error_pairs(self, gold: str, answer: str) -> list[tuple[str, str]]:
+        """Return one pair without names if the answer is not exactly the target."""
         return [] if gold == answer else [("", "")]
 
-    def garbled(self, label: str, labels: Sequence[str], chance: float) -> str:
-        """One word less, or the last sign, as of somebody who broke off."""
+    def corrupted(self, label: str, labels: Sequence[str], chance: float) -> str:
+        """Return the target without one word; one word loses its last character; one character is doubled."""
         words = label.split()
         if len(words) < 2:
             return label[:-1] or f"{label}{label}"
         del words[int(chance * len(words))]
         return " ".join(words)
 
-    def fitting(self, label: str, text: str) -> str:
-        """All of it."""
+    def fit_to_text(self, label: str, text: str) -> str:
+        """Return the target unchanged."""
         return label
 
-    def choices(self, labels: Sequence[str]) -> int:
-        """Right or wrong."""
+    def choice_count(self, labels: Sequence[str]) -> int:
+        """Return 2: right or wrong."""
         return 2
 
-    def marks(
+    def example_statistics(
         self,
         texts: Sequence[str],
         gold: Sequence[str],
         answers: Sequence[str],
         labels: Sequence[str],
         metric: str,
-    ) -> Marks:
-        """Each figure of each answer by itself; that of an exam is their mean."""
+    ) -> ExampleStatistics:
+        """Return every metric of every answer; the score of an evaluation is their mean."""
         triples = list(zip(answers, gold, texts, strict=True))
-        judges = _judges(metric).values()
-        return np.array([[of(*one) for of in judges] for one in triples]).reshape(len(triples), len(judges))
+        scorers = _metrics(metric).values()
+        values = [[score(*one) for score in scorers] for one in triples]
+        return np.array(values).reshape(len(triples), len(scorers))
 
-    def scores(self, total: Any, size: int, labels: Sequence[str], metric: str) -> Scores:
-        """Means."""
-        names = [*([title(metric)] if is_own(metric) else []), *_figures()]  # as `_judges` has them
+    def aggregate(self, total: Any, size: int, labels: Sequence[str], metric: str) -> Scores:
+        """Return the mean of each metric."""
+        own = [title(metric)] if is_user_function(metric) else []
+        names = [*own, *_built_in()]  # in the order of `_metrics`
         figures = {name: float(part / max(size, 1)) for name, part in zip(names, total, strict=True)}
         return Scores(figures=figures, classes=[], items=[1.0, 1.0])
 
@@ -131,29 +133,29 @@ SEQ2SEQ = Seq2seq()
 
 
 class _Words:
-    """Words of any script. rouge-score's own are of a to z and 0 to 9, the same as these in such a text; of
-    another script it sees none, and every answer has 0.
+    """A tokenizer for any script. The one of rouge-score keeps only a to z and 0 to 9, so every answer in
+    another script scores 0; on texts of these characters both give the same words.
     """
 
     def tokenize(self, text: str) -> list[str]:
-        """Runs of letters, marks and digits; where a script writes no spaces, each sign."""
-        signs = unicodedata.normalize("NFC", text.lower())
-        kept = "".join(sign if unicodedata.category(sign)[0] in "LMN" else " " for sign in signs)
+        """Return runs of letters, marks and digits; in scripts without spaces, every character."""
+        lowered = unicodedata.normalize("NFC", text.lower())
+        kept = "".join(char if unicodedata.category(char)[0] in "LMN" else " " for char in lowered)
         return _UNSPACED.sub(r" \1 ", kept).split()
 
 
-def _judges(metric: str) -> dict[str, Judge]:
-    own = {title(metric): judge(metric)} if is_own(metric) else {}
-    return {**own, **_figures()}
+def _metrics(metric: str) -> dict[str, Judge]:
+    own = {title(metric): judge(metric)} if is_user_function(metric) else {}
+    return {**own, **_built_in()}
 
 
 @cache
-def _figures() -> dict[str, Judge]:
-    """The figures that can be had, by their names: word for word the target; the F-measure of the longest
-    common subsequence of words (Lin 2004), as rouge-score has it; character n-grams (Popović 2015), of each
-    answer by itself, as sacrebleu has them.
+def _built_in() -> dict[str, Judge]:
+    """Return the built-in metrics whose packages are installed, by name: exact match; the F-measure of the
+    longest common subsequence of words (Lin 2004), from rouge-score; and the F-score of character n-grams of
+    each single answer (Popović 2015), from sacrebleu.
     """
-    figures: dict[str, Judge] = {EXACT: lambda answer, target, text: float(answer == target)}
+    metrics: dict[str, Judge] = {EXACT: lambda answer, target, text: float(answer == target)}
     if find_spec("rouge_score"):
         from rouge_score.rouge_scorer import RougeScorer
 
@@ -161,13 +163,13 @@ def _figures() -> dict[str, Judge]:
         scorer = RougeScorer(["rougeL"], tokenizer=words)
 
         def rouge(answer: str, target: str, text: str) -> float:
-            if not words.tokenize(target):  # of signs alone
+            if not words.tokenize(target):  # the target has no words, only punctuation or symbols
                 return float(answer == target)
             return float(scorer.score(target, answer)["rougeL"].fmeasure)
 
-        figures[ROUGE] = rouge
+        metrics[ROUGE] = rouge
     if find_spec("sacrebleu"):
         from sacrebleu import sentence_chrf
 
-        figures[CHRF] = lambda answer, target, text: float(sentence_chrf(answer, [target]).score / 100)
-    return figures
+        metrics[CHRF] = lambda answer, target, text: float(sentence_chrf(answer, [target]).score / 100)
+    return metrics

@@ -1,4 +1,4 @@
-"""Spans: where entities stand in a text, found from tags, places or words."""
+"""Spans: positions of entities in a text, from BIO tags, character positions or mentions."""
 
 import json
 import re
@@ -9,16 +9,16 @@ from typing import Any, NamedTuple, TypedDict
 
 from tutelage.student.tasks.names import known
 
-# Thai and Lao, Burmese, Khmer, kana (half as wide too) and Chinese characters.
+# Thai, Lao, Burmese, Khmer, kana (also half-width) and Chinese: scripts without spaces between words.
 UNSPACED = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
     "\uf900-\ufaff\uff66-\uff9f\U00020000-\U0002fa1f"
 )
-_ALONE = re.compile(f"[{UNSPACED}\uac00-\ud7a3]").match  # Korean names have particles right after them
+_ALONE = re.compile(f"[{UNSPACED}\uac00-\ud7a3]").match  # Korean names have particles attached
 
 
 class Span(NamedTuple):
-    """An entity: characters from `start` to before `end`, and its type."""
+    """An entity: its characters from `start` up to and excluding `end`, and its type."""
 
     start: int
     end: int
@@ -26,25 +26,25 @@ class Span(NamedTuple):
 
 
 class Mention(TypedDict):
-    """An entity as a teacher writes it: its text, verbatim, and its type."""
+    """An entity in a teacher's reply: its text, verbatim, and its type."""
 
     text: str
     type: str
 
 
 def units(text: str) -> list[tuple[int, int]]:
-    """The places of words and signs, which entities begin and end with. Marks belong to what they stand on;
-    in a script that parts no words with spaces, and in Korean, every letter is a unit.
+    """Return (start, end) of every word and punctuation character; entities consist of whole units. Combining
+    marks belong to the character before them. In scripts without spaces and in Korean, letters are units.
     """
     found: list[tuple[int, int]] = []
-    within = False  # a word that goes on
-    for place, sign in enumerate(text):
-        category = unicodedata.category(sign)
-        if sign.isspace():
+    within = False  # whether the last unit is a word that may continue
+    for place, char in enumerate(text):
+        category = unicodedata.category(char)
+        if char.isspace():
             within = False
         elif category[0] == "M" and found and found[-1][1] == place:
             found[-1] = found[-1][0], place + 1
-        elif (category[0] in "LN" or sign == "_") and not _ALONE(sign):
+        elif (category[0] in "LN" or char == "_") and not _ALONE(char):
             if within:
                 found[-1] = found[-1][0], place + 1
             else:
@@ -57,50 +57,50 @@ def units(text: str) -> list[tuple[int, int]]:
 
 
 def spans(label: str) -> list[Span]:
-    """The entities of a label, in order."""
+    """Return the entities of a label string, in order."""
     return [Span(*one) for one in json.loads(label)]
 
 
 def written(found: Iterable[Span]) -> str:
-    """Entities as one string."""
+    """Return the label string of entities."""
     return json.dumps(sorted(found), ensure_ascii=False)
 
 
 def aligned(text: str, mentions: Sequence[Mention]) -> list[Span]:
-    """The places of mentions in a text, whole words each (ours).
+    """Return the spans of mentions in a text; each span consists of whole words (ours).
 
-    What is named once is meant wherever it stands; else it has to be named for each place, in order.
-    Longer mentions are placed first; one that stands only inside of others is nested, and left out, as flat
-    tags cannot hold it.
+    A text that is mentioned once stands for all its occurrences; otherwise each one needs a mention, in
+    order. Longer mentions are located first. A mention that occurs only inside of others is nested, and left
+    out, because flat tags cannot represent it.
 
     Raises:
-        ValueError: a mention does not stand in the text, cuts a word, overlaps another one in part, or is
-            named several times, but not once for each time it stands there.
+        ValueError: a mention is not in the text, cuts a word, overlaps another one in part, or is repeated,
+            but not once for each occurrence.
     """
     found: list[Span] = []
-    named: dict[str, list[str]] = {}
+    types: dict[str, list[str]] = {}
     for one in mentions:
-        named.setdefault(one["text"].strip(), []).append(one["type"])
-    for words in sorted(named, key=lambda words: -len(words)):
-        found += _placed(text, words, named[words], found)
+        types.setdefault(one["text"].strip(), []).append(one["type"])
+    for words in sorted(types, key=lambda words: -len(words)):
+        found += _locate(text, words, types[words], found)
     return sorted(found)
 
 
-def _placed(text: str, words: str, types: Sequence[str], taken: Sequence[Span]) -> list[Span]:
-    """The places of one surface form, named so many times."""
-    places = _places(text, words)
+def _locate(text: str, words: str, types: Sequence[str], taken: Sequence[Span]) -> list[Span]:
+    """Return the spans of one surface form that was mentioned once for each of `types`."""
+    places = _occurrences(text, words)
     free = [place for place in places if not any(meet(place, other) for other in taken)]
     inside = [p for p in places if any(o.start <= p[0] and p[1] <= o.end for o in taken)]
     if len(free) + len(inside) < len(places):
         raise ValueError(f"the entity {words!r} overlaps another one in part; one of the two must go")
     apart: list[tuple[int, int]] = []
-    for place in free:  # "a a" stands once in "a a a"
+    for place in free:  # "a a" occurs once in "a a a" without overlap
         if not apart or apart[-1][1] <= place[0]:
             apart.append(place)
     if len(types) == 1:
         return [Span(*place, types[0]) for place in apart]
     kinds = list(dict.fromkeys(types))
-    if len(kinds) == 1 and len(types) == len(places):  # those inside of others were named too
+    if len(kinds) == 1 and len(types) == len(places):  # nested occurrences were mentioned too
         return [Span(*place, kinds[0]) for place in apart]
     if len(types) != len(apart):
         named = f"named {len(types)} times" if len(kinds) == 1 else f"named as {' and '.join(kinds)}"
@@ -110,16 +110,16 @@ def _placed(text: str, words: str, types: Sequence[str], taken: Sequence[Span]) 
     return [Span(*place, kind) for place, kind in zip(apart, types, strict=True)]
 
 
-def _places(text: str, words: str) -> list[tuple[int, int]]:
-    """Where a span stands as whole words, from left to right.
+def _occurrences(text: str, words: str) -> list[tuple[int, int]]:
+    """Return where a surface form occurs as whole words, from left to right.
 
     Raises:
-        ValueError: nowhere.
+        ValueError: it occurs nowhere.
     """
     if not words:
         raise ValueError("an entity is empty")
     starts, ends = ({place[i] for place in units(text)} for i in (0, 1))
-    # Also where one begins inside of another: "a a" stands twice in "aa a a".
+    # The lookahead also finds matches that overlap others: "a a" matches twice in "aa a a".
     anywhere = [m.span(1) for m in re.finditer(f"(?=({re.escape(words)}))", text)]
     whole = [(start, end) for start, end in anywhere if start in starts and end in ends]
     if not whole:
@@ -129,25 +129,25 @@ def _places(text: str, words: str) -> list[tuple[int, int]]:
 
 
 def meet(one: Sequence[Any], other: Sequence[Any]) -> bool:
-    """Whether two places share a character."""
+    """Return whether two spans share a character."""
     return bool(one[0] < other[1] and other[0] < one[1])
 
 
 def from_tags(text: str, tags: Sequence[str], labels: Sequence[str]) -> Iterator[Span]:
-    """Spans of BIO tags, one for each token of a text.
+    """Yield the spans of BIO tags, one tag for each token of a text.
 
     Raises:
-        ValueError: tags and tokens do not match, a tag is none, or one begins with I-.
+        ValueError: tags and tokens differ in number, a tag is malformed or unknown, or one begins with I-.
     """
     tokens = text.split(" ")
     if len(tokens) != len(tags):
-        raise ValueError(f"has {len(tags)} tags for {len(tokens)} tokens; give each token one, O outside")
-    start, begun, kind = 0, 0, ""
-    place = 0
+        raise ValueError(f"has {len(tags)} tags for {len(tokens)} tokens; give each token one tag, O outside")
+    start, first, kind = 0, 0, ""  # where the token starts; where the entity starts; its type
+    end = 0
     for number, (token, tag) in enumerate(zip(tokens, tags, strict=True), 1):
         prefix, _, name = tag.partition("-")
         if tag != "O" and (prefix not in ("B", "I") or not name):
-            raise ValueError(f"{tag!r} (token {number}) is no BIO tag; expected O, B-TYPE or I-TYPE")
+            raise ValueError(f"{tag!r} (token {number}) is not a BIO tag; expected O, B-TYPE or I-TYPE")
         if tag != "O":
             known(name, labels)
         before = "O" if number > 1 else "nothing"
@@ -157,20 +157,20 @@ def from_tags(text: str, tags: Sequence[str], labels: Sequence[str]) -> Iterator
                 f" an entity begins with B-{name}"
             )
         if kind and prefix != "I":
-            yield _checked(text, Span(begun, start - 1, kind), None)
+            yield _check(text, Span(first, start - 1, kind), None)
         if prefix != "I":
-            begun, kind = start, name
+            first, kind = start, name
         start += len(token) + 1
-        place = start - 1
+        end = start - 1
     if kind:
-        yield _checked(text, Span(begun, place, kind), None)
+        yield _check(text, Span(first, end, kind), None)
 
 
 def from_entities(text: str, entities: Sequence[dict[str, Any]], labels: Sequence[str]) -> list[Span]:
-    """Spans of entities with `start`, `end` and `type`, or with `text` and `type`.
+    """Return the spans of entities with `start`, `end` and `type`, or with `text` and `type`.
 
     Raises:
-        ValueError: one is no entity of the text, or two overlap.
+        ValueError: one is not an entity of the text, or two overlap.
     """
     found, mentions = [], []
     for one in entities:
@@ -179,13 +179,15 @@ def from_entities(text: str, entities: Sequence[dict[str, Any]], labels: Sequenc
         kind = known(one.get("type", one.get("label")), labels)
         start, end, words = one.get("start"), one.get("end"), one.get("text")
         if isinstance(start, int) and isinstance(end, int):
-            found.append(_checked(text, Span(start, end, kind), words))
+            found.append(_check(text, Span(start, end, kind), words))
         elif isinstance(words, str):
             mentions.append(Mention(text=words, type=kind))
         else:
             raise ValueError(f"{one} has neither `start` and `end` nor `text`")
     if found and mentions:
-        raise ValueError("gives the places of some entities and not of others; give all or none")
+        raise ValueError(
+            "gives positions for some entities and not for others; give them for all or for none"
+        )
     placed = sorted(found) or aligned(text, mentions)
     for span, following in pairwise(placed):
         if meet(span, following):
@@ -194,16 +196,18 @@ def from_entities(text: str, entities: Sequence[dict[str, Any]], labels: Sequenc
     return placed
 
 
-def _checked(text: str, span: Span, words: object) -> Span:
-    """A span that is in the text, whole words, and what it says it is."""
-    there = text[span.start : span.end]
+def _check(text: str, span: Span, words: object) -> Span:
+    """Return a span after checking that it lies in the text, has the text `words` and cuts no word."""
+    actual = text[span.start : span.end]
     if not 0 <= span.start < span.end <= len(text):
-        raise ValueError(f"{span.start} to {span.end} is no place in a text of {len(text)} characters")
-    if isinstance(words, str) and words != there:
-        raise ValueError(f"{words!r} is not what stands from {span.start} to {span.end}: {there!r}")
+        raise ValueError(
+            f"{span.start} to {span.end} is not a valid range in a text of {len(text)} characters"
+        )
+    if isinstance(words, str) and words != actual:
+        raise ValueError(f"{words!r} is not the text from {span.start} to {span.end}, which is {actual!r}")
     starts, ends = ({place[i] for place in units(text)} for i in (0, 1))
     if span.start not in starts or span.end not in ends:
         raise ValueError(
-            f"{there!r} ({span.start} to {span.end}) cuts a word, or begins or ends with a space"
+            f"{actual!r} ({span.start} to {span.end}) cuts a word, or begins or ends with a space"
         )
     return span

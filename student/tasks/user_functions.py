@@ -1,4 +1,4 @@
-"""Functions of the user's own, named in task.yaml: metrics, and filters of what a teacher wrote."""
+"""User functions, named in task.yaml: metrics, and filters of generated texts."""
 
 import hashlib
 import sys
@@ -12,143 +12,143 @@ from typing import Any
 
 from tutelage.student.errors import InputError
 
-_ANYTHING = (Exception, SystemExit)  # whatever the user's own code raises is told
+_ANYTHING = (Exception, SystemExit)  # a user function may raise anything; the error message quotes it
 Judge = Callable[[str, str, str], float]  # (answer, target, text) -> 0 to 1
 
 
-class OwnError(InputError):
-    """A function of the user's own is not there, or fails."""
+class UserFunctionError(InputError):
+    """A user function is missing or fails."""
 
 
-def is_own(name: str) -> bool:
-    """Whether a name means a function of the user's own."""
+def is_user_function(name: str) -> bool:
+    """Return whether a name refers to a user function."""
     return ":" in name
 
 
 def title(name: str) -> str:
-    """What reports call it: of a file its name without the folder."""
+    """Return the name for reports: without the folder and the ending of a file."""
     place, _, function = name.rpartition(":")
     return f"{Path(place).stem}:{function}" if place.endswith(".py") else name
 
 
 def placed(name: str, folder: Path) -> str:
-    """A function of a file by the file's whole path, taken from `folder`; any other name as it is."""
+    """Return the name with its file's path taken from `folder`; other names are returned unchanged."""
     place, _, function = name.rpartition(":")
     return f"{folder / Path(place).expanduser()}:{function}" if place.endswith(".py") else name
 
 
 def digest(names: Iterable[str]) -> str:
-    """What tells whether the files of the user's own functions have changed; "" where there are none."""
+    """Return a hash of the files of user functions, to detect changes, or "" if there are none."""
     paths = {Path(name.rpartition(":")[0]) for name in names}
-    found = b"".join(path.read_bytes() for path in sorted(paths) if path.suffix == ".py")
-    return hashlib.sha256(found).hexdigest()[:16] if found else ""
+    source = b"".join(path.read_bytes() for path in sorted(paths) if path.suffix == ".py")
+    return hashlib.sha256(source).hexdigest()[:16] if source else ""
 
 
 def function(name: str) -> Callable[..., Any]:
-    """`file.py:function`, or `module:function` of an installed module or of one in the working folder.
+    """Load `file.py:function`, or `module:function` from an installed module or the working folder.
 
     Raises:
-        OwnError: there is none.
+        UserFunctionError: it cannot be loaded, or is not a function.
     """
     place, _, called = name.rpartition(":")
-    of = _of_file if place.endswith(".py") else _module
+    load = _load_file if place.endswith(".py") else _load_module
     try:
         if not (place and called):
             raise ImportError("write file.py:function")
-        module = _quiet(of, place)
+        module = _call(load, place)
     except _ANYTHING as error:
-        raise OwnError(f"no function at {name!r} ({_told(error)})") from error
+        raise UserFunctionError(f"no function at {name!r} ({_cause(error)})") from error
     if not hasattr(module, called):
-        raise OwnError(f"no function at {name!r} ({place} has no {called!r})")
-    found = getattr(module, called)
-    if not callable(found):
-        raise OwnError(f"{name!r} is {type(found).__name__}, expected a function")
-    return found  # type: ignore[no-any-return]
+        raise UserFunctionError(f"no function at {name!r} ({place} has no {called!r})")
+    loaded = getattr(module, called)
+    if not callable(loaded):
+        raise UserFunctionError(f"{name!r} is {type(loaded).__name__}, expected a function")
+    return loaded  # type: ignore[no-any-return]
 
 
 def judge(name: str) -> Judge:
-    """A figure of (answer, target, text), checked at every call.
+    """Load a metric of (answer, target, text) and check its value at every call.
 
     Raises:
-        OwnError: there is no such function, or it fails, or gives no number from 0 to 1.
+        UserFunctionError: the function is missing, fails, or does not return a number from 0 to 1.
     """
-    of = function(name)
+    metric = function(name)
 
     def bounded(answer: str, target: str, text: str) -> float:
         try:
-            value = float(_quiet(of, answer, target, text))
+            value = float(_call(metric, answer, target, text))
         except _ANYTHING as error:
-            raise OwnError(f"{name} failed on {answer[:60]!r}: {_told(error)}") from error
+            raise UserFunctionError(f"{name} failed on {answer[:60]!r}: {_cause(error)}") from error
         if not 0 <= value <= 1:
-            raise OwnError(f"{name} gave {value} for {answer[:60]!r}; a figure lies between 0 and 1")
+            raise UserFunctionError(f"{name} returned {value} for {answer[:60]!r}; expected 0 to 1")
         return value
 
     return bounded
 
 
 def filtered(name: str, row: Mapping[str, Any]) -> str:
-    """What a filter finds wrong with a labelled text, "" if nothing. It is asked more than once, and has to
-    say the same each time.
+    """Return the problem that a filter finds in a labelled text, or "". A filter is called several times for
+    a text, and has to return the same each time.
 
     Args:
-        name: of the filter.
-        row: as `filed` in student/data/rows.py makes them: the task's fields, and the label.
+        name: name of the filter.
+        row: the task's fields and the label, as `filed` in student/data/rows.py returns them.
 
     Raises:
-        OwnError: there is no such function, or it fails, or gives no words.
+        UserFunctionError: the function is missing, fails, or does not return a string.
     """
-    of = function(name)
+    filter_ = function(name)
     try:
-        found = _quiet(of, row)
+        problem = _call(filter_, row)
     except _ANYTHING as error:
-        raise OwnError(f"the filter {name} failed on {str(row)[:100]}: {_told(error)}") from error
-    if not isinstance(found, str | None):
-        raise OwnError(
-            f"the filter {name} gave {found!r}; it gives what is wrong in words, and '' or None if nothing is"
+        raise UserFunctionError(f"the filter {name} failed on {str(row)[:100]}: {_cause(error)}") from error
+    if not isinstance(problem, str | None):
+        raise UserFunctionError(
+            f"the filter {name} returned {problem!r}; expected a string with the problem, or '' or None"
         )
-    return found or ""
+    return problem or ""
 
 
 def extractive(row: Mapping[str, str]) -> str:
-    """A filter: the target has to stand in the text, an answer in its context (GOLD, arXiv 2403.19754)."""
-    return "" if row["target"] in row["text"] else "its target does not stand in its text"
+    """Reject a target that does not occur in the text, its context: a filter of GOLD (arXiv 2403.19754)."""
+    return "" if row["target"] in row["text"] else "its target does not occur in its text"
 
 
-def _of_file(place: str) -> Any:
+def _load_file(place: str) -> Any:
     path = Path(place)
     if not path.is_file():
-        raise ImportError(f"{path} is no file")
-    return _read(path.resolve(), path.stat().st_mtime_ns)
+        raise ImportError(f"{path} is not a file")
+    return _import_file(path.resolve(), path.stat().st_mtime_ns)
 
 
 @cache
-def _read(path: Path, changed: int) -> Any:
-    """The module of a file, read again once that has changed."""
-    _search(path.parent)
+def _import_file(path: Path, changed: int) -> Any:
+    """Import a file as a module; `changed`, its time of change, is part of the cache key."""
+    _add_to_path(path.parent)
     name = f"_own_{hashlib.sha256(str(path).encode()).hexdigest()[:16]}"
     spec = spec_from_file_location(name, path)
     assert spec
     assert spec.loader
-    module = sys.modules[name] = module_from_spec(spec)  # dataclasses look their module up
+    module = sys.modules[name] = module_from_spec(spec)  # dataclasses look up their module there
     spec.loader.exec_module(module)
     return module
 
 
-def _module(name: str) -> Any:
-    _search(Path.cwd())
+def _load_module(name: str) -> Any:
+    _add_to_path(Path.cwd())
     return import_module(name)
 
 
-def _search(folder: Path) -> None:
+def _add_to_path(folder: Path) -> None:
     if str(folder) not in sys.path:
         sys.path.append(str(folder))
 
 
-def _quiet(of: Callable[..., Any], *given: object) -> Any:
-    """What it gives; what it prints goes to standard error, for standard output is the command's."""
+def _call(run: Callable[..., Any], *args: object) -> Any:
+    """Run user code with its prints sent to standard error, since standard output is the command's."""
     with redirect_stdout(sys.stderr):
-        return of(*given)
+        return run(*args)
 
 
-def _told(error: BaseException) -> str:
+def _cause(error: BaseException) -> str:
     return str(error) if isinstance(error, ImportError) else f"{type(error).__name__}: {error}"

@@ -1,4 +1,4 @@
-"""Training: the loop, its configuration, the losses, and what is selected at every step.
+"""Training: the loop, its configuration, the losses, and the selection of samples at every step.
 
-`adapters/` has one file a model family: what the loop needs to know of it.
+`adapters/` has one file for each model family, which adapts its students to the training loop.
 """

@@ -1,21 +1,21 @@
-"""Averaging of weights over the last steps of a training, against the spread between seeds.
+"""Averaging of weights over the last steps of a training, which reduces the spread between seeds.
 
-Stochastic weight averaging (Izmailov et al., UAI 2018, arXiv 1803.05407) keeps the learning rate high; here
-it falls to 0 as in the rest of the training, and every step counts (ours).
+Stochastic weight averaging (Izmailov et al., UAI 2018, arXiv 1803.05407) keeps the learning rate high. Here
+the learning rate falls to 0 as in any other training, and every step is averaged (ours).
 """
 
 from typing import Any
 
 
 class WeightAverage:
-    """A running mean of parameters over the last `share` of so many steps."""
+    """A running mean of parameters over the last `share` of all `steps`."""
 
     def __init__(self, parameters: list[Any], share: float, steps: int):
         self.parameters, self.first = parameters, steps - round(share * steps)
         self.count, self.means = 0, list[Any]()
 
     def update(self, step: int) -> None:
-        """Count the parameters after a step, numbered from 0, if it is one of the last."""
+        """Add the parameters after `step` (counted from 0) to the mean, if it is one of the last steps."""
         import torch
 
         if step < self.first:
@@ -28,7 +28,7 @@ class WeightAverage:
                 torch._foreach_lerp_(self.means, self.parameters, 1 / self.count)
 
     def apply(self) -> None:
-        """Set the parameters to their mean, if any step counted."""
+        """Set the parameters to their mean; leave them as they are if no step was averaged."""
         import torch
 
         with torch.no_grad():

@@ -1,6 +1,6 @@
-"""Named training configurations: what `training: auto` compares out of fold on the user's own rows.
+"""Named training configurations, which `training: auto` compares out of fold on the user's own rows.
 
-Chosen by benchmarks/few_rows.py (ours): none of them wins on every data set.
+They were chosen by benchmarks/few_rows.py (ours); none of them is the best on every data set.
 """
 
 from collections.abc import Collection
@@ -8,14 +8,14 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from tutelage.student.errors import InputError
-from tutelage.student.training.configuration import Recipe
+from tutelage.student.training.configuration import TrainingConfig
 
 Training = Literal["plain", "weighted", "probe", "probe_first", "contrastive"]
 
-_FEW = 150  # rows; above, contrastive steps bring nothing that others do not (benchmarks/few_rows.py)
-_COMMON: dict[str, Any] = {
+_MAX_CONTRASTIVE_ROWS = 150  # with more, the other candidates do as well (benchmarks/few_rows.py)
+_DEFAULTS: dict[str, Any] = {
     "class_weights": "root",
-    "epochs": Recipe.epochs,
+    "epochs": TrainingConfig.epochs,
     "pooling": "cls",
     "probe_first": False,
     "contrastive_steps": 0,
@@ -28,7 +28,7 @@ _CONFIGURATIONS: dict[Training, dict[str, Any]] = {
     "probe_first": {"probe_first": True},
     "contrastive": {**_PROBE, "contrastive_steps": 60},
 }
-_OF_TYPE: dict[str, tuple[Training, ...]] = {
+_BY_TASK_TYPE: dict[str, tuple[Training, ...]] = {
     "classification": ("probe_first", "weighted", "probe", "contrastive"),
     "multilabel": ("plain", "weighted", "probe", "probe_first"),
     "pairs": ("weighted", "plain"),
@@ -38,64 +38,70 @@ _OF_TYPE: dict[str, tuple[Training, ...]] = {
 
 
 def candidates(
-    recipe: Recipe, *, fixed: Collection[str] = (), rows: int | None = None
-) -> dict[Training, Recipe]:
-    """Return the training configurations that are worth comparing, the default one first.
+    training_config: TrainingConfig, *, fixed: Collection[str] = (), rows: int | None = None
+) -> dict[Training, TrainingConfig]:
+    """Return the training configurations that are worth comparing; the default is the first.
 
     Args:
-        recipe: everything that is not being compared, and the values of the fixed fields.
-        fixed: names of the fields that the user set; no configuration changes them, but a probe alone has no
-            epochs. A configuration that contradicts one is left out, and so is one that equals another.
-        rows: how many there are to train on; above 150 the contrastive one is left out. None keeps it.
+        training_config: the fields that are not compared, and the values of the fixed fields.
+        fixed: names of the fields that the user set. They stay as they are, except that `probe` and
+            `contrastive` always have 0 epochs. Contradictory and duplicate configurations are left out.
+        rows: number of training rows; above 150 `contrastive` is left out. None keeps it.
 
     Raises:
-        InputError: the fixed fields leave none.
+        InputError: no configuration fits the fixed fields.
     """
-    found: dict[Training, Recipe] = {}
-    for name in _names(recipe):
-        if name == "contrastive" and rows is not None and rows > _FEW:
+    configs: dict[Training, TrainingConfig] = {}
+    for name in _names(training_config):
+        if name == "contrastive" and rows is not None and rows > _MAX_CONTRASTIVE_ROWS:
             continue
-        made = _configured(recipe, name, fixed)
-        if made and made not in found.values():
-            found[name] = made
-    if not found:
-        raise InputError("the fields of `student` leave no training configuration; leave some of them out")
-    return found
+        config = _configured(training_config, name, fixed)
+        if config and config not in configs.values():
+            configs[name] = config
+    if not configs:
+        raise InputError("no training configuration fits the fields of `student`; leave some of them out")
+    return configs
 
 
-def configuration(recipe: Recipe, name: str, *, fixed: Collection[str] = ()) -> Recipe:
-    """Return one training configuration by its name; "auto" is the default one of the task type.
+def configuration(
+    training_config: TrainingConfig, name: str, *, fixed: Collection[str] = ()
+) -> TrainingConfig:
+    """Return a training configuration by its name; "auto" returns the default of the task type.
 
     Raises:
-        InputError: the task type or the student's mode has no such configuration, or fixed fields forbid it.
+        InputError: the task type or student mode has no such configuration, or it contradicts a fixed field.
     """
-    found = candidates(recipe, fixed=fixed)
+    configs = candidates(training_config, fixed=fixed)
     if name == "auto":
-        return next(iter(found.values()))
-    for known in _names(recipe):
-        if known == name and (made := _configured(recipe, known, fixed)):
-            return made
+        return next(iter(configs.values()))
+    for known in _names(training_config):
+        if known == name and (config := _configured(training_config, known, fixed)):
+            return config
     raise InputError(
         f"`training: {name}` does not fit this task and the other fields of `student`; take"
-        f" {', '.join(found)} or auto"
+        f" {', '.join(configs)} or auto"
     )
 
 
-def _names(recipe: Recipe) -> tuple[Training, ...]:
-    return _OF_TYPE[recipe.kind] if recipe.mode == "full" else ("weighted",)
+def _names(training_config: TrainingConfig) -> tuple[Training, ...]:
+    return _BY_TASK_TYPE[training_config.kind] if training_config.mode == "full" else ("weighted",)
 
 
-def _configured(recipe: Recipe, name: Training, fixed: Collection[str]) -> Recipe | None:
-    """The recipe with a configuration's fields, but for the fixed ones; None if they contradict it."""
-    if recipe.mode == "head":
+def _configured(
+    training_config: TrainingConfig, name: Training, fixed: Collection[str]
+) -> TrainingConfig | None:
+    """Return the named configuration with the fixed fields kept; None if they contradict it."""
+    if training_config.mode == "head":
         changes = {"class_weights": _PROBE["class_weights"]}
     else:
-        changes = {**_COMMON, **_CONFIGURATIONS[name]}
-    if changes.get("probe_first") and "pooling" in fixed and recipe.pooling != "mean":
+        changes = {**_DEFAULTS, **_CONFIGURATIONS[name]}
+    if changes.get("probe_first") and "pooling" in fixed and training_config.pooling != "mean":
         return None
-    # A probe alone has no epochs, whatever the user wants of the others.
+    # `probe` and `contrastive` have no epochs; the user's `epochs` apply to the other candidates.
     kept = [field for field in fixed if not (field == "epochs" and changes.get("epochs") == 0)]
     try:
-        return replace(recipe, **{field: value for field, value in changes.items() if field not in kept})
+        return replace(
+            training_config, **{field: value for field, value in changes.items() if field not in kept}
+        )
     except InputError:
         return None

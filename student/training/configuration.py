@@ -4,52 +4,52 @@ from dataclasses import dataclass
 from math import inf
 from typing import Literal
 
-from tutelage.student.encoder import EMBEDDED
 from tutelage.student.errors import InputError
-from tutelage.student.tasks import KINDS
+from tutelage.student.pretrained import EMBEDDED
 from tutelage.student.tasks.fields import ONE, Fields
+from tutelage.student.tasks.task_type import TASK_TYPES
 from tutelage.student.training.class_weights import ClassWeights
 
 Pooling = Literal["cls", "mean"]
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How a student is trained. Defaults are those of benchmarks/few_rows.py (ours).
+class TrainingConfig:
+    """How a student is trained. The defaults were chosen by benchmarks/few_rows.py (ours).
 
     Attributes:
-        mode: `full` trains every weight; `head` a linear classifier on frozen, cached embeddings, which takes
-            seconds a round.
-        epochs: passes over the rows. 0 with `probe_first` leaves the linear probe as it is.
-        min_steps: least number of steps of a fresh student, so that a small set is not under-trained; None
-            takes the task type's (`Kind.steps`).
-        batch: rows of a step.
-        learning_rate: None is 3e-4 at MiniLM's width of 384 and falls with the square of the width (7.5e-5 at
-            768).
-        head_decay: `head_decay / √labels · ‖W‖²` is added to the sum of losses of a head or a probe. Five
-            data sets wanted this at 100, 300 and 1,000 rows, with 0 and 10 % wrong labels (ours).
-        max_tokens: of a text that are read.
+        mode: `full` trains all weights; `head` a linear classifier on frozen, cached embeddings, in seconds.
+        base: the pretrained model: `minilm`, a local folder, or a hub name.
+        epochs: passes over the rows. 0 with `probe_first` trains only the linear probe.
+        min_steps: minimum number of steps of a fresh student, against under-training on a small training set;
+            None uses the default of the task type (`TaskType.min_steps`).
+        batch: rows per step.
+        learning_rate: None is 3e-4 at MiniLM's width of 384, and falls with the square of larger widths
+            (7.5e-5 at 768).
+        head_decay: `head_decay / √labels · ‖W‖²` is added to the sum of losses of a head or a probe. The
+            default was best on five data sets: 100, 300 and 1,000 rows, 0 and 10 % wrong labels (ours).
+        max_tokens: maximum length of a text in tokens; longer texts are truncated.
         device: `auto`, `cpu`, `cuda`, `mps`.
-        kind: the task type, see student/kinds/.
-        fields: see student/tasks/fields.py.
-        max_target: tokens that are written at most, where the student writes.
-        beams: of the search at evaluation, where the student writes; one everywhere else.
-        lora: rank of the adapters that are trained of a causal base.
+        kind: the task type (student/tasks/).
+        fields: names of the parts of a text (student/tasks/fields.py).
+        max_target: maximum number of tokens to generate, for a student that writes.
+        beams: beams at evaluation and use, for a student that writes; training statistics are greedy.
+        lora: rank of the LoRA adapters of a causal base.
         class_weights: see student/training/class_weights.py; unused by a student that writes.
-        pooling: `cls` the base's own classification head; `mean` a linear layer on the mean of the last
-            hidden states (student/models/mean_pooling.py). A pair is read jointly with both.
+        pooling: `cls` uses the base's own classification head; `mean` uses a linear layer on the mean of the
+            last hidden states (student/training/adapters/mean_pooling.py). Both encode a pair jointly.
         probe_first: fit a linear probe on the frozen, mean-pooled embeddings by L-BFGS, then train all
             weights from there (LP-FT: Kumar et al., ICLR 2022, arXiv 2202.10054). Implies mean pooling. Not
-            for pairs: the frozen embedding of a pair that is read jointly says little about their relation.
-        contrastive_steps: supervised-contrastive steps before the probe (see
-            student/training/adapters/contrastive.py); for one label a text, with `probe_first`.
+            for pairs: the frozen, joint embedding of a pair says little about the relation of its texts.
+        contrastive_steps: supervised-contrastive steps before the probe (adapters/contrastive.py). Only for
+            tasks with one label per text, and only with `probe_first`.
         smoothing: share of a hard label's target that is spread over all labels (Szegedy et al., CVPR 2016,
             arXiv 1512.00567).
         average: share of the steps, at the end, over which the weights are averaged (SWA: Izmailov et al.,
-            UAI 2018, arXiv 1803.05407; here under the falling learning rate: ours). 0 keeps the last ones.
+            UAI 2018, arXiv 1803.05407; with a falling learning rate: ours). 0 keeps the last weights.
 
     Raises:
-        InputError: a value is out of its range, or not for this mode or task type.
+        InputError: a value is out of range, or not available for this mode or task type.
     """
 
     mode: Literal["full", "head"] = "full"
@@ -79,28 +79,28 @@ class Recipe:
         for name, below in {"smoothing": 1.0, "average": 1.0, "contrastive_steps": inf}.items():
             if not 0 <= getattr(self, name) < below:
                 limit = "" if below == inf else ", below 1"
-                raise InputError(f"`{name}` is {getattr(self, name)}; it is a number, at least 0{limit}")
+                raise InputError(f"`{name}` is {getattr(self, name)}; it must be a number, at least 0{limit}")
         for name, types in _TASK_TYPES.items():
-            if getattr(self, name) == getattr(Recipe, name):
+            if getattr(self, name) == getattr(TrainingConfig, name):
                 continue
             if self.mode == "head" and name != "smoothing":
                 raise InputError(f"`{name}` is not for a student of mode `head`; leave it out")
             if self._type not in types:
                 raise InputError(f"`{name}` is not for tasks of type {self._type}; leave it out")
         if self.contrastive_steps and not self.probe_first:
-            raise InputError("`contrastive_steps` prepare for a probe: set `probe_first: true` with them")
+            raise InputError("`contrastive_steps` needs a linear probe: set `probe_first: true` too")
 
     @property
     def _type(self) -> str:
-        """The task type; `kind` alone does not say it of pairs in the tests of a classifier."""
+        """The task type. Tests train classifiers on pairs with the default `kind`; `fields` shows that."""
         return "pairs" if self.kind == "classification" and len(self.fields) > 1 else self.kind
 
     @property
     def steps(self) -> int:
-        """Least number of steps of a fresh student."""
+        """Minimum number of training steps of a fresh student."""
         if self.probe_first and not self.epochs:
             return 0
-        return KINDS[self.kind].steps if self.min_steps is None else self.min_steps
+        return TASK_TYPES[self.kind].min_steps if self.min_steps is None else self.min_steps
 
 
 _TASK_TYPES = {

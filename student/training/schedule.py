@@ -1,4 +1,4 @@
-"""The order of mini-batches, and the learning rate over the steps."""
+"""The order of mini-batches, and the learning-rate schedule."""
 
 import random
 from collections.abc import Iterator, Sequence
@@ -6,9 +6,9 @@ from typing import Any
 
 
 def bucketed(lengths: Sequence[int], size: int, random: random.Random) -> Iterator[list[int]]:
-    """One epoch of batches of like length: padding, not the framework, is the cost of training on text.
+    """Yield one epoch of batches of texts with similar lengths, as lists of indices, in random order.
 
-    Shuffles, sorts within runs of 50 batches by length, and yields the batches in random order.
+    Padding, not the framework, is the main cost. Texts are sorted by length in shuffled runs of 50 batches.
     """
     order = list(range(len(lengths)))
     random.shuffle(order)
@@ -21,6 +21,6 @@ def bucketed(lengths: Sequence[int], size: int, random: random.Random) -> Iterat
 
 
 def warm_and_down(steps: int) -> Any:
-    """Learning-rate factor: up over the first tenth, then down in a line."""
+    """Return the learning-rate factor by step: linear warm-up over the first tenth, then linear decay."""
     warm = max(1, steps // 10)
     return lambda step: min((step + 1) / warm, max(0.0, (steps - step) / max(1, steps - warm)))

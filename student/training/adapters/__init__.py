@@ -1,1 +1,1 @@
-"""Trainer adapters: what the training loop needs to know of a model family, one file each."""
+"""Trainer adapters: what the training loop needs of a student model; one file per model family."""

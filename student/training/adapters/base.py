@@ -1,4 +1,4 @@
-"""Learners: students as the training loop sees them."""
+"""The `TrainerAdapter` protocol between a student and the training loop, and what adapters share."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -12,8 +12,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Learner(Protocol):
-    """A student in training on given texts, each with its weight in the loss; batches are lists of places."""
+class TrainerAdapter(Protocol):
+    """A student in training on a fixed list of texts; a batch is a list of indices into it.
+
+    `lengths` (for bucketing) and loss `weights` have one value per text; AdamW uses `rate` and `decay`.
+    """
 
     lengths: list[int]
     weights: "Tensor"
@@ -23,85 +26,85 @@ class Learner(Protocol):
     device: Any
 
     def logits(self, batch: Sequence[int]) -> Any:
-        """Float logits with gradient, the first axis the batch."""
+        """Return float logits with gradient; the first axis is the batch."""
         ...
 
     def losses(self, logits: Any, batch: Sequence[int], objective: Objective) -> "Tensor":
-        """The loss of each text, shape (len(batch),)."""
+        """Return the loss of each text, shape (len(batch),)."""
         ...
 
     def penalty(self) -> "Tensor | float":
-        """What is added to the mean loss of a mini-batch."""
+        """Return the term that is added to the mean loss of a mini-batch."""
         ...
 
     def bounds(self, objective: Objective) -> "tuple[float, float] | None":
-        """The mean loss of always answering the label frequencies, and the least mean loss there can be; None
-        of a student without labels.
+        """Return the mean loss of always predicting the label frequencies, and the lowest possible mean loss;
+        return None for a student without labels.
         """
         ...
 
     @property
     def student(self) -> Student:
-        """The student as it stands."""
+        """Return the student in its current state."""
         ...
 
 
-class Goals(NamedTuple):
-    """What a classifier is trained towards.
+class Targets(NamedTuple):
+    """The targets of a classifier in training.
 
     Attributes:
-        targets: shape (n, labels).
-        weights: of the texts in the loss, shape (n,).
-        positive: of multi-label tasks the weight of each label where a text has it, shape (labels,).
+        targets: probabilities of the labels, shape (n, labels).
+        weights: loss weights of the texts, shape (n,).
+        positive: in multi-label tasks, the weight of each label in texts that have it, shape (labels,).
     """
 
     targets: "Tensor"
     weights: "Tensor"
     positive: "Tensor | None" = None
 
-    def to(self, device: Any) -> "Goals":
-        """The same on a device."""
+    def to(self, device: Any) -> "Targets":
+        """Return a copy on the given device."""
         positive = None if self.positive is None else self.positive.to(device)
-        return Goals(self.targets.to(device), self.weights.to(device), positive)
+        return Targets(self.targets.to(device), self.weights.to(device), positive)
 
     def losses(self, logits: "Tensor", batch: Any, objective: Objective, *, several: bool) -> "Tensor":
-        """The loss of each text of a batch of places, shape (len(batch),), without the texts' weights."""
+        """Return the loss of each text in a batch, shape (len(batch),), without the texts' weights."""
         if several:
             return set_losses(logits, self.targets[batch], objective, self.positive)
         return sample_losses(logits, self.targets[batch], objective)
 
     def bounds(self, objective: Objective, *, several: bool) -> tuple[float, float]:
-        """See `Learner.bounds`."""
+        """Return the bounds of the mean loss, see `TrainerAdapter.bounds`."""
         weights = self.weights / self.weights.sum()
         tiny = 1e-6
-        share = (weights @ self.targets).clamp(tiny, 1 - tiny)
-        own = self.targets.clamp(tiny, 1 - tiny)
-        frequent, exact = (p.logit() if several else p.log() for p in (share.expand_as(own), own))
-        places = slice(None)
+        shares = (weights @ self.targets).clamp(tiny, 1 - tiny)
+        targets = self.targets.clamp(tiny, 1 - tiny)
+        frequent, exact = (p.logit() if several else p.log() for p in (shares.expand_as(targets), targets))
+        everything = slice(None)
         chance, least = (
-            (self.losses(logits, places, objective, several=several) * weights).sum()
+            (self.losses(logits, everything, objective, several=several) * weights).sum()
             for logits in (frequent, exact)
         )
         return float(chance), float(least)
 
 
 def default_rate(model: Any) -> float:
-    """See `Recipe`."""
+    """Return the default learning rate at the model's width, see `TrainingConfig.learning_rate`."""
     config = model.encoder.config if model.config.model_type == HEAD_TYPE else model.config
-    config = getattr(config, "decoder", config)  # of two models in one
+    config = getattr(config, "decoder", config)  # an `EncoderDecoderModel` has one for each half
     return 3e-4 * min(1.0, 384 / int(config.hidden_size)) ** 2
 
 
-def even(texts: Sequence[Any], weights: NDArray[np.float64] | None = None) -> "Tensor":
-    """The weights, or the same for every text."""
+def uniform_weights(texts: Sequence[Any], weights: NDArray[np.float64] | None = None) -> "Tensor":
+    """Return the weights as a tensor, or a weight of 1 for every text."""
     import torch
 
     return torch.ones(len(texts)) if weights is None else torch.from_numpy(weights).float()
 
 
-def quicken(config: Any) -> None:
-    """Dropout inside attention shuts off the fast kernels; the other dropouts stay. Worth 1.15x at 64 tokens
-    in a first look, nothing in benchmarks/training.py at 44.
+def disable_attention_dropout(config: Any) -> None:
+    """Turn off dropout inside attention, in place: it rules out the fast kernels. Other dropouts stay. At 64
+    tokens this was 1.15x faster in a first measurement; at 44, in benchmarks/training.py, it was no faster.
     """
     if hasattr(config, "attention_probs_dropout_prob"):
         config.attention_probs_dropout_prob = 0.0

@@ -1,29 +1,36 @@
-"""Classifiers before and in training: every weight, or a head on frozen embeddings."""
+"""Trainer adapters for classifiers: all weights of a model, or a linear head on frozen embeddings."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tutelage.student.encoder import Encoder, device, half_on_cuda, load_pretrained, longest
+from tutelage.student.device import device, half_on_cuda
+from tutelage.student.encoder import Encoder
 from tutelage.student.models.base import PAIR_PARTS, Classifier, FullStudent, HeadStudent, Student, features
 from tutelage.student.models.predictions import Floats
-from tutelage.student.training.adapters.base import Goals, default_rate, even, quicken
+from tutelage.student.pretrained import load_pretrained, longest
+from tutelage.student.training.adapters.base import (
+    Targets,
+    default_rate,
+    disable_attention_dropout,
+    uniform_weights,
+)
 from tutelage.student.training.adapters.contrastive import contrast
 from tutelage.student.training.adapters.mean_pooling import mean_pooled, pools_itself
 from tutelage.student.training.adapters.probing import probe, probe_decay, solve
 from tutelage.student.training.class_weights import class_weights, positive_weights
-from tutelage.student.training.configuration import Recipe
+from tutelage.student.training.configuration import TrainingConfig
 from tutelage.student.training.losses import Objective
-from tutelage.student.training.training_set import Lessons
+from tutelage.student.training.training_set import TrainingSet
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_HEAD_RATE = 0.02  # AdamW's, on vectors of length 1 (ours)
+_HEAD_RATE = 0.02  # AdamW's learning rate on vectors of length 1 (ours)
 
 
-class FullLearner:
-    """Every weight of a sequence classifier; `goals` are needed for `losses` alone."""
+class FullAdapter:
+    """Train every weight of a sequence classifier; `goals` may be None if `losses` is not called."""
 
     decay = 0.01  # AdamW's own default
 
@@ -32,13 +39,13 @@ class FullLearner:
         tokens: list[dict[str, list[int]]],
         student: FullStudent,
         rate: float,
-        goals: Goals | None,
+        goals: Targets | None,
     ):
         self.tokens, self.student, self.rate, self.goals = tokens, student, rate, goals
         self.lengths = [len(one["input_ids"]) for one in tokens]
         self.parameters = list(student.model.parameters())
         self.device = student.model.device
-        self.weights: Tensor = even(tokens).to(self.device) if goals is None else goals.weights
+        self.weights: Tensor = uniform_weights(tokens).to(self.device) if goals is None else goals.weights
 
     @classmethod
     def of(
@@ -46,46 +53,46 @@ class FullLearner:
         texts: list[str],
         student: FullStudent,
         rate: float | None,
-        goals: Goals | None = None,
-    ) -> "FullLearner":
-        """A learner on texts; see `Recipe` for the rate."""
+        goals: Targets | None = None,
+    ) -> "FullAdapter":
+        """Return an adapter for texts; a `rate` of None takes the default of `TrainingConfig`."""
         student.model.train()
         encoded = student.tokens(texts, return_attention_mask=False)
         tokens = [{name: ids[i] for name, ids in encoded.items()} for i in range(len(texts))]
-        here = goals and goals.to(student.model.device)
-        return cls(tokens, student, rate or default_rate(student.model), here)
+        moved = goals and goals.to(student.model.device)
+        return cls(tokens, student, rate or default_rate(student.model), moved)
 
     def logits(self, batch: Sequence[int]) -> "Tensor":
-        """Float logits of shape (len(batch), labels), with gradient."""
+        """Return float logits of shape (len(batch), labels), with gradient."""
         with half_on_cuda(self.device):
             logits: Tensor = self.student.model(**self.inputs(batch)).logits
         return logits.float()
 
     def losses(self, logits: "Tensor", batch: Sequence[int], objective: Objective) -> "Tensor":
-        """See `Learner`."""
+        """Return the loss of each text, shape (len(batch),)."""
         assert self.goals
         return self.goals.losses(logits, batch, objective, several=self.student.thresholds is not None)
 
     def bounds(self, objective: Objective) -> tuple[float, float] | None:
-        """See `Learner`."""
+        """Return the bounds of the mean loss (see `TrainerAdapter.bounds`), or None without `goals`."""
         several = self.student.thresholds is not None
         return self.goals and self.goals.bounds(objective, several=several)
 
     def inputs(self, batch: Sequence[int]) -> Any:
-        """Token ids and their mask, padded, on the device."""
+        """Return the padded token ids and their attention mask, on the model's device."""
         chosen = [self.tokens[i] for i in batch]
         return self.student.tokenizer.pad(chosen, return_tensors="pt").to(self.device)
 
     def penalty(self) -> "Tensor | float":
-        """Nothing."""
+        """Return 0: there is no penalty."""
         return 0.0
 
 
-class HeadLearner:
-    """A linear classifier on cached vectors, in mini-batches: for what its closed solution cannot do."""
+class HeadAdapter:
+    """Train a linear classifier on cached vectors in mini-batches, for what `solve` cannot optimise."""
 
     rate = _HEAD_RATE
-    decay = 0.0  # AdamW's own would not lead to where the closed solution is
+    decay = 0.0  # AdamW's own would lead to another solution than that of `solve`
 
     def __init__(
         self,
@@ -94,7 +101,7 @@ class HeadLearner:
         bias: Any,
         student: HeadStudent,
         shrink: float,
-        goals: Goals,
+        goals: Targets,
     ):
         self.vectors, self.weight, self.bias = vectors, weight, bias
         self.start, self.shrink, self.goals, self.weights = student, shrink, goals, goals.weights
@@ -103,8 +110,8 @@ class HeadLearner:
         self.device = vectors.device
 
     @classmethod
-    def of(cls, texts: list[str], start: HeadStudent, shrink: float, goals: Goals) -> "HeadLearner":
-        """A learner on texts, which goes on from a copy of a head."""
+    def of(cls, texts: list[str], start: HeadStudent, shrink: float, goals: Targets) -> "HeadAdapter":
+        """Return an adapter for texts that continues from a copy of the head `start`."""
         import torch
 
         weight, bias = (torch.from_numpy(part.copy()).requires_grad_() for part in (start.weight, start.bias))
@@ -112,118 +119,143 @@ class HeadLearner:
         return cls(vectors, weight, bias, start, shrink, goals)
 
     def penalty(self) -> "Tensor | float":
-        """`shrink` · ‖W‖²."""
+        """Return `shrink` · ‖W‖²."""
         penalty: Tensor = self.shrink * (self.weight**2).sum()
         return penalty
 
     def logits(self, batch: Sequence[int]) -> "Tensor":
-        """Logits of shape (len(batch), labels), with gradient."""
+        """Return logits of shape (len(batch), labels), with gradient."""
         logits: Tensor = self.vectors[list(batch)] @ self.weight.T + self.bias
         return logits
 
     def losses(self, logits: "Tensor", batch: Sequence[int], objective: Objective) -> "Tensor":
-        """See `Learner`."""
+        """Return the loss of each text, shape (len(batch),)."""
         return self.goals.losses(logits, batch, objective, several=self.start.thresholds is not None)
 
     def bounds(self, objective: Objective) -> tuple[float, float] | None:
-        """See `Learner`."""
+        """Return the bounds of the mean loss, see `TrainerAdapter.bounds`."""
         return self.goals.bounds(objective, several=self.start.thresholds is not None)
 
     @property
     def student(self) -> Student:
-        """The head as it stands."""
+        """Return a head with the current weights."""
         weight, bias = (part.detach().numpy() for part in self.parameters)
         return self.start.of(weight, bias)
 
 
-def fresh(labels: Sequence[str], recipe: Recipe, seed: int) -> FullStudent:
-    """A student of the recipe's base with a random classifier; see `Recipe.pooling`."""
+def fresh(labels: Sequence[str], training_config: TrainingConfig, seed: int) -> FullStudent:
+    """Return a student with the configuration's pretrained base, its `pooling`, and a random classifier."""
     import torch
     from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
     torch.manual_seed(seed)
     names = dict(enumerate(labels))
     config = load_pretrained(
-        AutoConfig, recipe.base, id2label=names, label2id={label: i for i, label in names.items()}
+        AutoConfig, training_config.base, id2label=names, label2id={label: i for i, label in names.items()}
     )
-    quicken(config)
-    if recipe.pooling == "mean" and not pools_itself(config, recipe):
-        model = mean_pooled(config, recipe)
+    disable_attention_dropout(config)
+    if training_config.pooling == "mean" and not pools_itself(config, training_config):
+        model = mean_pooled(config, training_config)
     else:
-        if recipe.pooling == "mean":
+        if training_config.pooling == "mean":
             config.classifier_pooling = "mean"
         model = load_pretrained(
             AutoModelForSequenceClassification,
-            recipe.base,
+            training_config.base,
             config=config,
-            ignore_mismatched_sizes=True,  # a hub model may bring another classifier than the task's
+            ignore_mismatched_sizes=True,  # a hub model may have a classifier for other labels
         )
-    tokenizer = load_pretrained(AutoTokenizer, recipe.base)
-    tokens = longest(tokenizer, config, recipe.max_tokens)
-    model, borders = model.to(device(recipe.device)), _borders(labels, recipe)
-    return FullStudent(model, tokenizer, labels, tokens, recipe.fields, thresholds=borders)
+    tokenizer = load_pretrained(AutoTokenizer, training_config.base)
+    tokens = longest(tokenizer, config, training_config.max_tokens)
+    model = model.to(device(training_config.device))
+    thresholds = _decision_thresholds(labels, training_config)
+    return FullStudent(model, tokenizer, labels, tokens, training_config.fields, thresholds=thresholds)
 
 
-def prepare(student: FullStudent, lessons: Lessons, recipe: Recipe, seed: int) -> None:
-    """Take the steps that come before a fine-tuning, in place: contrastive ones, then the probe."""
-    if recipe.contrastive_steps:
-        contrast(student, lessons, recipe, seed)
-    if recipe.probe_first:
-        probe(student, lessons, _goals(lessons, student, recipe), recipe)
+def prepare(
+    student: FullStudent, training_set: TrainingSet, training_config: TrainingConfig, seed: int
+) -> None:
+    """Run the configured steps before fine-tuning, in place: contrastive steps, then the linear probe."""
+    if training_config.contrastive_steps:
+        contrast(student, training_set, training_config, seed)
+    if training_config.probe_first:
+        probe(student, training_set, _targets_of(training_set, student, training_config), training_config)
 
 
-def full_learner(lessons: Lessons, student: FullStudent, recipe: Recipe, objective: Objective) -> FullLearner:
-    """Every weight of a classifier on lessons."""
-    goals = _goals(lessons, student, recipe, soft=objective.target == "soft")
-    return FullLearner.of(lessons.texts, student, recipe.learning_rate, goals)
+def full_adapter(
+    training_set: TrainingSet, student: FullStudent, training_config: TrainingConfig, objective: Objective
+) -> FullAdapter:
+    """Return an adapter that trains every weight of a classifier on a training set."""
+    goals = _targets_of(training_set, student, training_config, soft=objective.target == "soft")
+    return FullAdapter.of(training_set.texts, student, training_config.learning_rate, goals)
 
 
-def head_learner(lessons: Lessons, student: HeadStudent, recipe: Recipe, objective: Objective) -> HeadLearner:
-    """A head on lessons."""
-    goals = _goals(lessons, student, recipe, soft=objective.target == "soft")
-    return HeadLearner.of(lessons.texts, student, _head_decay(recipe, lessons, student), goals)
+def head_adapter(
+    training_set: TrainingSet, student: HeadStudent, training_config: TrainingConfig, objective: Objective
+) -> HeadAdapter:
+    """Return an adapter that trains a head on a training set."""
+    goals = _targets_of(training_set, student, training_config, soft=objective.target == "soft")
+    return HeadAdapter.of(
+        training_set.texts, student, _head_decay(training_config, training_set, student), goals
+    )
 
 
-def solve_head(lessons: Lessons, labels: Sequence[str], recipe: Recipe, encoder: Encoder) -> HeadStudent:
-    """Logistic regression on the encoder's vectors, see `solve`."""
+def solve_head(
+    training_set: TrainingSet, labels: Sequence[str], training_config: TrainingConfig, encoder: Encoder
+) -> HeadStudent:
+    """Fit a logistic regression to the encoder's vectors with `solve`."""
     import torch
 
-    blank = blank_head(labels, recipe, encoder)
-    inputs = torch.from_numpy(features(encoder, lessons.texts, recipe.fields))
-    goals, decay = _goals(lessons, blank, recipe), _head_decay(recipe, lessons, blank)
+    blank = blank_head(labels, training_config, encoder)
+    inputs = torch.from_numpy(features(encoder, training_set.texts, training_config.fields))
+    goals, decay = (
+        _targets_of(training_set, blank, training_config),
+        _head_decay(training_config, training_set, blank),
+    )
     weight, bias = solve(inputs, goals, decay, several=blank.thresholds is not None)
     return blank.of(weight.numpy(), bias.numpy())
 
 
-def blank_head(labels: Sequence[str], recipe: Recipe, encoder: Encoder) -> HeadStudent:
-    """A head that knows nothing: all weights 0."""
-    width = encoder.dimensions * (1 if len(recipe.fields) == 1 else PAIR_PARTS)
+def blank_head(labels: Sequence[str], training_config: TrainingConfig, encoder: Encoder) -> HeadStudent:
+    """Return a head whose weights are all 0."""
+    width = encoder.dimensions * (1 if len(training_config.fields) == 1 else PAIR_PARTS)
     weight, bias = np.zeros((len(labels), width), np.float32), np.zeros(len(labels), np.float32)
-    return HeadStudent(encoder, weight, bias, labels, recipe.fields, thresholds=_borders(labels, recipe))
+    return HeadStudent(
+        encoder,
+        weight,
+        bias,
+        labels,
+        training_config.fields,
+        thresholds=_decision_thresholds(labels, training_config),
+    )
 
 
-def _goals(lessons: Lessons, student: Classifier, recipe: Recipe, *, soft: bool = False) -> Goals:
-    """Targets and weights. Class weights go by the labels' frequencies before smoothing; where a text has
-    several labels, each label is learnt by itself, and is weighed where a text has it.
+def _targets_of(
+    training_set: TrainingSet, student: Classifier, training_config: TrainingConfig, *, soft: bool = False
+) -> Targets:
+    """Return targets and loss weights. Class weights follow the label frequencies before smoothing. In a
+    multi-label task each label is a binary problem, and its weight applies to the texts that have it.
     """
     import torch
 
-    labels, how, weights = student.labels, recipe.class_weights, lessons.weights
+    labels, how, weights = student.labels, training_config.class_weights, training_set.weights
     if student.thresholds is not None:
-        positive = positive_weights(lessons.probabilities(labels), weights, how)
-        targets = lessons.probabilities(labels, smoothing=recipe.smoothing)
-        return Goals(torch.from_numpy(targets), even([], weights), torch.from_numpy(positive).float())
-    shares = lessons.distributions(labels)
+        positive = positive_weights(training_set.probabilities(labels), weights, how)
+        targets = training_set.probabilities(labels, smoothing=training_config.smoothing)
+        return Targets(
+            torch.from_numpy(targets), uniform_weights([], weights), torch.from_numpy(positive).float()
+        )
+    shares = training_set.distributions(labels)
     weights = weights * (shares @ class_weights(shares, weights, how))
-    targets = lessons.distributions(labels, soft=soft, smoothing=recipe.smoothing)
-    return Goals(torch.from_numpy(targets), even([], weights))
+    targets = training_set.distributions(labels, soft=soft, smoothing=training_config.smoothing)
+    return Targets(torch.from_numpy(targets), uniform_weights([], weights))
 
 
-def _borders(labels: Sequence[str], recipe: Recipe) -> Floats | None:
-    """Thresholds before they are tuned, where texts have several labels."""
-    return np.full(len(labels), 0.5) if recipe.kind == "multilabel" else None
+def _decision_thresholds(labels: Sequence[str], training_config: TrainingConfig) -> Floats | None:
+    """Return the decision thresholds of a multi-label task before they are tuned; None for other tasks."""
+    return np.full(len(labels), 0.5) if training_config.kind == "multilabel" else None
 
 
-def _head_decay(recipe: Recipe, lessons: Lessons, head: HeadStudent) -> float:
+def _head_decay(training_config: TrainingConfig, training_set: TrainingSet, head: HeadStudent) -> float:
     several = head.thresholds is not None
-    return probe_decay(recipe, lessons, len(head.labels), several=several)
+    return probe_decay(training_config, training_set, len(head.labels), several=several)

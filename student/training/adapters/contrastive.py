@@ -1,7 +1,7 @@
-"""Supervised-contrastive steps: texts of one label are drawn together before a probe is fitted on them.
+"""Supervised-contrastive steps: move embeddings of texts with the same label together, before a probe.
 
-SetFit trains a sentence encoder on pairs of few rows, then a logistic head (Tunstall et al. 2022, arXiv
-2209.11055). The loss here is that of SupCon (Khosla et al., NeurIPS 2020, arXiv 2004.11362, eq. 2), which
+SetFit trains a sentence encoder on pairs made of few rows, then a logistic head (Tunstall et al. 2022, arXiv
+2209.11055). The loss here is SupCon (Khosla et al., NeurIPS 2020, arXiv 2004.11362, eq. 2), which
 uses all pairs of a mini-batch. The sampling and the temperature are ours.
 """
 
@@ -10,12 +10,12 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
-from tutelage.student.encoder import half_on_cuda
+from tutelage.student.device import half_on_cuda
 from tutelage.student.models.base import FullStudent
 from tutelage.student.training.adapters.base import default_rate
-from tutelage.student.training.configuration import Recipe
+from tutelage.student.training.configuration import TrainingConfig
 from tutelage.student.training.schedule import warm_and_down
-from tutelage.student.training.training_set import Lessons
+from tutelage.student.training.training_set import TrainingSet
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,20 +24,22 @@ _Item = TypeVar("_Item")
 _TEMPERATURE = 0.1
 
 
-def contrast(student: FullStudent, lessons: Lessons, recipe: Recipe, seed: int) -> None:
-    """Train the encoder of a mean-pooled student for `recipe.contrastive_steps` steps, in place."""
+def contrast(
+    student: FullStudent, training_set: TrainingSet, training_config: TrainingConfig, seed: int
+) -> None:
+    """Train the encoder of a mean-pooled student for `training_config.contrastive_steps` steps, in place."""
     import torch
 
     model = student.model
     model.train()
-    numbers = torch.tensor(lessons.numbers(student.labels))
-    weights = torch.from_numpy(lessons.weights).float()
-    rate = recipe.learning_rate or default_rate(model)
+    numbers = torch.tensor(training_set.numbers(student.labels))
+    weights = torch.from_numpy(training_set.weights).float()
+    rate = training_config.learning_rate or default_rate(model)
     optimizer = torch.optim.AdamW(model.encoder.parameters(), lr=rate, weight_decay=0.01, fused=True)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, warm_and_down(recipe.contrastive_steps))
-    batches = balanced(lessons.labels, recipe.batch, random.Random(seed))
-    for batch in islice(batches, recipe.contrastive_steps):
-        texts = [lessons.texts[i] for i in batch]
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, warm_and_down(training_config.contrastive_steps))
+    batches = balanced(training_set.labels, training_config.batch, random.Random(seed))
+    for batch in islice(batches, training_config.contrastive_steps):
+        texts = [training_set.texts[i] for i in batch]
         inputs = student.tokens(texts, padding=True, return_tensors="pt").to(model.device)
         with half_on_cuda(model.device):
             vectors = model.embed(**inputs).float()
@@ -53,9 +55,9 @@ def supcon(vectors: "Tensor", numbers: "Tensor", weights: "Tensor") -> "Tensor":
     """Return the supervised-contrastive loss (arXiv 2004.11362, eq. 2), the weighted mean over anchors.
 
     Args:
-        vectors: of length 1, shape (n, width).
-        numbers: of the labels, shape (n,); each at least twice, or the text is no anchor.
-        weights: of the anchors, shape (n,).
+        vectors: embeddings of length 1, shape (n, width).
+        numbers: label indices, shape (n,); a text whose label occurs only once is no anchor.
+        weights: weights of the anchors, shape (n,).
     """
     import torch
 
@@ -70,19 +72,19 @@ def supcon(vectors: "Tensor", numbers: "Tensor", weights: "Tensor") -> "Tensor":
 
 
 def balanced(labels: Sequence[str], size: int, order: random.Random) -> Iterator[list[int]]:
-    """Yield batches of places without end: two texts of each label in turn, so that rare labels come as often
-    as common ones. The only text of a label comes twice: dropout makes two views of it.
+    """Yield batches of text indices forever: two texts of each label in turn, so that rare labels occur as
+    often as common ones. If a label has one text, it occurs twice: dropout makes two views of it.
     """
-    places: dict[str, list[int]] = {}
+    indices: dict[str, list[int]] = {}
     for i, label in enumerate(labels):
-        places.setdefault(label, []).append(i)
-    texts = {label: _forever(found, order) for label, found in places.items()}
+        indices.setdefault(label, []).append(i)
+    texts = {label: _forever(members, order) for label, members in indices.items()}
     turn = _forever(list(texts), order)
     while True:
         yield [next(texts[label]) for label in islice(turn, max(size // 2, 2)) for _ in range(2)]
 
 
 def _forever(items: list[_Item], order: random.Random) -> Iterator[_Item]:
-    """The items again and again, each time in another order."""
+    """Yield the items in endless passes, each in a new random order."""
     while True:
         yield from order.sample(items, len(items))

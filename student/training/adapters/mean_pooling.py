@@ -1,40 +1,40 @@
-"""Mean-pooled classifiers: a linear layer on the mean of the last hidden states, every weight trained.
+"""Mean-pooled classifiers: a linear layer on the mean of the last hidden states, with all weights trained.
 
-Where an architecture brings mean pooling (ModernBERT's `classifier_pooling`), its own classification head is
-used, and the saved folder needs no code. Before a probe that head would stand between the embeddings and the
-probe with random weights, so a probed student is always modeling_head.py's (benchmarks/few_rows.py).
+If an architecture supports mean pooling (ModernBERT's `classifier_pooling`), its own classification head is
+used, and the saved folder needs no custom code. With a probe, the random weights of that head would stand
+between embeddings and probe, so a probed student always uses modeling_head.py (benchmarks/few_rows.py).
 """
 
 from typing import Any
 
-from tutelage.student.encoder import load_pretrained
-from tutelage.student.training.configuration import Recipe
+from tutelage.student.pretrained import load_pretrained
+from tutelage.student.training.configuration import TrainingConfig
 
 
-def pools_itself(config: Any, recipe: Recipe) -> bool:
-    """Whether the base's own classification head can pool by the mean, and is to."""
-    return hasattr(config, "classifier_pooling") and not recipe.probe_first
+def pools_itself(config: Any, training_config: TrainingConfig) -> bool:
+    """Return whether the base's own classification head supports mean pooling and no probe replaces it."""
+    return hasattr(config, "classifier_pooling") and not training_config.probe_first
 
 
-def mean_pooled(config: Any, recipe: Recipe) -> Any:
+def mean_pooled(config: Any, training_config: TrainingConfig) -> Any:
     """Return a `HeadModel` around the pretrained encoder, with a random linear layer.
 
     Args:
-        config: the base's, with the task's labels.
-        recipe: its base, and the names of the texts: a pair is read jointly.
+        config: the base's configuration, with the task's labels.
+        training_config: names the base and the text fields; the two texts of a pair are encoded jointly.
     """
     from transformers import AutoModel
     from tutelage.student.models.modeling_head import HeadConfig, HeadModel
 
-    inner = load_pretrained(AutoModel, recipe.base, config=config)
-    made = HeadModel(
+    inner = load_pretrained(AutoModel, training_config.base, config=config)
+    model = HeadModel(
         HeadConfig(
             encoder=inner.config.to_dict(),
-            text_fields=list(recipe.fields),
-            joint=len(recipe.fields) > 1,
+            text_fields=list(training_config.fields),
+            joint=len(training_config.fields) > 1,
             id2label=config.id2label,
             label2id=config.label2id,
         )
     )
-    made.encoder = inner
-    return made
+    model.encoder = inner
+    return model

@@ -1,24 +1,24 @@
-"""Linear classifiers on fixed vectors, solved by L-BFGS: head students, and probes before a fine-tuning."""
+"""Linear classifiers on fixed vectors, fitted by L-BFGS: head students, and probes before fine-tuning."""
 
 from typing import TYPE_CHECKING
 
 from tutelage.student.models.base import FullStudent
-from tutelage.student.training.adapters.base import Goals
-from tutelage.student.training.configuration import Recipe
+from tutelage.student.training.adapters.base import Targets
+from tutelage.student.training.configuration import TrainingConfig
 from tutelage.student.training.losses import PLAIN
-from tutelage.student.training.training_set import Lessons
+from tutelage.student.training.training_set import TrainingSet
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-def solve(vectors: "Tensor", goals: Goals, decay: float, *, several: bool) -> "tuple[Tensor, Tensor]":
-    """Fit a logistic regression, multinomial or of each label by itself. It is convex: no seed matters.
+def solve(vectors: "Tensor", goals: Targets, decay: float, *, several: bool) -> "tuple[Tensor, Tensor]":
+    """Fit a multinomial logistic regression, or one per label. The problem is convex, so there is no seed.
 
     Args:
         vectors: shape (n, width).
-        goals: targets, weights of the rows and of the labels.
-        decay: `decay · ‖W‖²` is added to the weighted mean of the losses.
+        goals: targets, and weights of the rows and of the labels.
+        decay: `decay · ‖W‖²` is added to the weighted mean loss.
         several: whether a text may have several labels.
 
     Returns:
@@ -43,20 +43,22 @@ def solve(vectors: "Tensor", goals: Goals, decay: float, *, several: bool) -> "t
     return weight.detach(), bias.detach()
 
 
-def probe(student: FullStudent, lessons: Lessons, goals: Goals, recipe: Recipe) -> None:
-    """Fit the linear layer of a mean-pooled student on its embeddings as they are, in place."""
+def probe(
+    student: FullStudent, training_set: TrainingSet, goals: Targets, training_config: TrainingConfig
+) -> None:
+    """Fit the linear layer of a mean-pooled student to its frozen embeddings, in place."""
     import torch
 
     several = student.thresholds is not None
-    decay = probe_decay(recipe, lessons, len(student.labels), several=several)
-    weight, bias = solve(embeddings(student, lessons.texts), goals, decay, several=several)
+    decay = probe_decay(training_config, training_set, len(student.labels), several=several)
+    weight, bias = solve(embeddings(student, training_set.texts), goals, decay, several=several)
     with torch.no_grad():
         student.model.classifier.weight.copy_(weight)
         student.model.classifier.bias.copy_(bias)
 
 
 def embeddings(student: FullStudent, texts: list[str]) -> "Tensor":
-    """Return what the linear layer of a mean-pooled student reads, shape (len(texts), width), on the CPU."""
+    """Return the inputs of a mean-pooled student's linear layer, shape (len(texts), width), on the CPU."""
     import torch
 
     student.model.eval()
@@ -71,8 +73,12 @@ def embeddings(student: FullStudent, texts: list[str]) -> "Tensor":
     return torch.cat(parts)[places]
 
 
-def probe_decay(recipe: Recipe, lessons: Lessons, labels: int, *, several: bool) -> float:
-    """Return the weight decay for the mean loss: that of the sum of losses does not depend on the number of
-    rows, as of a Gaussian prior. Where each label is right or wrong by itself, there are two outcomes.
+def probe_decay(
+    training_config: TrainingConfig, training_set: TrainingSet, labels: int, *, several: bool
+) -> float:
+    """Return the weight decay for the mean loss. `head_decay` is for the sum of losses, where it does not
+    depend on the number of rows, like a Gaussian prior. A label of a multi-label task has two outcomes.
     """
-    return float(recipe.head_decay / (lessons.weights.sum() * (2 if several else labels) ** 0.5))
+    return float(
+        training_config.head_decay / (training_set.weights.sum() * (2 if several else labels) ** 0.5)
+    )

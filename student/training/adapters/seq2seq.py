@@ -1,36 +1,37 @@
-"""How an encoder-decoder is begun and trained."""
+"""Create an encoder-decoder, and train any student that generates text."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from tutelage.student.encoder import device, load_pretrained
-from tutelage.student.models.causal import CausalWriter
+from tutelage.student.device import device
+from tutelage.student.models.causal import CausalStudent
 from tutelage.student.models.predictions import Floats
-from tutelage.student.models.seq2seq import IGNORED, Ids, Writer, positions, tokenizer_of
-from tutelage.student.training.adapters.base import default_rate, even
-from tutelage.student.training.configuration import Recipe
+from tutelage.student.models.seq2seq import IGNORED, Ids, Seq2seqStudent, positions, tokenizer_of
+from tutelage.student.pretrained import load_pretrained
+from tutelage.student.training.adapters.base import default_rate, uniform_weights
+from tutelage.student.training.configuration import TrainingConfig
 from tutelage.student.training.losses import Objective, sample_losses
-from tutelage.student.training.training_set import Lessons
+from tutelage.student.training.training_set import TrainingSet
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Of adapters, whatever the model's width (ours; that of QLoRA, arXiv 2305.14314, up to 13 billion weights).
+# The rate of LoRA adapters at any width (ours; QLoRA's, arXiv 2305.14314, up to 13 billion weights).
 _LORA_RATE = 2e-4
-REASON = 256  # tokens of a reason that are learnt (ours)
-_ASKED = "[rationale] "  # before a text whose reason is to be written (arXiv 2305.02301)
+REASON = 256  # tokens of a rationale to train on, at most (ours)
+_RATIONALE_PREFIX = "[rationale] "  # asks for the rationale of the text that follows (arXiv 2305.02301)
 
 
-class WritingLearner:
-    """Every weight of an encoder-decoder. `reasons` are of some texts, by their places: the ids of the text
-    with which a reason is asked for, and its own.
+class Seq2seqAdapter:
+    """Train an encoder-decoder, or the LoRA adapters of a causal model. `reasons` maps the indices of some
+    texts to two lists of token ids: the text with the rationale prefix, and its rationale.
     """
 
     decay = 0.01  # AdamW's own default
 
     def __init__(
         self,
-        student: Writer,
+        student: Seq2seqStudent,
         texts: list[Ids],
         targets: list[Ids],
         reasons: Mapping[int, tuple[Ids, Ids]],
@@ -39,33 +40,37 @@ class WritingLearner:
     ):
         self.student, self.texts, self.targets, self.rate = student, texts, targets, rate
         self.reasons = reasons
-        # Padding of both sides is the cost: batches of like length by their sum.
+        # Both sides are padded, so texts are bucketed by the sum of their lengths.
         self.lengths = [
             len(text) + len(target) + sum(map(len, reasons.get(i, ())))
             for i, (text, target) in enumerate(zip(texts, targets, strict=True))
         ]
         self.parameters = [weight for weight in student.model.parameters() if weight.requires_grad]
         self.device = student.model.device
-        self.weights = even(texts, weights).to(self.device)
+        self.weights = uniform_weights(texts, weights).to(self.device)
 
     def logits(self, batch: Sequence[int]) -> "Tensor":
-        """Float logits of the targets, shape (len(batch), tokens, vocabulary), with gradient."""
-        return self.student.forced([self.texts[i] for i in batch], [self.targets[i] for i in batch])[0]
+        """Return float logits of the targets, shape (len(batch), tokens, vocabulary), with gradient."""
+        return self.student.teacher_forced([self.texts[i] for i in batch], [self.targets[i] for i in batch])[
+            0
+        ]
 
     def losses(self, logits: "Tensor", batch: Sequence[int], objective: Objective) -> "Tensor":
-        """The loss of each target; to each is added the mean over the tokens of the batch's reasons, by its
-        weight, so that the mean is `L_label + λ L_rationale` (arXiv 2305.02301, eq. 4).
+        """Return the loss of each target. The weighted mean token loss of the batch's rationales is added to
+        each, so that their mean is `L_label + λ L_rationale` (arXiv 2305.02301, eq. 4).
         """
-        losses = self._of_each(logits, [self.targets[i] for i in batch], objective)
-        told = [self.reasons[i] for i in batch if i in self.reasons]
-        if not told:
+        losses = self._target_losses(logits, [self.targets[i] for i in batch], objective)
+        pairs = [self.reasons[i] for i in batch if i in self.reasons]
+        if not pairs:
             return losses
-        texts, reasons = [text for text, _ in told], [reason for _, reason in told]
-        of_reasons = self._of_each(self.student.forced(texts, reasons)[0], reasons, objective)
-        return losses + objective.rationale * of_reasons.mean()
+        texts, reasons = [text for text, _ in pairs], [reason for _, reason in pairs]
+        reason_losses = self._target_losses(
+            self.student.teacher_forced(texts, reasons)[0], reasons, objective
+        )
+        return losses + objective.rationale * reason_losses.mean()
 
-    def _of_each(self, logits: "Tensor", targets: Sequence[Ids], objective: Objective) -> "Tensor":
-        """Of each target the sum over its tokens, by their mean number: the mean is that of all tokens."""
+    def _target_losses(self, logits: "Tensor", targets: Sequence[Ids], objective: Objective) -> "Tensor":
+        """Return summed token losses over the mean target length: their mean is the mean over all tokens."""
         import torch
 
         rows = [torch.tensor(target) for target in targets]
@@ -81,40 +86,44 @@ class WritingLearner:
         return losses.sum(1) * len(targets) / mask.sum().clamp(min=1)
 
     def bounds(self, objective: Objective) -> None:
-        """See `Learner`: there are no labels."""
+        """Return None: there are no labels."""
         return
 
     def penalty(self) -> float:
-        """Nothing."""
+        """Return 0: there is no penalty."""
         return 0.0
 
 
-def fresh(recipe: Recipe, seed: int) -> Writer:
-    """A student of the recipe's base as it is."""
+def fresh(training_config: TrainingConfig, seed: int) -> Seq2seqStudent:
+    """Return a student with the configuration's pretrained base."""
     import torch
     from transformers import AutoModelForSeq2SeqLM
 
     torch.manual_seed(seed)
-    model = load_pretrained(AutoModelForSeq2SeqLM, recipe.base).to(device(recipe.device))
-    tokenizer = tokenizer_of(recipe.base)
-    tokens = recipe.max_tokens
-    if ends := positions(model.config, "encoder"):
-        tokens = min(tokens, ends, tokenizer.model_max_length)
-    return Writer(model, tokenizer, tokens, recipe.max_target, recipe.beams)
+    model = load_pretrained(AutoModelForSeq2SeqLM, training_config.base).to(device(training_config.device))
+    tokenizer = tokenizer_of(training_config.base)
+    tokens = training_config.max_tokens
+    if available := positions(model.config, "encoder"):
+        tokens = min(tokens, available, tokenizer.model_max_length)
+    return Seq2seqStudent(model, tokenizer, tokens, training_config.max_target, training_config.beams)
 
 
-def learner(lessons: Lessons, student: Writer, recipe: Recipe, objective: Objective) -> WritingLearner:
-    """A writer on lessons, and on the reasons that are known, if they are to be learnt."""
+def adapter(
+    training_set: TrainingSet, student: Seq2seqStudent, training_config: TrainingConfig, objective: Objective
+) -> Seq2seqAdapter:
+    """Return an adapter for a training set, and for its rationales if the objective weighs them."""
     student.model.train()
-    rate = recipe.learning_rate or _rate(student)
-    told = [i for i, reason in enumerate(lessons.rationales) if reason and objective.rationale]
-    asked = student.ids([_ASKED + lessons.texts[i] for i in told])
+    rate = training_config.learning_rate or _rate(student)
+    with_reason = [i for i, reason in enumerate(training_set.rationales) if reason and objective.rationale]
+    prompts = student.ids([_RATIONALE_PREFIX + training_set.texts[i] for i in with_reason])
     room = min(REASON, student.room or REASON)
-    reasons = [ids[:room] for ids in student.targets([lessons.rationales[i] for i in told])]
-    goals = [ids[: student.max_target] for ids in student.targets(lessons.labels)]
-    by_place = dict(zip(told, zip(asked, reasons, strict=True), strict=True))
-    return WritingLearner(student, student.ids(lessons.texts), goals, by_place, rate, lessons.weights)
+    reasons = [ids[:room] for ids in student.targets([training_set.rationales[i] for i in with_reason])]
+    goals = [ids[: student.max_target] for ids in student.targets(training_set.labels)]
+    by_index = dict(zip(with_reason, zip(prompts, reasons, strict=True), strict=True))
+    return Seq2seqAdapter(
+        student, student.ids(training_set.texts), goals, by_index, rate, training_set.weights
+    )
 
 
-def _rate(student: Writer) -> float:
-    return _LORA_RATE if isinstance(student, CausalWriter) else default_rate(student.model)
+def _rate(student: Seq2seqStudent) -> float:
+    return _LORA_RATE if isinstance(student, CausalStudent) else default_rate(student.model)

@@ -1,0 +1,1 @@
+"""Starting, resuming, extending and listing runs, and the demo."""

@@ -1,0 +1,32 @@
+"""The device that models run on, and its precision."""
+
+from contextlib import nullcontext
+from typing import Any
+
+from tutelage.student.errors import InputError
+
+
+def device(wanted: str = "auto") -> str:
+    """Return `wanted`, or for `auto` the first available of cuda, mps and cpu.
+
+    Raises:
+        InputError: torch does not have this device on this machine.
+    """
+    import torch
+
+    if wanted != "auto":
+        available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+        if not available.get(wanted.split(":")[0], False):
+            names = ", ".join(name for name, present in available.items() if present)
+            raise InputError(f"device {wanted!r} is not available; this machine has: {names}")
+        return wanted
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def half_on_cuda(device: Any) -> Any:
+    """Return bf16 autocast on CUDA, else a null context: bf16 is slower than fp32 on a CPU without AMX."""
+    import torch
+
+    return torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else nullcontext()

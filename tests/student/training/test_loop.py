@@ -1,0 +1,207 @@
+"""Training: it learns, it repeats itself, and it wastes little on padding."""
+
+import random
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tutelage.student.errors import InputError
+from tutelage.student.models.base import HeadStudent
+from tutelage.student.training.class_weights import class_weights
+from tutelage.student.training.configuration import TrainingConfig
+from tutelage.student.training.loop import train, untrained_student
+from tutelage.student.training.losses import Objective
+from tutelage.student.training.schedule import bucketed, warm_and_down
+
+LABELS = ["refund", "status"]
+
+
+def score(student, rows) -> float:
+    """Share of rows whose label the student gives."""
+    answers = student.probabilities([row["text"] for row in rows]).argmax(1)
+    return float(np.mean([student.labels[i] == row["label"] for i, row in zip(answers, rows, strict=True)]))
+
+
+@pytest.fixture(scope="module")
+def tiny(tiny_bert, tmp_path_factory) -> TrainingConfig:
+    """A full student that is trained in a second."""
+    base = tiny_bert(tmp_path_factory.mktemp("base") / "tiny")
+    return TrainingConfig(base=base, epochs=4, min_steps=40, batch=8, learning_rate=1e-3, device="cpu")
+
+
+def test_a_full_student_learns_an_easy_set(encoder, easy) -> None:
+    training_config = TrainingConfig(epochs=1, min_steps=20, batch=8, device="cpu")
+    student = train(easy, LABELS, training_config, seed=0, encoder=encoder)
+    probabilities = student.probabilities([row["text"] for row in easy])
+    assert probabilities.shape == (24, 2)
+    assert probabilities.sum(1) == pytest.approx(1, abs=1e-5)
+    assert score(student, easy) > 0.9
+
+
+def test_any_local_bert_is_a_base(tiny, encoder, easy) -> None:
+    before, after = (make(tiny, encoder, easy) for make in (fresh, trained))
+    assert score(before, easy) < 0.8
+    assert score(after, easy) > 0.9
+
+
+def fresh(training_config, encoder, rows, seed=0):
+    return untrained_student(LABELS, training_config, seed=seed, encoder=encoder)
+
+
+def trained(training_config, encoder, rows, seed=0):
+    return train(rows, LABELS, training_config, seed=seed, encoder=encoder)
+
+
+@pytest.mark.parametrize("make", [fresh, trained], ids=["untouched", "trained"])
+def test_the_same_seed_gives_the_same_student_and_another_another(tiny, encoder, easy, make) -> None:
+    texts = [row["text"] for row in easy]
+    one, again, other = (make(tiny, encoder, easy, seed).probabilities(texts) for seed in (1, 1, 2))
+    assert np.abs(one - again).max() < 1e-6
+    assert np.abs(one - other).max() > 1e-4
+
+
+def test_training_starts_from_the_untouched_student(tiny, encoder, easy) -> None:
+    training_config = TrainingConfig(base=tiny.base, epochs=0, min_steps=0, device="cpu")
+    texts = [row["text"] for row in easy]
+    before = fresh(training_config, encoder, easy).probabilities(texts)
+    assert np.abs(trained(training_config, encoder, easy).probabilities(texts) - before).max() < 1e-6
+
+
+def test_a_handful_of_rows_gets_the_least_number_of_steps(tiny, encoder, easy) -> None:
+    few = [easy[0], easy[-1]]
+    no_epochs = TrainingConfig(base=tiny.base, epochs=0, min_steps=40, learning_rate=1e-3, device="cpu")
+    assert score(fresh(no_epochs, encoder, few), few) == 0.5
+    assert score(trained(no_epochs, encoder, few), few) == 1.0
+
+
+def test_one_row_is_enough_to_train_on(tiny, encoder, easy) -> None:
+    before, after = (make(tiny, encoder, easy[:1]) for make in (fresh, trained))
+    text = [easy[0]["text"]]
+    assert after.probabilities(text)[0, 0] > max(0.6, before.probabilities(text)[0, 0])
+
+
+def test_a_head_student_learns_an_easy_set(encoder, easy) -> None:
+    training_config = TrainingConfig(mode="head")
+    before, after = (make(training_config, encoder, easy) for make in (fresh, trained))
+    assert isinstance(after, HeadStudent)
+    assert np.abs(before.probabilities([row["text"] for row in easy]) - 0.5).max() < 0.2
+    assert score(after, easy) == 1.0
+
+
+def test_a_head_is_the_optimum_whatever_the_seed(encoder, easy) -> None:
+    training_config = TrainingConfig(mode="head")
+    one, other = (trained(training_config, encoder, easy, seed) for seed in (1, 2))
+    assert np.array_equal(one.weight, other.weight)
+
+
+def test_more_decay_makes_a_smaller_head(encoder, easy) -> None:
+    small, large = (
+        np.abs(trained(TrainingConfig(mode="head", head_decay=decay), encoder, easy).weight).sum()
+        for decay in (10.0, 1e-3)
+    )
+    assert small < large / 2
+
+
+def test_a_head_trained_in_steps_comes_to_the_same_optimum(encoder, easy) -> None:
+    # Plain cross-entropy, told as a symmetric one without its reverse part, which has no closed solution.
+    steps = Objective(loss="sce", alpha=1.0, beta=0.0)
+    solved, walked = (
+        train(easy, LABELS, TrainingConfig(mode="head"), seed=1, encoder=encoder, objective=objective)
+        for objective in (Objective(), steps)
+    )
+    texts = [row["text"] for row in easy]
+    assert np.abs(solved.probabilities(texts) - walked.probabilities(texts)).max() < 0.03
+
+
+def test_twice_the_same_rows_make_a_surer_head(encoder, easy) -> None:
+    texts = [row["text"] for row in easy]
+    once, twice = (
+        trained(TrainingConfig(mode="head"), encoder, rows).probabilities(texts).max(1)
+        for rows in (easy, easy * 2)
+    )
+    assert (twice > once).all()
+
+
+def test_a_rare_label_is_not_given_up(encoder, easy) -> None:
+    rows = easy[:12] + easy[12:13]
+    rare = trained(TrainingConfig(mode="head", head_decay=0.1), encoder, rows)
+    assert rare.probabilities([easy[13]["text"]])[0, 1] > 0.5
+
+
+def test_a_base_that_is_not_there_is_told_in_one_line(encoder, easy) -> None:
+    with pytest.raises(InputError, match="model 'nobody/nothing' cannot be loaded") as caught:
+        trained(TrainingConfig(base="nobody/nothing"), encoder, easy)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_text_longer_than_the_base_can_read_is_cut(tiny_bert, encoder, easy, tmp_path: Path) -> None:
+    base = tiny_bert(tmp_path / "short", positions=32)
+    training_config = TrainingConfig(base=base, epochs=1, min_steps=1, device="cpu")
+    long = [{**row, "text": row["text"] * 40} for row in easy[:2]]
+    student = trained(training_config, encoder, long)
+    assert student.probabilities([long[0]["text"]]).shape == (1, 2)
+
+
+def test_batches_cover_every_row_once() -> None:
+    lengths = [random.Random(i).randrange(1, 100) for i in range(1003)]
+    batches = list(bucketed(lengths, 16, random.Random(0)))
+    assert Counter(i for batch in batches for i in batch) == Counter(range(1003))
+    assert max(map(len, batches)) == 16
+
+
+def test_batches_of_like_length_pad_a_fraction_of_what_random_ones_pad() -> None:
+    lengths = [random.Random(i).randrange(1, 100) for i in range(1000)]
+    order = random.Random(0).sample(range(1000), 1000)
+    at_random = [order[i : i + 16] for i in range(0, 1000, 16)]
+
+    def padding(batches) -> int:
+        return sum(max(lengths[i] for i in b) * len(b) - sum(lengths[i] for i in b) for b in batches)
+
+    assert padding(bucketed(lengths, 16, random.Random(0))) < padding(at_random) / 5
+
+
+def test_batches_come_in_no_order_of_length_and_in_another_order_each_epoch() -> None:
+    chance = random.Random(0)
+    first, second = (list(bucketed(range(320), 16, chance)) for _ in range(2))
+    longest = [max(batch) for batch in first]
+    assert longest not in (sorted(longest), sorted(longest, reverse=True))
+    assert first != second
+
+
+def test_the_same_seed_gives_the_same_batches() -> None:
+    first, second = (list(bucketed(range(100), 8, random.Random(7))) for _ in range(2))
+    assert first == second
+
+
+def inverse(numbers: list[int], size: int) -> np.ndarray:
+    return class_weights(np.eye(size)[numbers], np.ones(len(numbers)), "inverse")
+
+
+def test_class_weights_are_inverse_to_frequency() -> None:
+    assert inverse([0, 0, 0, 1], 2) == pytest.approx([4 / (2 * 3), 4 / (2 * 1)])
+
+
+def test_class_weights_of_even_labels_are_one() -> None:
+    assert inverse([0, 1, 2, 0, 1, 2], 3) == pytest.approx([1, 1, 1])
+
+
+def test_class_weights_are_one_on_average_over_the_rows_though_a_label_is_missing() -> None:
+    numbers = [0, 0, 1]
+    weights = inverse(numbers, 3)
+    assert weights[:2] == pytest.approx([3 / (2 * 2), 3 / (2 * 1)])
+    assert np.mean([weights[i] for i in numbers]) == pytest.approx(1)
+
+
+def test_the_learning_rate_rises_over_a_tenth_and_falls_in_a_line() -> None:
+    factor = warm_and_down(20)
+    assert [factor(step) for step in (0, 1, 2, 11, 19, 20)] == pytest.approx(
+        [1 / 2, 1, 1, (20 - 11) / 18, 1 / 18, 0]
+    )
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 7, 100])
+def test_the_learning_rate_is_never_nought_while_there_are_steps(steps: int) -> None:
+    factors = [warm_and_down(steps)(step) for step in range(steps)]
+    assert min(factors) > 0
+    assert max(factors) == 1
