@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 DOCS = Path(__file__).parent.parent / "docs"
-PAGES = [DOCS / f"{name}.md" for name in ("multilabel", "ner", "pairs", "seq2seq")]
+TASK_TYPES = ("multilabel", "ner", "pairs", "seq2seq")
+PAGES = [DOCS / f"{name}.md" for name in TASK_TYPES if DOCS.exists()]  # the wheel has no pages
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
