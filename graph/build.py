@@ -19,7 +19,7 @@ from tutelage.graph.nodes.keep import keep
 from tutelage.graph.nodes.labeler import labeler
 from tutelage.graph.nodes.pool import pool
 from tutelage.graph.nodes.prepare import prepare
-from tutelage.graph.nodes.refit import compares_at_random, refit
+from tutelage.graph.nodes.refit import compares_at_random, refit, reserved_since
 from tutelage.graph.nodes.report import report
 from tutelage.graph.nodes.screen import screen
 from tutelage.graph.nodes.train import train
@@ -178,8 +178,11 @@ def _traced(name: str, node: Node, ctx: RunContext) -> Callable[[State], State]:
 
     def traced(state: State) -> State:
         # At the end, as many labels of random texts have to be paid for as were chosen.
-        reserves = compares_at_random(ctx) and name not in BEFORE_AND_AFTER
-        ctx.teacher.hold_back("labeler" if reserves else None, state.get("before_rounds"))
+        before = state.get("before_rounds")
+        if before and compares_at_random(ctx) and name not in BEFORE_AND_AFTER:
+            ctx.teacher.hold_back("labeler", reserved_since(ctx, before))
+        else:
+            ctx.teacher.hold_back(None)
         # `analyst` and `final` open the next round: their work belongs to that round.
         with ctx.trace.node(name, state.get("round", 0) + (name in ("analyst", "final"))):
             return node(ctx, state)

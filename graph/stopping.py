@@ -18,7 +18,7 @@ def why_stop(ctx: RunContext, state: State, *, cut_short: bool = False) -> str:
         return f"{rounds} {'round is' if rounds == 1 else 'rounds are'} done"
     if refusal := ctx.teacher.refusal():
         return refusal
-    if state["round"] == 0 and (reason := teacher_too_weak(ctx)):
+    if state["round"] == 0 and not cut_short and (reason := teacher_too_weak(ctx)):
         return reason
     if not ctx.strategy.writes and not cut_short and not left_in_pool(ctx):
         return f"all {len(ctx.splits.unlabelled)} texts of the pool are used"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from tutelage.agents import labeler
+from tutelage.agents.teacher.journal import Spent
 from tutelage.graph.context import RunContext
 from tutelage.graph.requests.attempts import objection
 from tutelage.graph.requests.evidence import shots
@@ -122,9 +123,12 @@ def _control(ctx: RunContext, count: int) -> tuple[list[Row], bool]:
     pool = leak_free(ctx, ctx.splits.unlabelled)
     if not pool:
         return [], False
-    drawn = random.Random(f"{ctx.task.seed} control").sample(pool, min(count, len(pool)))
-    labelled = {
-        s["id"]: s for s in ctx.corpus.drafts() if s["status"] in ("kept", "refused") and "label" in s
+    # A longer run of the same seed draws these texts too, and others after them.
+    drawn = random.Random(f"{ctx.task.seed} control").sample(pool, len(pool))[:count]
+    labelled = _control_labels(ctx) | {
+        s["id"]: sample_row(ctx.strategy, s)
+        for s in ctx.corpus.drafts()
+        if s["status"] in ("kept", "refused") and "label" in s
     }
     asked = [
         drawn_sample(row, round=0, place=place)
@@ -139,11 +143,43 @@ def _control(ctx: RunContext, count: int) -> tuple[list[Row], bool]:
         calibration=ctx.folder.read_calibration(),
         shots=shots(ctx, 0),
     )
-    labelled |= {s["id"]: s for s in found if "label" in s and not objection(ctx, s)}
-    rows = [sample_row(ctx.strategy, labelled[row["id"]]) for row in drawn if row["id"] in labelled]
+    labelled |= {
+        s["id"]: sample_row(ctx.strategy, s) for s in found if "label" in s and not objection(ctx, s)
+    }
+    rows = [labelled[row["id"]] for row in drawn if row["id"] in labelled]
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     ctx.folder.write(ctx.folder.control_labels, lines)
     return rows, len(rows) >= NEARLY_ALL * len(drawn)
+
+
+def _control_labels(ctx: RunContext) -> dict[str, Row]:
+    """Return the rows that were labelled for the comparison before the run was extended, by their ids."""
+    if not ctx.folder.control_labels.exists():
+        return {}
+    lines = ctx.folder.control_labels.read_text(encoding="utf-8").split("\n")
+    return {row["id"]: row for row in (json.loads(line) for line in lines if line)}
+
+
+def reserved_since(ctx: RunContext, before_rounds: Spent) -> Spent:
+    """Return what the labeler had spent when nothing was to be held back yet: the amount before the rounds
+    and, in an extended run, twice the random labels that are paid for: they are neither labels of the rounds
+    nor to be bought again.
+    """
+    paid = [
+        event
+        for event in ctx.trace.events()
+        if event["event"] == "call" and event["node"] == "refit" and not event["replayed"]
+    ]
+    spent = ctx.teacher.journal.spent("labeler")
+    share = len(paid) / max(1, spent["calls"])
+    return Spent(
+        calls=before_rounds["calls"] + 2 * len(paid),
+        prompt_tokens=before_rounds["prompt_tokens"] + 2 * sum(event["prompt_tokens"] for event in paid),
+        completion_tokens=before_rounds["completion_tokens"] + 2 * sum(e["completion_tokens"] for e in paid),
+        cost=None
+        if spent["cost"] is None or before_rounds["cost"] is None
+        else before_rounds["cost"] + 2 * share * spent["cost"],  # calls of one role are about alike
+    )
 
 
 def _store(ctx: RunContext, arm: Arm, student: Student) -> None:

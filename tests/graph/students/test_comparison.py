@@ -78,6 +78,40 @@ def test_a_budget_that_ends_the_rounds_leaves_enough_for_the_random_labels(
     assert sum(line["teacher_calls"] for line in folder.read_rounds()) == 13
 
 
+def test_a_run_that_goes_on_with_a_higher_limit_pays_for_no_random_label_twice(
+    folded: Make, encoder: Encoder, tmp_path: Path
+) -> None:
+    strategy = {"base": "random", "control": True, "samples": 24, "pool_share": 1.0, "critic": "none"}
+    whole = run(
+        folded(strategy=strategy, budget={"calls": 17, "rounds": 9}), tmp_path / "whole", encoder=encoder
+    )
+    short = run(
+        folded(strategy=strategy, budget={"calls": 13, "rounds": 9}), tmp_path / "short", encoder=encoder
+    )
+    bought = {row["id"] for row in map(json.loads, short.control_labels.read_text().splitlines())}
+    assert len(bought) == 24
+    extended = resume(short.path, budget={"calls": 17})
+    found = {arm["name"]: arm for arm in extended.about()["comparison"]["arms"]}
+    assert found["random"]["teacher_labels"] == found["chosen"]["teacher_labels"] == 48
+    rows = {row["id"] for row in map(json.loads, extended.control_labels.read_text().splitlines())}
+    assert bought < rows
+    assert rows == {row["id"] for row in map(json.loads, whole.control_labels.read_text().splitlines())}
+    assert extended.about()["spent"]["calls"] <= 17
+
+
+def test_a_run_cut_off_in_its_calibration_goes_on_with_it(
+    folded: Make, encoder: Encoder, tmp_path: Path
+) -> None:
+    stopped = run(
+        folded(teacher={"label_noise": 0.3}, budget={"calls": 1, "rounds": 1}),
+        tmp_path / "run",
+        encoder=encoder,
+    )
+    assert stopped.about()["stop"] == "budget of 1 calls is spent"
+    went_on = resume(stopped.path, budget={"calls": 100})
+    assert json.loads(went_on.calibration.read_text())["rivals"]["rows"] == 100
+
+
 def test_the_first_round_may_choose_differently(folded: Make, encoder: Encoder, tmp_path: Path) -> None:
     strategy = {
         "base": "random",
