@@ -29,14 +29,14 @@ class Request(Generic[Item]):
         """Return how many items are wanted, at least one."""
         return max(1, self.wanted if isinstance(self.wanted, int) else len(self.wanted or ()))
 
-    def lacks(self, told: "Sequence[ParsedItem[Item]]", finish: str) -> str:
+    def lacks(self, received: "Sequence[ParsedItem[Item]]", finish: str) -> str:
         """Return what is missing, worded for the model; "" if the items are complete.
 
         Args:
-            told: the items received so far.
+            received: the items received so far.
             finish: the finish reason of the last reply, as its provider gives it.
         """
-        keys = {self.key(parsed) for parsed in told}
+        keys = {self.key(parsed) for parsed in received}
         if self.wanted is None:
             return f"{self.schema.field} are missing" if finish == "content_filter" or not keys else ""
         if isinstance(self.wanted, int):
@@ -47,9 +47,9 @@ class Request(Generic[Item]):
         missing = ", ".join(key for key in self.wanted if key not in keys)
         return f"{self.schema.field} are missing for the {self.schema.key}s {missing}" if missing else ""
 
-    def key(self, told: "ParsedItem[Item]") -> str:
+    def key(self, parsed: "ParsedItem[Item]") -> str:
         """Return the key of an item; items with the same key count as one."""
-        return str(getattr(told.item, self.schema.key))
+        return str(getattr(parsed.item, self.schema.key))
 
 
 @dataclass(frozen=True)

@@ -28,20 +28,20 @@ def grown(request: Request[Item]) -> list[Request[Item]]:
     return [replace(request, room=_GROWTH * request.room)]
 
 
-def remainder(request: Request[Item], told: Sequence[ParsedItem[Item]]) -> list[Request[Item]]:
+def remainder(request: Request[Item], parsed_items: Sequence[ParsedItem[Item]]) -> list[Request[Item]]:
     """Return requests for the missing items: one, or two if more than half of the items are missing.
 
     A request that cannot be made smaller is repeated with another seed and twice the room.
 
     Args:
         request: the request whose reply was cut off.
-        told: the items before the cut.
+        parsed_items: the items before the cut.
     """
     if isinstance(request.wanted, int):
-        return _for_count(request, told)
+        return _for_count(request, parsed_items)
     if request.wanted is None:
         return _for_diagnosis(request)
-    received = {request.key(parsed) for parsed in told}
+    received = {request.key(parsed) for parsed in parsed_items}
     missing = [key for key in request.wanted if key not in received]
     parts = _halves(missing) if len(missing) > request.size // 2 else [missing]
     return (

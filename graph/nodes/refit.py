@@ -161,9 +161,10 @@ def _control_labels(ctx: RunContext) -> dict[str, Row]:
 
 
 def reserved_since(ctx: RunContext, before_rounds: Spent) -> Spent:
-    """Return what the labeler had spent when nothing was to be held back yet: the amount before the rounds
-    and, in an extended run, twice the random labels that are paid for: they are neither labels of the rounds
-    nor to be bought again.
+    """Return the labeler's spending from which on the budget is held back.
+
+    That is its spending before round 1. In an extended run, random labels that were paid for are added
+    twice: once because they are no labels of the rounds, once because they need not be bought again.
     """
     paid = [
         event

@@ -12,8 +12,6 @@ from tutelage.student.pretrained import longer
 from tutelage.student.tasks.fields import ONE, Fields
 from tutelage.student.tasks.spans import Span, spans, units, written
 
-_UNLEARNT = -100  # the tag of a token that does not begin a word
-
 
 class Words(NamedTuple):
     """The input of a tagger for one text: its token ids, and the head (first token) of each word, or None.
