@@ -2,10 +2,11 @@
 
 import json
 import os
-import re
 import sys
+import time
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 if __name__ == "__main__" and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
     sys.path.pop(0)  # `python cli.py` must not make agents/, graph/ … importable as top-level names
@@ -14,8 +15,8 @@ import typer
 from tutelage.student.tasks.fields import TaskTypeName
 
 if TYPE_CHECKING:
+    from rich.table import Table
     from tutelage.graph.run_folder.folder import RunFolder
-    from tutelage.student.tasks.scoring import ClassReport
 
 # Set before torch loads: spinning OpenMP threads make training 7-10 times slower beside a busy process.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -30,10 +31,21 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
-Out = Annotated[Path | None, typer.Option("--out", help="The run folder. It must not exist yet.")]
-RunArgument = Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")]
-StudentArgument = Annotated[Path, typer.Argument(help="A run folder or a student folder.", metavar="STUDENT")]
-TaskOption = Annotated[Path | None, typer.Argument(help="A task.yaml.", metavar="[TASK]")]
+Run = Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")]
+Student = Annotated[Path, typer.Argument(help="A run folder or a student folder.", metavar="STUDENT")]
+TaskFile = Annotated[Path, typer.Argument(help="The task file, a task.yaml.", metavar="TASK")]
+TaskType = Annotated[TaskTypeName, typer.Option(help="The task type.")]
+Strategy = Annotated[str | None, typer.Option(help="Replaces the task's base strategy, e.g. evokd.")]
+Rounds = Annotated[int | None, typer.Option(min=0, help="Replaces the number of rounds in the task.")]
+Batch = Annotated[
+    bool, typer.Option("--batch", help="Use the provider's batch API: half price, takes hours.")
+]
+Limit = Annotated[float | None, typer.Option(min=0, help="A new limit, counted from the start of the run.")]
+Force = Annotated[
+    bool, typer.Option("--force", help="Go on even if the teacher is no better than the student.")
+]
+Columns = Annotated[list[str] | None, typer.Option(help="The column of the text; for pairs, give it twice.")]
+NewFolder = Annotated[Path | None, typer.Option("--out", help="A new folder to write to, instead of runs/….")]
 
 
 def _version(wanted: bool) -> None:
@@ -54,95 +66,83 @@ def options(
 
 @app.command()
 def demo(
-    out: Annotated[Path | None, typer.Option("--out", help="A new folder for the task and the run.")] = None,
-    student: Annotated[Literal["full", "head"], typer.Option(help="head takes seconds per round.")] = "full",
-    rounds: Annotated[int, typer.Option(min=1, help="Number of rounds.")] = 1,
-    kind: Annotated[TaskTypeName, typer.Option(help="The task type.")] = "classification",
+    out: NewFolder = None,
+    student: Annotated[Literal["full", "head"], typer.Option(help="head trains in seconds.")] = "full",
+    rounds: Annotated[int, typer.Option(min=1, help="The number of rounds.")] = 1,
+    kind: TaskType = "classification",
 ) -> None:
-    """Run the loop on a bundled task with a rehearsal teacher and a real student; no key or network needed.
+    """Run the loop on a bundled task with a rehearsal teacher and a real student. It needs no key or network.
 
     Example: [bold]tutelage demo[/bold]
     """
-    import time
-
-    from tutelage.graph.runs.demo import TO_PREDICT, run_demo
+    from tutelage.graph.report.terminal import result_tables
+    from tutelage.graph.runs.demo import run_demo
+    from tutelage.graph.task.samples import demo_settings
 
     folder = out or Path("runs") / f"demo-{time.strftime('%Y%m%d-%H%M%S')}"
     loop = run_demo(folder, kind=kind, student=student, rounds=rounds)
-    _print_result(loop)
+    _print(result_tables(loop))
     typer.echo(
         "The teacher was the rehearsal teacher: a look-up in labelled texts, not a language model.\n"
         f"report: {loop.report}\n"
-        f"next:   tutelage predict {loop.path} {TO_PREDICT[kind]}"
+        f"next:   tutelage predict {loop.path} {demo_settings(kind)['predict']}"
     )
 
 
 @app.command()
 def init(
     folder: Annotated[Path, typer.Argument(help="The folder to write to.")] = Path(),
-    kind: Annotated[TaskTypeName, typer.Option(help="The task type.")] = "classification",
+    kind: TaskType = "classification",
 ) -> None:
-    """Write a commented task.yaml and data stubs to start from.
+    """Write a commented task.yaml and example data to start from.
 
     Example: [bold]tutelage init my-task[/bold]
     """
     from tutelage.graph.task.templates import scaffold
 
-    for path in scaffold(folder, kind):
-        typer.echo(f"wrote {path}")
-    typer.echo(f"Replace the stubs with your texts, then: tutelage plan {folder / 'task.yaml'}")
+    _print(f"wrote {path}" for path in scaffold(folder, kind))
+    _print([f"Replace the examples with your texts, then: tutelage plan {folder / 'task.yaml'}"])
 
 
 @app.command()
 def plan(
-    task: Annotated[Path, typer.Argument(help="A task.yaml.")],
-    strategy: Annotated[
-        str | None,
-        typer.Option(help="Replaces the strategy but keeps changed fields; e.g. evokd."),
-    ] = None,
-    rounds: Annotated[int | None, typer.Option(min=0, help="Replaces the task's value.")] = None,
-    batch: Annotated[bool, typer.Option("--batch", help="Plan with the provider's batch API.")] = False,
+    task: TaskFile,
+    strategy: Strategy = None,
+    rounds: Rounds = None,
+    batch: Batch = False,
     prompts: Annotated[bool, typer.Option(help="Show a complete prompt of each role.")] = True,
     as_json: Json = False,
 ) -> None:
-    """Estimate the calls, tokens and cost of a run and show a prompt of each role. Nothing is sent.
+    """Estimate the calls, tokens and cost of a run, and show a prompt of each role. Nothing is sent.
 
     Example: [bold]tutelage plan task.yaml --no-prompts[/bold]
     """
     from tutelage.graph.planning.plan import plan as make_plan
-    from tutelage.graph.planning.text import plan_table, plan_words, prompt_words
+    from tutelage.graph.planning.text import plan_lines, plan_table, prompt_lines
     from tutelage.graph.task.load import load_task, override
 
-    estimate = make_plan(override(load_task(task), strategy=strategy, rounds=rounds, batch=batch or None))
+    changes = {"strategy": {"base": strategy}, "budget": {"rounds": rounds}}
+    estimate = make_plan(override(load_task(task), {**changes, "teacher": {"batch": batch or None}}))
     if not prompts:
         estimate["prompts"] = {}
     if as_json:
         typer.echo(json.dumps(estimate, indent=1))
-        return
-    _print(plan_table(estimate))
-    typer.echo("\n".join([*plan_words(estimate), *prompt_words(estimate)]))
+    else:
+        _print([plan_table(estimate), *plan_lines(estimate), *prompt_lines(estimate)])
 
 
 @app.command()
 def run(
-    task: Annotated[Path, typer.Argument(help="A task.yaml.")],
-    out: Out = None,
-    strategy: Annotated[
-        str | None,
-        typer.Option(help="Replaces the strategy but keeps changed fields; e.g. evokd."),
-    ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Replaces the task's value.")] = None,
-    rounds: Annotated[int | None, typer.Option(min=0, help="Replaces the task's value.")] = None,
-    batch: Annotated[
-        bool, typer.Option("--batch", help="Use the provider's batch API: half the price, takes hours.")
-    ] = False,
+    task: TaskFile,
+    out: NewFolder = None,
+    strategy: Strategy = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Replaces the seed in the task.")] = None,
+    rounds: Rounds = None,
+    batch: Batch = False,
     reuse: Annotated[
-        list[Path] | None,
-        typer.Option(help="A run whose replies to identical requests are reused.", metavar="RUN"),
+        list[Path] | None, typer.Option(help="A run whose replies are used again.", metavar="RUN")
     ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Continue even if the teacher is no better than the student.")
-    ] = False,
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Train a student with the labels of the task's teacher.
@@ -153,45 +153,40 @@ def run(
     from tutelage.graph.runs.run import run as start
     from tutelage.graph.task.load import load_task, override
 
-    loaded = override(
-        load_task(task), strategy=strategy, seed=seed, rounds=rounds, batch=batch or None, force=force
-    )
+    teacher = {"batch": batch or None, "force": force or None}
+    changes = {"strategy": {"base": strategy}, "seed": seed, "budget": {"rounds": rounds}, "teacher": teacher}
+    loaded = override(load_task(task), changes)
     with Progress() as progress:
         folder = start(loaded, out, reuse=reuse or (), listener=progress)
-    _finish(folder, as_json)
+    _print_results(folder, as_json)
 
 
 @app.command()
 def resume(
-    folder: RunArgument,
+    folder: Run,
     rounds: Annotated[int | None, typer.Option(min=0, help="A new total number of rounds.")] = None,
-    calls: Annotated[int | None, typer.Option(min=0, help="A new limit for the whole run.")] = None,
-    tokens: Annotated[int | None, typer.Option(min=0, help="A new limit for the whole run.")] = None,
-    money: Annotated[float | None, typer.Option(min=0, help="A new limit for the whole run.")] = None,
-    minutes: Annotated[float | None, typer.Option(min=0, help="A new limit for the whole run.")] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Continue even if the teacher is no better than the student.")
-    ] = False,
+    calls: Limit = None,
+    tokens: Limit = None,
+    money: Limit = None,
+    minutes: Limit = None,
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Continue a run that was stopped or killed, or that ended at a limit which is now higher.
+    """Continue a run that was interrupted, or that ended at a limit which you now raise.
 
-    Replies on disk are not paid for again.
+    Replies that are already on disk are not paid for again.
 
     Example: [bold]tutelage resume runs/first --calls 1000[/bold]
     """
-    from tutelage.graph.run_folder.folder import RunFolder
     from tutelage.graph.run_folder.progress import Progress
     from tutelage.graph.runs.run import resume as continue_run
 
     budget = {"rounds": rounds, "calls": calls, "tokens": tokens, "money": money, "minutes": minutes}
-    trace = RunFolder(folder).trace
-    before = trace.stat().st_size if trace.exists() else 0
     with Progress() as progress:
         finished = continue_run(folder, budget=budget, force=force, listener=progress)
-    if trace.stat().st_size == before:
-        typer.echo("nothing was left to do; raise a limit (--rounds, --calls, …) to continue", err=True)
-    _finish(finished, as_json)
+    if not progress.events:
+        typer.echo("Nothing was left to do. To continue, raise a limit (--rounds, --calls, …).", err=True)
+    _print_results(finished, as_json)
 
 
 @app.command()
@@ -203,29 +198,22 @@ def runs(
 
     Example: [bold]tutelage runs --json[/bold]
     """
-    from rich.table import Table
+    from tutelage.graph.report.terminal import text_table
     from tutelage.graph.runs.run import list_runs
 
     entries = list_runs(root)
     if as_json:
         typer.echo(json.dumps(entries, indent=1))
-        return
-    if not entries:
+    elif entries:
+        _print([text_table(list(entries[0]), (list(entry.values()) for entry in entries))])
+    else:
         typer.echo(f"no runs under {root}; start one with `tutelage run task.yaml` or `tutelage demo`")
-        return
-    table = Table()
-    for heading in entries[0]:
-        table.add_column(heading)
-    for entry in entries:
-        cells = (f"{v:.3f}" if isinstance(v, float) else "-" if v is None else str(v) for v in entry.values())
-        table.add_row(*cells)
-    _print(table)
 
 
 @app.command()
 def report(
-    folder: RunArgument,
-    control: Annotated[Path | None, typer.Option(help="A run to compare with.", metavar="RUN")] = None,
+    folder: Run,
+    control: Annotated[Path | None, typer.Option(help="A run folder to compare with.", metavar="RUN")] = None,
     as_json: Json = False,
 ) -> None:
     """Show the results of a run and rewrite its report.html.
@@ -233,27 +221,21 @@ def report(
     Example: [bold]tutelage report runs/first --control runs/random[/bold]
     """
     from tutelage.graph.report.build import write_report
-    from tutelage.graph.report.run_section import differences
     from tutelage.graph.run_folder.folder import RunFolder
 
     other = RunFolder(control) if control else None
     write_report(RunFolder(folder), other)
-    _finish(RunFolder(folder), as_json, other)
-    if other and not as_json:
-        for difference in differences(RunFolder(folder).about(), other.about()):
-            typer.echo(f"note: {difference}")
+    _print_results(RunFolder(folder), as_json, other)
 
 
 @app.command()
 def evaluate(
-    student: StudentArgument,
+    student: Student,
     data: Annotated[Path, typer.Argument(help="Labelled rows, .jsonl or .csv.")],
-    text: Annotated[
-        list[str] | None, typer.Option(help="The column of the text; give it twice for pairs.")
-    ] = None,
+    text: Columns = None,
     label: Annotated[str | None, typer.Option(help="The column of the label.")] = None,
     metric: Annotated[
-        str | None, typer.Option(help="Default: the run's metric. For seq2seq also file.py:function.")
+        str | None, typer.Option(help="Replaces the run's metric; also file.py:function.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -262,82 +244,45 @@ def evaluate(
     Example: [bold]tutelage evaluate runs/first more.jsonl[/bold]
     """
     from tutelage.graph.report.run_section import figures
-    from tutelage.graph.run_folder.folder import metric_in, student_in
-    from tutelage.student.errors import InputError
-    from tutelage.student.evaluation.evaluate import evaluate as evaluate_student
-    from tutelage.student.models.load import load_student
-    from tutelage.student.models.prediction_inputs import read_labelled, truncation_note
-    from tutelage.student.tasks.task_type import TASK_TYPES
-    from tutelage.student.tasks.user_functions import title
+    from tutelage.graph.report.terminal import class_table
+    from tutelage.graph.runs.use import evaluate_file
 
-    loaded = load_student(student_in(student))
-    task_type, metric = TASK_TYPES[loaded.kind], metric or metric_in(student)
-    rows = read_labelled(loaded, data, text, label)
-    if metric and (problem := task_type.check_metric(metric)):
-        raise InputError(f"the metric {metric}: {problem}; or choose another with --metric")
-    if note := truncation_note(loaded, [row["text"] for row in rows]):
-        typer.echo(note, err=True)
-    result = evaluate_student(loaded, rows, metric)
-    name = title(metric or task_type.metrics[0])
-    result["figures"] = {name: result["metric"], **result["figures"]}  # the main metric comes first
+    result = evaluate_file(student, data, _warn, columns=text, label=label, metric=metric)
     if as_json:
-        typer.echo(json.dumps({"metric_name": name, **result}))
-        return
-    typer.echo(f"{result['size']} rows: {figures(result)}")
-    _print_classes(result["classes"])
+        typer.echo(json.dumps(result))
+    else:
+        table = [class_table(result["classes"])] if result["classes"] else []
+        _print([f"{result['size']} rows: {figures(result)}", *table])
 
 
 @app.command()
 def predict(
-    student: StudentArgument,
+    student: Student,
     texts: Annotated[
         list[str] | None,
-        typer.Argument(
-            help="Texts; two arguments per pair. Default: lines of standard input, pairs split by a tab."
-        ),
+        typer.Argument(help="Texts, two for each pair. Default: lines of standard input, a pair with a tab."),
     ] = None,
     file: Annotated[Path | None, typer.Option(help="A .jsonl or .csv file of texts.")] = None,
-    text: Annotated[
-        list[str] | None, typer.Option(help="The column of the text in --file; give it twice for pairs.")
-    ] = None,
+    text: Columns = None,
     as_json: Json = False,
 ) -> None:
     """Print a student's predictions for texts.
 
     Example: [bold]tutelage predict runs/first "where is my parcel?"[/bold]
     """
-    from tutelage.graph.run_folder.folder import student_in
-    from tutelage.student.data.rows import filed
-    from tutelage.student.models.load import load_student
-    from tutelage.student.models.prediction_inputs import read_inputs, truncation_note
-    from tutelage.student.tasks.fields import split
-    from tutelage.student.tasks.task_type import TASK_TYPES
+    from tutelage.graph.runs.use import predict_texts
 
-    loaded = load_student(student_in(student))
-    task_type = TASK_TYPES[loaded.kind]
-    inputs = read_inputs(loaded, texts, file, text, sys.stdin)
-    if not inputs:
-        return
-    if note := truncation_note(loaded, inputs):
-        typer.echo(note, err=True)
-    predictions = loaded.predict(inputs, best=True)
-    _exit_on_closed_pipe()
-    for one, label, confidence in zip(inputs, predictions.answers, predictions.confidence, strict=True):
-        row = filed(one, label, task_type=task_type, fields=loaded.fields)
-        row |= {"confidence": round(float(confidence), 4)}
-        parts = split(one, loaded.fields).values()
-        plain = "\t".join([task_type.to_text(label, one), f"{confidence:.3f}", *parts])
-        typer.echo(json.dumps(row, ensure_ascii=False) if as_json else plain)
+    predictions = predict_texts(student, texts, _warn, file=file, columns=text, lines=sys.stdin)
+    for number, (row, line) in enumerate(predictions):
+        if not number:
+            _exit_on_closed_pipe()
+        typer.echo(json.dumps(row, ensure_ascii=False) if as_json else line)
 
 
 @app.command()
 def graph(
-    form: Annotated[
-        Literal["mermaid", "ascii", "svg"], typer.Option("--format", help="The output format.")
-    ] = "mermaid",
-    out: Annotated[
-        Path | None, typer.Option("--out", help="A file to write instead of standard output.")
-    ] = None,
+    form: Annotated[Literal["mermaid", "ascii", "svg"], typer.Option("--format")] = "mermaid",
+    out: Annotated[Path | None, typer.Option(help="A file to write instead of standard output.")] = None,
 ) -> None:
     """Draw the state machine. Works offline.
 
@@ -356,13 +301,11 @@ def graph(
 
 @app.command()
 def doctor(
-    task: TaskOption = None,
-    again: Annotated[
-        bool, typer.Option("--again", help="Test the endpoints again instead of using stored results.")
-    ] = False,
+    task: Annotated[Path | None, typer.Argument(help="A task file.", metavar="[TASK]")] = None,
+    again: Annotated[bool, typer.Option("--again", help="Do not use stored results.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show the installation and the device; with a task, test what its teacher's endpoint supports.
+    """Check the installation and the device; with a task, also test what its teacher's endpoint supports.
 
     The results are stored, and runs use them.
 
@@ -371,67 +314,39 @@ def doctor(
     from tutelage.graph.doctor import examine_installation, examine_teacher
     from tutelage.graph.task.load import load_task
 
-    findings = examine_installation()
-    if task:
-        findings += examine_teacher(load_task(task), again=again)
+    findings = examine_installation() + (examine_teacher(load_task(task), again=again) if task else [])
     if as_json:
-        typer.echo(
-            json.dumps([dict(zip(("what", "good", "words"), finding, strict=True)) for finding in findings])
-        )
+        typer.echo(json.dumps([finding._asdict() for finding in findings]))
     else:
         marks = {True: "ok ", False: "BAD", None: "   "}
-        for what, good, words in findings:
-            typer.echo(f"{marks[good]} {what}: {words}")
-    if any(good is False for _, good, _ in findings):
+        _print(f"{marks[one.good]} {one.what}: {one.words}" for one in findings)
+    if any(one.good is False for one in findings):
         raise typer.Exit(2)
 
 
-def _print_result(folder: "RunFolder", control: "RunFolder | None" = None) -> None:
-    """Print the rounds of a run, and the comparison with and without teacher labels."""
-    from tutelage.graph.report.comparison_section import comparison_table
-    from tutelage.graph.runs.demo import result_table
-
-    about = folder.about()
-    _print(result_table(folder, control))
-    if (comparison := comparison_table(about)) is not None:
-        _print(comparison)
-        typer.echo(about["comparison"]["sentence"])
-
-
-def _finish(folder: "RunFolder", as_json: bool, control: "RunFolder | None" = None) -> None:
+def _print_results(folder: "RunFolder", as_json: bool, control: "RunFolder | None" = None) -> None:
     """Print the results of a run as text or as JSON."""
-    about = folder.about()
+    from tutelage.graph.report.terminal import results, results_text
+
     if as_json:
-        keys = (
-            "stop",
-            "best",
-            "spent",
-            "samples",
-            "test",
-            "test_untouched",
-            "test_by_round",
-            "comparison",
-            "labels_to_check",
-            "overlap",
-            "notes",
-        )
-        results: dict[str, Any] = {key: about.get(key) for key in keys}
-        paths = {"run": folder.path, "student": folder.student, "report": folder.report}
-        results |= {name: str(path) for name, path in paths.items()}
-        typer.echo(json.dumps({**results, "rounds": folder.read_rounds()}))
-        return
-    if "stop" in about:
-        _print_result(folder, control)
-        if about.get("labels_to_check"):
-            typer.echo(f"{about['labels_to_check']} of your labels look wrong: {folder.labels_to_check}")
-        for note in about["notes"]:
-            typer.echo(f"note: {note}")
-        typer.echo(f"stopped because {about['stop']}\nstudent: {folder.student}")
-        if limit := re.match(r"budget of \S+ (\w+)", about["stop"]):
-            typer.echo(f"to continue with a higher limit: tutelage resume {folder.path} --{limit[1]} N")
+        typer.echo(json.dumps(results(folder)))
     else:
-        typer.echo(f"unfinished; continue it with `tutelage resume {folder.path}`")
-    typer.echo(f"report: {folder.report}")
+        _print(results_text(folder, control))
+
+
+def _print(parts: "Iterable[Table | str]") -> None:
+    """Print tables and lines of text."""
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:  # a pipe has no width, and rich would cut columns at 80 characters
+        console = Console(width=160)
+    for part in parts:
+        typer.echo(part) if isinstance(part, str) else console.print(part)
+
+
+def _warn(note: str) -> None:
+    typer.echo(note, err=True)
 
 
 def _exit_on_closed_pipe() -> None:
@@ -442,43 +357,20 @@ def _exit_on_closed_pipe() -> None:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
 
-def _print(table: Any) -> None:
-    from rich.console import Console
-
-    console = Console()
-    # A pipe has no width, and rich would cut columns at 80 characters.
-    console.print(table) if console.is_terminal else Console(width=160).print(table)
-
-
-def _print_classes(classes: "list[ClassReport]") -> None:
-    """Print precision, recall and F1 of each label. Does nothing for a task without labels."""
-    from rich.table import Table
-
-    if not classes:
-        return
-    table = Table()
-    for heading in ("label", "precision", "recall", "F1", "support"):
-        table.add_column(heading, justify="left" if heading == "label" else "right")
-    for entry in classes:
-        scores = (f"{score:.3f}" for score in (entry["precision"], entry["recall"], entry["f1"]))
-        table.add_row(entry["label"], *scores, str(entry["support"]))
-    _print(table)
-
-
 def main() -> None:
     """Run a command. Exit codes: 0 success, 1 bug, 2 bad input (with one line), 130 interrupted."""
-    debug = "--debug" in sys.argv
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
     except Exception as error:
         from tutelage.agents.providers.redact import redact
 
         code, line = _exit_code(error)
-        if debug:
+        if "--debug" in sys.argv:
             import traceback
 
             print(redact(traceback.format_exc()), file=sys.stderr)
-        print(redact(line if code == 130 else f"error: {line}"), file=sys.stderr)
+        if line:
+            print(redact(line if code == 130 else f"error: {line}"), file=sys.stderr)
         sys.exit(code)
 
 
@@ -487,12 +379,15 @@ def _exit_code(error: Exception) -> tuple[int, str]:
     from tutelage.student.errors import InputError
 
     line = " ".join(str(error).split())
-    if type(error).__name__ == "Drained":
+    if type(error).__name__ == "Interrupted":
         return 130, line
-    if isinstance(error, InputError):
+    if isinstance(error, InputError | OSError):
         return 2, line
-    if isinstance(error, OSError):
-        return 2, line
+    if hasattr(error, "format_message") and hasattr(
+        error, "ctx"
+    ):  # of typer, e.g. for an unknown option; "" after it printed the help
+        message, command = error.format_message().replace("Value error, ", ""), error.ctx.command_path
+        return 2, message and f"{message.rstrip('.')}; see `{command} --help`"
     return 1, f"{type(error).__name__}: {line} (this is a bug; put --debug before the command to see where)"
 
 

@@ -2,13 +2,14 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any, NotRequired, TypedDict
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 from tutelage.agents.request import Reply, Request
 from tutelage.agents.schemas import FoundWeakness, diagnosis_schema
 from tutelage.agents.teacher.teacher import Teacher
 from tutelage.student.tasks.fields import ONE, Fields, split
-from tutelage.student.tasks.task_type import BOUNDARY, INVENTED, MISSED, TASK_TYPES, TaskType
+from tutelage.student.tasks.registry import TASK_TYPES
+from tutelage.student.tasks.task_type import BOUNDARY, INVENTED, MISSED, TaskType
 
 EXAMPLES = 4  # wrong texts that the generator is shown for each weakness
 
@@ -55,6 +56,14 @@ class Answer(TypedDict):
     fold: NotRequired[int]
 
 
+class GradedAnswers(NamedTuple):
+    """What the analyst is shown of the student: right and wrong answers, and the report of the last round."""
+
+    right: Sequence[Answer]
+    wrong: Sequence[Answer]
+    report: Mapping[str, object]
+
+
 class Weakness(TypedDict):
     """A pattern of errors: the student predicts `confused_with` for texts of `label`.
     Some task types use other error kinds in place of a confused label (`error_kinds` in student/tasks/). In
@@ -76,15 +85,7 @@ class Weakness(TypedDict):
 
 
 def diagnose(
-    teacher: Teacher,
-    brief: Brief,
-    right: Sequence[Answer],
-    wrong: Sequence[Answer],
-    report: dict[str, object],
-    *,
-    limit: int,
-    round: int,
-    seed: int,
+    teacher: Teacher, brief: Brief, answers: GradedAnswers, *, limit: int, round: int, seed: int
 ) -> list[Weakness]:
     """Request the patterns behind the errors (EvoKD's P1: analysis of right and wrong; figure 2).
 
@@ -94,10 +95,10 @@ def diagnose(
     Returns:
         At most `limit` weaknesses, most harmful first; an empty list if no prediction is wrong.
     """
-    if not wrong:
+    if not answers.wrong:
         return []
-    [reply] = teacher.ask([diagnosis_request(brief, right, wrong, report, seed)])
-    return _with_evidence(task_type_of(brief), reply, wrong, round)[:limit]
+    [reply] = teacher.ask([diagnosis_request(brief, answers, seed)])
+    return _with_evidence(task_type_of(brief), reply, answers.wrong, round)[:limit]
 
 
 def grouped(task_type: TaskType, wrong: Sequence[Answer], *, limit: int, round: int) -> list[Weakness]:
@@ -113,7 +114,7 @@ def grouped(task_type: TaskType, wrong: Sequence[Answer], *, limit: int, round: 
         Weakness(
             id=f"w{round:02d}-{number}",
             round=round,
-            name=named(label, predicted),
+            name=weakness_name(label, predicted),
             hypothesis="",
             label=label,
             confused_with=predicted,
@@ -125,11 +126,9 @@ def grouped(task_type: TaskType, wrong: Sequence[Answer], *, limit: int, round: 
     ]
 
 
-def diagnosis_request(
-    brief: Brief, right: Sequence[Answer], wrong: Sequence[Answer], report: dict[str, object], seed: int
-) -> Request[FoundWeakness]:
+def diagnosis_request(brief: Brief, answers: GradedAnswers, seed: int) -> Request[FoundWeakness]:
     """Build the request for a diagnosis."""
-    task_type = task_type_of(brief)
+    task_type, (right, wrong, report) = task_type_of(brief), answers
     entries = [{"id": a["id"], **labelled_entry(a["text"], a["label"], brief)} for a in [*right, *wrong]]
     errors = [
         {**entry, "predicted": task_type.to_payload(a["predicted"], a["text"])}
@@ -149,7 +148,7 @@ def identity(weakness: Weakness) -> tuple[str, str, int]:
     return weakness["label"], weakness["confused_with"], fold
 
 
-def named(label: str, confused_with: str) -> str:
+def weakness_name(label: str, confused_with: str) -> str:
     """Return a default name for a weakness that the analyst has not named."""
     errors = {MISSED: "is missed", INVENTED: "is invented", BOUNDARY: "has a wrong boundary"}
     return f"{label} {errors.get(confused_with, f'taken for {confused_with}')}" if label else "wrong answers"

@@ -103,7 +103,7 @@ def draft_requests(
             payload["feedback"] = [
                 labelled_entry(row["text"], row["label"], brief) for row in evidence.resemble
             ]
-        if answered and task_type.label_field != "label":
+        if answered and not task_type.single_label:
             payload["answers"] = True
         wanted = sum(request["count"] for request in part)
         yield Request("generator", payload, schema, seed + number, wanted)

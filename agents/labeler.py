@@ -22,15 +22,30 @@ FEW = 3  # texts a call when texts that got no label are requested once more
 _STRIDE = 10_000  # distance between the seeds of two passes, which is more than the calls of one pass
 
 
+class LabelerSettings(NamedTuple):
+    """How texts are labelled.
+
+    Attributes:
+        votes: how often each text is labelled if there are no log-probabilities.
+        calibration: fitted on the user's own labels; without it, `confidence` is `confidence_raw`.
+        shots: labelled texts that show the format of a label, for task types that need examples.
+    """
+
+    votes: int = 1
+    calibration: Calibration | None = None
+    shots: Sequence[Row] = ()
+
+
+SINGLE_VOTE = LabelerSettings()
+
+
 def label(
     teacher: Teacher,
     brief: Brief,
     samples: Sequence[Sample],
+    settings: LabelerSettings = SINGLE_VOTE,
     *,
     seed: int,
-    votes: int = 1,
-    calibration: Calibration | None = None,
-    shots: Sequence[Row] = (),
 ) -> list[Sample]:
     """Give each sample a label and a confidence; the label that a text was written for is not shown.
 
@@ -43,23 +58,21 @@ def label(
         teacher: the teacher.
         brief: the description of the task.
         samples: the samples to label.
+        settings: votes, calibration and examples.
         seed: the seed of the first call; the seeds of later calls follow from it.
-        votes: how often each text is labelled if there are no log-probabilities.
-        calibration: fitted on the user's own labels; without it, `confidence` is `confidence_raw`.
-        shots: labelled texts that show the format of a label, for task types that need examples.
 
     Returns:
         The samples; one without a label has the status `unlabelled` and the reason.
     """
-    caller = _Caller(teacher, brief, shots)
+    caller = _Caller(teacher, brief, settings.shots)
     labels, reasons = caller.label(samples, seed, TEXTS_A_CALL)
     missing = [s for s in samples if s["id"] not in labels]
     more_labels, more_reasons = caller.label(missing, seed + _STRIDE, FEW)
     labels, reasons = labels | more_labels, reasons | more_reasons
     votes_of = {key: [first] for key, first in labels.items()}
-    _add_votes(caller, samples, votes_of, seed, votes)
+    _add_votes(caller, samples, votes_of, seed, settings.votes)
     return [
-        _labelled(task_type_of(brief), sample, votes_of[sample["id"]], calibration)
+        _labelled(task_type_of(brief), sample, votes_of[sample["id"]], settings.calibration)
         if sample["id"] in votes_of
         else changed(sample, status="unlabelled", reason=f"no label: {reasons[sample['id']]}")
         for sample in samples

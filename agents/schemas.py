@@ -231,7 +231,7 @@ def drafts_schema(
     parts: dict[str, Any] = {"label": (one_of(requested), ...)} if any(requested) else {}
     parts |= {"kind": (one_of(get_args(RequestKind)), ...), "weakness": (str, ...)}
     parts |= dict.fromkeys(fields, (NonBlank if len(fields) == 1 else PairText, ...))
-    if answered and task_type.label_field != "label":
+    if answered and not task_type.single_label:
         parts[task_type.label_field] = (task_type.reply_type(labels), ...)
     return ReplySchema("Drafts", "drafts", create_model("Draft", __base__=Draft, **parts), key="written")
 

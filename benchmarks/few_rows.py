@@ -30,10 +30,11 @@ from typing import Any
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # before torch is imported: waiting threads use no CPU time
 
 import torch
-from tutelage.student.data.rows import Row, make_row
+from tutelage.student.data.readers import Columns, make_row
+from tutelage.student.data.rows import Row
 from tutelage.student.encoder import Encoder
 from tutelage.student.evaluation.evaluate import grade
-from tutelage.student.tasks.task_type import TASK_TYPES
+from tutelage.student.tasks.registry import TASK_TYPES
 from tutelage.student.training.candidates import candidates
 from tutelage.student.training.configuration import TrainingConfig
 from tutelage.student.training.loop import train
@@ -41,7 +42,7 @@ from tutelage.student.training.loop import train
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "few_rows.jsonl"
 DATA = HERE.parent.parent / "shared" / "data"
-JUDGED = 1000
+EVALUATED = 1000
 WRONG = 0.1
 SETS = {"emotion": 450, "csabstruct": 450, "clinc150": 600}
 TAGGED = ("mit_movie", "conll04", "wnut17")
@@ -98,7 +99,7 @@ def main() -> None:
         done = {key(cell) for cell in results()}
         for cell in cells(wanted.sets, wanted.arms, wanted.seeds):
             if key(cell) not in done:
-                keep(measured(cell))
+                store(measured(cell))
     print_table()
 
 
@@ -118,14 +119,14 @@ def key(cell: dict[str, Any]) -> tuple[Any, ...]:
 
 def measured(cell: dict[str, Any]) -> dict[str, Any]:
     """Train and evaluate; return the cell with its scores, CPU seconds and configuration."""
-    rows, judged, labels = load(cell)
+    rows, evaluated, labels = load(cell)
     kind, logged = "ner" if cell["set"] in TAGGED else "classification", dict[str, Any]()
     training_config = replace(ARMS[cell["arm"]], kind=kind)
     encoder = Encoder(training_config.base, device="cpu")
-    began = time.process_time()
+    start = time.process_time()
     student = train(rows, labels, training_config, seed=cell["seed"], encoder=encoder, log=logged.update)
-    seconds = time.process_time() - began
-    texts, gold = [row["text"] for row in judged], [row["label"] for row in judged]
+    seconds = time.process_time() - start
+    texts, gold = [row["text"] for row in evaluated], [row["label"] for row in evaluated]
     answers = student.predict_best(texts)
     figures = grade(TASK_TYPES[kind], texts, gold, answers, labels, "macro_f1")["figures"]
     known = {name: value for name, value in vars(training_config).items() if name in NAMED}
@@ -142,25 +143,21 @@ def measured(cell: dict[str, Any]) -> dict[str, Any]:
 def load(cell: dict[str, Any]) -> tuple[list[Row], list[Row], list[str]]:
     """Return the training rows, the evaluation rows, and all labels of the train split."""
     known, validation = (read(cell["set"], part) for part in ("train", "validation"))
-    chance = random.Random(cell["seed"])
+    rng = random.Random(cell["seed"])
     tagged = cell["set"] in TAGGED
-    labels = sorted({one for record in known for one in named(record)})
-    drawn = chance.sample(known, cell["rows"])
+    labels = sorted({one for record in known for one in labels_in(record)})
+    drawn = rng.sample(known, cell["rows"])
     if cell["noisy"]:
-        for place in chance.sample(range(len(drawn)), round(WRONG * len(drawn))):
+        for place in rng.sample(range(len(drawn)), round(WRONG * len(drawn))):
             others = [label for label in labels if label != drawn[place]["label"]]
-            drawn[place] = {**drawn[place], "label": chance.choice(others)}
-    judged = random.Random(0).sample(validation, min(JUDGED, len(validation)))
-    form = (
-        (("tokens",), "tags", TASK_TYPES["ner"])
-        if tagged
-        else (("text",), "label", TASK_TYPES["classification"])
-    )
-    made = [[make_row(record, labels, cell["set"], *form) for record in part] for part in (drawn, judged)]
+            drawn[place] = {**drawn[place], "label": rng.choice(others)}
+    evaluated = random.Random(0).sample(validation, min(EVALUATED, len(validation)))
+    form = (Columns(("tokens",), "tags"), TASK_TYPES["ner"]) if tagged else ()
+    made = [[make_row(record, labels, cell["set"], *form) for record in part] for part in (drawn, evaluated)]
     return made[0], made[1], labels
 
 
-def named(record: dict[str, Any]) -> set[str]:
+def labels_in(record: dict[str, Any]) -> set[str]:
     """Return the labels of a record: its label, or the types of its entities."""
     return {record["label"]} if "label" in record else {tag[2:] for tag in record["tags"] if tag != "O"}
 
@@ -176,7 +173,7 @@ def results() -> list[dict[str, Any]]:
     return [json.loads(line) for line in RESULTS.read_text(encoding="utf-8").splitlines()]
 
 
-def keep(result: dict[str, Any]) -> None:
+def store(result: dict[str, Any]) -> None:
     RESULTS.parent.mkdir(exist_ok=True)
     with RESULTS.open("a", encoding="utf-8") as file:
         file.write(json.dumps(result) + "\n")

@@ -26,10 +26,10 @@ from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-from kinds_data import SHAPES, TASKS, lay, of_types, taught, write
-from methods_cells import Cell, encoder, read, run_cells, tell_failures
-from methods_measured import measured, upper_bound
-from methods_table import paired, spread
+from common.cells import Cell, encoder, print_failures, read, run_cells
+from common.measured import measured, upper_bound
+from common.table import paired, spread
+from kinds_data import SHAPES, TASKS, convert_sets, teacher_rows, to_multilabel, write
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "kinds.jsonl"
@@ -68,7 +68,7 @@ def main() -> None:
             for arm in wanted.arms
             if arm in (UPPER, *MORE.get(task, ()), *ARMS)
         ]
-        tell_failures(run_cells(cells, work, RESULTS, jobs=wanted.jobs, cache=wanted.cache))
+        print_failures(run_cells(cells, work, RESULTS, jobs=wanted.jobs, cache=wanted.cache))
     print_table(read(RESULTS))
 
 
@@ -96,14 +96,14 @@ def task_of(cell: Cell, place: Path) -> Any:
     name, arm = cell["task"], cell["arm"]
     raw = yaml.safe_load((TASKS / f"{name.removesuffix('_types')}.yaml").read_text(encoding="utf-8"))
     if name.endswith("_types"):
-        of_types(raw)
+        to_multilabel(raw)
     if name in SHAPES:
-        lay(raw, SHAPES[name], place)
-    rows = taught(raw, human=arm == UPPER)
+        convert_sets(raw, SHAPES[name], place)
+    rows = teacher_rows(raw, human=arm == UPPER)
     corpus = random.Random(f"{cell['seed']} corpus").sample(rows, min(CORPUS_ROWS, len(rows)))
     raw.setdefault("student", {})["mode"] = cell["student"]
     if raw["kind"] == "seq2seq":
-        begin(raw["student"], corpus, place)
+        set_untrained_base(raw["student"], corpus, place)
     write(place / "corpus.jsonl", corpus)
     raw["teacher"]["corpus"] = str(place / "corpus.jsonl")
     if arm in ARMS:
@@ -111,8 +111,8 @@ def task_of(cell: Cell, place: Path) -> Any:
     return parse_task({**raw, "seed": cell["seed"]}, name, TASKS)
 
 
-def begin(student: dict[str, Any], corpus: Sequence[dict[str, str]], place: Path) -> None:
-    """Set the base of a student that writes to a tiny, untrained model with the words of the corpus."""
+def set_untrained_base(student: dict[str, Any], corpus: Sequence[dict[str, str]], place: Path) -> None:
+    """Set the base of a sequence-to-sequence student to a tiny untrained model of the corpus's words."""
     from tutelage.student.models.tiny_seq2seq import tiny_seq2seq
 
     texts = [row[name] for row in corpus for name in ("text", "target", "rationale") if name in row]
@@ -129,9 +129,9 @@ def print_table(results: Sequence[Cell]) -> None:
     for task, arms in groups.items():
         for arm, runs in arms.items():
             gap, p = paired(runs, arms.get("random", {})) if arm in ARMS[1:] else (None, None)
-            begun = spread([r["by_round"][0] for r in runs.values()]) if arm in ARMS else ""
+            first = spread([r["by_round"][0] for r in runs.values()]) if arm in ARMS else ""
             tokens = f"{sum(sum(r['tokens']) for r in runs.values()) / len(runs):.0f}" if arm in ARMS else ""
-            row = [task, arm, str(len(runs)), begun, spread([r["test"] for r in runs.values()])]
+            row = [task, arm, str(len(runs)), first, spread([r["test"] for r in runs.values()])]
             row += ["" if gap is None else f"{gap:+.3f}", "" if p is None else f"{p:.3f}", tokens]
             print(f"| {' | '.join(row)} |")
 

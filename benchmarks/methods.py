@@ -19,11 +19,11 @@ from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-from methods_arms import ARMS, METHODS, POOL, WRITTEN
-from methods_cells import Cell, encoder, read, run_cells, tell_failures
-from methods_measured import measured, upper_bound
-from methods_summary import print_summary
-from methods_table import print_tables
+from common.arms import ARMS, METHODS, POOL, WRITTEN
+from common.cells import Cell, encoder, print_failures, read, run_cells
+from common.measured import measured, upper_bound
+from common.summary import print_summary
+from common.table import print_tables
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "methods.jsonl"
@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="print the tables and run nothing")
     wanted = parser.parse_args()
     if not wanted.table:
-        tell_failures(run_cells(cells(wanted), work, RESULTS, jobs=wanted.jobs, cache=wanted.cache))
+        print_failures(run_cells(cells(wanted), work, RESULTS, jobs=wanted.jobs, cache=wanted.cache))
     print_summary([result for result in read(RESULTS) if result["task"] in TASKS])
     print_tables(read(RESULTS), UPPER)
 
@@ -119,11 +119,13 @@ def task_of(cell: dict[str, Any]) -> Any:
 
 def human_labels(task: Any) -> dict[str, str]:
     """Return the label of each text id in the file from which the rehearsal teacher answers."""
-    from tutelage.student.data.rows import read_rows
+    from tutelage.student.data.readers import Columns, read_rows
 
     return {
         row["id"]: row["label"]
-        for row in read_rows(task.teacher.corpus, list(task.labels), task_type=task.type, fields=task.fields)
+        for row in read_rows(
+            task.teacher.corpus, list(task.labels), task_type=task.type, columns=Columns(task.fields)
+        )
     }
 
 

@@ -23,15 +23,15 @@ from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-from methods_cells import Cell, encoder, read, run_cells, tell_failures
-from methods_data import records
-from methods_table import paired, spread
+from common.cells import Cell, encoder, print_failures, read, run_cells
+from common.data import records
+from common.table import paired, spread
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "proggen.jsonl"
 DATA = HERE.parent.parent / "shared" / "data"
 TASKS = ("conll2003", "mit_movie")
-POOL, TAKEN, ROUNDS = 800, 200, 4
+POOL, SELECTED, ROUNDS = 800, 200, 4
 ARMS = (
     "all",
     "all, corrected",
@@ -60,7 +60,7 @@ def main() -> None:
             for task in wanted.tasks
             for arm in wanted.arms
         ]
-        tell_failures(run_cells(cells, work, RESULTS, jobs=wanted.jobs, cache=wanted.cache))
+        print_failures(run_cells(cells, work, RESULTS, jobs=wanted.jobs, cache=wanted.cache))
     print_table(read(RESULTS))
 
 
@@ -68,8 +68,8 @@ def work(cell: Cell, cache: Path) -> Cell:
     """Train a student on the rows of an arm, and return its test score."""
     from tutelage.student.evaluation.evaluate import evaluate
 
-    start, rows = time.monotonic(), taken(cell, cache)
-    student = taught(rows, types(cell["task"]), cell["seed"], cache)
+    start, rows = time.monotonic(), training_rows(cell, cache)
+    student = train_student(rows, types(cell["task"]), cell["seed"], cache)
     tests = [row_of(r) for r in records(DATA / f"llm_proggen_{cell['task']}" / "test.jsonl.gz")]
     figures = evaluate(student, tests)["figures"]
     return {
@@ -79,32 +79,32 @@ def work(cell: Cell, cache: Path) -> Cell:
     }
 
 
-def taken(cell: Cell, cache: Path) -> list[Any]:
+def training_rows(cell: Cell, cache: Path) -> list[Any]:
     """Return the rows that an arm trains on."""
-    folder, chance = DATA / f"llm_proggen_{cell['task']}", random.Random(cell["seed"])
+    folder, rng = DATA / f"llm_proggen_{cell['task']}", random.Random(cell["seed"])
     corrected = {row["id"]: row for row in map(row_of, records(folder / "generated_corrected.jsonl.gz"))}
     written = {row["id"]: row for row in map(row_of, records(folder / "generated.jsonl.gz"))}
     both = sorted(key for key in written if key in corrected)
-    pool = [written[key] for key in chance.sample(both, POOL)]
+    pool = [written[key] for key in rng.sample(both, POOL)]
     if cell["arm"] == "200 human":
         human = [row_of(r) for r in records(DATA / cell["task"] / "train.jsonl.gz")]
-        return chance.sample(human, TAKEN)
+        return rng.sample(human, SELECTED)
     if cell["arm"] == "all, corrected":
         return [corrected[row["id"]] for row in pool]
     if cell["arm"] == "200 surest":
-        return sorted(pool, key=lambda row: -row["confidence"])[:TAKEN]
+        return sorted(pool, key=lambda row: -row["confidence"])[:SELECTED]
     if cell["arm"] == "200 uncorrected":
-        return [row for row in pool if row["label"] == corrected[row["id"]]["label"]][:TAKEN]
+        return [row for row in pool if row["label"] == corrected[row["id"]]["label"]][:SELECTED]
     if cell["arm"] == "200 by entropy":
-        return doubted(pool, cell, cache)
-    return pool[:TAKEN] if cell["arm"] == "200 at random" else pool
+        return highest_entropy(pool, cell, cache)
+    return pool[:SELECTED] if cell["arm"] == "200 at random" else pool
 
 
-def doubted(pool: list[Any], cell: Cell, cache: Path) -> list[Any]:
+def highest_entropy(pool: list[Any], cell: Cell, cache: Path) -> list[Any]:
     """Return a random first quarter and three more, each by the highest entropy of the student so far."""
-    chosen, size = pool[: TAKEN // ROUNDS], TAKEN // ROUNDS
+    chosen, size = pool[: SELECTED // ROUNDS], SELECTED // ROUNDS
     for _ in range(ROUNDS - 1):
-        student = taught(chosen, types(cell["task"]), cell["seed"], cache)
+        student = train_student(chosen, types(cell["task"]), cell["seed"], cache)
         known = {row["id"] for row in chosen}
         left = [row for row in pool if row["id"] not in known]
         ranked = student.predict([row["text"] for row in left]).entropy.argsort()[::-1][:size]
@@ -112,7 +112,7 @@ def doubted(pool: list[Any], cell: Cell, cache: Path) -> list[Any]:
     return chosen
 
 
-def taught(rows: Sequence[Any], labels: list[str], seed: int, cache: Path) -> Any:
+def train_student(rows: Sequence[Any], labels: list[str], seed: int, cache: Path) -> Any:
     from tutelage.student.training.configuration import TrainingConfig
     from tutelage.student.training.loop import train
 
@@ -121,7 +121,7 @@ def taught(rows: Sequence[Any], labels: list[str], seed: int, cache: Path) -> An
 
 def types(task: str) -> list[str]:
     found = records(DATA / f"llm_proggen_{task}" / "test.jsonl.gz")
-    return sorted({folded(tag[2:]) for r in found for tag in r["tags"] if tag != "O"})
+    return sorted({common_name(tag[2:]) for r in found for tag in r["tags"] if tag != "O"})
 
 
 def row_of(record: dict[str, Any]) -> Any:
@@ -129,10 +129,10 @@ def row_of(record: dict[str, Any]) -> Any:
     Types that the task does not ask for are left out.
     """
     from tutelage.student.data.rows import Row, content_id
-    from tutelage.student.tasks.task_type import TASK_TYPES
+    from tutelage.student.tasks.registry import TASK_TYPES
 
     text = " ".join(record["tokens"])
-    tags = [tag if tag == "O" else f"{tag[:2]}{folded(tag[2:])}" for tag in record["tags"]]
+    tags = [tag if tag == "O" else f"{tag[:2]}{common_name(tag[2:])}" for tag in record["tags"]]
     tags = ["O" if tag[2:] == "misc" else tag for tag in tags]
     known = sorted({tag[2:] for tag in tags if tag != "O"}) or ["none"]
     task_type = TASK_TYPES["ner"]
@@ -141,7 +141,7 @@ def row_of(record: dict[str, Any]) -> Any:
     return {**row, "confidence": 2.718281828**least}
 
 
-def folded(name: str) -> str:
+def common_name(name: str) -> str:
     """Return the name of an entity type that is used for both the human data and the model's."""
     names = {"PER": "person", "LOC": "location", "ORG": "organization", "MISC": "misc"}
     names |= {"RATINGS_AVERAGE": "viewers'_rating", "RATING": "mpaa_rating"}

@@ -21,11 +21,11 @@ from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-from methods_arms import POOL
-from methods_cells import Cell, encoder, read, run_cells, tell_failures
-from methods_data import REPLAYS, Unpacked, unpack
-from methods_measured import kept_samples, measured, upper_bound
-from methods_table import print_tables
+from common.arms import POOL
+from common.cells import Cell, encoder, print_failures, read, run_cells
+from common.data import REPLAYS, Unpacked, unpack
+from common.measured import kept_samples, measured, upper_bound
+from common.table import print_tables
 from replays_table import print_choices
 
 RESULTS = Path(__file__).parent / "results" / "replays.jsonl"
@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="print the tables and run nothing")
     wanted = parser.parse_args()
     if not wanted.table:
-        tell_failures(run_cells(cells(wanted), work, RESULTS, jobs=wanted.jobs, cache=wanted.cache))
+        print_failures(run_cells(cells(wanted), work, RESULTS, jobs=wanted.jobs, cache=wanted.cache))
     print_tables(read(RESULTS), UPPER)
     print_choices(read(RESULTS))
 

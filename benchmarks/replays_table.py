@@ -3,8 +3,8 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
-from methods_cells import Cell
-from methods_table import score_at, spread
+from common.cells import Cell
+from common.table import score_at, spread
 
 BUDGETS = (100, 250, 500, 1000)
 

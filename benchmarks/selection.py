@@ -20,7 +20,7 @@ import numpy as np
 from tutelage.student.data.rows import Row, content_id
 from tutelage.student.encoder import Encoder
 from tutelage.student.evaluation.evaluate import evaluate
-from tutelage.student.selection import Selection, select
+from tutelage.student.selection import Pool, Selection, select
 from tutelage.student.training.configuration import TrainingConfig
 from tutelage.student.training.loop import train
 
@@ -44,10 +44,10 @@ def main() -> None:
         train_rows = read(wanted.data / name / "train.jsonl.gz", OWN + POOL)
         test = read(wanted.data / name / "test.jsonl.gz", TEST)
         curves = {
-            how: [curve(how, train_rows, test, encoder, seed) for seed in range(wanted.seeds)]
-            for how in dict.fromkeys(["random", *wanted.methods])
+            selection: [curve(selection, train_rows, test, encoder, seed) for seed in range(wanted.seeds)]
+            for selection in dict.fromkeys(["random", *wanted.methods])
         }
-        keep(name, curves)
+        store(name, curves)
 
 
 def read(path: Path, most: int) -> list[Row]:
@@ -59,24 +59,22 @@ def read(path: Path, most: int) -> list[Row]:
     return random.Random(0).sample(rows, min(len(rows), most))
 
 
-def curve(how: Selection, rows: list[Row], test: list[Row], encoder: Encoder, seed: int) -> list[float]:
+def curve(selection: Selection, rows: list[Row], test: list[Row], encoder: Encoder, seed: int) -> list[float]:
     """Return macro-F1 on the test set after each round."""
-    labels, luck = sorted({row["label"] for row in rows}), random.Random(seed)
-    order = luck.sample(rows, len(rows))
-    known, pool = order[:OWN], [answered(row, labels, luck) for row in order[OWN:]]
+    labels, rng = sorted({row["label"] for row in rows}), random.Random(seed)
+    order = rng.sample(rows, len(rows))
+    known, pool = order[:OWN], [with_teacher_label(row, labels, rng) for row in order[OWN:]]
     scores = []
-    for turn in range(ROUNDS):
+    for number in range(ROUNDS):
         folds = [[row for i, row in enumerate(known) if i % MEMBERS != k] for k in range(MEMBERS)]
         members = [train(part, labels, HEAD, seed=seed, encoder=encoder) for part in folds]
         texts = [row["text"] for row in pool]
-        chosen = select(
-            how,
-            COUNT,
+        unlabelled = Pool(
             [one.predict(texts) for one in members],
             encoder.encode(texts),
-            seed=ROUNDS * seed + turn,
-            known=encoder.encode([row["text"] for row in known]),
+            encoder.encode([row["text"] for row in known]),
         )
+        chosen = select(selection, COUNT, unlabelled, seed=ROUNDS * seed + number)
         known = known + [pool[place] for place in chosen]
         pool = [pool[place] for place in sorted(set(range(len(pool))) - set(chosen))]
         student = train(known, labels, HEAD, seed=seed, encoder=encoder)
@@ -84,23 +82,26 @@ def curve(how: Selection, rows: list[Row], test: list[Row], encoder: Encoder, se
     return scores
 
 
-def answered(row: Row, labels: list[str], luck: random.Random) -> Row:
+def with_teacher_label(row: Row, labels: list[str], rng: random.Random) -> Row:
     """Return the row with the label of a teacher that errs in 10 % of the cases."""
-    wrong = luck.choice([label for label in labels if label != row["label"]])
-    return {**row, "label": wrong} if luck.random() < WRONG else row
+    wrong = rng.choice([label for label in labels if label != row["label"]])
+    return {**row, "label": wrong} if rng.random() < WRONG else row
 
 
-def keep(name: str, curves: dict[Selection, list[list[float]]]) -> None:
+def store(name: str, curves: dict[Selection, list[list[float]]]) -> None:
     """Print and store the mean curves and their gains over random."""
     found: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     table = found.setdefault(name, {})
     base = np.array(curves["random"])
-    for how, scores in curves.items():
+    for selection, scores in curves.items():
         gains = np.array(scores) - base
         error = gains.std(0, ddof=1) / len(base) ** 0.5
         parts = {"macro_f1": np.mean(scores, axis=0), "gain": gains.mean(0), "standard_error": error}
-        table[how] = {"seeds": len(base), **{key: value.round(4).tolist() for key, value in parts.items()}}
-        print(f"{name:12} {how:22}", *(value.round(3) for value in parts.values()), flush=True)
+        table[selection] = {
+            "seeds": len(base),
+            **{key: value.round(4).tolist() for key, value in parts.items()},
+        }
+        print(f"{name:12} {selection:22}", *(value.round(3) for value in parts.values()), flush=True)
     RESULTS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 

@@ -69,12 +69,12 @@ def main() -> None:
             repeats.pop("raw", None)  # it stores nothing, so it cannot resume
         measure("kill" if wanted.kill else "speed", repeats, sizes)
     print_speed()
-    print_deaths()
+    print_kills()
 
 
 def measure(kind: str, repeats: dict[str, int], sizes: Sizes) -> None:
     """Measure all arms in turn, so that other load on the machine affects all of them."""
-    run: Callable[[str, int, str, Sizes], Line] = death if kind == "kill" else speed
+    run: Callable[[str, int, str, Sizes], Line] = kill_once if kind == "kill" else speed
     shape = {"calls": sizes.calls, "at_once": sizes.at_once, "items": sizes.items}
     done = {key(line) for line in results(kind) if "failed" not in line}
     with served(sizes.items) as url:
@@ -83,22 +83,22 @@ def measure(kind: str, repeats: dict[str, int], sizes: Sizes) -> None:
                 about = {"kind": kind, "arm": arm, "turn": turn, **shape}
                 if key(about) not in done:
                     forget(url)
-                    note({**about, **run(arm, turn, url, sizes), **machine()})
+                    store({**about, **run(arm, turn, url, sizes), **machine()})
 
 
 def speed(arm: str, turn: int, url: str, sizes: Sizes) -> Line:
     with tempfile.TemporaryDirectory() as folder:
-        outcome = result(start(arm, url, sizes, Path(folder)), Path(folder), LONGEST)
+        measured = result(start(arm, url, sizes, Path(folder)), Path(folder), LONGEST)
     lines = log(url)
     times = [seconds for _, *both in lines for seconds in both if seconds < inf]
     wire = round(max(times) - min(times), 3) if times else None
-    return {**outcome, "wire_seconds": wire, "requests": len(lines)}
+    return {**measured, "wire_seconds": wire, "requests": len(lines)}
 
 
-def death(arm: str, turn: int, url: str, sizes: Sizes) -> Line:
+def kill_once(arm: str, turn: int, url: str, sizes: Sizes) -> Line:
     """Kill a run at a random moment, run it again on the same files, and count the repeated calls."""
-    chance = random.Random(turn)
-    at, later = chance.randrange(1, sizes.calls), chance.uniform(0, 0.1)
+    rng = random.Random(turn)
+    at, later = rng.randrange(1, sizes.calls), rng.uniform(0, 0.1)
     with tempfile.TemporaryDirectory() as folder:
         process = start(arm, url, sizes, Path(folder))
         while received(url) < at and process.poll() is None:
@@ -106,7 +106,7 @@ def death(arm: str, turn: int, url: str, sizes: Sizes) -> Line:
         time.sleep(later)
         moment = time.monotonic()  # the same system clock as in the server's log
         kill(process)
-        outcome = result(start(arm, url, sizes, Path(folder)), Path(folder), LONGEST)
+        measured = result(start(arm, url, sizes, Path(folder)), Path(folder), LONGEST)
     lines = log(url)
     seen = Counter(number for number, _, _ in lines)
     answered = {number for number, _, answered in lines if answered <= moment}
@@ -114,12 +114,12 @@ def death(arm: str, turn: int, url: str, sizes: Sizes) -> Line:
         "received": sum(came <= moment for _, came, _ in lines),
         "repeated": sum(count - 1 for count in seen.values()),
         "repeated_though_answered": sum(seen[number] > 1 for number in answered),
-        "right": outcome.get("right", 0),
-        **{key: outcome[key] for key in ("version", "failed") if key in outcome},
+        "right": measured.get("right", 0),
+        **{key: measured[key] for key in ("version", "failed") if key in measured},
     }
 
 
-def note(line: Line) -> None:
+def store(line: Line) -> None:
     RESULTS.parent.mkdir(exist_ok=True)
     with RESULTS.open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
@@ -160,19 +160,19 @@ def print_speed() -> None:
             print(f"{line['arm']} failed: {line['failed']}")
 
 
-def print_deaths() -> None:
+def print_kills() -> None:
     print("\n| arm | kills | calls made again | of these answered at the kill | right after |")
     print("|---" * 5 + "|")
-    deaths = results("kill")
+    kills = results("kill")
     for arm in [*OWN, *PEERS]:
-        if mine := [line for line in deaths if line["arm"] == arm and "failed" not in line]:
+        if mine := [line for line in kills if line["arm"] == arm and "failed" not in line]:
             made = (
                 spread([line[key] for line in mine], ".0f")
                 for key in ("repeated", "repeated_though_answered")
             )
             right = f"{min(line['right'] for line in mine)} of {mine[0]['calls']}"
             print(f"| {arm} | {len(mine)} | {' | '.join(made)} | {right} |")
-    for line in deaths:
+    for line in kills:
         if "failed" in line:
             print(f"{line['arm']} failed after kill {line['turn']}: {line['failed']}")
 

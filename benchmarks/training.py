@@ -34,7 +34,8 @@ import numpy as np
 import torch
 import transformers
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
-from tutelage.student.data.rows import Row, make_row
+from tutelage.student.data.readers import make_row
+from tutelage.student.data.rows import Row
 from tutelage.student.device import device
 from tutelage.student.encoder import Encoder
 from tutelage.student.models.base import FullStudent
@@ -72,7 +73,7 @@ def main() -> None:
     runs = measure({name: ARMS[name] for name in wanted.arms}, rows, labels, training_config, wanted.repeats)
     asked = {**vars(wanted), "data": "/".join(wanted.data.resolve().parts[-2:])}
     result = {"settings": asked, "recipe": vars(training_config), "machine": machine(training_config.device)}
-    keep({**result, "summary": summarise(runs), "runs": runs})
+    store({**result, "summary": summarise(runs), "runs": runs})
     print_summary(summarise(runs))
 
 
@@ -81,7 +82,7 @@ def read(path: Path, count: int) -> tuple[list[Row], list[str]]:
     with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
         records = [json.loads(line) for line in islice(file, count)]
     labels = sorted({record["label"] for record in records})
-    return [make_row(record, labels, path.name, ("text",), "label") for record in records], labels
+    return [make_row(record, labels, path.name) for record in records], labels
 
 
 def ours(rows: list[Row], labels: list[str], training_config: TrainingConfig, seed: int) -> FullStudent:
@@ -192,15 +193,15 @@ def clock(
     texts = [row["text"] for row in rows]
     tokens = student.tokenizer(texts, truncation=True, max_length=training_config.max_tokens)["input_ids"]
     goal = np.array([labels.index(row["label"]) for row in rows[:320]])
-    chances = student.probabilities(texts[:320])
+    probabilities = student.probabilities(texts[:320])
     return {
         "per_second": round(samples / wall, 2),
         "per_cpu_second": round(samples / cpu, 2),
         "samples": samples,
         "steps": len(shapes),
         "padding": round(padded / training_config.epochs / sum(map(len, tokens)), 3),
-        "train_loss": round(float(-np.log(chances[np.arange(len(goal)), goal]).mean()), 3),
-        "train_accuracy": round(float((chances.argmax(1) == goal).mean()), 3),
+        "train_loss": round(float(-np.log(probabilities[np.arange(len(goal)), goal]).mean()), 3),
+        "train_accuracy": round(float((probabilities.argmax(1) == goal).mean()), 3),
     }
 
 
@@ -233,7 +234,7 @@ def print_summary(summary: dict[str, dict[str, Any]]) -> None:
         print(f"| {' | '.join(cells)} |")
 
 
-def keep(result: dict[str, Any]) -> None:
+def store(result: dict[str, Any]) -> None:
     """Store the result in place of an earlier one with the same settings."""
     earlier = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
     results = [old for old in earlier if old["settings"] != result["settings"]] + [result]

@@ -26,9 +26,9 @@ from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-from methods_cells import Cell, encoder, read, run_cells, tell_failures
-from methods_data import records, text_of
-from methods_table import holm, paired, spread
+from common.cells import Cell, encoder, print_failures, read, run_cells
+from common.data import records, text_of
+from common.table import holm, paired, spread
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "whitebox.jsonl"
@@ -73,7 +73,7 @@ def main() -> None:
     if not wanted.table:
         for task in wanted.tasks:
             make_teacher(task, wanted.rows, wanted.cache)
-        tell_failures(run_cells(cells(wanted), work, RESULTS, jobs=wanted.jobs, cache=wanted.cache))
+        print_failures(run_cells(cells(wanted), work, RESULTS, jobs=wanted.jobs, cache=wanted.cache))
     print_table(read(RESULTS))
 
 
@@ -110,7 +110,7 @@ def work(cell: Cell, cache: Path) -> Cell:
         TrainingConfig(fields=fields(cell["task"])),
     )
     rows, tests = load(cell["task"], count)
-    teacher = expert(cell["task"], count, cache)
+    teacher = white_box_teacher(cell["task"], count, cache)
     if cell["arm"] == "teacher":
         student = teacher.student
     elif cell["arm"] == "untouched":
@@ -123,10 +123,10 @@ def work(cell: Cell, cache: Path) -> Cell:
     else:
         knowledge = Knowledge(layers=LAYERS, **ARMS[cell["arm"]])
         views = teacher.views([row["text"] for row in rows], knowledge)
-        student = distil(rows, labels, training_config, knowledge, seed=seed, views=views, log=logged.update)
-    taught = round(time.monotonic() - start, 1)
+        student, logged = distil(rows, labels, training_config, knowledge, seed=seed, views=views)
+    seconds = round(time.monotonic() - start, 1)
     about = {name: logged[name] for name in ("steps", "mean_action") if name in logged}
-    return {"test": round(evaluate(student, tests, "accuracy")["metric"], 4), "seconds": taught, **about}
+    return {"test": round(evaluate(student, tests, "accuracy")["metric"], 4), "seconds": seconds, **about}
 
 
 def load(task: str, count: int) -> tuple[list[Any], list[Any]]:
@@ -138,8 +138,8 @@ def load(task: str, count: int) -> tuple[list[Any], list[Any]]:
         return [Row(id=content_id(text), text=text, label=label) for text, label in pairs]
 
     test = rows("test")
-    held = {row["id"] for row in test}
-    distinct = {row["id"]: row for row in rows("train") if row["id"] not in held}
+    tested = {row["id"] for row in test}
+    distinct = {row["id"]: row for row in rows("train") if row["id"] not in tested}
     train = list(distinct.values())
     return random.Random(0).sample(train, min(count or len(train), len(train))), test
 
@@ -154,7 +154,7 @@ def make_teacher(task: str, count: int, cache: Path) -> None:
     from tutelage.student.training.configuration import TrainingConfig
     from tutelage.student.training.loop import train
 
-    folder = cache / "experts" / f"{task}-{count}"
+    folder = cache / "teachers" / f"{task}-{count}"
     if not folder.exists():
         training_config = TrainingConfig(fields=fields(task))
         student = train(
@@ -166,11 +166,11 @@ def make_teacher(task: str, count: int, cache: Path) -> None:
 
 
 @lru_cache(maxsize=1)
-def expert(task: str, count: int, cache: Path) -> Any:
+def white_box_teacher(task: str, count: int, cache: Path) -> Any:
     """Return the white-box teacher; within a process it caches its outputs for the texts."""
     from tutelage.student.distillation.white_box_teacher import load_white_box_teacher
 
-    folder = cache / "experts" / f"{task}-{count}"
+    folder = cache / "teachers" / f"{task}-{count}"
     return load_white_box_teacher(str(folder), list(TASKS[task]), fields=fields(task))
 
 

@@ -12,17 +12,16 @@ from tutelage.graph.nodes.analyst import analyst
 from tutelage.graph.nodes.calibrate import calibrate
 from tutelage.graph.nodes.critic import critic
 from tutelage.graph.nodes.examine import examine
-from tutelage.graph.nodes.final import final
 from tutelage.graph.nodes.first_labels import first_labels
 from tutelage.graph.nodes.generator import generator
 from tutelage.graph.nodes.keep import keep
 from tutelage.graph.nodes.labeler import labeler
 from tutelage.graph.nodes.pool import pool
 from tutelage.graph.nodes.prepare import prepare
-from tutelage.graph.nodes.refit import compares_at_random, refit, reserved_since
+from tutelage.graph.nodes.refit import compares_at_random, refit
 from tutelage.graph.nodes.report import report
 from tutelage.graph.nodes.screen import screen
-from tutelage.graph.nodes.train import train
+from tutelage.graph.nodes.train import final, train
 from tutelage.graph.run_folder.folder import FORMAT, RunFolder
 from tutelage.graph.run_folder.trace import Listener
 from tutelage.graph.state import Input, Output, State
@@ -52,7 +51,9 @@ NODES: dict[str, Node] = {
     "refit": refit,
     "report": report,
 }
-# Nodes that may spend the budget that the rounds reserve for the comparison with random labels.
+# For each label that the rounds pay for (in `labeler`), they leave enough for one of a random text (`refit`).
+RANDOM_LABELS = ("labeler", "refit")
+# Nodes that may spend this reserve.
 BEFORE_AND_AFTER = frozenset({"prepare", "first_labels", "calibrate", "refit", "report"})
 
 # The possible successors of each branching node.
@@ -63,7 +64,7 @@ ROUTES: dict[str, tuple[Callable[[RunContext, State], str], list[str]]] = {
     "analyst": (routes.after_analyst, ["generator", "pool"]),
     "pool": (routes.after_pool, ["generator", "screen"]),
     "critic": (routes.after_critic, ["labeler", "keep"]),
-    "keep": (routes.after_keep, ["generator", "pool", "train"]),
+    "keep": (routes.after_keep, ["generator", "pool", "train", "final", "refit", "report"]),
 }
 
 
@@ -147,9 +148,10 @@ def claim(folder: RunFolder, about: dict[str, Any]) -> None:
             raise InputError(
                 f"the {what} changed after the run in {folder.path} began; undo this or choose another folder"
             )
-    if old.get("own", "") != about["own"]:  # allowed, because a faulty function may have to be fixed
-        notes = [*old["notes"], "your user functions were changed after the run was started"]
-        folder.write_json(folder.run_json, {**old, "own": about["own"], "notes": list(dict.fromkeys(notes))})
+    now = about["user_functions"]
+    if old.get("user_functions", "") != now:  # allowed, because a faulty function may have to be fixed
+        folder.write_json(folder.run_json, {**old, "user_functions": now})
+        folder.add_note("your user functions were changed after the run was started")
 
 
 def describe(task: Task, splits: Splits) -> dict[str, Any]:
@@ -168,7 +170,7 @@ def describe(task: Task, splits: Splits) -> dict[str, Any]:
         "notes": splits.notes,
         "strategy": asdict(task.resolved_strategy()),
         "prompts": digests(task.brief(), task.prompts),
-        "own": digest([task.metric, *task.filters]),
+        "user_functions": digest([task.metric, *task.filters]),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in libraries}},
     }
 
@@ -177,12 +179,8 @@ def _traced(name: str, node: Node, ctx: RunContext) -> Callable[[State], State]:
     """Return the node as a function of the state, with its work logged in the trace."""
 
     def traced(state: State) -> State:
-        # At the end, as many labels of random texts have to be paid for as were chosen.
-        before = state.get("before_rounds")
-        if before and compares_at_random(ctx) and name not in BEFORE_AND_AFTER:
-            ctx.teacher.hold_back("labeler", reserved_since(ctx, before))
-        else:
-            ctx.teacher.hold_back(None)
+        reserves = name not in BEFORE_AND_AFTER and compares_at_random(ctx)
+        ctx.teacher.enter(name, RANDOM_LABELS if reserves else None)
         # `analyst` and `final` open the next round: their work belongs to that round.
         with ctx.trace.node(name, state.get("round", 0) + (name in ("analyst", "final"))):
             return node(ctx, state)

@@ -1,6 +1,7 @@
 """The run context: task, files and collaborators of a run, passed to every node."""
 
 import json
+import random
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -10,13 +11,15 @@ from typing import TYPE_CHECKING
 from tutelage.agents.endpoints.submitted import Submitted
 from tutelage.agents.providers.models import ModelSpec, make_model
 from tutelage.agents.teacher.journal import Journal
+from tutelage.agents.teacher.settings import TeacherSettings
 from tutelage.agents.teacher.teacher import Teacher
 from tutelage.graph.run_folder.folder import RunFolder
 from tutelage.graph.run_folder.trace import Listener, Trace
+from tutelage.graph.state import State
 from tutelage.graph.strategies import Strategy
 from tutelage.graph.task.schema import Task
 from tutelage.graph.task.splits import Splits, fold_rows, load_corpus, load_splits
-from tutelage.student.corpus import Corpus
+from tutelage.student.corpus import Corpus, Sample
 from tutelage.student.data.rows import Row
 from tutelage.student.encoder import Encoder, PairEncoder, Vectors
 from tutelage.student.errors import InputError
@@ -54,6 +57,30 @@ class RunContext:
     def labels(self) -> list[str]:
         """The task's labels, in the order of every array."""
         return list(self.task.labels)
+
+    @property
+    def folds(self) -> list[int | None]:
+        """The folds of the labelled rows; [None] if they are not folded, so that a round has one student."""
+        return [*range(self.task.fold_count)] if self.splits.folded else [None]
+
+    def call_seed(self, state: State, step: int, fold: int | None = None) -> int:
+        """Return the seed for one step's calls: different for every run, round, attempt, step and fold."""
+        place = f"{self.task.seed} {state['round']} {state['attempt']} {step}"
+        of_fold = f" {fold}" if fold is not None else ""
+        return random.Random(place + of_fold).randrange(2**30)  # agents count up from it
+
+    def unfinished(self, state: State) -> list[Sample]:
+        """Return the samples of this attempt that are neither kept nor refused yet."""
+        drafts = self.corpus.drafts(round=state["round"], status="draft")
+        return [sample for sample in drafts if sample["attempt"] == state["attempt"]]
+
+    def settle(self, samples: Sequence[Sample]) -> None:
+        """Store samples with their new status, and log their ids by status."""
+        by_status: dict[str, list[str]] = {}
+        for sample in samples:
+            by_status.setdefault(sample["status"], []).append(sample["id"])
+        self.corpus.update(samples)
+        self.trace.log(samples=by_status)
 
     def training_config(self) -> TrainingConfig:
         """Return the training configuration of the task, or the one that round 0 found to be best."""
@@ -136,9 +163,9 @@ def open_context(
     # The user's labels only: a rehearsal teacher must answer the same before and after a resume.
     users = replace(splits, seed=[*splits.seed], diagnose=[*splits.diagnose], gate=[*splits.gate])
     adopt_first_labels(task, splits, folder)
-    plain, student_encoder = _encoders(task, folder, encoder)
-    vectors = _vectors(task, plain)
     trace, servers = Trace(folder.trace, listener), ExitStack()
+    plain, student_encoder = _encoders(task, folder, encoder, servers)
+    vectors = _vectors(task, plain)
     maker, journal = _maker(task, users, vectors, servers), Journal(folder.journal, reuse)
     teacher = _teacher(task, folder, maker, journal, trace)
     corpus = Corpus(folder.corpus, vectors, threshold=task.duplicate_above, task_type=task.type)
@@ -148,12 +175,16 @@ def open_context(
     )
 
 
-def _encoders(task: Task, folder: RunFolder, shared: Encoder | None) -> tuple[Encoder, Encoder]:
+def _encoders(
+    task: Task, folder: RunFolder, shared: Encoder | None, opened: ExitStack
+) -> tuple[Encoder, Encoder]:
     """Return the encoder that compares texts, and the one that a head student is trained on."""
     device, tokens = task.student.device, task.student.max_tokens
 
     def make(name: str, cache: Path) -> Encoder:
-        return Encoder(name, device=device, max_tokens=tokens, cache=cache)
+        made = Encoder(name, device=device, max_tokens=tokens, cache=cache)
+        opened.callback(made.close)
+        return made
 
     plain = shared or make(task.encoder, folder.embeddings)
     same = task.student.base == task.encoder or task.student.mode != "head"  # only heads use an encoder
@@ -163,8 +194,7 @@ def _encoders(task: Task, folder: RunFolder, shared: Encoder | None) -> tuple[En
 def adopt_first_labels(task: Task, splits: Splits, folder: RunFolder) -> None:
     """Add the rows that the teacher labelled earlier in the run, if the user has labelled none."""
     if splits.folded and not splits.seed and folder.first_labels.exists():
-        lines = folder.first_labels.read_text(encoding="utf-8").split("\n")
-        rows: list[Row] = [json.loads(line) for line in lines if line]
+        rows: list[Row] = folder.read_lines(folder.first_labels)
         splits.adopt(rows, fold_rows(task, rows, []))
 
 
@@ -173,12 +203,14 @@ def _teacher(task: Task, folder: RunFolder, maker: "Maker", journal: Journal, tr
         task.model_specs(),
         maker,
         journal,
-        budget=task.spending(),
-        limits=task.limits(),
-        overlay=task.prompts,
-        batches=Submitted(folder.batches) if task.teacher.batch else None,
-        minutes_before=trace.minutes(),
-        on_call=trace.call,
+        TeacherSettings(
+            budget=task.spending(),
+            limits=task.limits(),
+            overlay=task.prompts,
+            batches=Submitted(folder.batches) if task.teacher.batch else None,
+            minutes_before=trace.minutes(),
+            on_call=trace.call,
+        ),
     )
 
 

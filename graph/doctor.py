@@ -7,12 +7,11 @@ from tutelage.agents.analyst import fields_of
 from tutelage.agents.endpoints.exchange import Call
 from tutelage.agents.providers.models import ModelSpec
 from tutelage.agents.schemas import labels_schema
-from tutelage.agents.teacher import probe
+from tutelage.agents.teacher.probe import Finding, probe
 from tutelage.graph.task.schema import Task
 from tutelage.prompts import render
 from tutelage.student.errors import InputError
 
-Finding = tuple[str, bool | None, str]  # subject; good, bad or (None) for information; text
 _LIBRARIES = ("langgraph", "langchain-openai", "torch", "transformers", "sentence-transformers", "chromadb")
 _OPTIONAL = {"grandalf": "ascii", "langchain": "providers"}
 
@@ -23,19 +22,18 @@ def examine_installation() -> list[Finding]:
     from tutelage.student.device import device
     from tutelage.student.encoder import Encoder
 
-    findings: list[Finding] = [("python", None, platform.python_version())]
-    for name in _LIBRARIES:
-        findings.append((name, *_version(name, "pip install tutelage")))
+    findings = [Finding("python", None, platform.python_version())]
+    findings += [Finding(name, *_version(name, "pip install tutelage")) for name in _LIBRARIES]
     for name, extra in _OPTIONAL.items():
         installed, words = _version(name, f"optional: pip install 'tutelage[{extra}]'")
-        findings.append((name, installed or None, words))
+        findings.append(Finding(name, installed or None, words))
     where = device()
     name = torch.cuda.get_device_name(0) if where == "cuda" else f"{torch.get_num_threads()} threads"
-    findings.append(("device", None, f"{where} ({name})"))
+    findings.append(Finding("device", None, f"{where} ({name})"))
     try:
-        findings.append(("encoder", True, Encoder().fingerprint))
+        findings.append(Finding("encoder", True, Encoder().fingerprint))
     except InputError as error:
-        findings.append(("encoder", False, str(error)))
+        findings.append(Finding("encoder", False, str(error)))
     return findings
 
 
@@ -49,17 +47,17 @@ def examine_teacher(task: Task, *, again: bool = False) -> list[Finding]:
         who = f"{spec.model} ({', '.join(names)})"
         if spec.in_process:
             what = "offline look-up" if spec.model == "rehearsal" else "a model in this process"
-            findings.append((who, True, f"{what}; no endpoint to check"))
+            findings.append(Finding(who, True, f"{what}; no endpoint to check"))
             continue
-        findings += [(f"{who} {one.what}", one.good, one.words) for one in _probed(task, spec, again)]
+        findings += [one._replace(what=f"{who} {one.what}") for one in _probed(task, spec, again)]
         price = spec.price()
         known = f"{price.prompt:g} and {price.completion:g} per million tokens" if price else ""
         words = known or "unknown; set `prices`"
-        findings.append((f"{who} price", bool(price) or None, words))
+        findings.append(Finding(f"{who} price", bool(price) or None, words))
     return findings
 
 
-def _probed(task: Task, spec: ModelSpec, again: bool) -> list[probe.Finding]:
+def _probed(task: Task, spec: ModelSpec, again: bool) -> list[Finding]:
     brief = task.brief()
     schema = labels_schema(list(task.labels), task.type)
     texts = dict.fromkeys(fields_of(brief), "Hello, is this thing on?")
@@ -68,7 +66,7 @@ def _probed(task: Task, spec: ModelSpec, again: bool) -> list[probe.Finding]:
     call = Call(
         "", "labeler", [("system", system), ("human", user)], schema, seed=0, logprobs=True, reply_tokens=60
     )
-    return probe.probe(spec, call, again=again)
+    return probe(spec, call, again=again)
 
 
 def _version(name: str, remedy: str) -> tuple[bool, str]:

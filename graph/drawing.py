@@ -26,35 +26,18 @@ def draw(graph: Any, form: Format) -> str:
 
 
 def _svg(drawable: Any) -> str:
-    """Draw the nodes in a column, in the order of `_walk`: forward edges left, backward edges right, and
-    edges to the next node straight.
-    """
+    """Draw the nodes in a column, in the order of `_depth_first`, and the edges between them."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
-    from matplotlib.patches import FancyArrowPatch
 
-    order = _walk(drawable)
+    order = _depth_first(drawable)
     row = {name: -i for i, name in enumerate(order)}
     figure = Figure(figsize=(5, 0.75 * len(order)))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(-3, 3), ylim=(-len(order) + 0.4, 0.6))
     axes.axis("off")
     for edge in drawable.edges:
-        start, end = row[edge.source], row[edge.target]
-        span = start - end
-        bend = 0.0 if span == 1 else (0.45 if span > 1 else 0.55)
-        x = 0.0 if span == 1 else (-0.75 if span > 1 else 0.75)
-        axes.add_patch(
-            FancyArrowPatch(
-                (x, start - (0.25 if span == 1 else 0)),
-                (x, end + (0.25 if span == 1 else 0)),
-                connectionstyle=f"arc3,rad={bend}",
-                arrowstyle="-|>",
-                mutation_scale=12,
-                linestyle="--" if edge.conditional else "-",
-                color="#5b6770",
-            )
-        )
+        axes.add_patch(_arrow(row[edge.source], row[edge.target], "--" if edge.conditional else "-"))
     for name, y in row.items():
         label = name.strip("_")
         face = "#ffffff" if name.startswith("__") else "#e8f0fe"
@@ -68,7 +51,24 @@ def _svg(drawable: Any) -> str:
     return page.getvalue()
 
 
-def _walk(drawable: Any) -> list[str]:
+def _arrow(start: int, end: int, style: str) -> Any:
+    """Draw an edge between two rows: straight to the next one, else bent: forward left, backward right."""
+    from matplotlib.patches import FancyArrowPatch
+
+    span = start - end
+    x, bend, gap = (0.0, 0.0, 0.25) if span == 1 else (-0.75, 0.45, 0) if span > 1 else (0.75, 0.55, 0)
+    return FancyArrowPatch(
+        (x, start - gap),
+        (x, end + gap),
+        connectionstyle=f"arc3,rad={bend}",
+        arrowstyle="-|>",
+        mutation_scale=12,
+        linestyle=style,
+        color="#5b6770",
+    )
+
+
+def _depth_first(drawable: Any) -> list[str]:
     """Return the node names in depth-first order, with the report and the end last."""
     following: dict[str, list[str]] = {name: [] for name in drawable.nodes}
     for edge in drawable.edges:

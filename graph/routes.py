@@ -4,8 +4,8 @@ from typing import Literal
 
 from tutelage.graph.context import RunContext
 from tutelage.graph.nodes.refit import refits
-from tutelage.graph.requests.attempts import short_of_samples
 from tutelage.graph.state import State
+from tutelage.graph.stopping import short_of_samples
 
 
 def after_prepare(ctx: RunContext, state: State) -> Literal["first_labels", "train"]:
@@ -24,11 +24,7 @@ def after_examine(
 
 def after_calibrate(ctx: RunContext, state: State) -> Literal["analyst", "final", "refit", "report"]:
     """Begin a round or, with a reason to stop, train the student that the run delivers."""
-    if not state.get("stop"):
-        return "analyst"
-    if ctx.strategy.final and not state.get("final"):
-        return "final"
-    return "refit" if refits(ctx) else "report"
+    return _ending(ctx, state) if state.get("stop") else "analyst"
 
 
 def after_critic(ctx: RunContext, state: State) -> Literal["labeler", "keep"]:
@@ -48,6 +44,19 @@ def after_pool(ctx: RunContext, state: State) -> Literal["generator", "screen"]:
     return "generator" if ctx.strategy.writes else "screen"
 
 
-def after_keep(ctx: RunContext, state: State) -> Literal["generator", "pool", "train"]:
-    """Go back for more texts if too few were kept; otherwise go to training."""
-    return after_analyst(ctx, state) if short_of_samples(ctx, state) else "train"
+def after_keep(
+    ctx: RunContext, state: State
+) -> Literal["generator", "pool", "train", "final", "refit", "report"]:
+    """Go back for more texts if too few were kept; otherwise go to training. If the budget ended before any
+    was kept, end the run: there is nothing to train on.
+    """
+    if short_of_samples(ctx, state):
+        return after_analyst(ctx, state)
+    return _ending(ctx, state) if state.get("stop") else "train"
+
+
+def _ending(ctx: RunContext, state: State) -> Literal["final", "refit", "report"]:
+    """Return the first node after the last round."""
+    if ctx.strategy.final and not state.get("final"):
+        return "final"
+    return "refit" if refits(ctx.strategy, ctx.splits) else "report"

@@ -2,8 +2,6 @@
 
 from typing import TypedDict
 
-from tutelage.agents.teacher.journal import Spent
-
 
 class Input(TypedDict, total=False):
     """The input of a run: the maximum number of rounds (default: that of the task)."""
@@ -27,8 +25,7 @@ class State(TypedDict, total=False):
     `best` is the round of the student promoted last. `promoted` lists the rounds whose samples are trained
     on. `rejudge` is set while samples are labelled a second time, and `final` in the round of the final
     student, which has no samples. `weaknesses` are ids in weaknesses.json. `to_write` is the number of texts
-    that this attempt writes in addition to those drawn from the pool. `before_rounds` is what was spent on
-    labels before round 1, for the calibration or the first labels.
+    that this attempt writes in addition to those drawn from the pool.
     """
 
     rounds: int
@@ -40,7 +37,6 @@ class State(TypedDict, total=False):
     final: bool
     weaknesses: list[str]
     to_write: int
-    before_rounds: Spent
     note: str
     student: str
     report: str

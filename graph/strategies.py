@@ -31,21 +31,21 @@ class Strategy:
         probe: the answers in which weaknesses are looked for: those on the `diagnose` set, or those on the
             `batch` of the last round (before round 1: the seeds), compared with the teacher's labels.
         test_first: whether the batch is answered before, not after, the student is trained on it.
-        shown: maximum number of right and of wrong answers that the analyst is shown.
+        analyst_examples: maximum number of right and of wrong answers that the analyst is shown.
         shows_right: whether the analyst is shown right answers.
         shows_wrong: `errors`, or `random`: a random third of the texts, presented as errors (a placebo).
         weaknesses: maximum number of weaknesses per round.
         hard_share: share of the requested texts that serve weaknesses. The rest is easy texts, more of them
             for classes with low F1.
         ood_share: without an analysis, share of the requested texts that are to differ from all earlier ones.
-        fed_share: share of the others that are to resemble the texts of the band, if there is one.
+        similar_share: share of the other texts that are to resemble those of the band, if there is one.
         score: the ranking for the band: the student's `energy`, or the `nll` of the label.
         band: the ranks shown, as shares of the batch in ascending order of the score.
         paraphrase_rounds: number of first rounds that request only paraphrases of the seeds.
         shots: number of seeds per label that the generator is shown.
         length: minimum and maximum number of characters of a written text.
-        label_apart: whether texts are labelled blind, in a separate request. Otherwise they keep the label
-            they were written for.
+        blind_labels: whether written texts are labelled blind, in a separate request. Otherwise they keep the
+            label they were written for.
         critic: which samples are judged before they are kept: `all`, `disputed` (the students confidently
             contradict the label), or `none`. Disputed samples are judged first.
         agree: whether a text is kept only if its blind label is the one it was written for.
@@ -60,10 +60,10 @@ class Strategy:
         stall: number of rounds without a gain beyond noise after which the run stops; 0 never stops it.
         cold_rounds: number of first rounds without selection, because an untrained student cannot choose.
         attempts: how often a round requests more texts, with the reasons for refusals.
-        enough: share of `samples` from which on a round requests no more texts.
-        carry: whether the student promoted last is trained further on the new samples. Otherwise each round
-            trains a fresh student on all samples.
-        repeat: epochs of a carried student on the new samples (eight times as many for a head).
+        min_kept_share: share of `samples` from which on a round requests no more texts.
+        continue_training: whether the student promoted last is trained further on the new samples. Otherwise
+            each round trains a fresh student on all samples.
+        repeat: epochs of the student promoted last on the new samples (eight times as many for a head).
         replay: number of earlier samples mixed in for each new one, drawn anew each round; `all` takes all.
         objective: the student's loss; see student/training/losses.py.
         final: the objective of a fresh student that is trained at the end on all promoted samples and
@@ -92,19 +92,19 @@ class Strategy:
     feedback: Literal["analysis", "errors", "band", "none"] = "analysis"
     probe: Literal["diagnose", "batch"] = "diagnose"
     test_first: bool = True
-    shown: Count = 12
+    analyst_examples: Count = 12
     shows_right: bool = True
     shows_wrong: Literal["errors", "random"] = "errors"
     weaknesses: Count = 5
     hard_share: Share = 0.5
     ood_share: Share = 0.0
-    fed_share: Share = 0.5
+    similar_share: Share = 0.5
     score: Literal["energy", "nll"] = "energy"
     band: tuple[Share, Share] = (0.5, 0.8)
     paraphrase_rounds: Natural = 0
     shots: Natural = 3
     length: tuple[Count, Count] = (1, LONGEST)
-    label_apart: bool = True
+    blind_labels: bool = True
     critic: Literal["all", "disputed", "none"] = "all"
     agree: bool = False
     oversample: Count = 1
@@ -115,8 +115,8 @@ class Strategy:
     stall: Natural = 0
     cold_rounds: Natural = 1
     attempts: Natural = 2
-    enough: Share = 0.9
-    carry: bool = False
+    min_kept_share: Share = 0.9
+    continue_training: bool = False
     repeat: Count = 3
     replay: Annotated[float, Field(ge=0)] | Literal["all"] = 1.0
     objective: Objective = PLAIN
@@ -161,7 +161,7 @@ class Strategy:
 
 _RANDOM = Strategy("random", feedback="none", selection="random", agree=True, control=False)
 _PAPER: dict[str, Any] = {"refit": False, "self_training": "off", "control": False}
-_AS_WRITTEN = replace(_RANDOM, label_apart=False, critic="none", agree=False)
+_AS_WRITTEN = replace(_RANDOM, blind_labels=False, critic="none", agree=False)
 _POOL = Strategy("pool", pool_share=1.0, feedback="none", critic="none", cold_rounds=0)
 
 STRATEGIES: dict[str, Strategy] = {
@@ -176,7 +176,9 @@ STRATEGIES: dict[str, Strategy] = {
     # right and wrong answers, hard and easy texts, separate labelling without a filter, a test on the batch
     # before training on it, several passes over it, and replay. Ours: eight answers of each kind are shown,
     # three passes, as many old samples as new ones, and rounds of dozens of texts instead of four.
-    "evokd": Strategy("evokd", probe="batch", shown=8, critic="none", carry=True, **_PAPER),
+    "evokd": Strategy(
+        "evokd", probe="batch", analyst_examples=8, critic="none", continue_training=True, **_PAPER
+    ),
     # GOLD: Gholami et al., Findings of NAACL 2024, arXiv 2403.19754. Its code: the label is fixed before the
     # text is written; for each plain batch there is one of another topic and domain, whose ranks 50-80 % by
     # energy are further examples in every second batch; 10 to 400 characters; no critic. The student is
@@ -186,10 +188,10 @@ STRATEGIES: dict[str, Strategy] = {
         "gold",
         feedback="band",
         ood_share=0.5,
-        label_apart=False,
+        blind_labels=False,
         critic="none",
         length=(10, 400),
-        carry=True,
+        continue_training=True,
         repeat=1,
         replay="all",
         final=Objective(loss="sce"),
@@ -199,7 +201,7 @@ STRATEGIES: dict[str, Strategy] = {
     # every step trains where it is certain and the student is not (student/training/adaptive_selection.py:
     # reconstruction). `oversample` above 1 selects texts before their labels are paid for (ours).
     "llkd": replace(
-        _POOL, name="llkd", samples=500, objective=Objective(thresholds=AdaptiveSelection()), **_PAPER
+        _POOL, name="llkd", samples=500, objective=Objective(adaptive_selection=AdaptiveSelection()), **_PAPER
     ),
     # KSM: Wang et al., Findings of EMNLP 2022, arXiv 2302.00444. A white-box teacher's four kinds of
     # knowledge, weighted at every step by an actor-critic policy (student/distillation/policy.py).

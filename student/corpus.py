@@ -145,7 +145,7 @@ class Corpus:
                 ids=[_place(s) for s in part], metadatas=[_metadata(s) for s in part]
             )
 
-    def know(self, samples: Sequence[Sample]) -> None:
+    def add_judged(self, samples: Sequence[Sample]) -> None:
         """Add judged samples to `known`, which later samples are compared with."""
         self._upsert("known", [(s["id"], s["text"], {"round": s["round"]}) for s in samples])
 

@@ -96,6 +96,11 @@ class Encoder:
                 rows = ((text, vector.tobytes()) for text, vector in vectors.items())
                 self._db.executemany("INSERT OR IGNORE INTO vectors VALUES (?, ?)", rows)
 
+    def close(self) -> None:
+        """Close the file of the cache; it is opened again when it is needed."""
+        if db := self.__dict__.pop("_db", None):
+            db.close()
+
     @cached_property
     def _db(self) -> sqlite3.Connection | None:
         if not self._file:

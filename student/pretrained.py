@@ -1,5 +1,6 @@
 """Pretrained models: loading them by folder, hub name or `minilm`, and how many tokens they read."""
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,6 +36,7 @@ def load_pretrained(auto: Any, name: str, **options: object) -> Any:
 
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it warns of each of its many retries
     try:
         return auto.from_pretrained(locate(name), **options)
     except (OSError, ValueError) as error:

@@ -19,7 +19,7 @@ The methods:
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,27 +47,31 @@ _CANDIDATES = 8
 _CLUSTERS = 500  # maximum of TypiClust (its max_num_clusters)
 
 
-def select(
-    how: Selection,
-    count: int,
-    predictions: Sequence[Predictions],
-    vectors: Embeddings | None,
-    *,
-    seed: int,
-    known: Embeddings | None = None,
-) -> list[int]:
+class Pool(NamedTuple):
+    """The n unlabelled texts to choose from.
+
+    Attributes:
+        predictions: predictions of each member of the committee on the texts, with the same order of labels.
+            May be empty for the methods in `NEEDS_NO_STUDENT`.
+        vectors: embeddings of the texts, shape (n, d), each of length 1. Only the methods in `NEEDS_VECTORS`
+            require them.
+        known: embeddings of the texts that are labelled already, shape (m, d). The methods in `NEEDS_VECTORS`
+            choose texts that differ from them.
+    """
+
+    predictions: Sequence[Predictions] = ()
+    vectors: Embeddings | None = None
+    known: Embeddings | None = None
+
+
+def select(how: Selection, count: int, pool: Pool, *, seed: int) -> list[int]:
     """Choose texts to be labelled.
 
     Args:
         how: the method, see above.
         count: number of texts to choose; if there are fewer, all are returned.
-        predictions: predictions of each member of the committee on the same n texts, with the same order of
-            labels. May be empty for the methods in `NEEDS_NO_STUDENT`.
-        vectors: embeddings of the texts, shape (n, d), each of length 1. Only the methods in `NEEDS_VECTORS`
-            require them.
+        pool: the texts.
         seed: the same seed and inputs give the same choice.
-        known: embeddings of the texts that are labelled already, shape (m, d). The methods in `NEEDS_VECTORS`
-            choose texts that differ from them.
 
     Returns:
         Distinct indices of the chosen texts, in the order of preference.
@@ -75,24 +79,22 @@ def select(
     Raises:
         ValueError: predictions or vectors are missing, or do not fit each other.
     """
-    _require(bool(predictions) or how in NEEDS_NO_STUDENT, how, "the predictions of a student")
-    _require(vectors is not None or how not in NEEDS_VECTORS, how, "the embeddings of the texts")
-    size, random = _size(predictions, vectors), np.random.default_rng(seed)
+    _require(bool(pool.predictions) or how in NEEDS_NO_STUDENT, how, "the predictions of a student")
+    _require(pool.vectors is not None or how not in NEEDS_VECTORS, how, "the embeddings of the texts")
+    size, random = _size(pool.predictions, pool.vectors), np.random.default_rng(seed)
     count = min(count, size)
     if how == "random":
         chosen = random.permutation(size)
     elif how == "randomised":
-        chosen = _accepted(uncertainty(how, predictions), random)
+        chosen = _accepted(uncertainty(how, pool.predictions), random)
     elif how == "typical":
-        assert vectors is not None
-        return _typical(count, vectors, random, known)
+        return _typical(count, pool, random)
     elif how == "uncertain_and_diverse" or how == "balanced":
-        assert vectors is not None
-        groups = _predicted(predictions) if how == "balanced" else np.zeros(size, np.int64)
-        return _diverse(count, (1 - _margin(predictions)).clip(0), vectors, groups, random, known)
+        groups = _predicted(pool.predictions) if how == "balanced" else np.zeros(size, np.int64)
+        return _diverse(count, pool, groups, random)
     else:
-        ties = random.random(size), _margin(predictions)
-        chosen = np.lexsort((*ties, -uncertainty(how, predictions)))
+        ties = random.random(size), _margin(pool.predictions)
+        chosen = np.lexsort((*ties, -uncertainty(how, pool.predictions)))
     return [int(place) for place in chosen[:count]]
 
 
@@ -134,15 +136,10 @@ def uncertainty(how: Selection, predictions: Sequence[Predictions]) -> Floats:
     return -_margin(predictions)
 
 
-def _diverse(
-    count: int,
-    weights: Floats,
-    vectors: Embeddings,
-    groups: Places,
-    random: np.random.Generator,
-    known: Embeddings | None,
-) -> list[int]:
-    """Choose texts evenly from the groups: distant ones among those with the highest weights."""
+def _diverse(count: int, pool: Pool, groups: Places, random: np.random.Generator) -> list[int]:
+    """Choose texts evenly from the groups: distant ones among those with the smallest margins."""
+    assert pool.vectors is not None
+    weights = (1 - _margin(pool.predictions)).clip(0)
     turns = _turns(groups, count)
     wanted = Counter(turns)
     ranked = np.lexsort((random.random(len(weights)), -weights))
@@ -152,7 +149,7 @@ def _diverse(
         parts.append(own[: max(quota, min(_CANDIDATES * quota, len(own) // 2))])
     places = np.concatenate(parts) if parts else np.zeros(0, np.int64)
     picked = spread_out(
-        vectors[places], weights[places], turns, random=random, groups=groups[places], known=known
+        pool.vectors[places], weights[places], turns, random=random, groups=groups[places], known=pool.known
     )
     return [int(place) for place in places[picked]]
 
@@ -166,13 +163,13 @@ def _turns(groups: Places, count: int) -> list[int]:
     return [int(one) for one in group[order][:count]]
 
 
-def _typical(
-    count: int, vectors: Embeddings, random: np.random.Generator, known: Embeddings | None
-) -> list[int]:
+def _typical(count: int, pool: Pool, random: np.random.Generator) -> list[int]:
     """Choose the densest text of the cluster with the fewest labelled or chosen texts, and among these of the
     largest one, until `count` are chosen (TypiClust, algorithm 1).
     """
-    known = vectors[:0] if known is None else known
+    vectors = pool.vectors
+    assert vectors is not None
+    known = vectors[:0] if pool.known is None else pool.known
     if not count:
         return []
     every = np.concatenate([vectors, known])

@@ -11,8 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning idle threads would slow the other tests down
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # every core runs its own test
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # busy waiting would slow the other tests down
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # one test per core
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.pop("LANGSMITH_TRACING", None)
@@ -26,16 +26,15 @@ from tutelage.agents.rehearsal.rehearsal import Rehearsal
 from tutelage.agents.rehearsal.rehearsal_model import RehearsalModel
 from tutelage.agents.rehearsal.server import serve
 from tutelage.agents.teacher.journal import Journal
+from tutelage.agents.teacher.settings import TeacherSettings
 from tutelage.agents.teacher.teacher import Teacher
-from tutelage.graph.task.load import parse_task
-from tutelage.graph.task.samples import sample_task
-from tutelage.graph.task.schema import Task
 from tutelage.prompts import ROLES
 from tutelage.student.corpus import Sample
-from tutelage.student.data.rows import Row, content_id, read_rows
+from tutelage.student.data.readers import read_rows
+from tutelage.student.data.rows import Row, content_id
 from tutelage.student.encoder import Encoder
 
-SHOP = Path(tutelage.__file__).parent / "graph" / "sample"
+SAMPLE = Path(tutelage.__file__).parent / "graph" / "sample"
 WORDS = "refund money back want my order where is parcel late a the broken lost it now please"
 
 
@@ -45,8 +44,8 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
 
 
-# The code of a process that loads the libraries once and forks a child for every command: loading takes five
-# seconds, most commands take less than one.
+# The code of a process that loads the libraries once and forks a child for every command. Loading takes five
+# seconds, and most commands less than one.
 COMMANDS = """
 import json, os, sys, traceback
 import tutelage.cli, chromadb, torch, transformers, sentence_transformers, langgraph.checkpoint.sqlite
@@ -85,10 +84,10 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
     """Return a function that runs the command line in a separate process, with `input` as standard input."""
     arguments = [sys.executable, "-c", COMMANDS]
     files = [tmp_path_factory.mktemp("command") / name for name in ("stdin", "stdout", "stderr")]
-    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as mother:
-        assert mother.stdin
-        assert mother.stdout
-        requests, codes = mother.stdin, mother.stdout
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdin
+        assert parent.stdout
+        requests, codes = parent.stdin, parent.stdout
 
         def run(
             *arguments: object, cwd: Path | None = None, input: str = "", env: dict[str, str] | None = None
@@ -120,44 +119,14 @@ def encoder() -> Encoder:
 @pytest.fixture(scope="session")
 def brief() -> Brief:
     """Return the description of the bundled task that agents get."""
-    task = yaml.safe_load((SHOP / "task.yaml").read_text(encoding="utf-8"))
+    task = yaml.safe_load((SAMPLE / "task.yaml").read_text(encoding="utf-8"))
     return {"task": task["instruction"], "labels": task["labels"]}
 
 
 @pytest.fixture(scope="session")
 def shop(brief: Brief) -> Callable[[str], list[Row]]:
     """Return a function that reads the rows of a file of the bundled task, named without its suffix."""
-    return lambda name: read_rows(SHOP / f"{name}.jsonl", list(brief["labels"]))
-
-
-@pytest.fixture(scope="session")
-def folded(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Task]:
-    """Return a function that makes the bundled task with folds: all labelled rows in one file, a pool of 200
-    texts, a head student and small rounds. Keyword arguments replace parts of the task.
-    """
-    folder, sample = tmp_path_factory.mktemp("folded"), sample_task()
-    labelled = [(SHOP / f"{name}.jsonl").read_text(encoding="utf-8") for name in ("seed", "diagnose")]
-    (folder / "labelled.jsonl").write_text("".join(labelled), encoding="utf-8")
-    lines = (SHOP / "teacher.jsonl").read_text(encoding="utf-8").splitlines()
-    texts = [json.dumps({"text": json.loads(line)["text"]}) + "\n" for line in lines[:200]]
-    (folder / "pool.jsonl").write_text("".join(texts), encoding="utf-8")
-
-    def make(**parts: Any) -> Task:
-        raw = json.loads(sample.model_dump_json(exclude_none=True))
-        test, corpus = raw["data"]["test"], raw["teacher"]["corpus"]
-        raw |= {
-            "data": {"labelled": "labelled.jsonl", "unlabelled": "pool.jsonl", "test": test},
-            "teacher": {"corpus": corpus, "label_noise": 0.05},
-            "student": {"mode": "head"},
-            "strategy": {"base": "auto", "samples": 24},
-            "budget": {"rounds": 2},
-        }
-        for name, value in parts.items():
-            whole = name in ("strategy", "data", "labels") or not isinstance(value, dict)
-            raw[name] = value if whole else {**raw[name], **value}
-        return parse_task(raw, "test", folder)
-
-    return make
+    return lambda name: read_rows(SAMPLE / f"{name}.jsonl", list(brief["labels"]))
 
 
 @pytest.fixture(scope="session")
@@ -238,7 +207,9 @@ def teacher_at(tmp_path: Path) -> Iterator[Callable[..., Teacher]]:
         ) -> Teacher:
             fields = {name: options.pop(name) for name in list(options) if name in ModelSpec.__annotations__}
             spec = ModelSpec(**{"model": "openai:rehearsal", "base_url": url or None, **fields})
-            teacher = Teacher(dict.fromkeys(ROLES, spec), make, Journal(tmp_path / journal), **options)
+            teacher = Teacher(
+                dict.fromkeys(ROLES, spec), make, Journal(tmp_path / journal), TeacherSettings(**options)
+            )
             stack.callback(teacher.close)
             return teacher
 

@@ -1,4 +1,4 @@
-"""The benchmarks' own statistics, against cases worked out by hand."""
+"""The statistics and data conversions of the benchmarks, compared with cases worked out by hand."""
 
 import sys
 from collections.abc import Iterator
@@ -15,14 +15,14 @@ def table() -> Iterator[ModuleType]:
     if not HERE.exists():
         pytest.skip("tests run without the checkout")
     sys.path.insert(0, str(HERE))
-    import methods_table
+    from common import table
 
-    yield methods_table
+    yield table
     sys.path.remove(str(HERE))
 
 
 def test_every_ablation_is_a_strategy_and_changes_one_field(table: ModuleType) -> None:
-    from methods_arms import ARMS
+    from common.arms import ARMS
     from tutelage.graph.strategies import STRATEGIES
     from tutelage.graph.task.variants import varied
 
@@ -34,14 +34,14 @@ def test_every_ablation_is_a_strategy_and_changes_one_field(table: ModuleType) -
             assert len(fields) == (name != arm["base"]), name
 
 
-def test_the_area_is_the_mean_height_of_the_curve_over_labels(table: ModuleType) -> None:
+def test_the_area_is_the_mean_score_over_labels(table: ModuleType) -> None:
     # From 0.2 to 0.4 over 100 labels, then to 0.6 over 50: (30 + 25) / 150.
     assert table.area(
         {"by_round": [0.2, 0.4, 0.6], "kept": [0, 100, 50], "accepted": [True] * 3}
     ) == pytest.approx(55 / 150)
 
 
-def test_labels_to_a_goal_are_read_off_between_rounds(table: ModuleType) -> None:
+def test_labels_to_a_goal_are_interpolated_between_rounds(table: ModuleType) -> None:
     run = {"by_round": [0.2, 0.4, 0.6], "kept": [0, 100, 50], "accepted": [True] * 3}
     assert table.labels_to(run, 0.3) == pytest.approx(50)
     assert table.labels_to(run, 0.5) == pytest.approx(125)
@@ -55,20 +55,20 @@ def test_a_round_that_was_rolled_back_does_not_count(table: ModuleType) -> None:
     assert table.labels_to(run, 0.3) == pytest.approx(150)
 
 
-def test_a_goal_that_most_seeds_never_reached_is_not_reached(table: ModuleType) -> None:
+def test_a_goal_that_most_seeds_did_not_reach_is_not_reached(table: ModuleType) -> None:
     runs = [{"by_round": [0.2, end], "kept": [0, 100], "accepted": [True, True]} for end in (0.6, 0.4, 0.4)]
     assert table.reach(runs, 0.5) == "not reached (1 of 3)"
     assert table.reach(runs, 0.3) == "50"
 
 
-def test_two_runs_are_compared_where_the_dearer_had_spent_what_the_cheaper_did(table: ModuleType) -> None:
+def test_two_runs_are_compared_at_the_tokens_of_the_cheaper_run(table: ModuleType) -> None:
     cheap = {"by_round": [0.2, 0.4], "tokens": [10, 90], "accepted": [True, True]}
     dear = {"by_round": [0.2, 0.6], "tokens": [20, 160], "accepted": [True, True]}
     assert table.at_equal_tokens(cheap, dear) == pytest.approx((0.4, 0.2 + 0.4 * 80 / 160))
 
 
-def test_an_ablation_is_measured_against_its_method(table: ModuleType) -> None:
-    from methods_arms import ARMS, CONTROLS
+def test_an_ablation_is_compared_with_its_method(table: ModuleType) -> None:
+    from common.arms import ARMS, CONTROLS
 
     assert CONTROLS["evokd -easy"] == "evokd"
     assert CONTROLS["llkd fixed"] == "llkd"
@@ -77,8 +77,8 @@ def test_an_ablation_is_measured_against_its_method(table: ModuleType) -> None:
     assert set(CONTROLS) == set(ARMS)
 
 
-def test_a_last_line_that_was_cut_off_is_cut_off_whole(table: ModuleType, tmp_path: Path) -> None:
-    from methods_cells import read, write
+def test_an_incomplete_last_line_is_removed(table: ModuleType, tmp_path: Path) -> None:
+    from common.cells import read, write
 
     results = tmp_path / "results.jsonl"
     results.write_text('{"test": 1}\n{"te')
@@ -87,29 +87,29 @@ def test_a_last_line_that_was_cut_off_is_cut_off_whole(table: ModuleType, tmp_pa
     assert read(results) == [{"test": 1}, {"test": 2}]
 
 
-def test_an_entity_that_nothing_began_is_begun(table: ModuleType) -> None:
-    from kinds_data import begun
+def test_an_entity_without_a_begin_tag_gets_one(table: ModuleType) -> None:
+    from kinds_data import with_begin_tags
 
     tags = ["I-Org", "I-Org", "O", "B-Loc", "I-Loc", "I-Org"]
-    assert begun({"tags": tags})["tags"] == ["B-Org", "I-Org", "O", "B-Loc", "I-Loc", "B-Org"]
+    assert with_begin_tags({"tags": tags})["tags"] == ["B-Org", "I-Org", "O", "B-Loc", "I-Loc", "B-Org"]
 
 
-def test_an_equation_of_people_is_written_as_the_model_writes_its_own(table: ModuleType) -> None:
-    from kinds_data import told
+def test_a_human_equation_is_written_in_the_format_of_the_model(table: ModuleType) -> None:
+    from kinds_data import with_model_label
 
-    said = {"model": "PaLM-540B (few-shot)", "label": "(2 * 1.5) ", "rationale": "Twice."}
+    palm = {"model": "PaLM-540B (few-shot)", "label": "(2 * 1.5) ", "rationale": "Twice."}
     other = {"model": "another", "label": "3"}
-    found = told({"target": "( 10.0 - ( 1.05 * 20.0 ) )", "llm": [other, said]})
+    found = with_model_label({"target": "( 10.0 - ( 1.05 * 20.0 ) )", "llm": [other, palm]})
     assert (found["target"], found["told"], found["reason"]) == ("(10 - (1.05 * 20))", "(2 * 1.5)", "Twice.")
 
 
-def test_holm_multiplies_the_smallest_most_and_never_turns_the_order(table: ModuleType) -> None:
+def test_holm_correction_multiplies_the_smallest_value_most_and_keeps_the_order(table: ModuleType) -> None:
     # 3 · 0.01, then 2 · 0.04, then 1 · 0.05 raised to the one before it.
     found = table.holm({"a": 0.04, "b": 0.01, "c": 0.05})
     assert found == pytest.approx({"b": 0.03, "a": 0.08, "c": 0.08})
 
 
-def test_the_paired_test_is_over_shared_seeds(table: ModuleType) -> None:
+def test_the_paired_test_uses_shared_seeds(table: ModuleType) -> None:
     ours = {0: {"test": 0.5}, 1: {"test": 0.7}, 2: {"test": 0.9}}
     control = {0: {"test": 0.4}, 1: {"test": 0.5}}
     gap, p = table.paired(ours, control)

@@ -1,4 +1,4 @@
-"""The pages of docs/: what they show is run as it stands."""
+"""The pages of docs/: their commands run, and their tasks are those of the package."""
 
 import os
 import re
@@ -16,7 +16,7 @@ PAGES = [DOCS / f"{name}.md" for name in TASK_TYPES if DOCS.exists()]  # the whe
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_every_command_of_a_page_runs(page: Path, command: Callable[..., Any], tmp_path: Path) -> None:
+def test_every_command_on_a_page_runs(page: Path, command: Callable[..., Any], tmp_path: Path) -> None:
     blocks = re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     assert blocks
     environment = {**os.environ, "OPENAI_API_KEY": "none"}
@@ -31,7 +31,7 @@ def test_every_command_of_a_page_runs(page: Path, command: Callable[..., Any], t
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_the_task_a_page_shows_is_the_sample_s(page: Path) -> None:
+def test_the_task_on_a_page_is_that_of_the_sample(page: Path) -> None:
     from importlib.resources import files
 
     sample = (files("tutelage.graph") / "sample" / f"{page.stem}.yaml").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Who may import whom: prompts, student <- agents <- graph <- cli; and bare names are nobody's."""
+"""Which modules may import which: prompts, student <- agents <- graph <- cli."""
 
 import ast
 from pathlib import Path
@@ -9,7 +9,7 @@ import tutelage
 ROOT = Path(tutelage.__file__).parent
 LAYERS = {"prompts": set(), "student": set(), "agents": {"prompts", "student"}}
 LAYERS["graph"] = {"prompts", "student", "agents"}
-# Inside a layer, a room imports from rooms named before it and from no other. A room is a folder or a file.
+# Inside a layer, a room (a folder or a file) imports only from rooms listed before it.
 ROOMS = {
     "student": [
         "errors", "tasks", "device", "pretrained", "encoder", "data", "models", "training", "evaluation",
@@ -20,12 +20,12 @@ ROOMS = {
         "labeler", "critic", "rehearsal",
     ],
     "graph": [
-        "strategies", "task", "run_folder", "weaknesses", "report", "context", "state", "students",
+        "strategies", "task", "run_folder", "weaknesses", "report", "state", "context", "students",
         "requests", "stopping", "nodes", "routes", "build", "planning", "runs", "doctor", "drawing",
     ],
 }  # fmt: skip
 MOST_FILES = 16  # in a folder: the graph has fifteen nodes, one a file
-# Each heavy library lives behind few files.
+# The only files that import a heavy library.
 HOMES = {
     "chromadb": {"student/corpus.py"},
     "torch": {"student/training/", "student/models/", "student/distillation/", "student/encoder.py",
@@ -35,7 +35,7 @@ HOMES = {
                        "agents/rehearsal/", "graph/context.py"},
     "langgraph": {"graph/build.py", "graph/runs/"},
     "sentence_transformers": {"student/encoder.py"},
-    "datasets": {"student/data/rows.py"},
+    "datasets": {"student/data/readers.py"},
 }  # fmt: skip
 
 
@@ -73,28 +73,28 @@ def test_a_room_imports_only_from_rooms_before_it(path: Path) -> None:
     assert {name[0] for name in inside if name} <= below
 
 
-def test_no_folder_is_crowded_and_each_says_what_belongs_there() -> None:
+def test_every_folder_has_few_files_and_a_docstring() -> None:
     for folder in {path.parent for path in modules()}:
         files = sorted(path.name for path in folder.glob("*.py"))
         assert len(files) <= MOST_FILES, f"{folder}: {files}"
-        said = ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8")))
-        assert said, f"{folder}/__init__.py says nothing"
+        docstring = ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8")))
+        assert docstring, f"{folder}/__init__.py has no docstring"
 
 
-def test_no_circle_is_among_the_modules_of_a_layer() -> None:
+def test_imports_have_no_cycles() -> None:
     parts = {p: ("tutelage", *p.relative_to(ROOT).with_suffix("").parts) for p in modules()}
     graph = {".".join(name).removesuffix(".__init__"): imported(p) for p, name in parts.items()}
     done: set[str] = set()
 
     def run_first(name: str, following: str) -> list[str]:
-        """The packages around a module that Python runs before it, unless they are running already."""
+        """Return the packages that Python imports before a module, except those that are being imported."""
         around = [following.rsplit(".", n)[0] for n in range(1, following.count("."))]
         return [
             package for package in around if package in graph and not f"{name}.".startswith(f"{package}.")
         ]
 
     def visit(name: str, above: tuple[str, ...]) -> None:
-        assert name not in above, f"circle: {' -> '.join([*above, name])}"
+        assert name not in above, f"import cycle: {' -> '.join([*above, name])}"
         if name in graph and name not in done:
             for following in graph[name]:
                 for module in (*run_first(name, following), following):
@@ -106,7 +106,7 @@ def test_no_circle_is_among_the_modules_of_a_layer() -> None:
 
 
 @pytest.mark.parametrize("library", HOMES)
-def test_a_heavy_library_lives_behind_few_files(library: str) -> None:
+def test_a_heavy_library_is_imported_by_few_files(library: str) -> None:
     users = {
         path.relative_to(ROOT).as_posix()
         for path in modules()

@@ -15,7 +15,7 @@ HEAVY = ("torch", "transformers", "langgraph", "langchain_core", "openai", "chro
 
 
 @pytest.mark.parametrize("what", [["-c", "import tutelage"], ["-m", "tutelage.cli", "--help"]])
-def test_starting_loads_nothing_heavy(what: list[str]) -> None:
+def test_importing_and_help_load_no_heavy_library(what: list[str]) -> None:
     arguments = [sys.executable, "-X", "importtime", *what]
     loaded = subprocess.run(arguments, capture_output=True, text=True, check=True).stderr
     names = {line.rsplit("|", 1)[-1].strip().split(".")[0] for line in loaded.splitlines()}
@@ -23,13 +23,13 @@ def test_starting_loads_nothing_heavy(what: list[str]) -> None:
     assert names & set(HEAVY) == set()
 
 
-def test_public_names_load_on_first_use_and_others_are_errors() -> None:
+def test_public_names_load_on_first_use_and_others_raise_an_error() -> None:
     assert all(getattr(tutelage, name) for name in tutelage.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         tutelage.nothing  # noqa: B018
 
 
-def test_the_version_is_the_distribution_s() -> None:
+def test_the_version_is_that_of_the_distribution() -> None:
     assert tutelage.__version__ == version("tutelage")
 
 
@@ -43,7 +43,7 @@ def test_every_folder_with_code_is_packaged() -> None:
     assert set(packages) == {"tutelage", *folders}
 
 
-def test_data_files_come_with_the_package() -> None:
+def test_data_files_are_packaged() -> None:
     for name in ("analyst", "generator", "labeler", "critic"):
         assert (ROOT / "prompts" / f"{name}.md").exists()
     for name in ("task.yaml", "template.yaml", "seed.jsonl", "teacher.jsonl", "test.jsonl"):

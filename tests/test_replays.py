@@ -1,4 +1,4 @@
-"""The replays' and the white box's machinery: what is recorded, what is counted, what is run again."""
+"""The benchmarks with recorded answers and with a white-box teacher: data, scores and repeated cells."""
 
 import copy
 import operator
@@ -23,19 +23,19 @@ def _importable() -> Iterator[None]:
     sys.path.remove(str(HERE))
 
 
-def test_a_replay_s_label_is_the_model_s_not_the_human_s() -> None:
-    said = [{"model": "m", "label": 1, "confidence": 0.8}]
-    row = import_module("methods_data").recorded({"text": "floods", "label": 0, "llm": said})
+def test_the_label_of_a_replay_is_that_of_the_model() -> None:
+    answers = [{"model": "m", "label": 1, "confidence": 0.8}]
+    row = import_module("common.data").recorded({"text": "floods", "label": 0, "llm": answers})
     assert row == {"id": content_id("floods"), "text": "floods", "label": "1", "confidence": 0.8}
 
 
-def test_a_text_that_a_model_wrote_has_the_label_it_was_written_for_and_no_confidence() -> None:
-    row = import_module("methods_data").recorded({"text": "so bored", "label": "boredom", "model": "gpt-4"})
+def test_a_text_written_by_a_model_has_the_requested_label_and_no_confidence() -> None:
+    row = import_module("common.data").recorded({"text": "so bored", "label": "boredom", "model": "gpt-4"})
     assert (row["label"], "confidence" in row) == ("boredom", False)
 
 
-def test_a_record_of_a_pair_is_read_as_one() -> None:
-    data = import_module("methods_data")
+def test_a_record_with_two_texts_is_read_as_a_pair() -> None:
+    data = import_module("common.data")
     pair = {"text_a": "a cat", "text_b": "a dog", "label": "no"}
     assert data.text_of(pair) == "a cat ␞ a dog"
     assert data.fields_of(pair) == ("text_a", "text_b")
@@ -45,7 +45,7 @@ def test_a_record_of_a_pair_is_read_as_one() -> None:
 @pytest.mark.parametrize(
     "name", ["llm_freeal_mr", "llm_global_warming", "llm_coannotating_mrpc", "llm_esnli"]
 )
-def test_every_text_a_replay_asks_about_has_a_recorded_label(name: str, tmp_path: Path) -> None:
+def test_every_text_of_a_replay_has_a_recorded_label(name: str, tmp_path: Path) -> None:
     if not DATA.exists():
         pytest.skip("the benchmark's data are not here")
     replays = import_module("replays")
@@ -60,7 +60,7 @@ def test_every_text_a_replay_asks_about_has_a_recorded_label(name: str, tmp_path
     assert known == set(data.gold)
 
 
-def test_a_replay_of_another_set_s_labels_folds_them_into_its_own(tmp_path: Path) -> None:
+def test_a_replay_maps_the_labels_of_another_data_set_to_its_own(tmp_path: Path) -> None:
     if not DATA.exists():
         pytest.skip("the benchmark's data are not here")
     from tutelage.graph.task.splits import load_splits
@@ -73,7 +73,7 @@ def test_a_replay_of_another_set_s_labels_folds_them_into_its_own(tmp_path: Path
     assert {row["label"] for row in data.recorded} == {"entailment", "not_entailment"}
 
 
-def test_the_score_at_a_number_of_labels_is_read_off_between_rounds() -> None:
+def test_the_score_at_a_number_of_labels_is_interpolated_between_rounds() -> None:
     score_at = import_module("replays_table").score_of
     run = {"by_round": [0.2, 0.4, 0.6], "kept": [0, 100, 96], "accepted": [True] * 3}
     assert score_at(run, 50) == pytest.approx(0.3)
@@ -82,15 +82,15 @@ def test_the_score_at_a_number_of_labels_is_read_off_between_rounds() -> None:
     assert score_at(run, 250) is None
 
 
-def test_the_teacher_is_right_as_often_as_humans_agree_where_they_labelled() -> None:
-    right = import_module("methods_measured").right
+def test_the_teachers_accuracy_is_its_agreement_with_known_human_labels() -> None:
+    agreement = import_module("common.measured").agreement
     labels, gold = {"1": "a", "2": "b", "3": "a"}, {"1": "a", "2": "a"}
-    assert right(labels, gold, labels) == 0.5
-    assert right(labels, gold, {"1"}) == 1.0
-    assert right(labels, gold, {"3"}) is None
+    assert agreement(labels, gold, labels) == 0.5
+    assert agreement(labels, gold, {"1"}) == 1.0
+    assert agreement(labels, gold, {"3"}) is None
 
 
-def test_arms_of_the_white_box_differ_from_the_method_in_weights_kinds_or_one_field() -> None:
+def test_arms_of_the_white_box_benchmark_differ_in_weights_or_in_one_field() -> None:
     arms = import_module("whitebox").ARMS
     from tutelage.student.training.knowledge import Knowledge
 
@@ -101,15 +101,17 @@ def test_arms_of_the_white_box_differ_from_the_method_in_weights_kinds_or_one_fi
         assert len(fields) == 1 or name == "learnt" or fields["weights"] == "equal", name
 
 
-def test_a_cell_that_failed_is_written_told_and_tried_again_and_one_that_is_there_is_not(tmp_path) -> None:
-    cells, results = import_module("methods_cells"), tmp_path / "results" / "r.jsonl"
+def test_a_failed_cell_is_stored_and_run_again_and_a_finished_one_is_not(tmp_path) -> None:
+    cells, results = import_module("common.cells"), tmp_path / "results" / "r.jsonl"
     wanted = [{"task": "t", "arm": "a", "setting": "s", "seed": seed, "student": "head"} for seed in (0, 1)]
     results.parent.mkdir()
     cells.write(results, {**wanted[0], "test": 0.5})
 
-    # cell[cache] fails, for a dict is no key; copy.deepcopy(cell, cache) gives the cell.
+    # cell[cache] fails, because a dict is not hashable; copy.deepcopy(cell, cache) gives the cell.
     failed = cells.run_cells(wanted, operator.getitem, results, jobs=1, cache={})
     assert [(cell["seed"], cell["error"][:10]) for cell in failed] == [(1, "TypeError:")]
     assert cells.run_cells(wanted, copy.deepcopy, results, jobs=1, cache={}) == []
     assert [found.get("test", "error" in found) for found in cells.read(results)] == [0.5, True, False]
-    assert cells.run_cells(wanted, operator.getitem, results, jobs=1, cache={}) == [], "all are there"
+    assert cells.run_cells(wanted, operator.getitem, results, jobs=1, cache={}) == [], (
+        "all cells have a result"
+    )

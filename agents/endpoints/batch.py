@@ -156,7 +156,7 @@ class Batches:
         self._adopted = True
 
     def _line(self, call: Call) -> Line:
-        body = self._model.request(call.messages, **openai_options(self.endpoint.can, call))
+        body = self._model.request(call.messages, **openai_options(self.endpoint.capabilities, call))
         return {"custom_id": call.key, "method": "POST", "url": "/v1/chat/completions", "body": body}
 
     async def _collect(self, client: "AsyncOpenAI", name: str) -> dict[str, Line]:

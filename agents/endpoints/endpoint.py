@@ -42,15 +42,15 @@ class Endpoint:
 
     def __init__(self, spec: ModelSpec, model: "BaseChatModel", limits: Limits):
         self.spec, self.model = spec, model
-        self.can = remembered(spec.model, spec.base_url) or _assumed(spec)
+        self.capabilities = remembered(spec.model, spec.base_url) or _assumed(spec)
         if spec.structured != "auto":
-            self.can = replace(self.can, modes=(spec.structured,))
+            self.capabilities = replace(self.capabilities, modes=(spec.structured,))
         self.throttle, self._pace = Throttle(limits), Pace(spec.timeout)
         # Settled: the capabilities were probed, or the specification leaves none of them open.
-        self.settled = bool(self.can.probed) or (spec.structured != "auto" and not spec.logprobs)
+        self.settled = bool(self.capabilities.probed) or (spec.structured != "auto" and not spec.logprobs)
         self._first = asyncio.Lock()
         self._first_made = self.settled
-        self.gone: TeacherDownError | None = None
+        self.down_error: TeacherDownError | None = None
         self._exhausted = False  # a call was refused in every request format: the format was not the reason
         self._least_refused: float = math.inf  # the smallest completion cap that was refused
 
@@ -65,8 +65,8 @@ class Endpoint:
         reply_limit = call.cap or self.spec.max_tokens or call.reply_tokens
         while True:
             tries += 1
-            if self.gone:
-                raise self.gone
+            if self.down_error:
+                raise self.down_error
             async with self.throttle.turn(call.prompt_tokens + call.reply_tokens) as began:
                 try:
                     entry = await self._once(call, self._pace.limit(reply_limit, slow))
@@ -95,23 +95,25 @@ class Endpoint:
             raise SchemaRefusedError(f"refused: {failure.words}")
         if failure.kind == "fatal":
             raise self.down(call.role, failure.words)
-        if why := self.throttle.hopeless(silent=failure.silent, retry_after=failure.retry_after):
+        if why := self.throttle.give_up_reason(silent=failure.silent, retry_after=failure.retry_after):
             raise self.down(call.role, f"{why}; the last: {failure.words}")
         if tries >= self.throttle.limits.tries and answered:
             raise RefusedError(f"no answer in {tries} tries, while others were answered: {failure.words}")
 
     def down(self, role: str, why: str) -> TeacherDownError:
         """Mark the endpoint as down and return the error to raise; calls that wait for it raise it, too."""
-        self.gone = TeacherDownError(
+        self.down_error = TeacherDownError(
             f"the teacher {self.spec.place} gave no answer to the {role}: {why};"
             " run `tutelage doctor` to check the endpoint"
         )
-        return self.gone
+        return self.down_error
 
     def useless(self, role: str, why: str) -> TeacherDownError:
         """Mark the endpoint as useless for a role and return the error; waiting calls raise it, too."""
-        self.gone = UselessError(role, f"the teacher {self.spec.place} is of no use as the {role}: {why}")
-        return self.gone
+        self.down_error = UselessError(
+            role, f"the teacher {self.spec.place} is of no use as the {role}: {why}"
+        )
+        return self.down_error
 
     def allowed(self, call: Call) -> Call:
         """Return the call, without its completion cap if an equal or smaller cap was refused before."""
@@ -124,7 +126,7 @@ class Endpoint:
 
     def back(self) -> None:
         """Allow calls again after `down` or `useless`."""
-        self.gone = None
+        self.down_error = None
 
     async def close(self) -> None:
         """Close the connections."""
@@ -141,7 +143,7 @@ class Endpoint:
 
     async def _negotiated(self, call: Call, seconds: float) -> Entry:
         """Return the reply; while the server refuses the request as malformed, drop one feature at a time."""
-        can, sent = self.can, self.allowed(call)
+        can, sent = self.capabilities, self.allowed(call)
         refusal: Exception | None = None
         while True:
             try:
@@ -157,10 +159,10 @@ class Endpoint:
                     raise refusal from None
                 can, sent = reduced
         if refusal:
-            if can == self.can and not sent.cap:
+            if can == self.capabilities and not sent.cap:
                 self.uncapped(call)
             # A reply format that has worked stays in use: only this one call needed another.
-            self.can = replace(can, modes=self.can.modes) if self.settled else can
+            self.capabilities = replace(can, modes=self.capabilities.modes) if self.settled else can
         self.settled = True
         return entry
 
@@ -171,7 +173,7 @@ class Endpoint:
         and cap exceed its context. It is also dropped first if nothing is named and nothing was answered yet.
         """
         words, format_known, named = str(error), self.settled or self._exhausted, names_cap(str(error))
-        if call.cap and (named or not (format_known or _too_long(error) or can.named(words))):
+        if call.cap and (named or not (format_known or _too_long(error) or can.features_in(words))):
             return can, self.uncapped(call) if named else replace(call, cap=None)
         if _too_long(error):
             return None

@@ -10,7 +10,8 @@ class Entry:
 
     `cached_tokens` is the part of `prompt_tokens` read from the provider's cache. `reasoning_tokens` is the
     part of `completion_tokens` that the model wrote before its reply and did not show. `tokens` holds the
-    length in UTF-8 bytes and the natural log-probability of each token of `content`, if available.
+    length in UTF-8 bytes and the natural log-probability of each token of `content`, if available. `node` is
+    the node of the graph that paid for the reply, "" outside of a run.
     """
 
     role: str
@@ -23,3 +24,4 @@ class Entry:
     cached_tokens: int = 0
     reasoning_tokens: int = 0
     tokens: Sequence[tuple[int, float]] | None = None
+    node: str = ""

@@ -86,7 +86,7 @@ class Throttle:
         if retry_after:
             self._closed_until = max(self._closed_until, now + retry_after)
 
-    def hopeless(self, *, silent: bool, retry_after: float | None) -> str | None:
+    def give_up_reason(self, *, silent: bool, retry_after: float | None) -> str | None:
         """Return the reason to give up, or None; `silent`: the last failure came without any answer."""
         patience = self.limits.patience
         if retry_after and retry_after > patience:

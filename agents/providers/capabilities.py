@@ -49,7 +49,7 @@ class Capabilities:
         return self.modes[0]
 
     @staticmethod
-    def named(complaint: str) -> list[str]:
+    def features_in(complaint: str) -> list[str]:
         """Return the features that a refusal names: "logprobs", "structured", "seed"."""
         words = complaint.lower()
         return [step for step, names in _FEATURE_WORDS.items() if any(name in words for name in names)]
@@ -67,7 +67,7 @@ class Capabilities:
             "structured": replace(self, modes=self.modes[1:]) if len(self.modes) > 1 else None,
             "seed": replace(self, seed=False) if self.seed else None,
         }
-        complained = self.named(complaint)
+        complained = self.features_in(complaint)
         named = [step for step in steps if step in complained]
         order = named if named_only else [*named, *steps]
         return next((steps[step] for step in order if steps[step]), None)

@@ -3,6 +3,7 @@
 import math
 import os
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,6 +17,12 @@ if TYPE_CHECKING:
 
 
 LONGEST_TIMEOUT = 8  # times `timeout`: the longest time limit of any call
+# For "did you mean": LangChain's own list is private, and its package is optional.
+_PROVIDERS = (
+    *("openai", "hf", "anthropic", "google_genai", "google_vertexai", "azure_openai", "azure_ai", "bedrock"),
+    *("bedrock_converse", "cohere", "deepseek", "fireworks", "groq", "huggingface", "ibm", "litellm"),
+    *("mistralai", "nvidia", "ollama", "openrouter", "perplexity", "together", "upstage", "xai"),
+)
 
 
 @dataclass(frozen=True)
@@ -144,7 +151,7 @@ def _any_provider(spec: ModelSpec, options: dict[str, Any]) -> "BaseChatModel":
     try:
         from langchain.chat_models import init_chat_model
     except ImportError:
-        raise InputError(
+        raise _misspelt(spec) or InputError(
             f"teacher {spec.model!r} needs an extra package; run: pip install 'tutelage[providers]'"
         ) from None
     provider = spec.model.partition(":")[0]
@@ -159,9 +166,22 @@ def _any_provider(spec: ModelSpec, options: dict[str, Any]) -> "BaseChatModel":
     try:
         model: BaseChatModel = init_chat_model(spec.model, **options)
     except (ImportError, ValueError) as error:
-        raise InputError(f"teacher {spec.model!r} cannot be set up: {redact(str(error))}") from error
+        raise _misspelt(spec) or InputError(
+            f"teacher {spec.model!r} cannot be set up: {redact(str(error))}"
+        ) from error
     for name, variable in model.lc_secrets.items():  # an empty key fails like a broken connection
         value = getattr(model, name, None)
         if isinstance(value, SecretStr) and not value.get_secret_value():
             raise InputError(f"no API key for {spec.model!r}: set the environment variable {variable}")
     return model
+
+
+def _misspelt(spec: ModelSpec) -> InputError | None:
+    """Return the error for a provider whose name is close to that of a known one; None for all others."""
+    provider, _, name = spec.model.partition(":")
+    near = get_close_matches(provider, _PROVIDERS, 1)
+    if not near or near[0] == provider:
+        return None
+    return InputError(
+        f"teacher {spec.model!r}: unknown provider {provider!r}; did you mean '{near[0]}:{name}'?"
+    )

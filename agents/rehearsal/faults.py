@@ -44,14 +44,14 @@ class Faults:
     """Spoil a share of the rehearsal teacher's replies; a repeated request gets a good reply in the end.
 
     The fault of a reply depends on `seed`, the request, and the number of its earlier arrivals. After
-    `stubborn` arrivals a request gets no more faults. A repair counts as an arrival of the request that it
-    repairs. `injected` counts the faults by kind.
+    `max_per_request` arrivals a request gets no more faults. A repair counts as an arrival of the request
+    that it repairs. `injected` counts the faults by kind.
 
     Args:
         share: share of replies to spoil, from 0 to 1.
         kinds: the possible faults; one that fits the reply is drawn from them.
         seed: seed of the draw.
-        stubborn: maximum number of faults of one request.
+        max_per_request: maximum number of faults of one request.
         retry_after: seconds in the Retry-After header.
         hang: maximum seconds without an answer.
         drip: seconds that a slowly dripping reply takes.
@@ -60,7 +60,7 @@ class Faults:
     share: float = 0.2
     kinds: Sequence[FaultKind] = ALL_KINDS
     seed: int = 0
-    stubborn: int = 3
+    max_per_request: int = 3
     retry_after: float = 0.2
     hang: float = 30.0
     drip: float = 30.0
@@ -68,7 +68,7 @@ class Faults:
     _arrivals: Counter[str] = field(default_factory=Counter, init=False, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
-    def strike(
+    def inject(
         self, body: dict[str, Any], choice: dict[str, Any], among: Sequence[FaultKind] = ALL_KINDS
     ) -> FaultKind | None:
         """Decide which fault the reply to a request gets; a content fault is applied to `choice` in place.
@@ -86,7 +86,7 @@ class Faults:
             arrival = self._arrivals[request]
             self._arrivals[request] += 1
             rng = random.Random(f"{self.seed} {request} {arrival}")
-            if arrival >= self.stubborn or rng.random() >= self.share:
+            if arrival >= self.max_per_request or rng.random() >= self.share:
                 return None
             name, items = _items_of(choice)
             fitting = [kind for kind in self.kinds if kind in among and _fits(kind, name, items)]

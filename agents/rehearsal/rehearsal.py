@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tutelage.agents.analyst import fields_of, labels_of, named
-from tutelage.student.data.rows import Row, content_id, normal
+from tutelage.agents.analyst import fields_of, labels_of, weakness_name
+from tutelage.student.data.rows import Row, content_id, normal_form
 from tutelage.student.tasks.classification import CLASSIFICATION
 from tutelage.student.tasks.fields import join, split
 from tutelage.student.tasks.task_type import TaskType
@@ -54,7 +54,7 @@ class Rehearsal:
         for row in {row["id"]: row for row in rows}.values():
             for label in task_type.labels_in(row["label"]):
                 self._by_label[label].append(row["text"])
-        self._words = [(set(normal(row["text"]).split()), row["label"]) for row in rows]
+        self._words = [(set(normal_form(row["text"]).split()), row["label"]) for row in rows]
 
     def answer(self, payload: Payload, seed: int) -> dict[str, object]:
         """Return the reply to a payload; it depends only on payload and seed.
@@ -85,9 +85,9 @@ class Rehearsal:
             "weaknesses": [
                 {
                     "evidence": list(dict.fromkeys(answer["id"] for answer in answers)),
-                    "hypothesis": f"{named(label, predicted)} ({len(answers)} of the shown);"
+                    "hypothesis": f"{weakness_name(label, predicted)} ({len(answers)} of the shown);"
                     f" frequent words in them: {_shared_words([whole(a, payload) for a in answers])}.",
-                    "name": named(label, predicted),
+                    "name": weakness_name(label, predicted),
                     "label": label,
                     "confused_with": predicted,
                 }
@@ -211,7 +211,7 @@ class Rehearsal:
     def _true_label(self, text: str) -> str:
         if (found := self._label_of.get(content_id(text, self._task_type))) is not None:
             return found
-        words = set(normal(text).split())
+        words = set(normal_form(text).split())
         best = max(self._words, key=lambda row: len(words & row[0]) / (len(words | row[0]) or 1))
         return self._task_type.fit_to_text(best[1], text)
 
@@ -222,7 +222,7 @@ def whole(entry: str | Mapping[str, str], payload: Payload) -> str:
 
 
 def _shared_words(texts: Sequence[str]) -> str:
-    counts = Counter(word for text in texts for word in set(normal(text).split()) if len(word) > 3)
+    counts = Counter(word for text in texts for word in set(normal_form(text).split()) if len(word) > 3)
     return ", ".join(word for word, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:5])
 
 

@@ -108,7 +108,7 @@ class _Responder:
             return _refusal(str(error))
         if not self.offers.usage:
             del reply["usage"]
-        kind = self.faults.strike(body, reply["choices"][0], among) if self.faults else None
+        kind = self.faults.inject(body, reply["choices"][0], among) if self.faults else None
         if kind in STATUS_KINDS:
             return *error_reply(kind), kind
         return 200, reply, kind

@@ -46,28 +46,27 @@ class Ledger:
         self.budget, self._journal = budget, journal
         self._in_flight: list[Cost] = []
         self._refused: str | None = None
-        self._held_for: str | None = None
-        self._since: Spent | None = None
+        self._matched: tuple[str, str] | None = None
 
-    def hold_back(self, role: str | None, since: Spent | None = None) -> None:
-        """Hold back the amount that a role has spent `since`, so that as many calls can be made at the end.
-        With `role` None nothing is held back.
+    def hold_back(self, matched: tuple[str, str] | None) -> None:
+        """Hold back as much as the first of two nodes has spent for the calls that the second will make, less
+        what the second has spent already. With None nothing is held back.
         """
-        self._held_for, self._since = role, since
+        self._matched = matched
 
     @contextmanager
-    def reserve(self, role: str, cost: Cost, minutes: float) -> Iterator[None]:
+    def reserve(self, node: str, cost: Cost, minutes: float) -> Iterator[None]:
         """Reserve the expected cost of a call while it is in flight.
 
         Args:
-            role: the role that makes the call.
+            node: the node of the graph that makes the call.
             cost: the estimated cost of the call.
             minutes: the duration of the run so far.
 
         Raises:
             BudgetError: the budget does not cover the call.
         """
-        if role == self._held_for:
+        if self._matched and node == self._matched[0]:
             cost = cost.twice()
         if refusal := self._refusal(cost, minutes):
             self._refused = refusal
@@ -95,7 +94,7 @@ class Ledger:
         spent = self._journal.spent()
         if self.budget.money is not None and spent["cost"] is None:
             return "the budget of money cannot be enforced: the cost is unknown, as a model has no price"
-        used, held = _used(spent, minutes), self._held_back()
+        used, held = usage(spent, minutes), self._held_back()
         in_flight = [*self._in_flight, cost]
         needed = {
             "calls": float(sum(one.calls for one in in_flight)),
@@ -117,13 +116,13 @@ class Ledger:
 
     def _held_back(self) -> dict[str, float]:
         """Return the amount held back for each limit."""
-        if self._held_for is None:
+        if self._matched is None:
             return dict.fromkeys(("calls", "tokens", "money", "minutes"), 0.0)
-        used = _used(self._journal.spent(self._held_for), 0.0)
-        before = _used(self._since, 0.0) if self._since else dict.fromkeys(used, 0.0)
-        return {name: max(0.0, value - before[name]) for name, value in used.items()}
+        first, second = (usage(self._journal.spent(node), 0.0) for node in self._matched)
+        return {name: max(0.0, value - second[name]) for name, value in first.items()}
 
 
-def _used(spent: Spent, minutes: float) -> dict[str, float]:
+def usage(spent: Spent, minutes: float) -> dict[str, float]:
+    """Return how much of each limit is used up."""
     tokens = spent["prompt_tokens"] + spent["completion_tokens"]
     return {"calls": spent["calls"], "tokens": tokens, "money": spent["cost"] or 0.0, "minutes": minutes}

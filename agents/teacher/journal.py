@@ -14,6 +14,10 @@ from pathlib import Path
 from typing import TypedDict
 
 from tutelage.agents.endpoints.entry import Entry
+from tutelage.agents.endpoints.exchange import Messages
+from tutelage.agents.providers.models import ModelSpec
+from tutelage.agents.request import Request
+from tutelage.agents.schemas import Item
 from tutelage.student.errors import InputError
 
 Row = tuple[str, float, str, str, str, bool]
@@ -66,7 +70,7 @@ class Journal:
         with self._lock:
             spent = self._spent
             if self._write([_row(key, request, entry, paid)]) and paid:
-                _add(spent[entry.role], entry)
+                _add(spent[entry.node], entry)
 
     async def put_soon(self, key: str, request: dict[str, object], entry: Entry) -> None:
         """Write a paid reply from an event loop, and return once it is on disk. It counts as spent at once.
@@ -75,7 +79,7 @@ class Journal:
         loop = asyncio.get_running_loop()
         written: asyncio.Future[None] = loop.create_future()
         with self._lock:
-            _add(self._spent[entry.role], entry)
+            _add(self._spent[entry.node], entry)
         if not self._waiting:
             loop.call_soon(self._write_waiting)
         self._waiting.append((_row(key, request, entry, paid=True), written))
@@ -100,10 +104,10 @@ class Journal:
             put = self._db.executemany("INSERT OR IGNORE INTO replies VALUES (?, ?, ?, ?, ?, ?)", rows)
         return put.rowcount
 
-    def spent(self, role: str | None = None) -> Spent:
-        """Return what has been spent since the run began, in all or by one role."""
+    def spent(self, node: str | None = None) -> Spent:
+        """Return what has been spent since the run began, in all or by one node of the graph."""
         with self._lock:
-            parts = [part for name, part in self._spent.items() if role in (None, name)]
+            parts = [part for name, part in self._spent.items() if node in (None, name)]
         return _sum(parts)
 
     def void(self, role: str) -> None:
@@ -125,11 +129,11 @@ class Journal:
 
     @cached_property
     def _spent(self) -> defaultdict[str, Spent]:
-        """Role -> what it has spent."""
+        """Node of the graph -> what it has spent."""
         spent = defaultdict[str, Spent](lambda: _sum([]))
         for (text,) in self._db.execute("SELECT entry FROM replies WHERE paid"):
             entry = Entry(**json.loads(text))
-            _add(spent[entry.role], entry)
+            _add(spent[entry.node], entry)
         return spent
 
     @cached_property
@@ -184,3 +188,18 @@ def _add(spent: Spent, entry: Entry) -> None:
     spent["completion_tokens"] += entry.completion_tokens
     if spent["cost"] is not None:
         spent["cost"] = None if entry.cost is None else spent["cost"] + entry.cost
+
+
+def canonical_call(request: Request[Item], spec: ModelSpec, messages: Messages) -> dict[str, object]:
+    """Return the parts of a call that its reply depends on; the journal derives the key from them."""
+    canonical: dict[str, object] = {
+        "model": spec.model,
+        "temperature": spec.temperature,
+        "max_tokens": spec.max_tokens,
+        "logprobs": bool(request.schema.measured) and spec.logprobs,
+        "seed": request.seed,
+        "form": request.schema.json_schema,
+        "messages": messages,
+    }
+    # The cap is left out, because it follows from the rest.
+    return {**canonical, "room": request.room} if request.room > 1 else canonical

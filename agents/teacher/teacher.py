@@ -5,7 +5,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tutelage.agents.endpoints.batch import DISCOUNT, Batches
@@ -19,16 +18,15 @@ from tutelage.agents.endpoints.endpoint import (
 from tutelage.agents.endpoints.entry import Entry
 from tutelage.agents.endpoints.event_loop import submit
 from tutelage.agents.endpoints.exchange import Call, Messages
-from tutelage.agents.endpoints.limits import Limits
-from tutelage.agents.endpoints.submitted import Submitted
 from tutelage.agents.providers.models import ModelSpec
 from tutelage.agents.request import ParsedItem, Reply, Request, was_cut
 from tutelage.agents.schemas import Item
-from tutelage.agents.teacher.budget import Budget, BudgetError, Cost, Ledger
-from tutelage.agents.teacher.journal import Journal, Spent
+from tutelage.agents.teacher.budget import BudgetError, Cost, Ledger
+from tutelage.agents.teacher.journal import Journal, canonical_call
 from tutelage.agents.teacher.remainder import grown, is_thought, remainder
 from tutelage.agents.teacher.replies import joined, read_reply
-from tutelage.agents.teacher.reply_cap import REASONING, reasons, reply_cap
+from tutelage.agents.teacher.reply_sizes import ReplySizes
+from tutelage.agents.teacher.settings import Event, TeacherSettings
 from tutelage.agents.teacher.usefulness import Usefulness
 from tutelage.prompts import render
 
@@ -37,9 +35,6 @@ if TYPE_CHECKING:
 
 REPAIRS = 2  # times an incomplete reply is requested again
 _SHOWN = 8_000  # characters of a bad reply that are sent back with its problems
-_ITEM_TOKENS = 60  # assumed completion tokens of an item before the first reply to its role
-
-Event = dict[str, object]
 
 
 class Teacher:
@@ -50,24 +45,15 @@ class Teacher:
         specs: Mapping[str, ModelSpec],
         make: Callable[[ModelSpec], "BaseChatModel"],
         journal: Journal,
-        *,
-        budget: Budget | None = None,
-        limits: Limits | None = None,
-        overlay: Path | None = None,
-        batches: Submitted | None = None,
-        minutes_before: float = 0.0,
-        on_call: Callable[[Event], None] = lambda event: None,
+        settings: TeacherSettings | None = None,
     ):
-        self.specs, self.journal, self.limits = specs, journal, limits or Limits()
-        self._ledger = Ledger(budget or Budget(), journal)
-        self._make, self._overlay, self._on_call = make, overlay, on_call
-        self._batches = batches
+        self.specs, self.journal = specs, journal
+        self.settings = settings = settings or TeacherSettings()
+        self._ledger, self._make, self._node = Ledger(settings.budget, journal), make, ""
         self._endpoints: dict[ModelSpec, Endpoint | Batches] = {}
-        self._largest: dict[str, int] = {}  # role -> completion tokens per item in its largest reply
-        self._reasoning: set[ModelSpec] = set()  # models that have written hidden tokens
-        self._usefulness = Usefulness()
+        self._sizes, self._usefulness = ReplySizes(), Usefulness()
         self._first = defaultdict[str, asyncio.Lock](asyncio.Lock)
-        self._began = time.monotonic() - 60 * minutes_before
+        self._began = time.monotonic() - 60 * settings.minutes_before
 
     def ask(self, requests: Sequence[Request[Item]]) -> list[Reply[Item]]:
         """Send all requests, at most `limits.concurrency` at once, and return the replies in the same order.
@@ -99,11 +85,12 @@ class Teacher:
         """Return why the budget refused the last call or would refuse the next; None while it suffices."""
         return self._ledger.refusal(self._minutes)
 
-    def hold_back(self, role: str | None, since: Spent | None = None) -> None:
-        """Hold back as much of the budget as a role has spent `since`, for as many calls at the end. With
-        `role` None nothing is held back.
+    def enter(self, node: str, matched: tuple[str, str] | None = None) -> None:
+        """Account all calls from now on to a node of the graph, and hold back a part of the budget
+        (`Ledger.hold_back`).
         """
-        self._ledger.hold_back(role, since)
+        self._node = node
+        self._ledger.hold_back(matched)
 
     def close(self) -> None:
         """Close the connections and the journal."""
@@ -117,7 +104,7 @@ class Teacher:
         return (time.monotonic() - self._began) / 60
 
     async def _send_all(self, requests: Sequence[Request[Item]]) -> list[Reply[Item]]:
-        gate = asyncio.Semaphore(len(requests) if self._batches else self.limits.concurrency)
+        gate = asyncio.Semaphore(len(requests) if self.settings.batches else self.settings.limits.concurrency)
         failures: list[BaseException] = []
         refused: dict[str, str] = {}  # role -> the last refusal of a call because of its schema
 
@@ -129,7 +116,9 @@ class Teacher:
                     return await self._send(request)
                 except SchemaRefusedError as refusal:
                     refused[request.role] = str(refusal)
-                    self._on_call({"role": request.role, "refused": str(refusal), "over_budget": False})
+                    self.settings.on_call(
+                        {"role": request.role, "refused": str(refusal), "over_budget": False}
+                    )
                     return Reply(problems=[str(refusal)])
                 except BaseException as failure:
                     failures.append(failure)
@@ -160,7 +149,7 @@ class Teacher:
         After a cut-off reply, smaller requests for the rest follow. Any other incomplete reply is shown to
         the model again, together with its problems.
         """
-        system, user = render(request.role, request.payload, self._overlay)
+        system, user = render(request.role, request.payload, self.settings.overlay)
         messages: Messages = [("system", system), ("human", user)]
         parsed: list[ParsedItem[Item]] = []
         problems: list[str] = []
@@ -171,11 +160,11 @@ class Teacher:
                 if isinstance(refusal, SchemaRefusedError) and left == REPAIRS:
                     raise
                 over = isinstance(refusal, BudgetError)
-                self._on_call({"role": request.role, "refused": str(refusal), "over_budget": over})
+                self.settings.on_call({"role": request.role, "refused": str(refusal), "over_budget": over})
                 return Reply(parsed, [*problems, str(refusal)])
             parsed, problems = read_reply(request, call, entry, parsed)
             lacking = request.lacks(parsed, entry.finish)
-            self._on_call({**event, "problems": problems, "set_aside": bool(lacking) and not left})
+            self.settings.on_call({**event, "problems": problems, "set_aside": bool(lacking) and not left})
             self._check_use(request, entry, parsed, problems, replayed=bool(event["replayed"]))
             if not lacking or not left:
                 break
@@ -209,7 +198,7 @@ class Teacher:
         """Return the items of a cut-off reply together with those of the requests for the rest."""
         spec = self.specs[request.role]
         if thought := is_thought(entry.content) and not spec.max_tokens:
-            self._reasoning.add(spec)
+            self._sizes.add_reasoning(spec)
         parts = grown(request) if thought else remainder(request, parsed)
         # Sent together, so that they form one batch; all are awaited, because calls in flight are paid for.
         replies = await asyncio.gather(*(self._send(part, tries) for part in parts), return_exceptions=True)
@@ -224,34 +213,14 @@ class Teacher:
     async def _call(self, request: Request[Item], messages: Messages) -> tuple[str, Entry, Event]:
         """Return (id, reply, trace event) of one call, answered by the journal or by the model."""
         spec = self.specs[request.role]
-        logprobs = bool(request.schema.measured) and spec.logprobs
-        canonical: dict[str, object] = {
-            "model": spec.model,
-            "temperature": spec.temperature,
-            "max_tokens": spec.max_tokens,
-            "logprobs": logprobs,
-            "seed": request.seed,
-            "form": request.schema.json_schema,
-            "messages": messages,
-        }
-        if request.room > 1:  # the key omits the cap, because the cap follows from the rest
-            canonical["room"] = request.room
+        canonical = canonical_call(request, spec, messages)
         key = Journal.key(canonical)
         entry, tries = self.journal.get(key), 0
         if entry is None:
-            cap = self._cap(request, spec)
-            call = Call(
-                key,
-                request.role,
-                messages,
-                request.schema,
-                request.seed,
-                logprobs,
-                0,
-                cap,
-            )
+            logprobs, cap = bool(canonical["logprobs"]), self._sizes.cap(request, spec)
+            call = Call(key, request.role, messages, request.schema, request.seed, logprobs, 0, cap)
             entry, tries = await self._sized(request, spec, call, canonical)
-        self._learn(request, entry)
+        self._sizes.add(request, spec, entry)
         event: Event = {
             "role": request.role,
             "call": key[:12],
@@ -269,11 +238,11 @@ class Teacher:
         self, request: Request[Item], spec: ModelSpec, call: Call, canonical: dict[str, object]
     ) -> tuple[Entry, int]:
         """Make a paid call; under a size limit, a role's first call goes alone and shows the reply length."""
-        if self._ledger.limits_size and request.role not in self._largest:
+        if self._ledger.limits_size and not self._sizes.measured(request.role):
             async with self._first[request.role]:
-                if request.role not in self._largest:
+                if not self._sizes.measured(request.role):
                     entry, tries = await self._paid(request, spec, call, canonical)
-                    self._learn(request, entry)
+                    self._sizes.add(request, spec, entry)
                     return entry, tries
         return await self._paid(request, spec, call, canonical)
 
@@ -282,13 +251,12 @@ class Teacher:
     ) -> tuple[Entry, int]:
         """Make a call within the budget, write the reply to the journal, and return it with its tries."""
         endpoint = self._endpoint(spec)
-        longest = self._largest.get(request.role, _ITEM_TOKENS) * request.size
-        longest = spec.max_tokens or min(longest, call.cap or longest)
+        longest = self._sizes.expected(request, spec)
         call = replace(call, reply_tokens=longest)
         money = spec.cost(call.prompt_tokens, longest)
         if money and isinstance(endpoint, Batches):
             money *= DISCOUNT
-        with self._ledger.reserve(request.role, Cost(call.prompt_tokens + longest, money), self._minutes):
+        with self._ledger.reserve(self._node, Cost(call.prompt_tokens + longest, money), self._minutes):
             # A call in flight may finish after the limit, but a batch may take a day.
             left = self._ledger.minutes_left(self._minutes) if isinstance(endpoint, Batches) else None
             try:
@@ -296,29 +264,17 @@ class Teacher:
                     entry, tries = await endpoint.complete(call)
             except TimeoutError:
                 raise BudgetError("budget of minutes is spent; a resumed run waits for the batch") from None
+        entry = replace(entry, node=self._node)
         await self.journal.put_soon(call.key, canonical, entry)
         return entry, tries
 
-    def _learn(self, request: Request[Item], entry: Entry) -> None:
-        per_item = -(-entry.completion_tokens // request.size)
-        self._largest[request.role] = max(self._largest.get(request.role, 0), per_item)
-        if entry.reasoning_tokens:
-            self._reasoning.add(self.specs[request.role])
-
-    def _cap(self, request: Request[Item], spec: ModelSpec) -> int | None:
-        """Return the completion cap to send; None if the client already has the user's own `max_tokens`."""
-        if spec.max_tokens:
-            return None
-        more = spec in self._reasoning and not reasons(spec)
-        return reply_cap(request, spec) + REASONING * more
-
     def _endpoint(self, spec: ModelSpec) -> Endpoint | Batches:
         if spec not in self._endpoints:
-            endpoint = Endpoint(spec, self._make(spec), self.limits)
+            endpoint = Endpoint(spec, self._make(spec), self.settings.limits)
             self._endpoints[spec] = endpoint
-            if self._batches and spec.speaks_openai:
-                poll, log = self.limits.poll, self._on_call
-                self._endpoints[spec] = Batches(endpoint, self._batches, poll=poll, on_change=log)
+            if self.settings.batches and spec.speaks_openai:
+                poll, log = self.settings.limits.poll, self.settings.on_call
+                self._endpoints[spec] = Batches(endpoint, self.settings.batches, poll=poll, on_change=log)
         return self._endpoints[spec]
 
 

@@ -1,10 +1,10 @@
-"""Curator: its cache on, structured replies by pydantic, no rate limit that this many calls would reach."""
+"""Curator with its cache, structured replies by pydantic, and rate limits that these calls do not reach."""
 
 import os
 from importlib.util import find_spec
 from pathlib import Path
 
-# It estimates tokens by tiktoken, which fetches its tables from the network; LiteLLM brings them along.
+# Curator estimates tokens with tiktoken, which loads its tables from the network; LiteLLM includes them.
 tables = Path(find_spec("litellm").origin).parent / "litellm_core_utils" / "tokenizers"
 os.environ["TIKTOKEN_CACHE_DIR"] = str(tables)
 os.environ |= {"CURATOR_DISABLE_RICH_DISPLAY": "1", "TELEMETRY_ENABLED": "0", "CURATOR_VIEWER": "0"}

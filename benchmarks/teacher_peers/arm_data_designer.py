@@ -1,4 +1,4 @@
-"""Data Designer: one structured column over a seed table, without its health check.
+"""Data Designer with one structured column over a seed table, and without its health check.
 
 It resumes from the last whole row group on disk, of 1,000 rows by default.
 """

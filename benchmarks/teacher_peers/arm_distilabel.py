@@ -1,6 +1,6 @@
-"""distilabel: one text generation task in a pipeline with its cache on; its JSON is read here.
+"""distilabel with one text generation task in a pipeline and its cache; the JSON is parsed here.
 
-1.5.3 does not import after `pip install "distilabel[openai]"` alone: `requests` is missing.
+Version 1.5.3 cannot be imported after `pip install "distilabel[openai]"` alone: `requests` is missing.
 """
 
 import json

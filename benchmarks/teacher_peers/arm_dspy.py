@@ -1,4 +1,4 @@
-"""DSPy: typed output by its JSON adapter, its cache on disk, 64 threads."""
+"""DSPy with typed output by its JSON adapter, its cache on disk, and 64 threads."""
 
 import dspy
 from measured import Job, report

@@ -1,4 +1,4 @@
-"""The ceiling: aiohttp alone posts the bodies that our door posts, and reads the JSON of the replies."""
+"""The upper bound: aiohttp alone posts the bodies of our teacher and reads the JSON of the replies."""
 
 import asyncio
 import json
@@ -9,18 +9,24 @@ from measured import LABELS, Job, report
 from tutelage.agents.schemas import labels_schema
 from tutelage.prompts import render
 
-FORM = labels_schema(LABELS)
+SCHEMA = labels_schema(LABELS)
 
 
 def bodies(job: Job) -> Iterator[bytes]:
-    schema = {"name": FORM.title, "schema": FORM.json_schema, "strict": True}
+    schema = {"name": SCHEMA.title, "schema": SCHEMA.json_schema, "strict": True}
     for texts in job.questions():
         asked = [{"id": str(i), "text": text} for i, text in enumerate(texts, 1)]
         payload = {"task": "Sort mail.", "labels": dict.fromkeys(LABELS, ""), "texts": asked}
         system, user = render("labeler", payload)
         messages = [{"role": "system", "content": system}, {"role": "user", "content": user}]
-        form = {"type": "json_schema", "json_schema": schema}
-        body = {"model": "bench", "messages": messages, "seed": 0, "logprobs": True, "response_format": form}
+        response_format = {"type": "json_schema", "json_schema": schema}
+        body = {
+            "model": "bench",
+            "messages": messages,
+            "seed": 0,
+            "logprobs": True,
+            "response_format": response_format,
+        }
         yield json.dumps(body).encode()
 
 

@@ -1,4 +1,4 @@
-"""Our door with everything on: journal on disk, validation, budget, limits, and the real ChatOpenAI."""
+"""Our teacher with everything on: journal on disk, validation, budget, limits, and the real ChatOpenAI."""
 
 import tutelage.agents.providers.chat  # noqa: F401  (imports are outside the measured time in every arm)
 from measured import LABELS, Job, report
@@ -8,9 +8,10 @@ from tutelage.agents.request import Request
 from tutelage.agents.schemas import labels_schema
 from tutelage.agents.teacher.budget import Budget
 from tutelage.agents.teacher.journal import Journal
+from tutelage.agents.teacher.settings import TeacherSettings
 from tutelage.agents.teacher.teacher import Teacher
 
-FORM = labels_schema(LABELS)
+SCHEMA = labels_schema(LABELS)
 
 
 def ask_all(job: Job) -> list[str | None]:
@@ -18,17 +19,17 @@ def ask_all(job: Job) -> list[str | None]:
     budget = Budget(calls=10**6, tokens=10**10, money=10.0**6, minutes=60)
     limits = Limits(job.at_once, requests_per_minute=10**6, tokens_per_minute=10**9)
     journal = Journal(job.folder / "journal.sqlite")
-    teacher = Teacher({"labeler": spec}, make_model, journal, budget=budget, limits=limits)
-    asks = [ask(texts) for texts in job.questions()]
-    replies = teacher.ask(asks)
+    teacher = Teacher({"labeler": spec}, make_model, journal, TeacherSettings(budget, limits))
+    requests = [request(texts) for texts in job.questions()]
+    replies = teacher.ask(requests)
     teacher.close()
     return [reply.items[0].label if len(reply.items) == job.items else None for reply in replies]
 
 
-def ask(texts: list[str]) -> Request:
-    asked = [{"id": str(i), "text": text} for i, text in enumerate(texts, 1)]
-    payload = {"task": "Sort mail.", "labels": dict.fromkeys(LABELS, ""), "texts": asked}
-    return Request("labeler", payload, FORM, 0, wanted=[text["id"] for text in asked])
+def request(texts: list[str]) -> Request:
+    items = [{"id": str(i), "text": text} for i, text in enumerate(texts, 1)]
+    payload = {"task": "Sort mail.", "labels": dict.fromkeys(LABELS, ""), "texts": items}
+    return Request("labeler", payload, SCHEMA, 0, wanted=[text["id"] for text in items])
 
 
 if __name__ == "__main__":

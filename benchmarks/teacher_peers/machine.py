@@ -1,4 +1,4 @@
-"""The machine on which the arms run, as far as it bears on their speed."""
+"""The properties of the machine that affect the speed of the arms."""
 
 import importlib.metadata
 import os
@@ -8,11 +8,11 @@ import time
 from pathlib import Path
 from statistics import median
 
-BENEATH = ("langchain-core", "langchain-openai", "openai", "aiohttp", "pydantic")
+DEPENDENCIES = ("langchain-core", "langchain-openai", "openai", "aiohttp", "pydantic")
 
 
 def machine() -> dict[str, object]:
-    """Processor, load, disk and versions of this environment, as of now."""
+    """Return the processor, the current load, the speed of the disk and the versions of this environment."""
     info = Path("/proc/cpuinfo")
     names = [line for line in info.read_text().splitlines() if "model name" in line] if info.exists() else []
     return {
@@ -21,18 +21,21 @@ def machine() -> dict[str, object]:
         "load": round(os.getloadavg()[0], 2),
         "fsync_ms": round(fsync_ms(), 3),
         "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in BENEATH},
+        "versions": {name: importlib.metadata.version(name) for name in DEPENDENCIES},
     }
 
 
 def fsync_ms(times: int = 50) -> float:
-    """Milliseconds in which the disk of the temporary files takes a page; a journal waits for it."""
-    took = []
+    """Return the median milliseconds of an fsync of one page on the disk with the temporary files.
+
+    The journal waits this long for each commit.
+    """
+    times_ms = []
     with tempfile.TemporaryFile() as file:
         for _ in range(times):
             file.write(bytes(4096))
             file.flush()
-            began = time.perf_counter()
+            start = time.perf_counter()
             os.fsync(file.fileno())
-            took.append(1000 * (time.perf_counter() - began))
-    return median(took)
+            times_ms.append(1000 * (time.perf_counter() - start))
+    return median(times_ms)

@@ -1,4 +1,4 @@
-"""What every arm is given and must report.
+"""What every arm gets as input and has to report.
 
 Standard library only: each arm runs in an environment of its own.
 """
@@ -18,7 +18,7 @@ LABELS = ("order_status", "return_refund")
 
 @dataclass(frozen=True)
 class Job:
-    """Ask every question of the server at `url`, `at_once` at a time; files go to `folder`."""
+    """All questions to the server at `url`, `at_once` at a time; files are written to `folder`."""
 
     url: str
     calls: int
@@ -27,16 +27,15 @@ class Job:
     folder: Path
 
     def questions(self) -> list[list[str]]:
-        """The texts of each call; the server knows a call by the number in them."""
+        """Return the texts of each call; the server identifies a call by the number in them."""
         return [[f"Where is my parcel number {n}?"] * self.items for n in range(self.calls)]
 
 
 def report(package: str, arm: Callable[[Job], Sequence[str | None]]) -> None:
-    """Run an arm and print what it took as one line of JSON.
+    """Run an arm and print its time, CPU and memory as one line of JSON.
 
-    `arm` returns a label for each question in order, None where it got none. Imports belong before this
-    call: neither their seconds nor their CPU are counted. Memory is the peak of the process or of its
-    largest child.
+    `arm` returns a label for each question in order, None where there is none. Imports belong before
+    this call, so that they are not counted. Memory is the peak of the process or of its largest child.
     """
     parser = argparse.ArgumentParser()
     parser.add_argument("url")
@@ -51,15 +50,15 @@ def report(package: str, arm: Callable[[Job], Sequence[str | None]]) -> None:
     if len(labels) != job.calls:
         raise ValueError(f"{package}: {len(labels)} labels for {job.calls} questions")
     peak = max(resource.getrusage(who).ru_maxrss for who in _WHO) / 1024
-    told = {
+    result = {
         "version": version(package),
         "seconds": round(seconds, 3),
         "cpu_ms_a_call": round(1000 * cpu / job.calls, 3),
         "peak_mb": round(peak),
         "right": sum(label == LABELS[n % 2] for n, label in enumerate(labels)),
     }
-    print(f"\n{json.dumps(told)}", flush=True)
-    os._exit(0)  # some peers leave threads behind that never end
+    print(f"\n{json.dumps(result)}", flush=True)
+    os._exit(0)  # threads that some peers leave behind would keep the process alive
 
 
 _WHO = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)

@@ -20,13 +20,13 @@ PEERS = {
     "data_designer": ["data-designer==0.9.7"],
     "distilabel": ["distilabel[openai]==1.5.3", "requests"],
 }
-OUT, WORDS = "arm.out", "arm.err"
+OUT, ERR = "arm.out", "arm.err"
 Line = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """What every arm is given: calls, how many at once, texts a call; `peers` holds the environments."""
+    """The input of every arm: calls, calls at once, texts per call; `peers` holds the environments."""
 
     calls: int
     at_once: int
@@ -35,7 +35,7 @@ class Sizes:
 
 
 def install(folder: Path) -> None:
-    """A virtual environment for each peer."""
+    """Make a virtual environment for each peer."""
     for name, packages in PEERS.items():
         subprocess.run([sys.executable, "-m", "venv", folder / name], check=True)
         pip = [folder / name / "bin" / "python", "-m", "pip", "install", "--quiet"]
@@ -43,44 +43,44 @@ def install(folder: Path) -> None:
 
 
 def start(arm: str, url: str, sizes: Sizes, folder: Path) -> subprocess.Popen[bytes]:
-    """Begin an arm in a process group of its own; it keeps its files in `folder`, its words too."""
+    """Start an arm in a process group of its own; its files and output are written to `folder`."""
     home = (sizes.peers or Path()).absolute() / arm
     python = sys.executable if arm in OWN else home / "bin" / "python"
-    given = ["--calls", str(sizes.calls), "--at-once", str(sizes.at_once), "--items", str(sizes.items)]
-    with (folder / OUT).open("w") as out, (folder / WORDS).open("w") as words:  # a full pipe would stop it
+    arguments = ["--calls", str(sizes.calls), "--at-once", str(sizes.at_once), "--items", str(sizes.items)]
+    with (folder / OUT).open("w") as out, (folder / ERR).open("w") as err:  # a full pipe would block it
         return subprocess.Popen(
-            [python, HERE / f"arm_{arm}.py", url, *given, "--folder", folder],
+            [python, HERE / f"arm_{arm}.py", url, *arguments, "--folder", folder],
             stdout=out,
-            stderr=words,
+            stderr=err,
             env={**os.environ, "HOME": str(folder)},
             start_new_session=True,
         )
 
 
 def result(process: subprocess.Popen[bytes], folder: Path, seconds: float) -> Line:
-    """What an arm reports of itself at its end, or how it failed."""
+    """Return what an arm reported at its end, or how it failed."""
     try:
         process.wait(timeout=seconds)
     except subprocess.TimeoutExpired:
-        return {"failed": f"no end within {seconds:g} s"}
+        return {"failed": f"did not end within {seconds:g} s"}
     finally:
         kill(process)
     lines = [line for line in (folder / OUT).read_text().splitlines() if line.startswith("{")]
-    return json.loads(lines[-1]) if lines else {"failed": (folder / WORDS).read_text().strip()[-300:]}
+    return json.loads(lines[-1]) if lines else {"failed": (folder / ERR).read_text().strip()[-300:]}
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
-    """kill -9, of all children too."""
-    with suppress(ProcessLookupError):  # none is left
+    """Kill a process and all its children with SIGKILL."""
+    with suppress(ProcessLookupError):  # the process has ended
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 
 @contextmanager
 def served(items: int) -> Iterator[str]:
-    """The base URL of a server in a process of its own."""
-    whole = [sys.executable, str(HERE / "server.py"), "--items", str(items)]
-    with subprocess.Popen(whole, stdout=subprocess.PIPE, text=True) as process:
+    """Run the server in a process of its own; yield its base URL."""
+    command = [sys.executable, str(HERE / "server.py"), "--items", str(items)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         try:
             yield f"http://127.0.0.1:{int(process.stdout.readline())}/v1"
@@ -89,17 +89,17 @@ def served(items: int) -> Iterator[str]:
 
 
 def log(url: str) -> list[list[float]]:
-    """[number of the question, when it came, when it was answered or infinity] of each request."""
+    """Return [question number, arrival time, reply time or infinity] for each request."""
     with urlopen(url.replace("/v1", "/log")) as answer:
-        return [[number, came, answered or float("inf")] for number, came, answered in json.load(answer)]
+        return [[number, arrival, reply or float("inf")] for number, arrival, reply in json.load(answer)]
 
 
 def received(url: str) -> int:
-    """How many requests came so far."""
+    """Return the number of requests so far."""
     with urlopen(url.replace("/v1", "/count")) as answer:
         return int(json.load(answer))
 
 
 def forget(url: str) -> None:
-    """Let the server's log begin anew."""
+    """Delete the log of the server."""
     urlopen(Request(url.replace("/v1", "/log"), method="DELETE")).close()

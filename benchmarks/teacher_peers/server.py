@@ -1,7 +1,7 @@
-"""A chat server in a process of its own that answers every request after the same time.
+"""A chat server that answers every request after the same delay, to be run as a process of its own.
 
-It prints its port. GET /log gives, for each request so far, [number of the question, when it came, when it
-was answered or null], in seconds of the system's monotonic clock; GET /count how many; DELETE /log forgets.
+It prints its port. GET /log returns, for each request so far, [question number, arrival time, reply time or
+null], in seconds of the system's monotonic clock. GET /count returns their number. DELETE /log deletes them.
 """
 
 import argparse
@@ -18,52 +18,52 @@ LABELS = ("order_status", "return_refund")
 
 
 class Answers:
-    """Answers a question by its number: even ones are of the first label, odd ones of the second."""
+    """Label questions by their number: even ones with the first label, odd ones with the second."""
 
     def __init__(self, seconds: float, items: int):
         self.seconds, self.items = seconds, items
         self.log: list[list[float | None]] = []
 
     async def answer(self, request: web.Request) -> web.Response:
-        """The chat completion of a request."""
+        """Return the chat completion for a request."""
         try:
             body = await request.read()
-        except ConnectionResetError:  # its sender was killed
+        except ConnectionResetError:  # the client was killed
             return web.Response(status=400)
-        came = time.monotonic()
-        if not (found := NUMBER.findall(body)):  # Curator's question whether a schema is kept to
+        arrival = time.monotonic()
+        if not (found := NUMBER.findall(body)):  # Curator tests whether the server follows a schema
             return web.json_response(wrapped("probe", json.dumps({"name": "Jason", "age": 25})))
         number = int(found[-1])
-        line: list[float | None] = [number, came, None]
+        line: list[float | None] = [number, arrival, None]
         self.log.append(line)
-        await asyncio.sleep(self.seconds - (time.monotonic() - came))
+        await asyncio.sleep(self.seconds - (time.monotonic() - arrival))
         if request.transport and not request.transport.is_closing():
             line[2] = time.monotonic()
         return web.json_response(completion(number, self.items))
 
-    async def told(self, request: web.Request) -> web.Response:
-        """The requests so far."""
+    async def requests(self, request: web.Request) -> web.Response:
+        """Return the requests so far."""
         return web.json_response(self.log)
 
     async def count(self, request: web.Request) -> web.Response:
-        """How many requests so far."""
+        """Return the number of requests so far."""
         return web.json_response(len(self.log))
 
     async def forget(self, request: web.Request) -> web.Response:
-        """Begin anew."""
+        """Delete the log."""
         self.log.clear()
         return web.json_response({})
 
 
 def completion(number: int, items: int) -> dict[str, object]:
-    """A reply in the form of the labeler."""
+    """Return a reply in the format of the labeler."""
     label = LABELS[number % 2]
     labels = [{"id": str(i), "reason": "r", "label": label, "confidence": 0.5} for i in range(1, items + 1)]
     return wrapped(str(number), json.dumps({"labels": labels}))
 
 
 def wrapped(name: str, content: str) -> dict[str, object]:
-    """A model's words in the OpenAI chat protocol."""
+    """Return a model's text as a chat completion of the OpenAI protocol."""
     message = {"role": "assistant", "content": content}
     return {
         "id": name,
@@ -83,7 +83,7 @@ async def main() -> None:
     answers = Answers(wanted.milliseconds / 1000, wanted.items)
     app = web.Application(client_max_size=2**24)
     app.router.add_post("/v1/chat/completions", answers.answer)
-    app.router.add_get("/log", answers.told)
+    app.router.add_get("/log", answers.requests)
     app.router.add_get("/count", answers.count)
     app.router.add_delete("/log", answers.forget)
     runner = web.AppRunner(app, access_log=None)

@@ -7,10 +7,9 @@ from tutelage.agents import analyst as the_analyst
 from tutelage.agents.analyst import Weakness
 from tutelage.graph.context import RunContext
 from tutelage.graph.requests import evidence
-from tutelage.graph.requests.attempts import seed_for
 from tutelage.graph.requests.gaps import gaps
 from tutelage.graph.state import State
-from tutelage.graph.students.committee import Fold, folds
+from tutelage.graph.students.committee import Fold
 from tutelage.graph.students.predictions import answers_on_diagnose
 from tutelage.graph.weaknesses import Card, cards_before, open_cards, read_cards, write_cards
 
@@ -27,10 +26,12 @@ def analyst(ctx: RunContext, state: State) -> State:
         return opened
     cards = cards_before(read_cards(ctx.folder), round)
     found: list[Weakness] = []
-    for fold in folds(ctx):
+    for fold in ctx.folds:
         found += _weaknesses(ctx, state, cards, fold, first=len(found))
-    found = evidence.with_slices(ctx, found)
-    cards, served = open_cards(ctx.task.type, cards, found, answers_on_diagnose(ctx, state["best"]))
+    if not ctx.labels:
+        found = evidence.with_slices(ctx.splits, ctx.encoder, found)
+    answers = answers_on_diagnose(ctx.folder, ctx.splits, state["best"])
+    cards, served = open_cards(ctx.task.type, cards, found, answers)
     write_cards(ctx.folder, cards)
     ctx.trace.log(weaknesses={card["id"]: card["name"] for card in cards if card["id"] in served})
     return {**opened, "weaknesses": served}
@@ -49,21 +50,19 @@ def _weaknesses(
         shown = [a for a in answers if a["label"] == a["predicted"] or uncovered.lacks(task_type, a)]
     chance = random.Random(f"{ctx.task.seed} {round}" + ("" if fold is None else f" {fold}"))
     right, wrong = evidence.right_and_wrong(task_type, strategy, shown, chance)
-    limit = -(-strategy.weaknesses // len(folds(ctx)))
+    limit = -(-strategy.weaknesses // len(ctx.folds))
     if strategy.feedback == "errors":
         found = the_analyst.grouped(task_type, wrong, limit=limit, round=round)
     else:
         own = [card for card in cards if fold is None or card.get("fold") == fold]
-        report = evidence.analyst_report(ctx, state, evidence.graded_answers(ctx, answers), own)
+        report = evidence.analyst_report(state, evidence.graded_answers(ctx.task, answers), own)
         found = the_analyst.diagnose(
             ctx.teacher,
             ctx.task.brief(),
-            right,
-            wrong,
-            report,
+            the_analyst.GradedAnswers(right, wrong, report),
             limit=limit,
             round=round,
-            seed=seed_for(ctx, state, 1, fold),
+            seed=ctx.call_seed(state, 1, fold),
         )
     if fold is None:
         return found

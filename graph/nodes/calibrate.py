@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tutelage.agents import labeler
 from tutelage.agents.endpoints.endpoint import TeacherDownError
-from tutelage.agents.teacher.calibration import Calibration, Rivals
+from tutelage.agents.teacher.calibration import Rivals
 from tutelage.agents.teacher.calibration import calibrate as calibrate_on
 from tutelage.graph.context import RunContext
 from tutelage.graph.requests.evidence import shots as shots_of
@@ -27,7 +27,7 @@ DOUBTFUL = 0.7  # accuracy below which the user is warned (ours)
 
 def calibrate(ctx: RunContext, state: State) -> State:
     """Measure the teacher before anything else is paid for, and stop if it is no better than the student."""
-    return {"stop": _measure(ctx), "before_rounds": ctx.teacher.journal.spent("labeler")}
+    return {"stop": _measure(ctx)}
 
 
 def _measure(ctx: RunContext) -> str:
@@ -42,8 +42,11 @@ def _measure(ctx: RunContext) -> str:
     seed = random.Random(f"{ctx.task.seed} calibrate").randrange(2**30)  # agents count up from it
     asked = [drawn_sample(row, place=place) for place, row in enumerate(rows)]
     measured_ids = {row["id"] for row in rows}  # without a diagnose set, these rows are seeds
-    shots = [row for row in shots_of(ctx, 0) if row["id"] not in measured_ids]
-    labelled = labeler.label(ctx.teacher, ctx.task.brief(), asked, seed=seed, votes=part.votes, shots=shots)
+    shown = shots_of(ctx.task, ctx.strategy, ctx.splits, 0)
+    shots = [row for row in shown if row["id"] not in measured_ids]
+    labelled = labeler.label(
+        ctx.teacher, ctx.task.brief(), asked, labeler.LabelerSettings(part.votes, shots=shots), seed=seed
+    )
     answered = [(s, row["label"]) for s, row in zip(labelled, rows, strict=True) if "label" in s]
     if not answered and not ctx.teacher.refusal():
         _stop(ctx, labelled[0])
@@ -58,10 +61,15 @@ def _measure(ctx: RunContext) -> str:
     if rivals := _rivals(ctx, [(s, row) for s, row in zip(labelled, rows, strict=True) if "label" in s]):
         found["rivals"] = rivals
     ctx.folder.write_json(ctx.folder.calibration, found)
-    _warn(ctx, found)
+    accuracy = found["accuracy"]
+    if accuracy is not None and accuracy < DOUBTFUL:
+        ctx.folder.add_note(
+            f"the teacher is right on only {accuracy:.0%} of {found['rows']} of your own texts: check the"
+            " instruction and the label descriptions before you spend more"
+        )
     figures = {name: value for name, value in found.items() if not name.startswith("bins")}
     ctx.trace.log(**figures, right=sum(correct))
-    return ctx.teacher.refusal() or teacher_too_weak(ctx)
+    return ctx.teacher.refusal() or teacher_too_weak(ctx.task, ctx.folder)
 
 
 def _rivals(ctx: RunContext, labelled: Sequence[tuple[Sample, Row]]) -> Rivals | None:
@@ -73,7 +81,7 @@ def _rivals(ctx: RunContext, labelled: Sequence[tuple[Sample, Row]]) -> Rivals |
     task_type, labels = ctx.task.type, ctx.labels
     metric = "accuracy" if "accuracy" in task_type.metrics else ctx.task.metric
     texts, gold = [row["text"] for _, row in labelled], [row["label"] for _, row in labelled]
-    student = {answer["id"]: answer["predicted"] for answer in answers_on_diagnose(ctx, 0)}
+    student = {answer["id"]: answer["predicted"] for answer in answers_on_diagnose(ctx.folder, ctx.splits, 0)}
     commonest = Counter(row["label"] for row in ctx.splits.diagnose).most_common(1)[0][0]
     answers = {
         "teacher": [sample["label"] for sample, _ in labelled],
@@ -87,8 +95,8 @@ def _rivals(ctx: RunContext, labelled: Sequence[tuple[Sample, Row]]) -> Rivals |
         else:
             example_statistics = task_type.example_statistics(texts, gold, predicted, labels, metric)
             found = (
-                score(task_type, example_statistics, labels, metric),
-                *interval(task_type, example_statistics, labels, metric),
+                score(task_type, example_statistics, metric),
+                *interval(task_type, example_statistics, metric),
             )
         scores[name] = [round(part, 4) for part in found]
     return Rivals(
@@ -123,20 +131,6 @@ def _stop(ctx: RunContext, sample: Sample) -> None:
         f"the teacher {ctx.task.model_specs()['labeler'].place} labelled none of your texts"
         f" ({sample.get('reason', 'no reason')}); see what `tutelage doctor` finds"
     )
-
-
-def _warn(ctx: RunContext, found: Calibration) -> None:
-    """Add a note to run.json if the teacher is often wrong, before more is spent on it."""
-    accuracy = found["accuracy"]
-    if accuracy is None or accuracy >= DOUBTFUL:
-        return
-    about = ctx.folder.about()
-    note = (
-        f"the teacher is right on only {accuracy:.0%} of {found['rows']} of your own texts: check the"
-        " instruction and the label descriptions before you spend more"
-    )
-    if note not in about["notes"]:
-        ctx.folder.write_json(ctx.folder.run_json, {**about, "notes": [*about["notes"], note]})
 
 
 def slice_of(task_type: TaskType, rows: Sequence[Row], size: int, seed: int) -> list[Row]:

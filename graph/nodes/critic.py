@@ -1,38 +1,59 @@
-"""The node in which the critic judges labels, the disputed ones first."""
+"""The node that refuses labels with an objection, and in which the critic judges the others."""
 
 from collections import Counter
 from collections.abc import Sequence
 
 from tutelage.agents import critic as the_critic
 from tutelage.graph.context import RunContext
-from tutelage.graph.requests.attempts import batch, objection, seed_for
 from tutelage.graph.state import State
+from tutelage.graph.strategies import Strategy
 from tutelage.graph.students.committee import predictions
-from tutelage.student.corpus import Sample, changed
+from tutelage.graph.task.schema import Task
+from tutelage.student.corpus import Sample, changed, is_drawn
+from tutelage.student.data.rows import to_record
+from tutelage.student.tasks.user_functions import run_filter, title
 
 DISPUTED = 0.5  # dispute from which on a label is judged, with `critic: disputed` (ours)
 
 
 def critic(ctx: RunContext, state: State) -> State:
-    """Let the critic judge labelled samples, first (or only) those whose label the students confidently
-    dispute. Ask once for a second label where the critic disagrees.
+    """Refuse labelled samples that meet an objection. Let the critic judge the others, first (or only) those
+    whose label the students confidently dispute. Ask once for a second label where the critic disagrees.
     """
+    labelled = [s for s in ctx.unfinished(state) if "label" in s and "verdict" not in s]
+    objections = {s["id"]: objection(ctx.task, ctx.strategy, s) for s in labelled}
+    refused = [changed(s, status="refused", reason=why) for s in labelled if (why := objections[s["id"]])]
+    ctx.corpus.add_judged(refused)  # like kept ones, so that no text is paid for twice
+    ctx.settle(refused)
     if ctx.strategy.critic == "none":
         return {"rejudge": False}
-    labelled = [s for s in batch(ctx, state) if "label" in s and "verdict" not in s]
-    undecided = [s for s in labelled if not objection(ctx, s)]  # the others are refused in any case
+    undecided = [s for s in labelled if not objections[s["id"]]]
     disputes = dispute(ctx, state["best"], undecided)
     undecided = sorted(undecided, key=lambda s: -disputes[s["id"]])
     if ctx.strategy.critic == "disputed":
         unjudged = [changed(s, verdict="undisputed") for s in undecided if disputes[s["id"]] < DISPUTED]
         ctx.corpus.update(unjudged)
         undecided = [s for s in undecided if disputes[s["id"]] >= DISPUTED]
-    seed = seed_for(ctx, state, 6 if state.get("rejudge") else 5)
+    seed = ctx.call_seed(state, 6 if state.get("rejudge") else 5)
     judged = the_critic.judge(ctx.teacher, ctx.task.brief(), undecided, seed=seed)
     ctx.corpus.update(judged)
     ctx.trace.log(verdicts=dict(Counter(s["verdict"] for s in judged)))
-    again = any(s.get("verdict") == "relabel" for s in batch(ctx, state))
+    again = any(s.get("verdict") == "relabel" for s in ctx.unfinished(state))
     return {"rejudge": again and not state.get("rejudge", False)}
+
+
+def objection(task: Task, strategy: Strategy, sample: Sample) -> str:
+    """Return why a labelled sample is refused regardless of the critic, or "" if it is not: its label is not
+    the one it was written for (with `Strategy.agree`), or a filter of the task rejects it.
+    """
+    text, label = sample["text"], sample["label"]
+    written = strategy.agree and not is_drawn(sample)
+    if written and sample["requested"] not in task.type.labels_in(label):
+        shown = task.type.to_text(label, text)
+        return f"written for {sample['requested'] or 'none'}, and labelled {shown}"
+    row = to_record(text, label, task_type=task.type, fields=task.fields)
+    reasons = ((name, run_filter(name, row)) for name in task.filters)
+    return next((f"{title(name)}: {reason}" for name, reason in reasons if reason), "")
 
 
 def dispute(ctx: RunContext, round: int, samples: Sequence[Sample]) -> dict[str, float]:

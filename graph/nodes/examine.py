@@ -9,8 +9,8 @@ from tutelage.graph.state import State
 from tutelage.graph.stopping import why_stop
 from tutelage.graph.students.predictions import (
     answers_on_diagnose,
+    comparable_statistics,
     evaluation,
-    example_statistics,
     predict_round,
 )
 from tutelage.graph.students.self_training import answer_pool
@@ -25,24 +25,25 @@ def examine(ctx: RunContext, state: State) -> State:
     """Store the answers of the round's students, promote the round or roll it back, and write its line.
 
     A round is rolled back if its gate metric is below that of the best promoted round beyond noise
-    (`chance_not_worse` below 0.05). Comparing with the best round keeps small losses from adding up. Samples
-    of a round that is rolled back are not trained on again. Answers on test are stored without being graded.
+    (p < 0.05), on the rows that can compare them (`comparable_statistics`). Comparing with the best round
+    keeps small losses from adding up. Samples of a round that is rolled back are not trained on again.
+    Answers on test are stored without being graded.
     """
     round = state["round"]
     predict_round(ctx, round)
     if round == 0:
         answer_pool(ctx)
-    chance = _chance(ctx, round)
-    accepted = chance is None or chance >= BEYOND_NOISE
+    p_value = _p_value(ctx, round)
+    accepted = p_value is None or p_value >= BEYOND_NOISE
     best = round if accepted else state["best"]
-    answers = answers_on_diagnose(ctx, best)
+    answers = answers_on_diagnose(ctx.folder, ctx.splits, best)
     write_cards(ctx.folder, measure_again(ctx.task.type, read_cards(ctx.folder), answers, round))
-    line = _line(ctx, round, accepted, chance, [*state["promoted"], round])
+    line = _line(ctx, round, accepted, p_value, [*state["promoted"], round])
     if state.get("final"):
         line["final"] = True
     ctx.folder.write_round(line)
-    folded = ctx.splits.folded
-    ctx.trace.log(metric=line["metric"], gate=line["gate"], accepted=accepted, chance=chance, folded=folded)
+    logged = {"metric": line["metric"], "gate": line["gate"], "accepted": accepted, "p_value": p_value}
+    ctx.trace.log(**logged, folded=ctx.splits.folded)
     has_samples = round and not state.get("final")
     promoted = [*state["promoted"], round] if accepted and has_samples else state["promoted"]
     worse = f"round {round} was rolled back: its samples made the student worse"
@@ -55,18 +56,18 @@ def examine(ctx: RunContext, state: State) -> State:
     }
 
 
-def _chance(ctx: RunContext, round: int) -> float | None:
+def _p_value(ctx: RunContext, round: int) -> float | None:
     """Return the p-value of "not worse than the promoted student with the highest gate metric"."""
     before = [line for line in ctx.folder.read_rounds() if line["accepted"] and line["round"] < round]
     if not (before and ctx.splits.gate):
         return None
     best = max(before, key=lambda line: line["gate"] or 0.0)["round"]
-    old, new = (example_statistics(ctx, r, "gate") for r in (best, round))
-    return chance_not_worse(ctx.task.type, old, new, ctx.labels, ctx.task.metric)
+    old, new = comparable_statistics(ctx, [best, round])
+    return chance_not_worse(ctx.task.type, old, new, ctx.task.metric)
 
 
 def _line(
-    ctx: RunContext, round: int, accepted: bool, chance: float | None, trained: Sequence[int]
+    ctx: RunContext, round: int, accepted: bool, p_value: float | None, trained: Sequence[int]
 ) -> RoundLine:
     spent = ctx.teacher.journal.spent()
     before = [line for line in ctx.folder.read_rounds() if line["round"] < round]
@@ -77,7 +78,7 @@ def _line(
         metric=evaluation(ctx, round, "diagnose")["metric"],
         gate=evaluation(ctx, round, "gate")["metric"] if ctx.splits.gate else None,
         accepted=accepted,
-        chance=chance,
+        p_value=p_value,
         teacher_calls=spent["calls"] - sum(line["teacher_calls"] for line in before),
         prompt_tokens=spent["prompt_tokens"] - sum(line["prompt_tokens"] for line in before),
         completion_tokens=spent["completion_tokens"] - sum(line["completion_tokens"] for line in before),
@@ -85,11 +86,6 @@ def _line(
         samples_kept=kept,
         samples_rejected=sum(status_counts.values()),
         refused=dict(sorted(status_counts.items())),
-        trained_on=len(training_rows(ctx, trained)),
-        seconds=round_seconds(ctx, round),
+        trained_on=len(training_rows(ctx.strategy, ctx.splits, ctx.corpus, trained)),
+        seconds=float(f"{ctx.trace.seconds(round):.1f}"),
     )
-
-
-def round_seconds(ctx: RunContext, number: int) -> float:
-    """Return the seconds that a round's nodes have taken so far, rounded to 0.1."""
-    return round(ctx.trace.seconds(number), 1)

@@ -7,17 +7,18 @@ import random
 
 from tutelage.agents import generator, labeler
 from tutelage.agents.endpoints.endpoint import TeacherDownError
-from tutelage.agents.generator import Evidence, GenerationRequest
+from tutelage.agents.generator import Evidence
 from tutelage.graph.context import RunContext
 from tutelage.graph.nodes.train import predict_untrained
-from tutelage.graph.requests.generation_requests import apportion
+from tutelage.graph.requests.generation_requests import apportion, requests_for
+from tutelage.graph.run_folder.folder import RunFolder
 from tutelage.graph.state import State
 from tutelage.graph.students.self_training import leak_free
+from tutelage.graph.task.schema import Task
 from tutelage.graph.task.splits import FIRST_LABELS, fold_rows
 from tutelage.student.corpus import Sample, drawn_sample
-from tutelage.student.data.rows import Row, filed
-from tutelage.student.selection import select
-from tutelage.student.tasks.task_type import TaskType
+from tutelage.student.data.rows import Row, to_record
+from tutelage.student.selection import Pool, select
 
 TO_CHECK = 50  # rows that a person is asked to check (ours)
 
@@ -32,14 +33,18 @@ def first_labels(ctx: RunContext, state: State) -> State:
     if not ctx.splits.labelled:  # otherwise the run was resumed after the labels were stored
         rows = _labelled(ctx)
         folds = fold_rows(ctx.task, rows, ctx.splits.notes)
-        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        ctx.folder.write(ctx.folder.first_labels, lines)
+        ctx.folder.write_lines(ctx.folder.first_labels, rows)
         ctx.splits.adopt(rows, folds)
     rows = ctx.splits.labelled
-    _write_rows_to_check(ctx, rows)
+    _write_rows_to_check(ctx.task, ctx.folder, rows)
     ctx.corpus.add_rows(rows)
     predict_untrained(ctx)
-    _note(ctx, len(rows))
+    scores = "scores out of fold" if ctx.splits.test else "all scores"
+    ctx.folder.add_note(
+        f"no row was labelled by a person: {scores} are agreement with the teacher, which labelled the"
+        f" first {len(rows)} texts, until a person checks the {min(TO_CHECK, len(rows))} rows in"
+        f" {ctx.folder.rows_to_check.name}"
+    )
     ctx.trace.log(labelled=[row["id"] for row in rows])
     return {}
 
@@ -49,7 +54,9 @@ def _labelled(ctx: RunContext) -> list[Row]:
     samples = _drawn(ctx) if ctx.splits.unlabelled else _written(ctx)
     seed = random.Random(f"{ctx.task.seed} first labels").randrange(2**30)  # agents count up from it
     votes = ctx.task.teacher.votes
-    labelled = labeler.label(ctx.teacher, ctx.task.brief(), samples, seed=seed, votes=votes)
+    labelled = labeler.label(
+        ctx.teacher, ctx.task.brief(), samples, labeler.LabelerSettings(votes), seed=seed
+    )
     rows = [Row(id=s["id"], text=s["text"], label=s["label"]) for s in labelled if "label" in s]
     _check(ctx, rows, labelled)
     return rows
@@ -59,21 +66,16 @@ def _drawn(ctx: RunContext) -> list[Sample]:
     """Return typical and varied texts of the pool without near-duplicates of held-out texts (TypiClust:
     Hacohen et al. 2022, arXiv 2202.02794).
     """
-    left = leak_free(ctx, ctx.splits.unlabelled)
+    left = leak_free(ctx.corpus, ctx.splits.unlabelled)
     vectors = ctx.encoder.encode([row["text"] for row in left])
-    chosen = select("typical", FIRST_LABELS, [], vectors, seed=ctx.task.seed)
+    chosen = select("typical", FIRST_LABELS, Pool(vectors=vectors), seed=ctx.task.seed)
     return [drawn_sample(left[i], place=place) for place, i in enumerate(chosen)]
 
 
 def _written(ctx: RunContext) -> list[Sample]:
     """Return texts that the generator writes from the label descriptions, the same number for every label."""
     labels = [*ctx.task.labels, *ctx.task.type.no_label]
-    shares = apportion(dict.fromkeys(labels, 1.0), FIRST_LABELS)
-    requests = [
-        GenerationRequest(label=label, kind="any", count=count, weakness="")
-        for label, count in shares.items()
-        if count
-    ]
+    requests = requests_for("any", apportion(dict.fromkeys(labels, 1.0), FIRST_LABELS))
     seed = random.Random(f"{ctx.task.seed} first texts").randrange(2**30)
     samples = generator.write(ctx.teacher, ctx.task.brief(), requests, Evidence(), seed=seed)
     near = ctx.corpus.neighbours([sample["text"] for sample in samples])
@@ -82,8 +84,7 @@ def _written(ctx: RunContext) -> list[Sample]:
 
 def _check(ctx: RunContext, rows: list[Row], labelled: list[Sample]) -> None:
     present = {label for row in rows for label in ctx.task.type.labels_in(row["label"])}
-    enough = len(rows) >= 2 * ctx.task.fold_count and len(present) >= min(2, ctx.task.type.min_labels or 1)
-    if enough:
+    if len(rows) >= 2 * ctx.task.fold_count and len(present) >= min(2, ctx.task.type.min_labels or 1):
         return
     reason = next((s["reason"] for s in labelled if "label" not in s), "all of them got the same label")
     why = ctx.teacher.refusal() or reason
@@ -93,30 +94,16 @@ def _check(ctx: RunContext, rows: list[Row], labelled: list[Sample]) -> None:
     )
 
 
-def _note(ctx: RunContext, count: int) -> None:
-    """Add a note to run.json on what the scores of a run without human labels mean."""
-    about = ctx.folder.about()
-    scores = "scores out of fold" if ctx.splits.test else "all scores"
-    note = (
-        f"no row was labelled by a person: {scores} are agreement with the teacher, which labelled the"
-        f" first {count} texts, until a person checks the {min(TO_CHECK, count)} rows in"
-        f" {ctx.folder.rows_to_check.name}"
-    )
-    if note not in about["notes"]:
-        ctx.folder.write_json(ctx.folder.run_json, {**about, "notes": [*about["notes"], note]})
-
-
-def _write_rows_to_check(ctx: RunContext, rows: list[Row]) -> None:
+def _write_rows_to_check(task: Task, folder: RunFolder, rows: list[Row]) -> None:
     """Write random rows with the teacher's label and an empty column for the label that a person sets."""
-    task_type: TaskType = ctx.task.type
-    drawn = random.Random(f"{ctx.task.seed} to check").sample(rows, min(TO_CHECK, len(rows)))
-    records = [filed(row["text"], row["label"], task_type=task_type, fields=ctx.task.fields) for row in drawn]
+    drawn = random.Random(f"{task.seed} to check").sample(rows, min(TO_CHECK, len(rows)))
+    records = [to_record(row["text"], row["label"], task_type=task.type, fields=task.fields) for row in drawn]
     cells = [{key: _cell(value) for key, value in record.items()} for record in records]
     text = io.StringIO()
     writer = csv.DictWriter(text, [*cells[0], "right_label"])
     writer.writeheader()
     writer.writerows({**record, "right_label": ""} for record in cells)
-    ctx.folder.write(ctx.folder.rows_to_check, text.getvalue())
+    folder.write(folder.rows_to_check, text.getvalue())
 
 
 def _cell(value: object) -> str:

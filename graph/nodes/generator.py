@@ -9,11 +9,10 @@ from tutelage.agents.generator import DraftRules, Evidence, GenerationRequest
 from tutelage.agents.prompt_injection import is_injection
 from tutelage.graph.context import RunContext
 from tutelage.graph.requests import evidence
-from tutelage.graph.requests.attempts import seed_for
 from tutelage.graph.requests.gaps import gaps
 from tutelage.graph.requests.generation_requests import apportion, gap_requests, paraphrases, plan_requests
 from tutelage.graph.state import State
-from tutelage.graph.students.committee import Fold, folds
+from tutelage.graph.students.committee import Fold
 from tutelage.graph.weaknesses import Card, read_cards
 from tutelage.student.corpus import Sample, changed, is_drawn
 
@@ -34,7 +33,7 @@ def generator(ctx: RunContext, state: State) -> State:
         count = state["to_write"]
     shares = apportion(_fold_weights(ctx, state), count)
     samples: list[Sample] = []
-    for fold in folds(ctx):
+    for fold in ctx.folds:
         first = len(drawn) + len(samples)
         samples += _written(ctx, {**state, "attempt": attempt}, shares[str(fold)], so_far, fold, first)
     ctx.corpus.put(samples)
@@ -46,7 +45,7 @@ def _fold_weights(ctx: RunContext, state: State) -> dict[str, float]:
     """Return the share of each fold in the texts to write: equal or, for gaps, by the fold's weaknesses."""
     found = gaps(ctx, state["best"], state["round"]) if ctx.strategy.fill_gaps else None
     weaknesses = Counter(c.get("fold") for c in read_cards(ctx.folder) if c["id"] in state["weaknesses"])
-    every, missing = folds(ctx), len(found.labels) if found else 0
+    every, missing = ctx.folds, len(found.labels) if found else 0
     if not (missing or weaknesses) or not ctx.strategy.fill_gaps:
         return {str(fold): 1.0 for fold in every}
     return {str(fold): weaknesses[fold] + missing / len(every) for fold in every}
@@ -63,22 +62,22 @@ def _written(
         for card in read_cards(ctx.folder)
         if card["id"] in state["weaknesses"] and (fold is None or card.get("fold") == fold)
     ]
-    fed = evidence.band(ctx, round) if strategy.feedback == "band" else []
+    fed = evidence.band(strategy, ctx.corpus, round) if strategy.feedback == "band" else []
     chance = random.Random(f"{ctx.task.seed} {round} {attempt} orders{of_fold}")
     if round <= strategy.paraphrase_rounds:
-        safe = [row for row in evidence.shown_rows(ctx, fold) if not is_injection(row["text"])]
+        safe = [row for row in ctx.splits.rows_of("seed", fold) if not is_injection(row["text"])]
         requests = paraphrases(ctx.task.type, safe, count, chance)
     elif not (requests := _for_gaps(ctx, state, count, cards)):
         requests = plan_requests(strategy, count, cards, _f1(ctx, state, fold), chance, fed=bool(fed))
     own = [s for s in so_far if not is_drawn(s) and (fold is None or s.get("fold") == fold)]
     shown = Evidence(
         weaknesses=cards,
-        shots=evidence.shots(ctx, round, fold),
+        shots=evidence.shots(ctx.task, strategy, ctx.splits, round, fold),
         avoid=evidence.rejected_examples(own),
         resemble=fed,
     )
-    rules = DraftRules(answered=not strategy.label_apart, length=strategy.length)
-    seed = seed_for(ctx, state, 2, fold)
+    rules = DraftRules(answered=not strategy.blind_labels, length=strategy.length)
+    seed = ctx.call_seed(state, 2, fold)
     samples = the_generator.write(ctx.teacher, ctx.task.brief(), requests, shown, rules, seed=seed)
     of_run = {"round": round, "attempt": attempt} | ({} if fold is None else {"fold": fold})
     return [changed(sample, place=place, **of_run) for place, sample in enumerate(samples, first)]
@@ -95,6 +94,6 @@ def _f1(ctx: RunContext, state: State, fold: Fold) -> dict[str, float]:
     and for texts without any label, if the task type allows them.
     """
     opened: State = {**state, "round": state["round"] - 1}
-    report = evidence.graded_answers(ctx, evidence.probed_answers(ctx, opened, fold))
+    report = evidence.graded_answers(ctx.task, evidence.probed_answers(ctx, opened, fold))
     f1 = {c["label"]: c["f1"] if c["support"] else 1.0 for c in report["classes"]}
     return {**f1, **dict.fromkeys(ctx.task.type.no_label, 1.0)}

@@ -5,37 +5,35 @@ from collections.abc import Sequence
 
 import numpy as np
 from tutelage.graph.context import RunContext
-from tutelage.graph.requests.attempts import batch, log_statuses, objection
+from tutelage.graph.run_folder.folder import RunFolder
 from tutelage.graph.state import State
 from tutelage.graph.strategies import Strategy
 from tutelage.graph.students.committee import mean_predictions, members
 from tutelage.graph.weaknesses import read_cards, write_cards
-from tutelage.student.corpus import Sample, changed, is_drawn
+from tutelage.student.corpus import Corpus, Sample, changed, is_drawn
 
 
 def keep(ctx: RunContext, state: State) -> State:
-    """Keep samples that the critic accepts (without a critic, all labelled ones) and that meet no objection.
+    """Keep samples that the critic accepts (without a critic, all labelled ones), and refuse the rest with a
+    reason. Kept samples store the best students' predictions from before they are trained on them.
 
-    Refuse the rest with a reason, and update the counts on the weakness cards. Kept samples store the best
-    students' predictions from before they are trained on them.
+    Update the counts on the weakness cards. Stop the run if the budget ended before the round kept anything.
     """
-    found = batch(ctx, state)
-    objections = {s["id"]: objection(ctx, s) for s in found if "label" in s}
-    labelled = [s for s in found if s["id"] in objections]
-    judged = [s for s in labelled if not objections[s["id"]] and _accepted(ctx.strategy, s)]
+    found = ctx.unfinished(state)
+    judged = [s for s in found if "label" in s and _accepted(ctx.strategy, s)]
     student = next(iter(members(ctx, state["best"])))[1]
     problems = {s["id"]: student.why_unlearnable(s["label"]) for s in judged}
     accepted = [s for s in judged if not problems[s["id"]]]
     ids = {s["id"] for s in judged}
-    refused = [_refuse(s, objections.get(s["id"], "")) for s in found if s["id"] not in ids]
+    refused = [_refuse(s) for s in found if s["id"] not in ids]
     refused += [changed(s, status="refused", reason=why) for s in judged if (why := problems[s["id"]])]
     kept = _with_predictions(ctx, state, [changed(s, status="kept") for s in accepted])
     # Refused samples are remembered too, unless they are unjudged, so that no text is paid for twice.
-    ctx.corpus.know([*kept, *(sample for sample in refused if sample["status"] == "refused")])
-    ctx.corpus.update([*kept, *refused])
-    _count_on_cards(ctx)
-    log_statuses(ctx, [*kept, *refused])
-    return {"rejudge": False}
+    ctx.corpus.add_judged([*kept, *(sample for sample in refused if sample["status"] == "refused")])
+    ctx.settle([*kept, *refused])
+    _count_on_cards(ctx.folder, ctx.corpus)
+    empty = not ctx.corpus.drafts(round=state["round"], status="kept")
+    return {"rejudge": False, "stop": (ctx.teacher.refusal() or "") if empty else ""}
 
 
 def _with_predictions(ctx: RunContext, state: State, samples: Sequence[Sample]) -> list[Sample]:
@@ -69,24 +67,22 @@ def _own_probabilities(ctx: RunContext, samples: Sequence[Sample]) -> list[Sampl
     return [changed(s, own_probability=chances[s["id"]]) if s["id"] in chances else s for s in samples]
 
 
-def _count_on_cards(ctx: RunContext) -> None:
-    if not (cards := read_cards(ctx.folder)):
+def _count_on_cards(folder: RunFolder, corpus: Corpus) -> None:
+    if not (cards := read_cards(folder)):
         return
-    written = ctx.corpus.drafts()
+    written = corpus.drafts()
     ordered = Counter(s["weakness"] for s in written)
     kept = Counter(s["weakness"] for s in written if s["status"] == "kept")
     for card in cards:
         card["ordered"], card["kept"] = ordered[card["id"]], kept[card["id"]]
-    write_cards(ctx.folder, cards)
+    write_cards(folder, cards)
 
 
 def _accepted(strategy: Strategy, sample: Sample) -> bool:
     return strategy.critic == "none" or sample.get("verdict") in ("accept", "undisputed")
 
 
-def _refuse(sample: Sample, objection: str) -> Sample:
-    if objection:
-        return changed(sample, status="refused", reason=objection)
+def _refuse(sample: Sample) -> Sample:
     prefixes = {"relabel": "labeler and critic disagree twice: ", "rewrite": "to be written better: "}
     verdict = sample.get("verdict", "unjudged")
     status = "unjudged" if verdict == "unjudged" else "refused"

@@ -1,6 +1,7 @@
 """The node that draws from the pool of the user's unlabelled texts."""
 
 import random
+from collections.abc import Sequence
 
 from tutelage.graph.context import RunContext
 from tutelage.graph.requests.gaps import gaps, to_write
@@ -10,7 +11,7 @@ from tutelage.graph.students.committee import predictions_at
 from tutelage.graph.weaknesses import read_cards
 from tutelage.student.corpus import Sample, changed, drawn_sample
 from tutelage.student.data.rows import Row
-from tutelage.student.selection import NEEDS_NO_STUDENT, NEEDS_VECTORS, select, uncertainty
+from tutelage.student.selection import NEEDS_NO_STUDENT, NEEDS_VECTORS, Pool, select, uncertainty
 
 
 def pool(ctx: RunContext, state: State) -> State:
@@ -20,11 +21,11 @@ def pool(ctx: RunContext, state: State) -> State:
     round, attempt = state["round"], state["attempt"] + 1
     strategy = ctx.strategy
     lacking = strategy.samples - len(ctx.corpus.drafts(round=round, status="kept"))
-    left = left_in_pool(ctx, before=(round, attempt))
+    left = left_in_pool(ctx.splits, ctx.corpus, before=(round, attempt))
     written = _to_write(ctx, state, lacking)
     count = min(strategy.from_pool(lacking - written) * strategy.candidates(round), len(left))
     if strategy.choose_from and strategy.selection_in(round) != "random":
-        samples = _chosen(ctx, state, attempt, count)
+        samples = _chosen(ctx, state, left, attempt, count)
     else:
         drawn = random.Random(f"{ctx.task.seed} {round} {attempt} pool").sample(left, count)
         samples = [_drawn(row, state, attempt, place) for place, row in enumerate(drawn)]
@@ -41,16 +42,15 @@ def _to_write(ctx: RunContext, state: State, lacking: int) -> int:
     if not ctx.strategy.fill_gaps:
         return 0
     cards = [card for card in read_cards(ctx.folder) if card["id"] in state["weaknesses"]]
-    return to_write(ctx, gaps(ctx, state["best"], state["round"]), len(cards), lacking)
+    return to_write(ctx.labels, gaps(ctx, state["best"], state["round"]), len(cards), lacking)
 
 
-def _chosen(ctx: RunContext, state: State, attempt: int, count: int) -> list[Sample]:
-    """Return the texts selected with the students of the best round, with their uncertainty."""
+def _chosen(ctx: RunContext, state: State, left: Sequence[Row], attempt: int, count: int) -> list[Sample]:
+    """Return texts left in the pool, selected with the students of the best round, with their uncertainty."""
     strategy, round = ctx.strategy, state["round"]
     how = strategy.selection_in(round)
-    left = {row["id"] for row in left_in_pool(ctx, before=(round, attempt))}
-    candidates = pool_candidates(ctx, round)
-    places = [i for i, row in enumerate(candidates) if row["id"] in left]
+    ids, candidates = {row["id"] for row in left}, pool_candidates(ctx, round)
+    places = [i for i, row in enumerate(candidates) if row["id"] in ids]
     rows = [candidates[i] for i in places]
     texts = [row["text"] for row in rows]
     needed = how not in NEEDS_NO_STUDENT and rows
@@ -59,14 +59,9 @@ def _chosen(ctx: RunContext, state: State, attempt: int, count: int) -> list[Sam
     vectors = ctx.encoder.encode(texts) if how in NEEDS_VECTORS else None
     labelled = [*ctx.splits.labelled, *ctx.corpus.drafts(status="kept")]
     known = [one["text"] for one in labelled] if how in NEEDS_VECTORS else []
-    chosen = select(
-        how,
-        count,
-        found,
-        vectors,
-        seed=random.Random(f"{ctx.task.seed} {round} {attempt} choice").randrange(2**30),
-        known=ctx.encoder.encode(known) if known else None,
-    )
+    seed = random.Random(f"{ctx.task.seed} {round} {attempt} choice").randrange(2**30)
+    unlabelled = Pool(found, vectors, ctx.encoder.encode(known) if known else None)
+    chosen = select(how, count, unlabelled, seed=seed)
     scores = uncertainty(how, found) if found else None
     samples = []
     for place, i in enumerate(chosen):

@@ -13,11 +13,11 @@ def prepare(ctx: RunContext, state: State) -> State:
     ctx.folder.calibration.unlink(missing_ok=True)
     splits = ctx.splits
     ctx.corpus.add_rows(splits.seed + splits.diagnose)
-    sealed = splits.test if splits.folded else splits.gate + splits.test
-    ctx.corpus.hold_out([row["text"] for row in sealed])
+    held_out = splits.test if splits.folded else splits.gate + splits.test
+    ctx.corpus.hold_out([row["text"] for row in held_out])
     if splits.labelled:
         predict_untrained(ctx)
-    ctx.trace.log(**splits.sizes())
+    ctx.trace.log(**splits.sizes(), notes=splits.notes)
     rounds = state.get("rounds", ctx.task.budget.rounds)
     return {
         "rounds": rounds,

@@ -1,17 +1,16 @@
 """The node that trains the delivered student, and the students with which it is compared."""
 
-import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from tutelage.agents import labeler
-from tutelage.agents.teacher.journal import Spent
 from tutelage.graph.context import RunContext
-from tutelage.graph.requests.attempts import objection
-from tutelage.graph.requests.evidence import shots
+from tutelage.graph.nodes.critic import objection
+from tutelage.graph.requests.evidence import labeler_settings
 from tutelage.graph.state import State
+from tutelage.graph.strategies import Strategy
 from tutelage.graph.students.self_training import (
     can_self_train,
     first_pool_answers,
@@ -22,9 +21,9 @@ from tutelage.graph.students.self_training import (
 )
 from tutelage.graph.students.training import refitted_student
 from tutelage.graph.students.training_rows import kept_samples, mixed_row, own_rows, sample_row
+from tutelage.graph.task.splits import Splits
 from tutelage.student.corpus import drawn_sample
 from tutelage.student.data.rows import Row
-from tutelage.student.models.base import Student
 
 NEARLY_ALL = 0.9  # share of the random texts that must get a label to count as a random sample (ours)
 
@@ -55,7 +54,7 @@ def refit(ctx: RunContext, state: State) -> State:
     as many labels of random texts. All are trained alike. Their answers on test are stored, not graded.
     """
     arms = _arms(ctx, state)
-    ctx.folder.write_json(ctx.folder.path / "sealed" / "arms.json", [_about(arm) for arm in arms])
+    ctx.folder.write_json(ctx.folder.arms, [_about(arm) for arm in arms])
     for arm in arms:
         delivered = arm is arms[-1]
         if not delivered and not ctx.splits.test:
@@ -63,21 +62,24 @@ def refit(ctx: RunContext, state: State) -> State:
         ctx.trace.write("arm", name=arm.name, rows=len(arm.rows))
         similar = state["best"] if arm.sees_teacher or not ctx.splits.folded else 0
         student = refitted_student(ctx, arm.rows, similar)
-        _store(ctx, arm, student)
+        texts = [row["text"] for row in ctx.splits.test]
+        answers = student.predict_best(texts) if texts else []
+        ctx.folder.store_predictions(f"arm-{arm.name}", test=np.array(answers, str))
         if delivered:
             student.save(ctx.folder.refitted)
     ctx.trace.log(arms=[_about(arm) for arm in arms])
     return {}
 
 
-def refits(ctx: RunContext) -> bool:
+def refits(strategy: Strategy, splits: Splits) -> bool:
     """Return whether the run ends with a refitted student; with folds it always does."""
-    return ctx.splits.folded or ctx.strategy.refit
+    return splits.folded or strategy.refit
 
 
 def compares_at_random(ctx: RunContext) -> bool:
     """Return whether, at the end, random texts of the pool are labelled and compared with the chosen ones."""
-    return bool(ctx.strategy.control and refits(ctx) and ctx.splits.test and ctx.splits.unlabelled)
+    strategy, splits = ctx.strategy, ctx.splits
+    return bool(strategy.control and refits(strategy, splits) and splits.test and splits.unlabelled)
 
 
 def _arms(ctx: RunContext, state: State) -> list[Arm]:
@@ -85,13 +87,13 @@ def _arms(ctx: RunContext, state: State) -> list[Arm]:
     own, strategy = own_rows(ctx.strategy, ctx.splits.labelled), ctx.strategy
     kept = [
         mixed_row(strategy, sample, ctx.labels, ctx.task.type)
-        for sample in kept_samples(ctx, set(state["promoted"]))
+        for sample in kept_samples(ctx.corpus, state["promoted"])
     ]
-    arms, known = [Arm("own", own, 0)], {row["id"] for row in kept}
+    arms, known = [Arm("labels_alone", own, 0)], {row["id"] for row in kept}
     first: list[Row] = []
     soft: list[Row] = []
-    if can_self_train(ctx):
-        first = soft_rows(ctx, first_pool_answers(ctx), set())
+    if can_self_train(ctx.task, strategy, ctx.splits):
+        first = soft_rows(ctx, first_pool_answers(ctx.folder), set())
         arms.append(Arm("self_trained", [*own, *first], 0, len(first)))
         answers = pool_answers(ctx, state["best"])
         if self_training_helps(ctx, answers, state["best"], state["promoted"]):
@@ -120,12 +122,13 @@ def _control(ctx: RunContext, count: int) -> tuple[list[Row], bool]:
 
     If the budget ends early, the labelled ones are no random sample: most of them are chosen texts.
     """
-    pool = leak_free(ctx, ctx.splits.unlabelled)
+    pool = leak_free(ctx.corpus, ctx.splits.unlabelled)
     if not pool:
         return [], False
     # A longer run of the same seed draws these texts too, and others after them.
     drawn = random.Random(f"{ctx.task.seed} control").sample(pool, len(pool))[:count]
-    labelled = _control_labels(ctx) | {
+    bought: list[Row] = ctx.folder.read_lines(ctx.folder.control_labels)  # before the run was extended
+    labelled = {row["id"]: row for row in bought} | {
         s["id"]: sample_row(ctx.strategy, s)
         for s in ctx.corpus.drafts()
         if s["status"] in ("kept", "refused") and "label" in s
@@ -138,55 +141,17 @@ def _control(ctx: RunContext, count: int) -> tuple[list[Row], bool]:
         ctx.teacher,
         ctx.task.brief(),
         asked,
+        labeler_settings(ctx, round=0),
         seed=random.Random(f"{ctx.task.seed} control labels").randrange(2**30),
-        votes=ctx.task.teacher.votes,
-        calibration=ctx.folder.read_calibration(),
-        shots=shots(ctx, 0),
     )
     labelled |= {
-        s["id"]: sample_row(ctx.strategy, s) for s in found if "label" in s and not objection(ctx, s)
+        s["id"]: sample_row(ctx.strategy, s)
+        for s in found
+        if "label" in s and not objection(ctx.task, ctx.strategy, s)
     }
     rows = [labelled[row["id"]] for row in drawn if row["id"] in labelled]
-    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    ctx.folder.write(ctx.folder.control_labels, lines)
+    ctx.folder.write_lines(ctx.folder.control_labels, rows)
     return rows, len(rows) >= NEARLY_ALL * len(drawn)
-
-
-def _control_labels(ctx: RunContext) -> dict[str, Row]:
-    """Return the rows that were labelled for the comparison before the run was extended, by their ids."""
-    if not ctx.folder.control_labels.exists():
-        return {}
-    lines = ctx.folder.control_labels.read_text(encoding="utf-8").split("\n")
-    return {row["id"]: row for row in (json.loads(line) for line in lines if line)}
-
-
-def reserved_since(ctx: RunContext, before_rounds: Spent) -> Spent:
-    """Return the labeler's spending from which on the budget is held back.
-
-    That is its spending before round 1. In an extended run, random labels that were paid for are added
-    twice: once because they are no labels of the rounds, once because they need not be bought again.
-    """
-    paid = [
-        event
-        for event in ctx.trace.events()
-        if event["event"] == "call" and event["node"] == "refit" and not event["replayed"]
-    ]
-    spent = ctx.teacher.journal.spent("labeler")
-    share = len(paid) / max(1, spent["calls"])
-    return Spent(
-        calls=before_rounds["calls"] + 2 * len(paid),
-        prompt_tokens=before_rounds["prompt_tokens"] + 2 * sum(event["prompt_tokens"] for event in paid),
-        completion_tokens=before_rounds["completion_tokens"] + 2 * sum(e["completion_tokens"] for e in paid),
-        cost=None
-        if spent["cost"] is None or before_rounds["cost"] is None
-        else before_rounds["cost"] + 2 * share * spent["cost"],  # calls of one role are about alike
-    )
-
-
-def _store(ctx: RunContext, arm: Arm, student: Student) -> None:
-    texts = [row["text"] for row in ctx.splits.test]
-    answers = student.predict_best(texts) if texts else []
-    ctx.folder.store_predictions(f"arm-{arm.name}", test=np.array(answers, str))
 
 
 def _about(arm: Arm) -> dict[str, object]:

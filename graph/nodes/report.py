@@ -12,6 +12,7 @@ from tutelage.graph.state import State
 from tutelage.graph.students.comparison import compare
 from tutelage.graph.students.label_check import suspected_labels, write_labels_to_check
 from tutelage.graph.students.predictions import evaluation
+from tutelage.graph.task.schema import Task
 from tutelage.student.corpus import Sample
 from tutelage.student.evaluation.evaluate import Report
 from tutelage.student.evaluation.overlap import overlap
@@ -39,13 +40,12 @@ def finalize(ctx: RunContext, best: int, stop: str) -> Report | None:
     """
     folder = ctx.folder
     samples = ctx.corpus.drafts()
-    lines = [_line(ctx, sample) for sample in samples]
-    folder.write(folder.samples, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    folder.write_lines(folder.samples, [_line(ctx.task, sample) for sample in samples])
     _export(ctx, best)
     tests = _tests(ctx, best)
     rounds = [line["round"] for line in folder.read_rounds()]
-    suspects = suspected_labels(ctx, best)
-    write_labels_to_check(ctx, suspects or [])
+    suspects = suspected_labels(ctx.task, ctx.splits, folder, best)
+    write_labels_to_check(ctx.task, ctx.splits, folder, suspects or [])
     result: dict[str, Any] = {
         "stop": stop,
         "best": best,
@@ -74,9 +74,8 @@ def _tests(ctx: RunContext, best: int) -> dict[str, Report]:
     if not ctx.splits.folded:
         rounds = [line["round"] for line in ctx.folder.read_rounds()]
         found |= {str(round): evaluation(ctx, round, "test") for round in rounds}
-    arms = ctx.folder.path / "sealed" / "arms.json"
-    if arms.exists():
-        name = json.loads(arms.read_text(encoding="utf-8"))[-1]["name"]
+    if ctx.folder.arms.exists():
+        name = json.loads(ctx.folder.arms.read_text(encoding="utf-8"))[-1]["name"]
         return {**found, "left": evaluation(ctx, f"arm-{name}", "test")}
     return {**found, "left": found[str(best)]}
 
@@ -87,7 +86,7 @@ def _overlaps(ctx: RunContext, kept: list[str]) -> dict[str, Any]:
     return {
         set_name: overlap(
             kept,
-            [row["text"] for row in getattr(ctx.splits, set_name)],
+            [row["text"] for row in ctx.splits.rows_of(set_name)],
             ctx.encoder,
             ctx.task.duplicate_above,
             ctx.task.type,
@@ -96,11 +95,11 @@ def _overlaps(ctx: RunContext, kept: list[str]) -> dict[str, Any]:
     }
 
 
-def _line(ctx: RunContext, sample: Sample) -> dict[str, object]:
+def _line(task: Task, sample: Sample) -> dict[str, object]:
     """Return a sample as a line of samples.jsonl, with text and label in the format of the task's files."""
-    task_type = ctx.task.type
-    line: dict[str, object] = {**sample, **split(sample["text"], ctx.task.fields)}
-    if task_type.label_field == "label" or "label" not in sample:
+    task_type = task.type
+    line: dict[str, object] = {**sample, **split(sample["text"], task.fields)}
+    if task_type.single_label or "label" not in sample:
         return line
     names = [name for name in ("label", "answered") if name in line]
     shown: dict[str, object] = {
@@ -111,7 +110,7 @@ def _line(ctx: RunContext, sample: Sample) -> dict[str, object]:
 
 def _export(ctx: RunContext, best: int) -> None:
     """Write the complete student, then move it into place: `student/` never holds a partial model."""
-    source = ctx.folder.refitted if refits(ctx) else ctx.folder.student_of(best)
+    source = ctx.folder.refitted if refits(ctx.strategy, ctx.splits) else ctx.folder.student_of(best)
     if not source.exists():  # the process died after this step
         return
     part = ctx.folder.path / "student.part"

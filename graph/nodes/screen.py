@@ -4,23 +4,21 @@ import random
 from collections.abc import Sequence
 
 from tutelage.graph.context import RunContext
-from tutelage.graph.requests.attempts import batch, log_statuses
 from tutelage.graph.state import State
 from tutelage.graph.students.committee import predictions
 from tutelage.student.corpus import Neighbour, Sample, changed, is_drawn
-from tutelage.student.selection import NEEDS_VECTORS, select, uncertainty
+from tutelage.student.selection import NEEDS_VECTORS, Pool, select, uncertainty
 
 
 def screen(ctx: RunContext, state: State) -> State:
     """Refuse near-duplicates, near-copies of held-out texts, and texts beyond the number wanted."""
-    samples = batch(ctx, state)
+    samples = ctx.unfinished(state)
     near = ctx.corpus.neighbours([sample["text"] for sample in samples])
     refused = [_refuse_near(s, n) for s, n in zip(samples, near, strict=True) if n]
     fresh = [s for s, n in zip(samples, near, strict=True) if not n]
     kept_before = len(ctx.corpus.drafts(round=state["round"], status="kept"))
     refused += _surplus(ctx, state, fresh, ctx.strategy.samples - kept_before)
-    ctx.corpus.update(refused)
-    log_statuses(ctx, refused)
+    ctx.settle(refused)
     return {}
 
 
@@ -48,7 +46,7 @@ def _least_wanted(ctx: RunContext, state: State, fresh: Sequence[Sample], surplu
     if how in NEEDS_VECTORS:
         seed = random.Random(f"{ctx.task.seed} {state['round']} {state['attempt']} surplus").randrange(2**30)
         vectors, count = ctx.encoder.encode(texts), len(fresh) - surplus
-        wanted = set(select(how, count, found, vectors, seed=seed))
+        wanted = set(select(how, count, Pool(found, vectors), seed=seed))
         left = [i for i in range(len(fresh)) if i not in wanted]
     else:
         left = [int(i) for i in uncertainty(how, found).argsort(kind="stable")[:surplus]]

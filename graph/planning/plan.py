@@ -5,7 +5,7 @@ from typing import TypedDict
 import numpy as np
 from tutelage.agents.endpoints.batch import DISCOUNT
 from tutelage.graph.planning.requests import PlannedRun
-from tutelage.graph.planning.usage import Loads, stage_names, stages
+from tutelage.graph.planning.usage import Usage, stage_names, stages
 from tutelage.graph.strategies import Strategy
 from tutelage.graph.task.schema import Task
 from tutelage.graph.task.splits import load_splits
@@ -87,7 +87,7 @@ def plan(task: Task) -> Plan:
     )
 
 
-def _rates(task: Task) -> Loads:
+def _rates(task: Task) -> Usage:
     """Return each role's cost of a prompt and of a completion token, shape (roles, 2); NaN if unknown."""
     rates = []
     for spec in (task.model_specs()[role] for role in ROLES):
@@ -96,27 +96,27 @@ def _rates(task: Task) -> Loads:
     return np.array(rates)
 
 
-def _spent(task: Task, roles: list[int], loads: Loads) -> dict[str, Loads]:
+def _spent(task: Task, roles: list[int], usage: Usage) -> dict[str, Usage]:
     """Return how much of each budget limit these roles spend, shape (stages,)."""
-    tokens = loads[:, roles, 1:]
+    tokens = usage[:, roles, 1:]
     return {
-        "calls": loads[:, roles, 0].sum(1),
+        "calls": usage[:, roles, 0].sum(1),
         "tokens": tokens.sum((1, 2)),
         "money": (tokens * _rates(task)[roles]).sum((1, 2)),
     }
 
 
-def _expected(task: Task, roles: list[int], ends: list[Loads]) -> Expected:
-    totals = [loads[:, roles].sum((0, 1)) for loads in ends]
+def _expected(task: Task, roles: list[int], ends: list[Usage]) -> Expected:
+    totals = [usage[:, roles].sum((0, 1)) for usage in ends]
     calls, prompts, replies = ([int(low), int(np.ceil(high))] for low, high in zip(*totals, strict=True))
-    cost = [float(_spent(task, roles, loads)["money"].sum()) for loads in ends]
+    cost = [float(_spent(task, roles, usage)["money"].sum()) for usage in ends]
     unknown = bool(np.isnan(cost[0]))
     return Expected(
         calls=calls, prompt_tokens=prompts, completion_tokens=replies, cost=None if unknown else cost
     )
 
 
-def _part(task: Task, role: int, ends: list[Loads]) -> Part:
+def _part(task: Task, role: int, ends: list[Usage]) -> Part:
     spec = task.model_specs()[ROLES[role]]
     price = spec.price()
     details: dict[str, float | str] | None = None
@@ -126,9 +126,9 @@ def _part(task: Task, role: int, ends: list[Loads]) -> Part:
     return Part(**_expected(task, [role], ends), model=spec.place, price=details)
 
 
-def _limits(task: Task, roles: list[int], ends: list[Loads]) -> dict[str, Limit]:
+def _limits(task: Task, roles: list[int], ends: list[Usage]) -> dict[str, Limit]:
     """Return the limits that the task sets, and the stages in which they are reached."""
-    low, high = (_committed(task, roles, loads) for loads in ends)
+    low, high = (_committed(task, roles, usage) for usage in ends)
     limits = {name: limit for name in high if (limit := getattr(task.budget, name)) is not None}
     at = {name: (_reached(limit, low[name]), _reached(limit, high[name])) for name, limit in limits.items()}
     soonest = min((early for _, early in at.values()), default=np.inf)
@@ -143,21 +143,21 @@ def _limits(task: Task, roles: list[int], ends: list[Loads]) -> dict[str, Limit]
     }
 
 
-def _committed(task: Task, roles: list[int], loads: Loads) -> dict[str, Loads]:
+def _committed(task: Task, roles: list[int], usage: Usage) -> dict[str, Usage]:
     """Return how much of each limit is spent by the end of each stage, plus what the rounds reserve for the
     labels of random texts.
     """
-    committed = {name: spent.cumsum() for name, spent in _spent(task, roles, loads).items()}
-    if not loads[-1].any():  # no random texts are labelled
+    committed = {name: spent.cumsum() for name, spent in _spent(task, roles, usage).items()}
+    if not usage[-1].any():  # no random texts are labelled
         return committed
-    labels = _spent(task, [ROLES.index("labeler")], loads)
+    labels = _spent(task, [ROLES.index("labeler")], usage)
     for name, total in committed.items():
         total[1:-1] += labels[name][1:-1].cumsum()
         total[-1] = total[-2:].max()
     return committed
 
 
-def _reached(limit: float, total: Loads) -> float:
+def _reached(limit: float, total: Usage) -> float:
     """Return when the total exceeds the limit: stage index plus the done part of the stage, or infinity."""
     over = np.flatnonzero(total > limit)
     if not over.size:

@@ -63,7 +63,7 @@ class PlannedRun:
             counts = apportion(dict.fromkeys(self._requested_labels(), 1.0), FIRST_LABELS)
             wanted = requests_for("any", counts)
             writing = list(generator.draft_requests(self.task.brief(), wanted, Evidence(), 0))
-        count = ceil(self.strategy.enough * len(rows)) if self.end == "low" else len(rows)
+        count = ceil(self.strategy.min_kept_share * len(rows)) if self.end == "low" else len(rows)
         return writing + self._labelling(list(islice(cycle(self._half(rows)), count)), [])
 
     def calibration(self) -> list[Request[Any]]:
@@ -74,7 +74,7 @@ class PlannedRun:
     def round(self, written: int) -> list[Request[Any]]:
         """Return the requests of a round; `written` is how many texts each attempt writes."""
         strategy, high = self.strategy, self.end == "high"
-        texts = self.texts(strategy.samples if high else ceil(strategy.enough * strategy.samples))
+        texts = self.texts(strategy.samples if high else ceil(strategy.min_kept_share * strategy.samples))
         requests = self._analysis()
         for attempt in range(1 + strategy.attempts * high):
             requests += self._writing(written, AVOIDED if attempt else 0)
@@ -89,7 +89,8 @@ class PlannedRun:
             return []
         low, rounds = self.end == "low", self.last_round()
         count = min(
-            rounds * (ceil(strategy.enough * strategy.samples) if low else strategy.samples), len(pool)
+            rounds * (ceil(strategy.min_kept_share * strategy.samples) if low else strategy.samples),
+            len(pool),
         )
         if low:  # minus those already chosen: the expected number plus two standard deviations
             used = min(strategy.from_pool(rounds * strategy.samples), len(pool)) / len(pool)
@@ -107,7 +108,7 @@ class PlannedRun:
             return rounds
         if self.end != "high":
             return min(rounds, max(1, size // strategy.samples))
-        return min(rounds, ceil(size / max(1, strategy.enough * strategy.samples)))
+        return min(rounds, ceil(size / max(1, strategy.min_kept_share * strategy.samples)))
 
     def written(self, number: int) -> int:
         """Return how many texts each attempt of a round writes; in a cold round no more than are wanted."""
@@ -134,9 +135,9 @@ class PlannedRun:
         drawn = strategy.from_pool(len(texts))
         requests = []
         for fold in self._folds() if self.task.type.needs_examples else [None]:
-            part = texts if strategy.label_apart else texts[:drawn]
+            part = texts if strategy.blind_labels else texts[:drawn]
             part = part if fold is None else part[fold :: self.task.fold_count]
-            requests += self._labelling(part, self._shots(self._rows(fold)))
+            requests += self._labelling(part, self._shots(self.known.rows_of("seed", fold)))
         if strategy.critic == "all" or (strategy.critic == "disputed" and self.end != "low"):
             refused = self.end == "low" and strategy.agree  # half of the written texts
             judged = [*texts[:drawn], *texts[drawn::2]] if refused else texts
@@ -173,14 +174,13 @@ class PlannedRun:
 
     def _diagnosis(self, fold: Fold) -> Request[Any]:
         """Return the request to diagnose the predictions on one fold."""
-        low, shown = self.end == "low", self.strategy.shown
-        rows = self._half(self._rows(fold, "diagnose"), 2 * shown)[: shown if low else 2 * shown]
+        low, shown = self.end == "low", self.strategy.analyst_examples
+        rows = self._half(self.known.rows_of("diagnose", fold), 2 * shown)[: shown if low else 2 * shown]
         task_type, labels = self.task.type, list(self.task.labels)
         answers = [answer(row, task_type.corrupted(row["label"], labels, 0.0)) for row in rows]
         errors = 1 if low else -(-len(rows) // 2)
-        return analyst.diagnosis_request(
-            self.task.brief(), answers[errors:], answers[:errors], self._report(), 0
-        )
+        graded = analyst.GradedAnswers(answers[errors:], answers[:errors], self._report())
+        return analyst.diagnosis_request(self.task.brief(), graded, 0)
 
     def _report(self) -> dict[str, object]:
         """Return a report in the format of graph/requests/evidence.py; its figures are made up."""
@@ -216,11 +216,11 @@ class PlannedRun:
             requests = plan_requests(kinds, count, weaknesses, f1, random.Random(0), fed=fed)
         shown = Evidence(
             weaknesses=weaknesses,
-            shots=self._shots(self._rows(fold)),
+            shots=self._shots(self.known.rows_of("seed", fold)),
             avoid=[{"text": row["text"], "reason": MADE_UP} for row in self.texts(avoided)],
             resemble=self.texts(ceil(0.5 * strategy.samples)) if fed else [],
         )
-        answered = not strategy.label_apart
+        answered = not strategy.blind_labels
         return list(generator.draft_requests(self.task.brief(), requests, shown, 0, answered=answered))
 
     def _shots(self, rows: Sequence[Row]) -> list[Row]:
@@ -232,11 +232,6 @@ class PlannedRun:
     def _folds(self) -> list[Fold]:
         """Return the folds as in graph/students/committee.py: their numbers, or [None] with separate sets."""
         return [*range(self.task.fold_count)] if self.known.folded else [None]
-
-    def _rows(self, fold: Fold, name: Literal["seed", "diagnose"] = "seed") -> list[Row]:
-        """Return the rows of a set; if a fold is given, only those of the fold."""
-        rows: list[Row] = getattr(self.known, name)
-        return rows if fold is None else [row for row in rows if self.known.folds[row["id"]] == fold]
 
     def _requested_labels(self) -> list[str]:
         """Return what texts can be requested for: each label and, if the task type has it, no label."""

@@ -27,7 +27,7 @@ def plan_table(plan: Plan) -> Table:
     return table
 
 
-def plan_words(plan: Plan) -> list[str]:
+def plan_lines(plan: Plan) -> list[str]:
     """Return lines on the models and their prices, the limits of the budget, and the plan's notes."""
     roles_of = defaultdict(list)
     for role, part in plan["roles"].items():
@@ -40,10 +40,10 @@ def plan_words(plan: Plan) -> list[str]:
     models = [f"{model} ({', '.join(roles)}): {words}" for (model, words), roles in roles_of.items()]
     several = len(plan["budget"]) > 1
     limits = [_limit(name, limit, plan["stages"], several) for name, limit in plan["budget"].items()]
-    return [*models, *(limits or ["budget: no limit but its rounds"]), *plan["notes"]]
+    return [*models, *(limits or ["budget: no limit except the number of rounds"]), *plan["notes"]]
 
 
-def prompt_words(plan: Plan) -> list[str]:
+def prompt_lines(plan: Plan) -> list[str]:
     """Return one complete prompt of each role, each under a heading, as lines."""
     lines = []
     for role, prompt in plan["prompts"].items():

@@ -11,23 +11,23 @@ from tutelage.graph.planning.requests import PlannedRun
 from tutelage.prompts import ROLES, render
 from tutelage.student.tasks.fields import split
 
-Loads = NDArray[np.float64]  # the last axis has calls, prompt tokens and completion tokens
+Usage = NDArray[np.float64]  # the last axis has calls, prompt tokens and completion tokens
 _REPAIRED = 0.1  # share of the calls that are repaired in the high estimate
 
 
-def stages(planned: PlannedRun) -> Loads:
+def stages(planned: PlannedRun) -> Usage:
     """Return the usage of each stage, shape (stages, roles, 3), in the order of `stage_names`."""
     rounds = planned.task.budget.rounds
     nothing = np.zeros((len(ROLES), 3))
     first = planned.first_labels()
     if not rounds:
-        return np.array([_loads(planned, first), nothing])
+        return np.array([_usage(planned, first), nothing])
     last = planned.last_round()
-    before = _loads(planned, first or planned.calibration())
+    before = _usage(planned, first or planned.calibration())
     written = {number: planned.written(number) for number in range(1, last + 1)}
-    loads = {count: _loads(planned, planned.round(count)) for count in set(written.values())}
-    per_round = [loads[written[n]] if n <= last else nothing for n in range(1, rounds + 1)]
-    return np.array([before, *per_round, _loads(planned, planned.control())])
+    usage = {count: _usage(planned, planned.round(count)) for count in set(written.values())}
+    per_round = [usage[written[n]] if n <= last else nothing for n in range(1, rounds + 1)]
+    return np.array([before, *per_round, _usage(planned, planned.control())])
 
 
 def stage_names(planned: PlannedRun) -> list[str]:
@@ -37,21 +37,21 @@ def stage_names(planned: PlannedRun) -> list[str]:
     return [first, *rounds, "the labels of random texts at the end"]
 
 
-def _loads(planned: PlannedRun, requests: list[Request[Any]]) -> Loads:
+def _usage(planned: PlannedRun, requests: list[Request[Any]]) -> Usage:
     """Return the usage of a stage, including votes and repairs, shape (roles, 3)."""
     part, high = planned.task.teacher, planned.end == "high"
-    loads = np.zeros((len(ROLES), 3))
+    usage = np.zeros((len(ROLES), 3))
     for request in requests:
-        loads[ROLES.index(request.role)] += _load(planned, request)
+        usage[ROLES.index(request.role)] += _usage_of_call(planned, request)
     if high or not planned.task.model_specs()["labeler"].logprobs:
-        loads[ROLES.index("labeler")] *= part.votes
+        usage[ROLES.index("labeler")] *= part.votes
     if high:  # a repair sends the prompt and the reply once more
-        calls, prompts, replies = loads.T
-        loads += _REPAIRED * np.stack([calls, prompts + replies, replies], 1)
-    return loads
+        calls, prompts, replies = usage.T
+        usage += _REPAIRED * np.stack([calls, prompts + replies, replies], 1)
+    return usage
 
 
-def _load(planned: PlannedRun, request: Request[Any]) -> tuple[float, float, float]:
+def _usage_of_call(planned: PlannedRun, request: Request[Any]) -> tuple[float, float, float]:
     """Return the usage of one call. A token counts as four characters in the low estimate. In the high one it
     counts as three bytes of UTF-8, and the JSON schema is sent too. For most scripts, tokenizers lie between
     these two (ours).
@@ -89,7 +89,7 @@ def _reply(planned: PlannedRun, request: Request[Any]) -> dict[str, object]:
         "hypothesis": f"{reason} {reason}",
         "name": label,
     }
-    weaknesses = strategy.shown if high else 1  # each needs at least one wrong text
+    weaknesses = strategy.analyst_examples if high else 1  # each needs at least one wrong text
     texts = planned.texts(weaknesses if request.role == "analyst" else request.size)
     keys = list(request.schema.item.model_fields)
     fields = planned.task.fields

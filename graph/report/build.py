@@ -12,16 +12,16 @@ from tutelage.graph.report.run_section import Run, differences, figures, metric_
 from tutelage.graph.report.samples_section import classes_section, samples_section, weaknesses_section
 from tutelage.graph.report.teacher_section import teacher_section
 from tutelage.graph.report.training_section import training_section
-from tutelage.graph.run_folder.folder import RoundLine, RunFolder, rounds_over, student_name
+from tutelage.graph.run_folder.folder import RoundLine, RunFolder, rounds_over
 from tutelage.prompts import ROLES
 
 ROUND_0 = "Round 0 is trained on the seeds only."
 ROUND_0_FOLDED = """Round 0 is trained on your labels alone. Every score is out of fold: each row is predicted
 by a student that was trained neither on this row nor on any text that was written with this row in view."""
 COLUMNS = """The p-value is the share of bootstrap resamples in which the new student is at least as good as
-the best one before it. If it is small, the loss is beyond noise and the round is rolled back. Tokens are
-prompt + completion tokens. Refused samples are counted by status. Calls after the last round are counted in
-the total only."""
+the best one before it. If it is small, the new student is worse beyond noise, and the round is rolled back.
+Tokens are prompt + completion tokens. Refused samples are counted by status. Calls after the last round are
+counted in the total only."""
 
 
 def write_report(folder: RunFolder, control: RunFolder | None = None) -> None:
@@ -66,7 +66,7 @@ def _headline(run: Run) -> Html:
         "Teacher calls": calls,
         "Tokens, prompt + completion": tokens,
         "Cost": cost,
-        "Samples kept": f"{run.status_counts['kept']:,} of {run.status_counts.total():,} written",
+        "Samples kept": f"{run.status_counts['kept']:,} of {run.status_counts.total():,} texts",
         "Test": figures(test) if test else "not measured",
     }
     name = tag("h1", task["name"]), tag("p", task["instruction"], class_="soft")
@@ -101,11 +101,14 @@ def _tiles(run: Run) -> list[Html]:
         return _as_tiles(run, _on_test(run, test["metric"]), f"on test ({run.size('test'):,} texts)")
     set_name = next((set_name for set_name in run.set_names if run.scores(set_name)), None)
     if set_name is None:
-        return [tag("p", "No round is over yet: there is no score.")]
+        return [tag("p", "No round is over yet, so there is no score.")]
     scores = run.scores(set_name)
-    steps = [(run.first, scores.get(0)), (f"best student, {_best(run)}", scores.get(run.best))]
+    steps = [
+        (run.student(0), scores.get(0)),
+        (f"best student, {run.student(run.best)}", scores.get(run.best)),
+    ]
     set_title = "your rows, out of fold" if run.folded else set_name
-    test_state = "test is opened when the run ends" if run.size("test") else "there is no test set"
+    test_state = "the test set is opened when the run ends" if run.size("test") else "there is no test set"
     return _as_tiles(run, steps, f"on {set_title} ({run.size(set_name):,} texts); {test_state}")
 
 
@@ -118,16 +121,14 @@ def _on_test(run: Run, final_score: float) -> list[tuple[str, float | None]]:
     if run.folded:
         arms = (run.about.get("comparison") or {"arms": []})["arms"]
         return steps + [
-            (arm["title"], arm["score"]) for arm in arms if arm["name"] == "own" or arm["delivered"]
+            (arm["title"], arm["score"]) for arm in arms if arm["name"] == "labels_alone" or arm["delivered"]
         ]
     scores = run.scores("test")
-    steps += [(run.first, scores.get(0)), (f"best student, {_best(run)}", scores.get(run.best))]
+    steps += [
+        (run.student(0), scores.get(0)),
+        (f"best student, {run.student(run.best)}", scores.get(run.best)),
+    ]
     return [*steps, ("refitted on all rows", final_score)] if run.about["strategy"].get("refit") else steps
-
-
-def _best(run: Run) -> str:
-    line = next((line for line in run.rounds if line["round"] == run.best), None)
-    return student_name(line) if line and line["round"] else run.first
 
 
 def _as_tiles(run: Run, steps: Sequence[tuple[str, float | None]], where: str) -> list[Html]:
@@ -170,7 +171,7 @@ def _round_table(run: Run) -> Html:
 def _round_row(run: Run, x: RoundLine) -> Sequence[object]:
     outcome = "★ best" if x["round"] == run.best else "✓ accepted" if x["accepted"] else "✕ rolled back"
     test = run.scores("test").get(x["round"])
-    scores = (x["metric"], x["chance"]) if run.folded else (x["metric"], x["gate"], x["chance"], test)
+    scores = (x["metric"], x["p_value"]) if run.folded else (x["metric"], x["gate"], x["p_value"], test)
     return (
         "final" if x.get("final") else x["round"],
         *scores,

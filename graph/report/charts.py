@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_LEAST_SPAN = 0.06  # of the scores on the axis of the learning curve: less would draw noise as a trend
+
 
 def learning_curve(run: Run, control: Run | None) -> Html:
     """Plot the scores of every round against the cumulative number of teacher calls."""
@@ -23,7 +25,12 @@ def learning_curve(run: Run, control: Run | None) -> Html:
 
     def draw(figure: "Figure") -> None:
         axes = figure.add_subplot()
+        figure.subplots_adjust(left=0.11, right=0.98, bottom=0.14, top=0.9)
         _plot(axes, run, control)
+        low, high = axes.get_ylim()
+        spare = max(0.0, _LEAST_SPAN - (high - low)) / 2
+        axes.set_ylim(low - spare, high + spare)
+        axes.yaxis.set_major_formatter("{x:.2f}")
         axes.set(xlabel="teacher calls so far", ylabel=metric_name(run))
         axes.grid(axis="y")
         axes.legend(loc="lower left", bbox_to_anchor=(-0.03, 1), ncols=5, columnspacing=1)
@@ -43,6 +50,7 @@ def reliability_plot(measured: Calibration) -> Html:
 
     def draw(figure: "Figure") -> None:
         grid = figure.subplots(2, len(panels), sharex=True, sharey="row", squeeze=False, height_ratios=(4, 1))
+        figure.subplots_adjust(left=0.1, right=0.98, bottom=0.11, top=0.94, wspace=0.06, hspace=0.08)
         for axes, below, (title, (bins, ink)) in zip(*grid, panels.items(), strict=True):
             axes.set_title(title, fontsize="medium")
             axes.plot((0, 1), (0, 1), "--", linewidth=1, color=INKS["muted"])
@@ -87,7 +95,7 @@ def _svg(name: str, draw: Callable[["Figure"], None], *, height: float) -> Html:
             "svg.hashsalt": name,
         }
     ):
-        figure = Figure(figsize=(6.4, height), layout="constrained")
+        figure = Figure(figsize=(6.4, height))  # its own margins: `layout="constrained"` would draw twice
         draw(figure)
         figure.savefig(picture, format="svg", transparent=True, metadata=no_metadata)
     # matplotlib numbers the groups of each figure from 1, so two figures on one page would share ids.
@@ -99,10 +107,12 @@ def _svg(name: str, draw: Callable[["Figure"], None], *, height: float) -> Html:
 
 def _plot(axes: "Axes", run: Run, control: Run | None) -> None:
     set_names = [set_name for set_name in run.set_names if run.scores(set_name)]
-    curves = [(run, set_name, run.called(set_name), "-") for set_name in set_names]
+    curves = [(run, set_name, run.set_title(set_name), "-") for set_name in set_names]
     if control:
         rivals = [set_name for set_name in set_names if control.scores(set_name)][:1]
-        curves += [(control, set_name, f"{control.called(set_name)}, control", "--") for set_name in rivals]
+        curves += [
+            (control, set_name, f"{control.set_title(set_name)}, control", "--") for set_name in rivals
+        ]
     for one, set_name, label, dashes in curves:
         points = zip(*_points(one, set_name).values(), strict=True)
         axes.plot(*points, dashes, label=label, color=INKS[set_name], marker="o", markersize=4)

@@ -6,20 +6,25 @@ import csv
 import json
 from typing import Any
 
-from rich.table import Table
 from tutelage.graph.report.page import Html, table, tag
-from tutelage.graph.report.run_section import Run, named
+from tutelage.graph.report.run_section import Run, metric_title
 from tutelage.graph.run_folder.folder import RunFolder
 
-METHOD = """Every student is trained in the same way and evaluated on the same rows. Intervals are 95 %
-bootstrap intervals over these rows; they do not include the variation between training seeds. A gain is the
-difference to the best student that was trained without teacher labels."""
+METHOD = """All students are trained with the same settings and evaluated on the same rows. They differ in
+the labels and in the unlabelled texts that they learn from; a text that a student has a teacher label for is
+not one of its unlabelled texts. Intervals are 95 % bootstrap intervals over the rows; they do not include the
+variation between training seeds. A gain is the difference to the best student that was trained without
+teacher labels."""
 CHOICE = """These training configurations were compared on your own rows, out of fold, before the first
 teacher call. The best one is used for every later student. The test set was not used for this choice."""
 CHECK = """Students that were not trained on these rows of yours disagree with their labels (confident
 learning, Northcutt et al. 2021). Nothing was changed. Check these rows, and correct your file if a label is
 wrong. All of them are in labels_to_check.csv."""
 SHOWN = 20
+HEAD = (
+    "Trained on", ">Your rows", ">Teacher labels", ">Unlabelled", ">Score", ">95 % interval", ">Gain",
+    ">95 % interval",
+)  # fmt: skip
 
 
 def comparison_section(run: Run) -> list[Html]:
@@ -29,30 +34,13 @@ def comparison_section(run: Run) -> list[Html]:
     comparison = run.about.get("comparison")
     if not comparison:
         return [tag("p", "Not measured: no student was refitted on all rows, or no row was held out.")]
-    head = [
-        "Trained on",
-        ">Own rows",
-        ">Teacher labels",
-        ">Unlabelled",
-        f">{named(comparison['metric'])}",
-        ">95 % interval",
-        ">Gain",
-        ">95 % interval",
-    ]
-    rows = [
-        (
-            tag("b", arm["title"]) if arm["delivered"] else arm["title"],
-            arm["rows"],
-            arm["teacher_labels"],
-            arm["unlabelled"],
-            arm["score"],
-            _interval(arm["low"], arm["high"]),
-            *_gain(arm),
-        )
-        for arm in comparison["arms"]
-    ]
-    where = f"Measured on {comparison['measured_on']}. The final student is in bold."
-    parts = [tag("p", comparison["sentence"]), table(head, rows), tag("p", where, " ", METHOD, class_="soft")]
+    rows = []
+    for arm in comparison["arms"]:
+        name = tag("b", arm["title"]) if arm["delivered"] else arm["title"]
+        rows.append((name, *arm_cells(arm)))
+    measured = f"The score is {metric_title(comparison['metric'])}, measured on {comparison['measured_on']}."
+    note = tag("p", f"{measured} The student that you get is in bold. {METHOD}", class_="soft")
+    parts = [tag("p", comparison["sentence"]), table(HEAD, rows), note]
     return [*parts, *_training(run.folder)]
 
 
@@ -74,31 +62,14 @@ def labels_section(run: Run) -> list[Html]:
     return [tag("p", CHECK, class_="soft"), table(titles, rows[:SHOWN]), *more]
 
 
-def comparison_table(about: dict[str, Any]) -> Table | None:
-    """Return the comparison as a table for the terminal, or None if the run has no comparison."""
-    comparison = about.get("comparison")
-    if not comparison:
-        return None
-    table_ = Table(
-        title=f"{about['task']['name']}: {named(comparison['metric'])}, {comparison['measured_on']}"
-    )
-    for heading in (
-        "trained on",
-        "own rows",
-        "teacher labels",
-        "unlabelled",
-        "score",
-        "95 % interval",
-        "gain",
-        "95 % interval",
-    ):
-        table_.add_column(heading, justify="left" if heading == "trained on" else "right")
-    for arm in comparison["arms"]:
-        name = f"{arm['title']}  <- the student you get" if arm["delivered"] else arm["title"]
-        score_interval, gain = _interval(arm["low"], arm["high"]), [str(part) for part in _gain(arm)]
-        counts = [f"{arm[key]:,}" for key in ("rows", "teacher_labels", "unlabelled")]
-        table_.add_row(name, *counts, f"{arm['score']:.3f}", score_interval, *gain)
-    return table_
+def arm_cells(arm: dict[str, Any]) -> tuple[object, ...]:
+    """Return the figures of a student of the comparison, as the columns of `HEAD` after the first."""
+    gain: tuple[str, ...] = ("", "")
+    if "gain" in arm:
+        change, low, high = arm["gain"]
+        gain = f"{change:+.3f}", f"{low:+.3f} to {high:+.3f}"
+    interval = f"{arm['low']:.3f} to {arm['high']:.3f}"
+    return (arm["rows"], arm["teacher_labels"], arm["unlabelled"], arm["score"], interval, *gain)
 
 
 def _training(folder: RunFolder) -> list[Html]:
@@ -117,14 +88,3 @@ def _training(folder: RunFolder) -> list[Html]:
     ]
     head = ["Configuration", ">Out-of-fold score", ">Seconds"]
     return [tag("h3", "Training configurations"), tag("p", CHOICE, class_="soft"), table(head, rows)]
-
-
-def _interval(low: float, high: float) -> str:
-    return f"{low:.3f} to {high:.3f}"
-
-
-def _gain(arm: dict[str, Any]) -> tuple[str, str]:
-    if "gain" not in arm:
-        return "", ""
-    difference, low, high = arm["gain"]
-    return f"{difference:+.3f}", f"{low:+.3f} to {high:+.3f}"

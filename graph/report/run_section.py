@@ -8,12 +8,13 @@ from decimal import Decimal
 from typing import Any
 
 from tutelage.agents.teacher.journal import Spent
-from tutelage.graph.run_folder.folder import RoundLine, RunFolder
+from tutelage.graph.run_folder.folder import RoundLine, RunFolder, student_name
 from tutelage.graph.run_folder.trace import Event, Trace
 from tutelage.graph.weaknesses import Card, read_cards
 from tutelage.student.corpus import Sample
 from tutelage.student.evaluation.evaluate import Report, wilson
-from tutelage.student.tasks.task_type import TASK_TYPES, TaskType
+from tutelage.student.tasks.registry import TASK_TYPES
+from tutelage.student.tasks.task_type import TaskType
 from tutelage.student.tasks.user_functions import title
 
 SETS = ("test", "gate", "diagnose")
@@ -34,7 +35,7 @@ class Run:
     trained: dict[int, Event]
 
     @property
-    def kind(self) -> TaskType:
+    def task_type(self) -> TaskType:
         """The task type, which defines what a label is."""
         return TASK_TYPES[self.about["task"]["kind"]]
 
@@ -81,14 +82,14 @@ class Run:
         """
         return ("gate",) if self.folded else SETS
 
-    def called(self, set_name: str) -> str:
+    def set_title(self, set_name: str) -> str:
         """Return the name of a set to show."""
         return "out of fold" if self.folded and set_name != "test" else set_name
 
-    @property
-    def first(self) -> str:
-        """The name of the student of round 0 to show."""
-        return "your labels alone" if self.folded else "seeds only"
+    def student(self, round: int) -> str:
+        """Return the name of a round's student to show."""
+        line = next(line for line in self.rounds if line["round"] == round)
+        return student_name(line, folded=self.folded)
 
     def size(self, set_name: str) -> int:
         """Return the number of rows of an evaluation set."""
@@ -135,10 +136,10 @@ def _money(cost: float | None) -> str:
 
 def metric_name(run: Run) -> str:
     """Return the display name of the task's metric."""
-    return named(run.about["task"]["metric"])
+    return metric_title(run.about["task"]["metric"])
 
 
-def named(figure: str) -> str:
+def metric_title(figure: str) -> str:
     """Return the display name of a metric."""
     return NAMES.get(figure, title(figure))
 
@@ -163,7 +164,9 @@ def figures(report: Report) -> str:
     """Return all metrics of an evaluation as text, shares of texts with their 95 % interval."""
     scores = []
     for name, value in report["figures"].items():
-        scores.append(f"{named(name)} {share(value, report['size']) if name in _SHARES else f'{value:.3f}'}")
+        scores.append(
+            f"{metric_title(name)} {share(value, report['size']) if name in _SHARES else f'{value:.3f}'}"
+        )
     gold, predicted = report["items"]
     if (gold, predicted) == (1, 1):
         return ", ".join(scores)

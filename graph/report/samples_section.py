@@ -25,10 +25,10 @@ MARKS = {"open": "○ open", "cured": "✓ cured", "returned": "↩ returned"}
 LARGE = 20  # a confusion matrix of more labels is too large to read
 CARE = """The errors of a weakness are counted on all diagnose texts with its label (with folds: on those of
 its fold). For an invented label they are counted on the other texts; in a task without labels, on the ten
-texts that are nearest to its examples. An error is a text that is predicted as the weakness says. A weakness
-is cured while its errors are at most half of their number when it was found, and returned if they rise above
-that again. Read the bars with care: small counts have wide 95 % intervals, and error counts that were
-selected for being high tend to fall by themselves (regression to the mean)."""
+texts that are nearest to its examples. An error is a text that is predicted in the way that the weakness
+describes. A weakness is cured while its errors are at most half of their number when it was found, and
+returned if they rise above that again. Read the bars with care: small counts have wide 95 % intervals, and
+error counts that were selected for being high tend to fall by themselves (regression to the mean)."""
 
 
 def classes_section(test: Report | None) -> list[Html]:
@@ -75,7 +75,7 @@ def _pairs_confused(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> l
 def weaknesses_section(cards: Sequence[Card]) -> list[Html]:
     """Show each weakness card with its errors when found and after later rounds."""
     if not cards:
-        return [tag("p", "None: no weakness was found, or no round looked for any.")]
+        return [tag("p", "None: no weakness was found, or none was looked for.")]
     counts = Counter[str](card["status"] for card in cards)
     total = ", ".join(f"{counts[status]} {status}" for status in MARKS if counts[status])
     grid = tag("div", *(_card(card) for card in cards), class_="cards")
@@ -127,7 +127,7 @@ def samples_section(run: Run) -> list[Html]:
     labels = list(run.about["task"]["labels"])
     for status in STATUSES:
         if samples := [sample for sample in run.samples if sample["status"] == status]:
-            parts.append(_examples(run.kind, labels, status, samples, 20 if status == "kept" else 10))
+            parts.append(_examples(run.task_type, labels, status, samples, 20 if status == "kept" else 10))
     return parts
 
 

@@ -12,12 +12,12 @@ SOURCES = {
     "votes": "the share of votes that agree",
     "stated": "the confidence that the teacher states",
 }
-METHOD = """Before the first round the labeler labelled diagnose texts without seeing their labels. If there
-are several labels, the texts were drawn evenly from all of them. Temperature scaling divides the logarithms
-of the confidence by T: above 1 the teacher was overconfident, below 1 underconfident. The expected
-calibration error (ECE) is the mean distance between confidence and accuracy over ten bins. The calibrated
-values are cross-fitted: each text is scaled with a T that was fitted without it. The size of a point shows
-the number of texts in its bin; lines are 95 % intervals."""
+METHOD = """Before the first round the labeler labelled some of your texts without seeing your labels. If the
+task has several labels, the texts were drawn evenly from all of them. Temperature scaling divides the
+logarithms of the confidence by T: above 1 the teacher was overconfident, below 1 underconfident. The
+expected calibration error (ECE) is the mean distance between confidence and accuracy over ten bins. The
+calibrated values are cross-fitted: each text is scaled with a T that was fitted without it. The size of a
+point shows the number of texts in its bin; lines are 95 % intervals."""
 
 
 def teacher_section(measured: Calibration | None, counters: Mapping[str, object]) -> list[Html]:

@@ -33,7 +33,10 @@ def training_section(run: Run) -> list[Html]:
         return [tag("p", "None: no sample was kept.")]
     before = table(
         ["Round", ">Kept", ">Predicted as labelled", ">Median energy", ">Median loss"],
-        [(n, len(kept), *_statistics(run.kind.label_field, kept)) for n, kept in sorted(by_round.items())],
+        [
+            (n, len(kept), *_statistics(run.task_type.label_field, kept))
+            for n, kept in sorted(by_round.items())
+        ],
     )
     return [tag("p", BEFORE, class_="soft"), before, *_selected(run), *_distilled(run)]
 

@@ -8,15 +8,19 @@ from collections.abc import Sequence
 
 import numpy as np
 from tutelage.agents.analyst import Answer, Weakness
+from tutelage.agents.labeler import LabelerSettings
 from tutelage.agents.prompt_injection import is_injection
 from tutelage.graph.context import RunContext
 from tutelage.graph.state import State
 from tutelage.graph.strategies import Strategy
-from tutelage.graph.students.committee import Fold, rows_of
+from tutelage.graph.students.committee import Fold
 from tutelage.graph.students.predictions import answers_on_diagnose
+from tutelage.graph.task.schema import Task
+from tutelage.graph.task.splits import Splits
 from tutelage.graph.weaknesses import Card
-from tutelage.student.corpus import Sample
+from tutelage.student.corpus import Corpus, Sample
 from tutelage.student.data.rows import Row
+from tutelage.student.encoder import Vectors
 from tutelage.student.evaluation.evaluate import Report, grade
 from tutelage.student.tasks.task_type import TaskType
 from tutelage.student.training.losses import indices_in_band
@@ -33,13 +37,13 @@ def probed_answers(ctx: RunContext, state: State, fold: Fold = None) -> list[Ans
     answers = _probed(ctx, state, fold)
     if ctx.strategy.shows_wrong == "errors":
         return answers
-    return _placebo(ctx, answers, random.Random(f"{ctx.task.seed} {state['round']} placebo"))
+    return _placebo(ctx.task, answers, random.Random(f"{ctx.task.seed} {state['round']} placebo"))
 
 
 def _probed(ctx: RunContext, state: State, fold: Fold) -> list[Answer]:
     strategy, last = ctx.strategy, state["round"]
     if strategy.probe == "diagnose":
-        return answers_on_diagnose(ctx, state["best"], fold)
+        return answers_on_diagnose(ctx.folder, ctx.splits, state["best"], fold)
     batch = ctx.corpus.drafts(round=last, status="kept")
     if last and strategy.test_first:
         return [answer(sample, sample["answered"]) for sample in batch]
@@ -53,11 +57,11 @@ def answer(row: Row | Sample | Answer, predicted: str) -> Answer:
     return Answer(id=row["id"], text=row["text"], label=row["label"], predicted=predicted)
 
 
-def graded_answers(ctx: RunContext, answers: Sequence[Answer]) -> Report:
+def graded_answers(task: Task, answers: Sequence[Answer]) -> Report:
     """Grade the answers against their labels."""
     texts, gold = [a["text"] for a in answers], [a["label"] for a in answers]
     predicted = [a["predicted"] for a in answers]
-    return grade(ctx.task.type, texts, gold, predicted, ctx.labels, ctx.task.metric)
+    return grade(task.type, texts, gold, predicted, list(task.labels), task.metric)
 
 
 def right_and_wrong(
@@ -78,7 +82,7 @@ def right_and_wrong(
         pair = first[a["id"]]
         ranks.append((seen[pair] // 3, -pairs[pair], number))
         seen[pair] += 1
-    wrong = [wrong[number] for *_, number in sorted(ranks)][: strategy.shown]
+    wrong = [wrong[number] for *_, number in sorted(ranks)][: strategy.analyst_examples]
     if not strategy.shows_right:
         return [], wrong
     touched = {label for a in wrong for label in first[a["id"]]}
@@ -90,28 +94,26 @@ def right_and_wrong(
         and (touched & {*task_type.labels_in(a["label"])} or not touched)
         and a["id"] not in shown
     ]
-    return chance.sample(right, min(strategy.shown, len(right))), wrong
+    return chance.sample(right, min(strategy.analyst_examples, len(right))), wrong
 
 
-def with_slices(ctx: RunContext, weaknesses: Sequence[Weakness]) -> list[Weakness]:
-    """Return the weaknesses. Without labels, add a `slice` to each: the diagnose texts nearest to those that
-    show it. It is measured on these, because the texts that show it were selected as errors (ours).
+def with_slices(splits: Splits, encoder: Vectors, weaknesses: Sequence[Weakness]) -> list[Weakness]:
+    """Return weaknesses of a task without labels, each with a `slice`: the diagnose texts nearest to those
+    that show it. It is measured on these, because the texts that show it were selected as errors (ours).
     """
-    if ctx.labels or not weaknesses:
-        return list(weaknesses)
     result = []
     for weakness in weaknesses:
-        rows = rows_of(ctx, weakness.get("fold"))
-        vectors = ctx.encoder.encode([row["text"] for row in rows])
+        rows = splits.rows_of("diagnose", weakness.get("fold"))
+        vectors = encoder.encode([row["text"] for row in rows])
         cited = [row["text"] for row in rows if row["id"] in weakness["evidence"]]
-        near = (vectors @ ctx.encoder.encode(cited or weakness["examples"]).T).max(1)
+        near = (vectors @ encoder.encode(cited or weakness["examples"]).T).max(1)
         ranked = [rows[i]["id"] for i in (-near).argsort(kind="stable")]
         shown = [key for key in ranked if key not in weakness["evidence"]][:SLICE]
         result.append(Weakness(**{**weakness, "slice": shown}))
     return result
 
 
-def analyst_report(ctx: RunContext, state: State, report: Report, cards: Sequence[Card]) -> dict[str, object]:
+def analyst_report(state: State, report: Report, cards: Sequence[Card]) -> dict[str, object]:
     """Return the `report` in the analyst's request: scores of the probed answers, and earlier weaknesses.
 
     It depends on nothing that the analyst changes: after a crash the same request must be sent again.
@@ -130,15 +132,15 @@ def analyst_report(ctx: RunContext, state: State, report: Report, cards: Sequenc
     }
 
 
-def band(ctx: RunContext, round: int) -> list[Row]:
+def band(strategy: Strategy, corpus: Corpus, round: int) -> list[Row]:
     """Return the texts of the last round whose score, taken before training on them, lies in the strategy's
     band; only those requested to be different (`ood`) if there are any (GOLD, arXiv 2403.19754).
     """
-    kept = ctx.corpus.drafts(round=round - 1, status="kept") if round > 1 else []
+    kept = corpus.drafts(round=round - 1, status="kept") if round > 1 else []
     batch = [s for s in kept if s["kind"] == "ood"] or kept
     safe = [s for s in batch if not is_injection(s["text"])]
-    scores = np.array([s[ctx.strategy.score] for s in safe])
-    chosen = [safe[place] for place in indices_in_band(scores, ctx.strategy.band)]
+    scores = np.array([s[strategy.score] for s in safe])
+    chosen = [safe[place] for place in indices_in_band(scores, strategy.band)]
     return [Row(id=s["id"], text=s["text"], label=s["label"]) for s in chosen]
 
 
@@ -150,36 +152,34 @@ def rejected_examples(samples: Sequence[Sample]) -> list[dict[str, str]]:
     return [{"text": s["text"], "reason": s.get("reason", "")} for s in safe[:AVOIDED]]
 
 
-def shown_rows(ctx: RunContext, fold: Fold = None) -> list[Row]:
-    """Return the labelled rows that agents may be shown as examples: the seeds, or the rows of one fold."""
-    rows, of = ctx.splits.seed, ctx.splits.folds
-    return rows if fold is None else [row for row in rows if of[row["id"]] == fold]
-
-
-def shots(ctx: RunContext, round: int, fold: Fold = None) -> list[Row]:
+def shots(task: Task, strategy: Strategy, splits: Splits, round: int, fold: Fold = None) -> list[Row]:
     """Return a few labelled rows of every label, drawn anew each round; from one fold if rows are folded."""
     of_fold = f" {fold}" if fold is not None else ""
-    chance = random.Random(f"{ctx.task.seed} {round} shots{of_fold}")
-    rows = [row for row in shown_rows(ctx, fold) if not is_injection(row["text"])]
+    chance = random.Random(f"{task.seed} {round} shots{of_fold}")
+    rows = [row for row in splits.rows_of("seed", fold) if not is_injection(row["text"])]
     chance.shuffle(rows)
     seen: Counter[str] = Counter()
     chosen = []
     for row in rows:
-        labels = ctx.task.type.labels_in(row["label"])
-        if any(seen[label] < ctx.strategy.shots for label in labels):
+        labels = task.type.labels_in(row["label"])
+        if any(seen[label] < strategy.shots for label in labels):
             chosen.append(row)
             seen.update(labels)
     return chosen
 
 
-def _placebo(ctx: RunContext, answers: Sequence[Answer], chance: random.Random) -> list[Answer]:
+def labeler_settings(ctx: RunContext, round: int, fold: Fold = None) -> LabelerSettings:
+    """Return how the labeler labels texts of a round."""
+    examples = shots(ctx.task, ctx.strategy, ctx.splits, round, fold)
+    return LabelerSettings(ctx.task.teacher.votes, ctx.folder.read_calibration(), examples)
+
+
+def _placebo(task: Task, answers: Sequence[Answer], chance: random.Random) -> list[Answer]:
     """Return the answers with a random third marked as errors and the rest as right: a placebo that measures
     what feedback, and every figure made from it, is worth without information on the student.
     """
-    wrong = set(chance.sample(range(len(answers)), len(answers) // 3))
+    labels, wrong = list(task.labels), set(chance.sample(range(len(answers)), len(answers) // 3))
     return [
-        answer(
-            a, ctx.task.type.corrupted(a["label"], ctx.labels, chance.random()) if i in wrong else a["label"]
-        )
+        answer(a, task.type.corrupted(a["label"], labels, chance.random()) if i in wrong else a["label"])
         for i, a in enumerate(answers)
     ]

@@ -44,7 +44,7 @@ def plan_requests(
     """Return requests for `count` texts in total.
 
     Without an analysis, every label gets the same number. Then `ood_share` of the texts are to differ from
-    all earlier ones, and `fed_share` of the others are to resemble the texts fed back, if there are any.
+    all earlier ones, and `similar_share` of the others are to resemble the texts fed back, if there are any.
 
     With an analysis, `hard_share` of the texts are hard: two thirds for the label of each weakness and one
     third for the label it is confused with, so that both sides of the decision boundary are covered. Without
@@ -137,7 +137,7 @@ def _alike(
     units = [label for label in labels for _ in range(shares[label])]
     chance.shuffle(units)
     apart = round(count * strategy.ood_share)
-    like = round((count - apart) * strategy.fed_share) if fed else 0
+    like = round((count - apart) * strategy.similar_share) if fed else 0
     parts: list[tuple[RequestKind, list[str]]] = [
         ("any", units[apart + like :]),
         ("like", units[apart : apart + like]),

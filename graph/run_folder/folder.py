@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
@@ -12,14 +12,18 @@ from numpy.typing import NDArray
 from tutelage.agents.teacher.calibration import Calibration
 from tutelage.student.errors import InputError
 
-FORMAT = 2  # of run folders; raise it when older ones cannot be read any more
+FORMAT = 3  # of run folders; raise it when older ones cannot be read any more
 _RUN = "run.json"
+RESULTS = (  # the keys of run.json that are written when the run ends
+    "stop", "best", "spent", "samples", "teacher", "test", "test_untouched", "test_by_round", "comparison",
+    "labels_to_check", "overlap",
+)  # fmt: skip
 
 
 class RoundLine(TypedDict):
     """One line of rounds.jsonl: the cost and the result of a round.
 
-    `metric` is the score on the diagnose set, `gate` the score on the gate set. `chance` is the p-value of
+    `metric` is the score on the diagnose set, `gate` the score on the gate set. `p_value` is that of
     "this round did not make the student worse" on the gate set; None for the first round or without a gate
     set. `refused` counts samples by status. `final` marks the line of a final student that is trained from
     scratch on all kept samples; no teacher calls are made for it.
@@ -29,7 +33,7 @@ class RoundLine(TypedDict):
     metric: float
     gate: float | None
     accepted: bool
-    chance: float | None
+    p_value: float | None
     teacher_calls: int
     prompt_tokens: int
     completion_tokens: int
@@ -42,15 +46,16 @@ class RoundLine(TypedDict):
     final: NotRequired[bool]
 
 
-def student_name(line: RoundLine) -> str:
+def student_name(line: RoundLine, *, folded: bool) -> str:
     """Return the name of a round's student to show."""
     if line.get("final"):
         return "final student"
-    return f"round {line['round']}" if line["round"] else "seeds only"
+    first = "your labels alone" if folded else "seeds only"
+    return f"round {line['round']}" if line["round"] else first
 
 
 def rounds_over(rounds: Sequence[RoundLine]) -> int:
-    """Return the number of finished rounds, without round 0 (seeds only) and the final student."""
+    """Return the number of finished rounds, without round 0 and the final student."""
     return max(sum(not line.get("final") for line in rounds) - 1, 0)
 
 
@@ -94,10 +99,15 @@ class RunFolder:
         self.control_labels = self.path / "control_labels.jsonl"
         self.labels_to_check = self.path / "labels_to_check.csv"
         self.rows_to_check = self.path / "rows_to_check.csv"
+        self.predictions = self.path / "predictions"
+        self.arms = self.predictions / "arms.json"
         self.refitted = self.path / "students" / "refitted"
         self.trace = self.path / "trace.jsonl"
         self.student = self.path / "student"
         self.report = self.path / "report.html"
+
+    def __repr__(self) -> str:
+        return f"RunFolder({str(self.path)!r})"
 
     def create(self, about: dict[str, Any]) -> None:
         """Create the folder and its run.json.
@@ -122,16 +132,21 @@ class RunFolder:
             resume = f"continue it with `tutelage resume {self.path}`, or " if self.run_json.exists() else ""
             raise InputError(f"{self.path} exists already; {resume}choose another folder with --out")
 
+    def require(self) -> None:
+        """Raise InputError if this is not a run folder."""
+        if not self.run_json.exists():
+            what = "is not a run folder (it has no run.json)" if self.path.exists() else "does not exist"
+            raise InputError(f"{self.path} {what}; `tutelage runs` lists the run folders")
+
     def about(self) -> dict[str, Any]:
         """Return the content of run.json.
 
         Raises:
             InputError: this is not a run folder, an earlier version wrote it, or run.json cannot be read.
         """
+        self.require()
         try:
             content: dict[str, Any] = json.loads(self.run_json.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise InputError(f"{self.path} is not a run folder (no run.json); see `tutelage runs`") from None
         except (OSError, ValueError) as error:
             raise InputError(f"{self.run_json} cannot be read: {error}") from error
         if (found := content.get("format", 1)) != FORMAT:
@@ -154,16 +169,29 @@ class RunFolder:
         """Replace a file by `value` as indented JSON."""
         self.write(path, json.dumps(value, ensure_ascii=False, indent=1) + "\n")
 
+    def add_note(self, note: str) -> None:
+        """Add a note for the user to run.json, unless it is there already."""
+        about = self.about()
+        if note not in about["notes"]:
+            self.write_json(self.run_json, {**about, "notes": [*about["notes"], note]})
+
+    def write_lines(self, path: Path, values: Sequence[Mapping[str, object]]) -> None:
+        """Replace a file by `values` as JSON lines."""
+        self.write(path, "".join(json.dumps(value, ensure_ascii=False) + "\n" for value in values))
+
+    def read_lines(self, path: Path) -> list[Any]:
+        """Return the values of a file of JSON lines; [] if there is no file."""
+        lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else []
+        return [json.loads(line) for line in lines if line]
+
     def read_rounds(self) -> list[RoundLine]:
         """Return the lines of rounds.jsonl in order of rounds. Empty before round 0 is finished."""
-        if not self.rounds.exists():
-            return []
-        return [json.loads(line) for line in self.rounds.read_text(encoding="utf-8").splitlines()]
+        return self.read_lines(self.rounds)
 
     def write_round(self, line: RoundLine) -> None:
         """Add the line of a round. Lines of this round and of later ones are replaced (after a resume)."""
-        lines = [old for old in self.read_rounds() if old["round"] < line["round"]] + [line]
-        self.write(self.rounds, "".join(json.dumps(entry) + "\n" for entry in lines))
+        earlier = [old for old in self.read_rounds() if old["round"] < line["round"]]
+        self.write_lines(self.rounds, [*earlier, line])
 
     def read_calibration(self) -> Calibration | None:
         """Return the content of calibration.json, or None if the teacher was not measured (yet)."""
@@ -187,7 +215,7 @@ class RunFolder:
 
     def store_predictions(self, name: str, **answers: NDArray[Any]) -> None:
         """Store a student's predictions on each set. Those on test are evaluated once, at the end."""
-        path = self.path / "sealed" / f"{name}.npz"
+        path = self.predictions / f"{name}.npz"
         path.parent.mkdir(exist_ok=True)
         part = path.with_name(path.name + ".part")
         with part.open("wb") as file:
@@ -200,10 +228,6 @@ class RunFolder:
 
     def load_array(self, name: str, part: str) -> NDArray[Any]:
         """Return the array that was stored under `part`."""
-        with np.load(self.path / "sealed" / f"{name}.npz") as stored:
+        with np.load(self.predictions / f"{name}.npz") as stored:
             array: NDArray[Any] = stored[part]
         return array
-
-    def has_predictions(self, name: str) -> bool:
-        """Return whether predictions are stored under `name`."""
-        return (self.path / "sealed" / f"{name}.npz").exists()

@@ -1,5 +1,6 @@
 """Print the events of a run as readable lines on stderr, with a spinner in a terminal."""
 
+from collections import Counter
 from types import TracebackType
 from typing import Self
 
@@ -26,11 +27,15 @@ _DOING = {
 
 
 class Progress:
-    """A listener that prints trace events. Use it as a context manager around a run."""
+    """A listener that prints trace events. Use it as a context manager around a run.
+
+    Attributes:
+        events: the number of events so far.
+    """
 
     def __init__(self, title: str = "", console: Console | None = None):
-        self.console = console or Console(stderr=True, highlight=False)
-        self._title, self._calls = title, 0
+        self.console, self.events = console or Console(stderr=True, highlight=False), 0
+        self._title, self._calls = title, Counter[bool]()  # calls of the current node by `replayed`
         self._status = self.console.status("starting: loading libraries")
 
     def __enter__(self) -> Self:
@@ -46,13 +51,14 @@ class Progress:
 
     def __call__(self, event: Event) -> None:
         """Show one event."""
+        self.events += 1
         node, round = event["node"], event["round"]
         if event["event"] == "enter":
-            self._calls = 0
+            self._calls.clear()
             self._status.update(f"round {round}: {_DOING[node]}")
         elif event["event"] == "call":
-            self._calls += 1
-            self._status.update(f"round {round}: {_DOING[node]} ({self._calls} calls)")
+            self._calls[event["replayed"]] += 1
+            self._status.update(f"round {round}: {_DOING[node]} ({self._called().strip()})")
         elif event["event"] == "training":
             which = f"configuration {event['configuration']}, {event['number']} of {event['of']}"
             self._status.update(f"round {round}: {_DOING[node]} ({which})")
@@ -62,14 +68,26 @@ class Progress:
             state = f"{event['status']}, {event['done']} of {event['of']} answered"
             self._status.update(f"round {round}: {_DOING[node]} (batch {event['batch']}: {state})")
         elif event["event"] == "leave":
-            calls = f"{self._calls:>3} calls" if self._calls else " " * 9
             # soft_wrap keeps a piped line on one line
-            line = f"round {round}  {node:<9} {event['seconds']:>6.1f} s  {calls}  "
-            self.console.print(line, _summary(node, event), style="default", markup=False, soft_wrap=True)
+            line = f"round {round}  {node:<9} {event['seconds']:>6.1f} s  {self._called():<9}  "
+            summary = _summary(node, event, asked=bool(self._calls))
+            self._print(line, summary)
+            for note in event.get("notes", []):
+                self._print(f"note: {note}")
+
+    def _print(self, *parts: str) -> None:
+        self.console.print(*parts, style="default", markup=False, soft_wrap=True)
+
+    def _called(self) -> str:
+        """Return the numbers of calls in words; replayed ones were answered from the journal, at no cost."""
+        if not self._calls:
+            return ""
+        calls, replayed = self._calls[False], self._calls[True]
+        return f"{calls:>3} call{'s' * (calls != 1)}" + (f", {replayed} replayed" if replayed else "")
 
 
-def _summary(node: str, event: Event) -> str:
-    """Summarize in a few words what a node did."""
+def _summary(node: str, event: Event, *, asked: bool) -> str:
+    """Summarize in a few words what a node did; `asked` is whether it called the teacher."""
     match node:
         case "prepare":
             sets = ("labelled", "seed", "diagnose", "gate", "test", "unlabelled")
@@ -79,37 +97,46 @@ def _summary(node: str, event: Event) -> str:
         case "calibrate":
             return _calibration(event)
         case "train" | "final":
-            share = f", {event['unique']:.0%} of the teacher's samples used" if "unique" in event else ""
-            count = event.get("restarted")
-            restarts = f"; restarted {count}x because the loss did not fall" if count is not None else ""
-            return f"on {event['rows']} texts{share}{_configurations(event)}{restarts}"
+            return _training(event)
+        case "examine":
+            return _examination(event)
         case "refit":
             return ", ".join(f"{arm['name'].replace('_', ' ')} ({arm['rows']} rows)" for arm in event["arms"])
-        case "examine":
-            outcome = "accepted" if event["accepted"] else f"rolled back (p = {event['chance']:.3f})"
-            if event.get("folded"):
-                return f"out of fold {event['metric']:.3f}: {outcome}"
-            gate = "" if event["gate"] is None else f", gate {event['gate']:.3f}"
-            return f"diagnose {event['metric']:.3f}{gate}: {outcome}"
         case "analyst":
             names = list(event.get("weaknesses", {}).values())
-            if "weaknesses" not in event:
-                return "no weaknesses asked for"
-            return f"{len(names)} weaknesses: {'; '.join(names)}" if names else "no weakness found"
+            if names:
+                return f"{len(names)} weakness{'es' * (len(names) != 1)}: {'; '.join(names)}"
+            return "no weakness found" if asked else "not asked"
         case "generator":
             return f"{len(event['written'])} texts written, attempt {event['attempt']}"
         case "pool":
             return f"{len(event['drawn'])} texts drawn, {event['left']} left"
-        case "screen" | "keep":
-            counts = {status: len(ids) for status, ids in event["samples"].items()}
-            return ", ".join(f"{count} {status}" for status, count in counts.items()) or "nothing refused"
+        case "screen" | "critic" | "keep":
+            statuses = {status: len(ids) for status, ids in event["samples"].items()}
+            counts = {**event.get("verdicts", {}), **statuses}
+            none = "not asked" if node == "critic" and not asked else "nothing refused"
+            return ", ".join(f"{count} {status}" for status, count in counts.items()) or none
         case "labeler":
             return f"{len(event['labelled'])} labelled{' a second time' if event['again'] else ''}"
-        case "critic":
-            verdicts = event.get("verdicts")
-            return "not asked" if verdicts is None else ", ".join(f"{n} {v}" for v, n in verdicts.items())
         case _:
             return str(event.get("stop", ""))
+
+
+def _examination(event: Event) -> str:
+    """Return the scores of a round's student, and whether the round was accepted."""
+    outcome = "accepted" if event["accepted"] else f"rolled back (p = {event['p_value']:.3f})"
+    if event.get("folded"):
+        return f"out of fold {event['metric']:.3f}: {outcome}"
+    gate = "" if event["gate"] is None else f", gate {event['gate']:.3f}"
+    return f"diagnose {event['metric']:.3f}{gate}: {outcome}"
+
+
+def _training(event: Event) -> str:
+    """Return the number of texts, the share of samples used, and the training configurations compared."""
+    share = f", {event['unique']:.0%} of the teacher's samples used" if "unique" in event else ""
+    count = event.get("restarted")
+    restarts = f"; restarted {count}x because the loss did not fall" if count is not None else ""
+    return f"on {event['rows']} texts{share}{_configurations(event)}{restarts}"
 
 
 def _configurations(event: Event) -> str:

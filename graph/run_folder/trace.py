@@ -55,6 +55,13 @@ class Trace:
             return []
         return [event for line in self.path.read_text(encoding="utf-8").split("\n") if (event := _read(line))]
 
+    def begun(self) -> float:
+        """Return the time of the first event; 0 before there is one."""
+        if not self.path.exists():
+            return 0.0
+        with self.path.open(encoding="utf-8") as file:
+            return float(_read(file.readline()).get("at", 0.0))
+
     def seconds(self, number: int) -> float:
         """Return the seconds spent in finished nodes of a round since it last began, over all resumes."""
         total = 0.0
@@ -77,9 +84,9 @@ class Trace:
         refused = [event for event in events if event["event"] == "refused"]
         return {
             "replies": len(calls),
-            "not whole at first": sum(bool(event["problems"]) for event in calls),
-            "set aside": sum(event["set_aside"] for event in calls),
-            "tries that failed": sum(event["tries"] - 1 for event in all_calls if not event["replayed"]),
+            "incomplete replies": sum(bool(event["problems"]) for event in calls),
+            "entries set aside": sum(event["set_aside"] for event in calls),
+            "failed attempts": sum(event["tries"] - 1 for event in all_calls if not event["replayed"]),
             "refused by the provider": sum(not event["over_budget"] for event in refused),
         }
 

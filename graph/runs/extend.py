@@ -1,38 +1,25 @@
 """Extend a run that has ended with more rounds, calls, tokens, money or minutes."""
 
 from collections.abc import Mapping
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, cast
 
+from tutelage.agents.teacher.budget import usage
+from tutelage.agents.teacher.journal import Journal
 from tutelage.graph.context import RunContext
 from tutelage.graph.nodes.train import train_members
-from tutelage.graph.run_folder.folder import RunFolder, rounds_over
+from tutelage.graph.run_folder.folder import RESULTS, RunFolder, rounds_over
+from tutelage.graph.run_folder.trace import Trace
 from tutelage.graph.state import State
 from tutelage.graph.stopping import why_stop
-from tutelage.graph.task.load import parse_task
+from tutelage.graph.task.load import merged, parse_task
 from tutelage.graph.task.schema import Task
 from tutelage.student.errors import InputError
 
 if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
 
-_OPENING = (
-    ("analyst",),
-    ("calibrate",),
-    ("first_labels",),
-)  # nodes that begin a stage which the budget can cut short
-RESULTS = (
-    "stop",
-    "best",
-    "spent",
-    "samples",
-    "teacher",
-    "test",
-    "test_untouched",
-    "test_by_round",
-    "comparison",
-    "labels_to_check",
-    "overlap",
-)
+_OPENING = (("analyst",), ("calibrate",), ("first_labels",))  # nodes that begin a stage
 
 
 def raise_budget(folder: RunFolder, budget: Mapping[str, float | None], *, force: bool = False) -> Task:
@@ -44,7 +31,7 @@ def raise_budget(folder: RunFolder, budget: Mapping[str, float | None], *, force
         force: set `teacher.force`.
 
     Raises:
-        InputError: this is not a run folder, a limit is invalid, or more rounds are already finished.
+        InputError: this is not a run folder, or a limit is invalid or lower than what is already spent.
     """
     about, over = folder.about(), rounds_over(folder.read_rounds())
     changed = {name: value for name, value in budget.items() if value is not None}
@@ -53,10 +40,14 @@ def raise_budget(folder: RunFolder, budget: Mapping[str, float | None], *, force
             f"{folder.path} has already finished {over} rounds, so --rounds {changed['rounds']} is too few;"
             f" for a shorter run: tutelage run … --rounds {changed['rounds']} --reuse {folder.path}"
         )
-    raw = {**about["task"], "budget": {**about["task"]["budget"], **changed}}
-    if force:
-        raw["teacher"] = {**raw["teacher"], "force": True}
+    raw = merged(about["task"], {"budget": changed, "teacher": {"force": force or None}})
     task = parse_task(raw, str(folder.run_json), folder.path)
+    with closing(Journal(folder.journal)) as journal:
+        spent = usage(journal.spent(), Trace(folder.trace).minutes())
+    for name, used in spent.items():
+        if changed.get(name, used) < used:
+            limit = f"--{name} {changed[name]:,.6g}"
+            raise InputError(f"{folder.path} has already used {used:,.6g} {name}, more than {limit} allows")
     if changed or force:
         folder.write_json(folder.run_json, {**about, "task": task.model_dump(mode="json")})
     return task

@@ -13,7 +13,7 @@ from tutelage.agents.endpoints.endpoint import TeacherDownError
 from tutelage.graph.build import claim, describe, wire
 from tutelage.graph.context import RunContext, open_context
 from tutelage.graph.run_folder.folder import RunFolder, rounds_over
-from tutelage.graph.run_folder.trace import Listener
+from tutelage.graph.run_folder.trace import Listener, Trace
 from tutelage.graph.runs.extend import extend, raise_budget
 from tutelage.graph.task.load import load_task
 from tutelage.graph.task.schema import Task
@@ -26,7 +26,7 @@ _THREAD: Any = {"configurable": {"thread_id": "run"}}
 _STEPS = 12  # the largest number of nodes in one round and attempt
 
 
-class Drained(Exception):  # noqa: N818
+class Interrupted(Exception):  # noqa: N818
     """The user asked to stop, and the run stopped after the current step. It can be resumed."""
 
 
@@ -49,7 +49,7 @@ def run(
 
     Raises:
         InputError: the task, its data or the folder cannot be used, or the teacher gives no reply.
-        Drained: the user asked to stop.
+        Interrupted: the user asked to stop.
     """
     task = task if isinstance(task, Task) else load_task(task)
     splits = load_splits(task)
@@ -58,8 +58,7 @@ def run(
     run_folder.refuse_existing()
     journals = [RunFolder(other).journal for other in reuse]
     for other in reuse:  # of any version: their replies are read, nothing else
-        if not RunFolder(other).run_json.exists():
-            raise InputError(f"{other} is not a run folder (no run.json); see `tutelage runs`")
+        RunFolder(other).require()
     ctx = open_context(task, run_folder, splits=splits, encoder=encoder, reuse=journals, listener=listener)
     ctx.check()
     claim(run_folder, describe(task, splits))
@@ -83,7 +82,7 @@ def resume(
 
     Raises:
         InputError: this is not a run folder, its data have changed, or a limit is invalid.
-        Drained: the user asked to stop.
+        Interrupted: the user asked to stop.
     """
     run_folder = RunFolder(folder)
     run_folder.about()
@@ -102,8 +101,8 @@ def list_runs(root: Path | str = "runs") -> list[dict[str, Any]]:
     out of fold. `test` is the score of the final student on test.
     """
     entries = []
-    for path in sorted(Path(root).glob("**/run.json"), key=lambda path: path.stat().st_mtime):
-        folder = RunFolder(path.parent)
+    folders = [RunFolder(path.parent) for path in Path(root).glob("**/run.json")]
+    for folder in sorted(folders, key=_begun):
         entry = {
             "run": str(folder.path),
             "task": "",
@@ -132,6 +131,11 @@ def list_runs(root: Path | str = "runs") -> list[dict[str, Any]]:
     return entries
 
 
+def _begun(folder: RunFolder) -> float:
+    """Return the time at which a run was begun, or created if it was killed before its first event."""
+    return Trace(folder.trace).begun() or folder.run_json.stat().st_mtime
+
+
 def _execute(ctx: RunContext, *, raised: bool = False) -> RunFolder:
     from langgraph.checkpoint.sqlite import SqliteSaver
     from langgraph.errors import GraphDrained
@@ -157,7 +161,7 @@ def _execute(ctx: RunContext, *, raised: bool = False) -> RunFolder:
                     control=control,
                 )
     except GraphDrained:
-        raise Drained(f"stopped; continue with `tutelage resume {path}`") from None
+        raise Interrupted(f"stopped; continue with `tutelage resume {path}`") from None
     except (UserFunctionError, TeacherDownError) as error:
         first = "; correct the function" if isinstance(error, UserFunctionError) else ""
         raise InputError(f"{error}{first}, then `tutelage resume {path}`") from error

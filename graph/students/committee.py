@@ -6,7 +6,6 @@ from typing import Any, cast
 
 import numpy as np
 from tutelage.graph.context import RunContext
-from tutelage.student.data.rows import Row
 from tutelage.student.errors import InputError
 from tutelage.student.models.base import Student
 from tutelage.student.models.load import load_student
@@ -15,14 +14,9 @@ from tutelage.student.models.predictions import Predictions
 Fold = int | None  # None: the rows are not folded, and the round has one student
 
 
-def folds(ctx: RunContext) -> list[Fold]:
-    """Return the folds of the task's labelled rows, or [None] if they are not folded."""
-    return [*range(ctx.task.fold_count)] if ctx.splits.folded else [None]
-
-
-def members(ctx: RunContext, round: int) -> Iterator[tuple[Fold, Student]]:
-    """Yield the students of a round, each loaded when it is needed: a GPU holds one at a time."""
-    for fold in folds(ctx):
+def members(ctx: RunContext, round: int | str) -> Iterator[tuple[Fold, Student]]:
+    """Yield the students of a round (or of a name), each loaded when needed: a GPU holds one at a time."""
+    for fold in ctx.folds:
         yield fold, member(ctx, round, fold)
 
 
@@ -40,12 +34,6 @@ def member(ctx: RunContext, round: int | str, fold: Fold) -> Student:
         raise InputError(f"{path} is missing: the run folder was changed during the run")
     device = ctx.task.student.device
     return load_student(path, encoder=ctx.student_encoder, device_name=device)
-
-
-def rows_of(ctx: RunContext, fold: Fold) -> list[Row]:
-    """Return the labelled rows of a fold in their usual order, or all of them without a fold."""
-    rows = ctx.splits.diagnose
-    return rows if fold is None else [row for row in rows if ctx.splits.folds[row["id"]] == fold]
 
 
 def predictions(ctx: RunContext, round: int, texts: Sequence[str]) -> list[Predictions]:

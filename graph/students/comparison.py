@@ -5,13 +5,14 @@ from collections.abc import Mapping
 from typing import NotRequired, TypedDict
 
 from tutelage.graph.context import RunContext
-from tutelage.graph.report.run_section import named
-from tutelage.graph.students.predictions import evaluation, example_statistics
+from tutelage.graph.report.run_section import metric_title
+from tutelage.graph.students.predictions import example_statistics
 from tutelage.student.evaluation.gains import Gain, gain, interval, score, worth
+from tutelage.student.tasks.scoring import ExampleStatistics
 from tutelage.student.tasks.user_functions import title
 
 NAMES = {
-    "own": "your labels alone",
+    "labels_alone": "your labels alone",
     "self_trained": "your labels and your unlabelled texts, no teacher",
     "random": "+ {} teacher labels at random",
     "chosen": "+ {} teacher labels, chosen",
@@ -59,50 +60,37 @@ def compare(ctx: RunContext, best: int) -> Comparison | None:
     Returns:
         None if no student was refitted or nothing is held out.
     """
-    path = ctx.folder.path / "sealed" / "arms.json"
-    if not path.exists():
+    if not ctx.folder.arms.exists():
         return None
-    trained = json.loads(path.read_text(encoding="utf-8"))
+    trained = json.loads(ctx.folder.arms.read_text(encoding="utf-8"))
     if ctx.splits.test:
         stored = {one["name"]: f"arm-{one['name']}" for one in trained}
         return _comparison(ctx, trained, stored, "test")
     if ctx.splits.gate and best:
         chosen = next((one for one in trained if one["name"] == "chosen"), None)
         if chosen:
-            return _comparison(ctx, [trained[0], chosen], {"own": 0, "chosen": best}, "gate")
+            return _comparison(ctx, [trained[0], chosen], {"labels_alone": 0, "chosen": best}, "gate")
     return None
 
 
 def _comparison(
     ctx: RunContext, trained: list[dict[str, int | str]], stored: Mapping[str, int | str], set_name: str
 ) -> Comparison:
-    task_type, labels, metric = ctx.task.type, ctx.labels, ctx.task.metric
+    task_type, metric = ctx.task.type, ctx.task.metric
     statistics = {name: example_statistics(ctx, place, set_name) for name, place in stored.items()}
     # Gains are relative to the better student without a teacher: the worse one would flatter the teacher.
     base = max(
-        (name for name in ("own", "self_trained") if name in statistics),
-        key=lambda name: score(task_type, statistics[name], labels, metric),
+        (name for name in ("labels_alone", "self_trained") if name in statistics),
+        key=lambda name: score(task_type, statistics[name], metric),
     )
-    arms, gains = [], dict[str, Gain]()
+    scores, gains = dict[str, ArmScore](), dict[str, Gain]()
     for one in trained:
-        name, count = str(one["name"]), int(one["teacher_labels"])
-        low, high = interval(task_type, statistics[name], labels, metric)
-        arm = ArmScore(
-            name=name,
-            title=_title(ctx, name, count),
-            rows=int(one["rows"]) - count - int(one["soft"]),
-            teacher_labels=count,
-            unlabelled=int(one["soft"]) if set_name == "test" else 0,  # fold students learn from none
-            score=evaluation(ctx, stored[name], set_name)["metric"],
-            low=low,
-            high=high,
-            delivered=set_name == "test" and one is trained[-1],
-        )
-        if count:
-            gains[name] = gain(task_type, statistics[base], statistics[name], labels, metric)
+        name = str(one["name"])
+        scores[name] = arm = _arm_score(ctx, one, statistics[name], set_name)
+        arm["delivered"] = set_name == "test" and one is trained[-1]
+        if arm["teacher_labels"]:
+            gains[name] = gain(task_type, statistics[base], statistics[name], metric)
             arm["gain"] = [gains[name].difference, gains[name].low, gains[name].high]
-        arms.append(arm)
-    scores = {arm["name"]: arm for arm in arms}
     equal = None
     if "chosen" in scores and "random" in scores and gains["random"].low > 0:
         drawn = scores["random"]
@@ -113,16 +101,30 @@ def _comparison(
     return Comparison(
         metric=title(metric),
         measured_on=where,
-        arms=arms,
+        arms=[*scores.values()],
         worth=equal,
-        sentence=_sentence(named(metric), scores, base, gains, equal, where),
+        sentence=_sentence(metric_title(metric), scores, base, gains, equal, where),
     )
 
 
-def _title(ctx: RunContext, name: str, count: int) -> str:
-    if name == "own" and ctx.folder.first_labels.exists():
-        return "the teacher's first labels alone"
-    return NAMES[name].format(count)
+def _arm_score(
+    ctx: RunContext, one: Mapping[str, int | str], statistics: ExampleStatistics, set_name: str
+) -> ArmScore:
+    """Return the score of a student listed in arms.json; the gain and the delivered student are set later."""
+    name, count, soft = str(one["name"]), int(one["teacher_labels"]), int(one["soft"])
+    low, high = interval(ctx.task.type, statistics, ctx.task.metric)
+    by_teacher = name == "labels_alone" and ctx.folder.first_labels.exists()
+    return ArmScore(
+        name=name,
+        title="the teacher's first labels alone" if by_teacher else NAMES[name].format(count),
+        rows=int(one["rows"]) - count - soft,
+        teacher_labels=count,
+        unlabelled=soft if set_name == "test" else 0,  # fold students learn from none
+        score=score(ctx.task.type, statistics, ctx.task.metric),
+        low=low,
+        high=high,
+        delivered=False,
+    )
 
 
 def _sentence(
@@ -139,7 +141,8 @@ def _sentence(
         return f"No teacher label was kept: {metric} is {before:.2f} with {scores[base]['title']} ({where})."
     count, after, change = scores["chosen"]["teacher_labels"], scores["chosen"]["score"], gains["chosen"]
     span = f"95 % interval of the gain {change.low:.2f} to {change.high:.2f}"
-    rival = "" if base == "own" else ", compared with your labels and unlabelled texts without a teacher"
+    alone = base == "labels_alone"
+    rival = "" if alone else ", compared with your labels and unlabelled texts without a teacher"
     if change.low <= 0:
         effect = "brought no gain beyond noise" if change.high >= 0 else "made the student worse"
         result = (

@@ -1,13 +1,14 @@
 """Predictions of a run: they are stored first, and those on test are graded only at the end."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from tutelage.agents.analyst import Answer
 from tutelage.graph.context import RunContext
-from tutelage.graph.students.committee import Fold, members, rows_of
-from tutelage.student.data.rows import Row
+from tutelage.graph.run_folder.folder import RunFolder
+from tutelage.graph.students.committee import Fold, members
+from tutelage.graph.task.splits import Splits
 from tutelage.student.evaluation.evaluate import Report, grade
 from tutelage.student.models.base import Student
 from tutelage.student.tasks.scoring import ExampleStatistics
@@ -15,66 +16,67 @@ from tutelage.student.tasks.scoring import ExampleStatistics
 SETS = ("diagnose", "gate", "test")
 
 
-def store_predictions(ctx: RunContext, name: str, student: Student) -> None:
+def store_predictions(folder: RunFolder, splits: Splits, name: str, student: Student) -> None:
     """Store one student's answers on every set. Answers on test are not graded before the end of the run."""
     stored = {}
     for set_name in SETS:
-        texts = [row["text"] for row in getattr(ctx.splits, set_name)]
+        texts = [row["text"] for row in splits.rows_of(set_name)]
         stored[set_name] = np.array(student.predict_best(texts) if texts else [], str)
-    ctx.folder.store_predictions(name, **stored)
+    folder.store_predictions(name, **stored)
 
 
 def predict_round(ctx: RunContext, round: int) -> None:
     """Store the answers of a round's students; each row is answered by a student not trained on it."""
     name = f"round-{round:02d}"
     if ctx.splits.folded:
-        predict_out_of_fold(ctx, name, members(ctx, round))
+        predict_out_of_fold(ctx.folder, ctx.splits, name, members(ctx, round))
     else:
-        store_predictions(ctx, name, ctx.student(round))
+        store_predictions(ctx.folder, ctx.splits, name, ctx.student(round))
 
 
-def predict_out_of_fold(ctx: RunContext, name: str, students: Iterable[tuple[Fold, Student]]) -> None:
+def predict_out_of_fold(
+    folder: RunFolder, splits: Splits, name: str, students: Iterable[tuple[Fold, Student]]
+) -> None:
     """Store the answer to each labelled row by the student of its fold, in the order of the labelled rows,
     and for classifiers the probabilities of all labels, shape (rows, labels).
 
     Test is left out: it measures only the students that are refitted at the end.
     """
-    place = {row["id"]: i for i, row in enumerate(ctx.splits.diagnose)}
-    answers = [""] * len(place)
-    probabilities = np.zeros((len(place), len(ctx.labels)))
+    answers: dict[str, str] = {}
+    probabilities: dict[str, NDArray[np.float64]] = {}
     for fold, student in students:
-        rows = rows_of(ctx, fold)
+        rows = splits.rows_of("diagnose", fold)
         predicted = student.predict([row["text"] for row in rows], best=True)
-        for i, row in enumerate(rows):
-            answers[place[row["id"]]] = predicted.answers[i]
-            if predicted.probabilities is not None:
-                probabilities[place[row["id"]]] = predicted.probabilities[i]
-    optional = {"probabilities": probabilities} if probabilities.any() else {}
-    stored = dict.fromkeys(("diagnose", "gate"), np.array(answers, str))
-    ctx.folder.store_predictions(name, **stored, test=np.array([], str), **optional)
+        ids = [row["id"] for row in rows]
+        answers |= zip(ids, predicted.answers, strict=True)
+        if predicted.probabilities is not None:
+            probabilities |= zip(ids, predicted.probabilities, strict=True)
+    ids = [row["id"] for row in splits.diagnose]
+    optional = {"probabilities": np.array([probabilities[i] for i in ids], float)} if probabilities else {}
+    stored = dict.fromkeys(("diagnose", "gate"), np.array([answers[i] for i in ids], str))
+    folder.store_predictions(name, **stored, test=np.array([], str), **optional)
 
 
-def out_of_fold_probabilities(ctx: RunContext, round: int) -> NDArray[np.float64] | None:
+def out_of_fold_probabilities(folder: RunFolder, splits: Splits, round: int) -> NDArray[np.float64] | None:
     """Return the probabilities for each labelled row by the student not trained on it, shape (rows, labels),
     or None if the rows are not folded or the students give no probabilities.
     """
-    if not ctx.splits.folded:
+    if not splits.folded:
         return None
     try:
-        return ctx.folder.load_array(f"round-{round:02d}", "probabilities")
+        return folder.load_array(f"round-{round:02d}", "probabilities")
     except KeyError:
         return None
 
 
-def answers_on_diagnose(ctx: RunContext, round: int, fold: Fold = None) -> list[Answer]:
+def answers_on_diagnose(folder: RunFolder, splits: Splits, round: int, fold: Fold = None) -> list[Answer]:
     """Return the labelled rows that agents may see, with a round's answers; those of one fold, or all."""
-    stored = ctx.folder.load_predictions(f"round-{round:02d}", "diagnose")
-    folds = ctx.splits.folds
+    stored = folder.load_predictions(f"round-{round:02d}", "diagnose")
     answers = []
-    for row, predicted in zip(ctx.splits.diagnose, stored, strict=True):
+    for row, predicted in zip(splits.diagnose, stored, strict=True):
         answer = Answer(id=row["id"], text=row["text"], label=row["label"], predicted=predicted)
-        if folds:
-            answer["fold"] = folds[row["id"]]
+        if splits.folds:
+            answer["fold"] = splits.folds[row["id"]]
         if fold is None or answer["fold"] == fold:
             answers.append(answer)
     return answers
@@ -92,9 +94,22 @@ def example_statistics(ctx: RunContext, round: int | str, set_name: str) -> Exam
     )
 
 
+def comparable_statistics(ctx: RunContext, rounds: Sequence[int]) -> list[ExampleStatistics]:
+    """Return the per-example statistics of some rounds on the gate set, for the rows that can compare them.
+
+    A row is left out if any of the rounds answers it with a label that no row of the set has. The set cannot
+    reward the texts of this label that a round teaches, so it must not count only their cost against it.
+    """
+    labels_in, gate = ctx.task.type.labels_in, ctx.splits.gate
+    unseen = set(ctx.labels) - {label for row in gate for label in labels_in(row["label"])}
+    answers = [ctx.folder.load_predictions(f"round-{round:02d}", "gate") for round in rounds]
+    kept = [not any(unseen & {*labels_in(answer)} for answer in row) for row in zip(*answers, strict=True)]
+    return [example_statistics(ctx, round, "gate")[kept] for round in rounds]
+
+
 def _texts_gold_answers(
     ctx: RunContext, round: int | str, set_name: str
 ) -> tuple[list[str], list[str], list[str]]:
-    rows: list[Row] = getattr(ctx.splits, set_name)
+    rows = ctx.splits.rows_of(set_name)
     answers = ctx.folder.load_predictions(round if isinstance(round, str) else f"round-{round:02d}", set_name)
     return [row["text"] for row in rows], [row["label"] for row in rows], answers

@@ -11,10 +11,15 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 from tutelage.graph.context import RunContext
-from tutelage.graph.students.committee import Fold, folds, member, members
+from tutelage.graph.run_folder.folder import RunFolder
+from tutelage.graph.strategies import Strategy
+from tutelage.graph.students.committee import Fold, members
 from tutelage.graph.students.predictions import evaluation, predict_out_of_fold
 from tutelage.graph.students.training import fresh_student, tune_members
 from tutelage.graph.students.training_rows import training_rows
+from tutelage.graph.task.schema import Task
+from tutelage.graph.task.splits import Splits
+from tutelage.student.corpus import Corpus
 from tutelage.student.data.rows import Row
 from tutelage.student.tasks.multilabel import written
 
@@ -22,16 +27,16 @@ Answers = NDArray[np.float64]
 _STORED, _CHECK = "pool-round-00", "self-training"
 
 
-def can_self_train(ctx: RunContext) -> bool:
+def can_self_train(task: Task, strategy: Strategy, splits: Splits) -> bool:
     """Return whether the run can self-train: this needs unlabelled texts, folds and student probabilities."""
-    if ctx.strategy.self_training == "off" or not ctx.splits.folded:
+    if strategy.self_training == "off" or not splits.folded:
         return False
-    return bool(ctx.splits.unlabelled) and ctx.task.kind in ("classification", "pairs", "multilabel")
+    return bool(splits.unlabelled) and task.type.label_probabilities
 
 
 def answer_pool(ctx: RunContext) -> None:
     """Store the predictions of round 0, whose students saw only the user's labels, on unlabelled texts."""
-    if can_self_train(ctx):
+    if can_self_train(ctx.task, ctx.strategy, ctx.splits):
         ctx.folder.store_predictions(_STORED, probabilities=pool_answers(ctx, 0))
 
 
@@ -39,12 +44,12 @@ def soft_texts(ctx: RunContext) -> list[Row]:
     """Return the unlabelled texts for self-training, a sample drawn with the run's seed."""
     pool = ctx.splits.unlabelled
     drawn = random.Random(f"{ctx.task.seed} soft").sample(pool, min(ctx.strategy.soft_texts, len(pool)))
-    return leak_free(ctx, drawn)
+    return leak_free(ctx.corpus, drawn)
 
 
-def leak_free(ctx: RunContext, rows: Sequence[Row]) -> list[Row]:
+def leak_free(corpus: Corpus, rows: Sequence[Row]) -> list[Row]:
     """Return the rows whose text is not a near-duplicate of a held-out text."""
-    near = ctx.corpus.near_held_out([row["text"] for row in rows])
+    near = corpus.near_held_out([row["text"] for row in rows])
     return [row for row, leaks in zip(rows, near, strict=True) if not leaks]
 
 
@@ -62,7 +67,7 @@ def soft_rows(ctx: RunContext, answers: Answers, known: set[str], fold: Fold = N
         Row(
             id=row["id"],
             text=row["text"],
-            label=_label(ctx, target),
+            label=_label(ctx.task, target),
             target=[float(value) for value in target],
             weight=ctx.strategy.soft_weight,
         )
@@ -79,21 +84,22 @@ def self_training_helps(ctx: RunContext, answers: Answers, round: int, promoted:
     """
     if ctx.strategy.self_training == "on":
         return True
-    known = {row["id"] for row in training_rows(ctx, promoted)}
-    for fold in folds(ctx):
-        rows = [*training_rows(ctx, promoted, fold), *soft_rows(ctx, answers, known, fold)]
+    sources = ctx.strategy, ctx.splits, ctx.corpus
+    known = {row["id"] for row in training_rows(*sources, promoted)}
+    for fold in ctx.folds:
+        rows = [*training_rows(*sources, promoted, fold), *soft_rows(ctx, answers, known, fold)]
         student = fresh_student(ctx, rows, ctx.strategy.objective, fold)
         student.save(ctx.folder.student_of(_CHECK, fold))
     tune_members(ctx, _CHECK)
-    predict_out_of_fold(ctx, _CHECK, ((fold, member(ctx, _CHECK, fold)) for fold in folds(ctx)))
+    predict_out_of_fold(ctx.folder, ctx.splits, _CHECK, members(ctx, _CHECK))
     before, after = (evaluation(ctx, name, "gate")["metric"] for name in (round, _CHECK))
     ctx.trace.log(self_training={"without": before, "with": after})
     return after >= before
 
 
-def first_pool_answers(ctx: RunContext) -> Answers:
+def first_pool_answers(folder: RunFolder) -> Answers:
     """Return the probabilities stored by `answer_pool`, shape (members, texts, labels)."""
-    return ctx.folder.load_array(_STORED, "probabilities")
+    return folder.load_array(_STORED, "probabilities")
 
 
 def pool_answers(ctx: RunContext, round: int) -> Answers:
@@ -103,7 +109,8 @@ def pool_answers(ctx: RunContext, round: int) -> Answers:
     return np.array([one for one in probabilities if one is not None], np.float64)
 
 
-def _label(ctx: RunContext, target: NDArray[np.float64]) -> str:
-    if ctx.task.kind == "multilabel":
-        return str(written(label for label, p in zip(ctx.labels, target, strict=True) if p >= 0.5))
-    return ctx.labels[int(target.argmax())]
+def _label(task: Task, target: NDArray[np.float64]) -> str:
+    labels = list(task.labels)
+    if task.type.decision_thresholds:
+        return str(written(label for label, p in zip(labels, target, strict=True) if p >= 0.5))
+    return labels[int(target.argmax())]

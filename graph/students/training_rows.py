@@ -4,29 +4,30 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
-from tutelage.graph.context import RunContext
 from tutelage.graph.strategies import Strategy
 from tutelage.graph.students.committee import Fold
-from tutelage.student.corpus import Sample, is_drawn
+from tutelage.graph.task.splits import Splits
+from tutelage.student.corpus import Corpus, Sample, is_drawn
 from tutelage.student.data.rows import Row
 from tutelage.student.tasks.task_type import TaskType
 
 
-def training_rows(ctx: RunContext, rounds: Sequence[int], fold: Fold = None) -> list[Row]:
+def training_rows(
+    strategy: Strategy, splits: Splits, corpus: Corpus, rounds: Sequence[int], fold: Fold = None
+) -> list[Row]:
     """Return the labelled rows, followed by the kept samples of the given rounds in the order of creation.
 
     With `fold`, leave out its rows, and the samples for which an agent was shown rows of this fold: the
     fold's student must not be trained on them.
     """
-    wanted, splits = set(rounds), ctx.splits
     own = [row for row in splits.seed if fold is None or splits.folds[row["id"]] != fold]
-    samples = [s for s in kept_samples(ctx, wanted) if fold is None or s.get("fold") != fold]
-    return [*own_rows(ctx.strategy, own), *(sample_row(ctx.strategy, s, fold) for s in samples)]
+    samples = [s for s in kept_samples(corpus, rounds) if fold is None or s.get("fold") != fold]
+    return [*own_rows(strategy, own), *(sample_row(strategy, s, fold) for s in samples)]
 
 
-def kept_samples(ctx: RunContext, rounds: set[int]) -> list[Sample]:
+def kept_samples(corpus: Corpus, rounds: Sequence[int]) -> list[Sample]:
     """Return the kept samples of these rounds in the order of creation."""
-    return [s for s in ctx.corpus.drafts(status="kept") if s["round"] in rounds]
+    return [s for s in corpus.drafts(status="kept") if s["round"] in rounds]
 
 
 def own_rows(strategy: Strategy, rows: Sequence[Row]) -> list[Row]:

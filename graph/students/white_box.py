@@ -22,10 +22,9 @@ def distilled(ctx: RunContext, rows: Sequence[Row], knowledge: Knowledge) -> Stu
 
     training_config, seed = ctx.task.training_config(), ctx.task.seed
     views = _views(ctx, rows, knowledge)
-    log: dict[str, object] = {}
-    student = distil(rows, ctx.labels, training_config, knowledge, seed=seed, views=views, log=log.update)
-    ctx.trace.log(distilled=log)
-    return student
+    done = distil(rows, ctx.labels, training_config, knowledge, seed=seed, views=views)
+    ctx.trace.log(distilled=done.report)
+    return done.student
 
 
 def _views(ctx: RunContext, rows: Sequence[Row], knowledge: Knowledge) -> "Views":

@@ -5,10 +5,11 @@ from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
-from tutelage.graph.task.schema import Task, near
+from tutelage.graph.task.schema import Task
+from tutelage.graph.task.variants import did_you_mean
 from tutelage.prompts import ROLES, render
 from tutelage.student.errors import InputError
-from tutelage.student.tasks.user_functions import placed
+from tutelage.student.tasks.user_functions import resolve_path
 
 
 def load_task(path: Path | str) -> Task:
@@ -54,49 +55,42 @@ def parse_task(raw: dict[str, Any], where: str, folder: Path) -> Task:
     return task
 
 
-def override(
-    task: Task,
-    *,
-    strategy: str | None = None,
-    seed: int | None = None,
-    rounds: int | None = None,
-    batch: bool | None = None,
-    student: str | None = None,
-    force: bool = False,
-) -> Task:
-    """Return the task with command-line options applied. Options that are None or False change nothing.
+def override(task: Task, changes: dict[str, Any]) -> Task:
+    """Return the task with some fields changed, nested as in task.yaml, e.g. `{"budget": {"rounds": 1}}`.
 
-    Another `strategy` replaces only the base strategy: fields that the task overrides stay overridden.
+    Fields that are None change nothing. `{"strategy": {"base": name}}` replaces only the base strategy: the
+    fields of a strategy that the task overrides stay overridden.
 
     Raises:
-        InputError: the strategy is unknown, or an option does not fit the task.
+        InputError: a changed field is invalid or does not fit the task.
     """
     raw = task.model_dump(exclude_none=True)
-    if strategy is not None:
-        fields = raw["strategy"] if isinstance(raw["strategy"], dict) else {}
-        raw["strategy"] = {**fields, "base": strategy}
-    if seed is not None:
-        raw["seed"] = seed
-    if rounds is not None:
-        raw["budget"]["rounds"] = rounds
-    if batch is not None:
-        raw["teacher"]["batch"] = batch
-    if force:
-        raw["teacher"]["force"] = True
-    if student is not None:
-        raw["student"]["mode"] = student
-    return parse_task(raw, "command line", Path())
+    return parse_task(merged(raw, changes), "command line", Path())
+
+
+def merged(raw: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a task with the changes, section by section, leaving out changes to None."""
+    result = dict(raw)
+    for name, value in changes.items():
+        if isinstance(value, dict):
+            part = {key: each for key, each in value.items() if each is not None}
+            if part:
+                old = raw.get(name)
+                result[name] = {**old, **part} if isinstance(old, dict) else part
+        elif value is not None:
+            result[name] = value
+    return result
 
 
 def _locate_user_functions(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Return the fields with absolute paths for user functions, since validation imports these."""
     located = dict(raw)
     if isinstance(metric := raw.get("metric"), str):
-        located["metric"] = placed(metric, folder)
+        located["metric"] = resolve_path(metric, folder)
     filters = raw.get("filters")
     if isinstance(filters, str | list):
         names = [filters] if isinstance(filters, str) else filters
-        located["filters"] = [placed(name, folder) if isinstance(name, str) else name for name in names]
+        located["filters"] = [resolve_path(name, folder) if isinstance(name, str) else name for name in names]
     return located
 
 
@@ -121,7 +115,7 @@ def _first_problem(error: ValidationError) -> str:
     if problem["type"] == "extra_forbidden":
         fields = _fields_at(problem["loc"][:-1])
         name = str(problem["loc"][-1])
-        return f"unknown field `{place}`{near(name, fields)} (known fields: {', '.join(fields)})"
+        return f"unknown field `{place}`{did_you_mean(name, fields)} (known fields: {', '.join(fields)})"
     if problem["type"] == "missing":
         return f"the field `{place}` is missing; `tutelage init` writes an example with every field"
     message = problem["msg"].removeprefix("Value error, ")

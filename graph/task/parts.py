@@ -51,6 +51,9 @@ class Source(Part):
             raise ValueError("`per_label` and `rows` both set the sample size: give only one of them")
         return self
 
+    def __str__(self) -> str:
+        return str(self.path) if self.path else f"{self.hub}[{self.split}]"
+
     @property
     def drawn(self) -> bool:
         """Whether the set is a random sample of the source."""

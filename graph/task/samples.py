@@ -4,20 +4,21 @@ import calendar
 import json
 import random
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date, timedelta
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import yaml
-from tutelage.graph.task.load import load_task
+from tutelage.graph.task.load import load_task, merged
 from tutelage.graph.task.schema import Task
-from tutelage.student.data.rows import Row, normal, read_rows
+from tutelage.student.data.rows import normal_form
 from tutelage.student.models.tiny_seq2seq import tiny_seq2seq
 from tutelage.student.tasks.fields import TaskTypeName
+from tutelage.student.tasks.registry import TASK_TYPES
 
-LABELLED = 90  # rows of the demo that serve as the user's labelled rows
 _HERE = Path(str(files("tutelage.graph") / "sample"))
 _SETS = ("seed", "diagnose", "gate", "test", "teacher")
 _PAIRS_PER_TEXT = {"seed": 1, "diagnose": 1, "gate": 1, "test": 1, "teacher": 3}
@@ -33,7 +34,7 @@ _FRAMES = (
 )
 _FORMS = ("{0.day} {1} {0.year}", "{1} {0.day}, {0.year}", "{0.day}.{0.month}.{0.year}", "{0.day} {2} {0:%y}")
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
-Made = Iterable[dict[str, Any]]
+Made = list[dict[str, Any]]
 
 
 def sample_task(kind: TaskTypeName = "classification", folder: Path | None = None) -> Task:
@@ -43,20 +44,27 @@ def sample_task(kind: TaskTypeName = "classification", folder: Path | None = Non
 
     Args:
         kind: the task type.
-        folder: where the task is written; must not exist. Not needed for classification.
+        folder: where the task is written; must not exist. Without it the bundled classification task is
+            returned, which needs no other files.
     """
     task = load_task(_HERE / "task.yaml")
-    if kind == "classification":
+    if folder is None:
+        assert kind == "classification", "a generated task needs a folder"
         return task
-    assert folder, "a generated task needs a folder"
     folder.mkdir(parents=True)
-    (folder / "task.yaml").write_text((_HERE / f"{kind}.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    source = _HERE / ("task.yaml" if kind == "classification" else f"{kind}.yaml")
+    (folder / "task.yaml").write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
     for name, rows in _MAKERS[kind](task):
-        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        (folder / f"{name}.jsonl").write_text(lines, encoding="utf-8")
-        if kind == "seq2seq" and name == "teacher":
+        _write(folder / f"{name}.jsonl", rows)
+        if TASK_TYPES[kind].generates and name == "teacher":  # no encoder-decoder is bundled
             tiny_seq2seq(folder / "base", [row[key] for row in rows for key in ("text", "target")])
     return load_task(folder / "task.yaml")
+
+
+def demo_settings(kind: TaskTypeName) -> dict[str, Any]:
+    """Return the settings of a task type's demo: `labelled` (rows), `predict` (texts) and `task` (fields)."""
+    demos = yaml.safe_load((_HERE / "demo.yaml").read_text(encoding="utf-8"))
+    return {**demos[kind], "task": merged(demos["every"], demos[kind]["task"])}
 
 
 def demo_task(kind: TaskTypeName, folder: Path) -> Task:
@@ -66,56 +74,38 @@ def demo_task(kind: TaskTypeName, folder: Path) -> Task:
         kind: the task type.
         folder: where the task is written; must not exist.
     """
-    task = sample_task(kind, None if kind == "classification" else folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    source = _HERE if kind == "classification" else folder
-    lines = {name: (source / f"{name}.jsonl").read_text(encoding="utf-8").splitlines() for name in _SETS}
-    # The generated entities are easy: trained on 90 rows, a student is as good as any teacher.
-    count = 30 if kind == "ner" else LABELLED
-    labelled = [*lines["seed"], *lines["diagnose"]][:count]
-    rest = [*lines["seed"], *lines["diagnose"]][count:]
-    corpus = [*rest, *lines["gate"], *lines["teacher"]]
-    parts = {
-        "labelled": labelled,
-        "unlabelled": [json.dumps(_texts(line, task), ensure_ascii=False) for line in corpus],
-        "teacher": corpus,
-        "test": lines["test"],
-    }
-    for name, part in parts.items():
-        (folder / f"{name}.jsonl").write_text("\n".join(part) + "\n", encoding="utf-8")
-    raw = task.model_dump(mode="json", exclude_none=True)
-    raw["data"] = {name: f"{name}.jsonl" for name in ("labelled", "unlabelled", "test")}
-    raw["teacher"] = {**raw["teacher"], "corpus": "teacher.jsonl", "calibrate": 60}
-    raw["strategy"] = {"base": "auto", "samples": 150, "soft_texts": 100}
-    if kind != "seq2seq":
-        # What `training: auto` would choose; the comparison would take minutes.
-        raw["student"] = {**raw["student"], "training": "weighted", "epochs": 3, "min_steps": 50}
-    if kind == "classification":
-        raw["strategy"]["self_training"] = "on"
-    if kind in ("ner", "seq2seq"):  # their students take longest to train
-        raw["data"]["folds"] = 2
-        raw["strategy"] |= {"samples": 40, "control": False}
-        raw["teacher"] |= {"label_noise": 0.01, "calibrate": 30}
-    if kind == "ner":  # takes a third of the time of 50 steps with batches of 16, with no lower score
-        raw["student"] |= {"batch": 8, "min_steps": 30}
-    (folder / "task.yaml").write_text(
-        yaml.safe_dump(raw, sort_keys=False, allow_unicode=True), encoding="utf-8"
-    )
+    task, demo = sample_task(kind, folder), demo_settings(kind)
+    sets = {name: _read(folder / f"{name}.jsonl") for name in _SETS}
+    known, count = [*sets["seed"], *sets["diagnose"]], demo["labelled"]
+    corpus = [*known[count:], *sets["gate"], *sets["teacher"]]
+    for name in ("seed", "diagnose", "gate"):
+        (folder / f"{name}.jsonl").unlink()
+    _write(folder / "labelled.jsonl", known[:count])
+    _write(folder / "unlabelled.jsonl", [{name: row[name] for name in task.fields} for row in corpus])
+    _write(folder / "teacher.jsonl", corpus)
+    raw = merged({**task.model_dump(mode="json", exclude_none=True), "data": {}}, demo["task"])
+    text = yaml.safe_dump(raw, sort_keys=False, allow_unicode=True)
+    (folder / "task.yaml").write_text(text, encoding="utf-8")
     return load_task(folder / "task.yaml")
 
 
-def _texts(line: str, task: Task) -> dict[str, str]:
-    """Return the text fields of a JSON line, without its label."""
-    return {name: json.loads(line)[name] for name in task.fields}
+def _write(path: Path, rows: Made) -> None:
+    lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    path.write_text("".join(lines), encoding="utf-8")
 
 
-def _read(task: Task) -> Iterable[tuple[str, list[Row]]]:
-    return ((name, read_rows(_HERE / f"{name}.jsonl", list(task.labels))) for name in _SETS)
+def _read(path: Path) -> Made:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _bundled(task: Task) -> Iterable[tuple[str, Made]]:
+    """Yield the sets of the classification task."""
+    return ((name, _read(_HERE / f"{name}.jsonl")) for name in _SETS)
 
 
 def _pairs(task: Task) -> Iterable[tuple[str, Made]]:
     """Yield sets of pairs: texts with the description of a queue, alternately their own and another one."""
-    for name, rows in _read(task):
+    for name, rows in _bundled(task):
         rng, pairs = random.Random(name), []
         for number in range(_PAIRS_PER_TEXT[name]):
             for i, row in enumerate(rows):
@@ -128,7 +118,7 @@ def _pairs(task: Task) -> Iterable[tuple[str, Made]]:
 
 def _multilabel(task: Task) -> Iterable[tuple[str, Made]]:
     """Yield sets of texts; every second one is followed by a text of another queue, and has both labels."""
-    for name, rows in _read(task):
+    for name, rows in _bundled(task):
         rng, texts = random.Random(name), []
         for i, row in enumerate(rows):
             others = [x for x in rows if x["label"] != row["label"]]
@@ -139,17 +129,9 @@ def _multilabel(task: Task) -> Iterable[tuple[str, Made]]:
 
 
 def _entities(task: Task) -> Iterable[tuple[str, Made]]:
-    """Yield sets of messages of one to three sentences with filled placeholders; every message is unique."""
+    """Yield sets of messages of one to three sentences with filled placeholders."""
     parts = yaml.safe_load((_HERE / "ner_texts.yaml").read_text(encoding="utf-8"))
-    rng, seen = random.Random("entities"), set[str]()
-    for name, count in _ENTITY_TEXTS.items():
-        rows: list[dict[str, Any]] = []
-        while len(rows) < count:
-            row = _message(parts, rng)
-            if normal(row["text"]) not in seen:
-                seen.add(normal(row["text"]))
-                rows.append(row)
-        yield name, rows
+    return _unique(_ENTITY_TEXTS, partial(_message, parts, random.Random("entities")))
 
 
 def _message(parts: dict[str, Any], rng: random.Random) -> dict[str, Any]:
@@ -168,20 +150,31 @@ def _message(parts: dict[str, Any], rng: random.Random) -> dict[str, Any]:
 
 def _dates(task: Task) -> Iterable[tuple[str, Made]]:
     """Yield sets of messages that contain a date; the target is the date in ISO format."""
-    rng, seen = random.Random("dates"), set[str]()
-    for name, count in _DATES.items():
-        rows: list[dict[str, Any]] = []
+    return _unique(_DATES, partial(_dated, random.Random("dates")))
+
+
+def _dated(rng: random.Random) -> dict[str, Any]:
+    day = date(2010, 1, 1) + timedelta(days=rng.randrange(7300))
+    month = calendar.month_name[day.month]
+    text = rng.choice(_FRAMES).format(rng.choice(_FORMS).format(day, month, month[:3]))
+    return {"text": text, "target": day.isoformat()}
+
+
+def _unique(counts: Mapping[str, int], make: Callable[[], dict[str, Any]]) -> Iterable[tuple[str, Made]]:
+    """Yield sets of these sizes; no text occurs twice."""
+    seen = set[str]()
+    for name, count in counts.items():
+        rows: Made = []
         while len(rows) < count:
-            day = date(2010, 1, 1) + timedelta(days=rng.randrange(7300))
-            month = calendar.month_name[day.month]
-            text = rng.choice(_FRAMES).format(rng.choice(_FORMS).format(day, month, month[:3]))
-            if normal(text) not in seen:
-                seen.add(normal(text))
-                rows.append({"text": text, "target": day.isoformat()})
+            row = make()
+            if normal_form(row["text"]) not in seen:
+                seen.add(normal_form(row["text"]))
+                rows.append(row)
         yield name, rows
 
 
 _MAKERS: dict[TaskTypeName, Callable[[Task], Iterable[tuple[str, Made]]]] = {
+    "classification": _bundled,
     "pairs": _pairs,
     "multilabel": _multilabel,
     "ner": _entities,

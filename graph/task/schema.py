@@ -1,8 +1,6 @@
 """The `Task` model: all fields of task.yaml, and the rules that involve several of them."""
 
-from collections.abc import Iterable
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,16 +12,23 @@ from tutelage.agents.schemas import Draft
 from tutelage.agents.teacher.budget import Budget
 from tutelage.graph.strategies import STRATEGIES, Strategy, with_pool
 from tutelage.graph.task.parts import BudgetPart, Data, Model, Part, StudentPart, TeacherPart, WhiteBoxPart
-from tutelage.graph.task.variants import varied
+from tutelage.graph.task.variants import (
+    did_you_mean,
+    needs_one_label,
+    needs_separate_sets,
+    selects_samples,
+    unused_fields,
+    varied,
+)
 from tutelage.prompts import ROLES
 from tutelage.student.errors import InputError
 from tutelage.student.pretrained import EMBEDDED
 from tutelage.student.tasks.fields import ONE, PAIR, RESERVED, TaskTypeName
-from tutelage.student.tasks.task_type import TASK_TYPES, TaskType
-from tutelage.student.tasks.user_functions import function
+from tutelage.student.tasks.registry import TASK_TYPES
+from tutelage.student.tasks.task_type import TaskType
+from tutelage.student.tasks.user_functions import load_function
 from tutelage.student.training.candidates import Training, candidates, configuration
 from tutelage.student.training.configuration import TrainingConfig
-from tutelage.student.training.losses import PLAIN, Objective
 
 
 class Task(Part):
@@ -95,7 +100,7 @@ class Task(Part):
             raise ValueError(f"`metric`: {problem}")
         for name in self.filters:
             try:
-                function(name)
+                load_function(name)
             except InputError as error:
                 raise ValueError(f"`filters`: {error}") from None
         if self.student.mode not in self.type.student_modes:
@@ -132,7 +137,7 @@ class Task(Part):
     @model_validator(mode="after")
     def _strategy_fits(self) -> Self:
         strategy = self.resolved_strategy()
-        if self.type.label_field != "label" and any(_needs_one_label(one) for one in strategy.objectives):
+        if not self.type.single_label and any(needs_one_label(one) for one in strategy.objectives):
             raise ValueError(
                 f"strategy {strategy.name!r} needs the probability of one label for each text: it is not for"
                 f" `kind: {self.kind}`; use auto, or entropy or least_confidence to draw from a pool"
@@ -142,14 +147,14 @@ class Task(Part):
                 f"strategy {strategy.name!r} draws from unlabelled texts: set `data.unlabelled` to a file of"
                 " them, or use a strategy whose texts are written by the teacher, such as auto"
             )
-        if self.data.folded and (problem := _needs_separate_sets(strategy)):
+        if self.data.folded and (problem := needs_separate_sets(strategy)):
             raise ValueError(problem)
         distils = any(one.knowledge for one in strategy.objectives)
-        carried = strategy.carry and strategy.objective.knowledge
+        carried = strategy.continue_training and strategy.objective.knowledge
         if distils and (self.student.mode == "head" or carried):
             raise ValueError(
                 f"strategy {strategy.name!r} distils a teacher's layers into a student trained anew: set"
-                " `student.mode` to full and the strategy's `carry` to false"
+                " `student.mode` to full and the strategy's `continue_training` to false"
             )
         if self.white_box_teacher and not distils:
             raise ValueError(
@@ -161,10 +166,12 @@ class Task(Part):
             raise ValueError(
                 f"`objective.rationale` is not for `kind: {self.kind}`, whose student generates no text"
             )
-        if reasons and strategy.writes and not strategy.label_apart:
-            raise ValueError("`objective.rationale` trains on the labeler's reasons: set `label_apart: true`")
+        if reasons and strategy.writes and not strategy.blind_labels:
+            raise ValueError(
+                "`objective.rationale` trains on the labeler's reasons: set `blind_labels: true`"
+            )
         for objective in strategy.objectives:
-            if problem := _unused_fields(objective, strategy):
+            if problem := unused_fields(objective, strategy):
                 raise ValueError(problem)
         return self
 
@@ -196,7 +203,9 @@ class Task(Part):
         changes = {"base": self.strategy} if isinstance(self.strategy, str) else dict(self.strategy)
         base = str(changes.pop("base", "auto"))
         if base not in STRATEGIES:
-            raise ValueError(f"unknown strategy {base!r}{near(base, STRATEGIES)} ({', '.join(STRATEGIES)})")
+            raise ValueError(
+                f"unknown strategy {base!r}{did_you_mean(base, STRATEGIES)} ({', '.join(STRATEGIES)})"
+            )
         start = STRATEGIES[base]
         if base == "auto" and self.data.unlabelled and "pool_share" not in changes:
             start = with_pool(start)
@@ -229,7 +238,7 @@ class Task(Part):
         fixed = self.student.fixed()
         base = TrainingConfig(**fixed, kind=self.kind, fields=self.fields)
         name = training or self.student.training
-        if name == "auto" and _selects_samples(self.resolved_strategy()):
+        if name == "auto" and selects_samples(self.resolved_strategy()):
             name = "weighted"
         return configuration(base, name, fixed=fixed)
 
@@ -237,7 +246,7 @@ class Task(Part):
         """Return the training configurations to compare on this many rows: one if `training` names it."""
         if self.student.training != "auto":
             return {self.student.training: self.training_config()}
-        if _selects_samples(self.resolved_strategy()):
+        if selects_samples(self.resolved_strategy()):
             return {"weighted": self.training_config()}
         fixed = self.student.fixed()
         base = TrainingConfig(**fixed, kind=self.kind, fields=self.fields)
@@ -263,57 +272,9 @@ class Task(Part):
         brief = Brief(task=self.instruction)
         if self.labels:
             brief["labels"] = dict(self.labels)
-        if self.type.label_field != "label":
+        if not self.type.single_label:
             brief["kind"] = self.kind
         return brief if len(self.fields) == 1 else {**brief, "fields": list(self.fields)}
-
-
-def _selects_samples(strategy: Strategy) -> bool:
-    """Whether the strategy (LLKD, KSM) chooses and weights the samples of every training step."""
-    return any(one.thresholds or one.knowledge for one in strategy.objectives)
-
-
-def _needs_one_label(objective: Objective) -> bool:
-    """Whether the objective needs the probability of one label for each text."""
-    return bool(objective.thresholds or objective.knowledge or objective.target == "soft")
-
-
-def _needs_separate_sets(strategy: Strategy) -> str:
-    """Return why a strategy cannot run on folds; "" if it can. Such a strategy shows the teacher rows of all
-    folds together, or continues one student on them, so that no prediction would be out of fold any more.
-    """
-    reasons = {
-        "`probe: batch`": strategy.probe == "batch",
-        "`feedback: band`": strategy.feedback == "band",
-        "`carry: true`": strategy.carry,
-        "`objective.knowledge`": any(one.knowledge for one in strategy.objectives),
-    }
-    if not (applying := [name for name, applies in reasons.items() if applies]):
-        return ""
-    return (
-        f"strategy {strategy.name!r} ({applying[0]}) needs separate sets: give `data.seed`, `diagnose` and"
-        " `gate` instead of `labelled`, or use strategy auto"
-    )
-
-
-def _unused_fields(objective: Objective, strategy: Strategy) -> str:
-    """Return an error message for fields of an objective that would have no effect; "" if there are none."""
-    if objective.loss == "ce" and (objective.alpha, objective.beta) != (PLAIN.alpha, PLAIN.beta):
-        return "`alpha` and `beta` weigh the parts of `loss: sce`; set `loss: sce`, or leave them out"
-    chosen = "`objective.thresholds`" if objective.thresholds else "`objective.target: soft`"
-    if objective.thresholds is None and objective.target == "hard":
-        return f"{_OWN_LOSSES} `objective.loss`" if objective.knowledge and objective.loss != "ce" else ""
-    if objective.knowledge:
-        return f"{_OWN_LOSSES} {chosen}"
-    if strategy.writes and not strategy.label_apart:
-        return (
-            f"{chosen} needs the teacher's confidence, but a label that a text was written for has none: set"
-            " `label_apart: true`, or leave it out"
-        )
-    return ""
-
-
-_OWN_LOSSES = "`objective.knowledge` brings its own losses; leave out"
 
 
 def _overrides(shared: dict[str, Any], role: dict[str, Any]) -> dict[str, Any]:
@@ -322,9 +283,3 @@ def _overrides(shared: dict[str, Any], role: dict[str, Any]) -> dict[str, Any]:
     if provider == str(shared["model"]).partition(":")[0]:
         return role
     return {"base_url": None, "api_key_env": None, **role}
-
-
-def near(name: str, known: Iterable[str]) -> str:
-    """Return "; did you mean …?" with the most similar known name; "" if none is similar."""
-    match = get_close_matches(name, list(known), 1, 0.5)
-    return f"; did you mean {match[0]!r}?" if match else ""

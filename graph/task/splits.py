@@ -1,20 +1,23 @@
 """Load the data sets of a task, and check that no text is in two of them."""
 
 import hashlib
-import random
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tutelage.graph.task.parts import Source
 from tutelage.graph.task.schema import Task
+from tutelage.graph.task.sources import read_pool, read_sets
 from tutelage.student.data.folds import labels_below, stratified_folds
-from tutelage.student.data.rows import Row, check_distinct, filed, read_hub, read_rows
+from tutelage.student.data.readers import Columns, read_rows
+from tutelage.student.data.rows import Row, to_record
 from tutelage.student.errors import InputError
-from tutelage.student.tasks.user_functions import filtered, title
+from tutelage.student.tasks.user_functions import run_filter, title
 
 SETS = ("seed", "diagnose", "gate", "test")
+UNSEEN = (
+    "; texts that a student answers with such a label are left out when a round is accepted or rolled back,"
+    " because your rows cannot show a gain there: label a few texts of each"
+)
 FIRST_LABELS = 100  # texts in the first set that the teacher labels if the user has labelled none (ours)
 
 
@@ -44,6 +47,11 @@ class Splits:
     def labelled(self) -> list[Row]:
         """The distinct labelled rows outside the test set."""
         return list({row["id"]: row for row in [*self.seed, *self.diagnose, *self.gate]}.values())
+
+    def rows_of(self, name: str, fold: int | None = None) -> list[Row]:
+        """Return the rows of a set in their order, or only those of one fold."""
+        rows: list[Row] = getattr(self, name)
+        return rows if fold is None else [row for row in rows if self.folds[row["id"]] == fold]
 
     def sizes(self) -> dict[str, int]:
         """Return the number of rows in each set of the task."""
@@ -76,16 +84,17 @@ def load_splits(task: Task) -> Splits:
 def _load_folded(task: Task) -> Splits:
     """Load all labelled rows, divided into folds, and the test set."""
     notes: list[str] = []
-    sets = _read_sets(task, ("labelled", "test"), notes)
+    sets = read_sets(task, ("labelled", "test"), notes)
     rows = sets["labelled"]
     _check_disjoint(task, sets)
     if task.data.labelled:
-        notes += _check_labels(task, rows, _where(task.data.labelled), "labelled row")
+        missing = _check_labels(task, rows, str(task.data.labelled), "labelled row")
+        notes += [note + UNSEEN for note in missing]
         notes += _try_user_functions(task, rows)
     folds = fold_rows(task, rows, notes) if rows else {}
     if not sets["test"]:
         notes.append("no test set: all scores are cross-validated, none is measured on held-out texts")
-    pool = _load_pool(task, {row["id"] for part in sets.values() for row in part}, notes)
+    pool = read_pool(task, {row["id"] for part in sets.values() for row in part}, notes)
     if pool and not rows and len(pool) < 2 * task.fold_count:
         raise InputError(
             f"{len(pool)} unlabelled texts are too few for a first labelled set in {task.fold_count} folds:"
@@ -127,10 +136,10 @@ def fold_rows(task: Task, rows: Sequence[Row], notes: list[str]) -> dict[str, in
 def _load_separate(task: Task) -> Splits:
     """Load the user's separate sets: seeds, diagnose, gate and test."""
     notes: list[str] = []
-    sets = _read_sets(task, SETS, notes)
+    sets = read_sets(task, SETS, notes)
     _check_disjoint(task, sets)
     assert task.data.seed, "task.data.folded is False"
-    notes += _check_labels(task, sets["seed"], _where(task.data.seed), "seed")
+    notes += _check_labels(task, sets["seed"], str(task.data.seed), "seed")
     notes += _try_user_functions(task, sets["seed"])
     if not sets["diagnose"]:
         sets["diagnose"] = sets["seed"]
@@ -138,11 +147,13 @@ def _load_separate(task: Task) -> Splits:
             "no diagnose set: weaknesses are looked for in the seeds, which the student was trained on, so"
             " they are underestimated"
         )
-    if not sets["gate"]:
+    if sets["gate"]:
+        notes += [note + UNSEEN for note in _missing_labels(task, sets["gate"], "row of the gate set")]
+    else:
         notes.append("no gate set: every round is accepted, even one that makes the student worse")
     if not sets["test"]:
         notes.append("no test set: the result is not measured on held-out texts")
-    pool = _load_pool(task, {row["id"] for rows in sets.values() for row in rows}, notes)
+    pool = read_pool(task, {row["id"] for rows in sets.values() for row in rows}, notes)
     digest = _digest({**sets, **({"unlabelled": pool} if pool else {})})
     return Splits(
         seed=sets["seed"],
@@ -155,32 +166,12 @@ def _load_separate(task: Task) -> Splits:
     )
 
 
-def _read_sets(task: Task, names: Sequence[str], notes: list[str]) -> dict[str, list[Row]]:
-    """Return the rows of each named set. A set that is drawn at random excludes the rows of all others."""
-    labels = list(task.labels)
-    files = {name: _read(task, given, labels) for name in names if (given := getattr(task.data, name))}
-    used = {row["id"] for name, rows in files.items() if not _is_drawn(task, name) for row in rows}
-    sets: dict[str, list[Row]] = {}
-    for name in names:
-        source: Source | None = getattr(task.data, name)
-        if source is None:
-            sets[name] = []
-        elif not source.drawn:
-            sets[name] = files[name]
-            if name != "seed" and not sets[name]:
-                raise InputError(f"{_where(source)}: no {name} rows; add some, or leave `{name}` out")
-            if name != "test":  # a published test set may repeat texts, and has to stay as it is
-                check_distinct(sets[name], _where(source))
-        else:
-            rng = random.Random(f"{task.seed} {name}")
-            sets[name] = _draw(task, files[name], source, used, rng, notes)
-            used |= {row["id"] for row in sets[name]}
-    return sets
-
-
 def _digest(sets: Mapping[str, Sequence[Row]]) -> str:
     rows = ((name, row) for name, part in sets.items() for row in part)
-    content = "\n".join(f"{n} {r['id']} {r['label']}{_rationale(r)}" for n, r in rows)
+    content = "\n".join(
+        f"{n} {r['id']} {r['label']}{' ' if 'rationale' in r else ''}{r.get('rationale', '')}"
+        for n, r in rows
+    )
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
@@ -191,7 +182,7 @@ def load_corpus(task: Task, splits: Splits, path: Path) -> list[Row]:
         InputError: no text remains.
     """
     reserved = splits.ids()
-    rows = read_rows(path, list(task.labels), task_type=task.type, fields=task.fields)
+    rows = read_rows(path, list(task.labels), task_type=task.type, columns=Columns(task.fields))
     remaining = [row for row in rows if row["id"] not in reserved]
     if not remaining:
         raise InputError(
@@ -208,90 +199,13 @@ def _try_user_functions(task: Task, seeds: Sequence[Row]) -> list[str]:
     """
     text, label = ([row[key] for row in seeds[:1]] for key in ("text", "label"))
     task.type.example_statistics(text, label, label, list(task.labels), task.metric)
-    rows = [filed(row["text"], row["label"], task_type=task.type, fields=task.fields) for row in seeds]
+    rows = [to_record(row["text"], row["label"], task_type=task.type, fields=task.fields) for row in seeds]
     notes = []
     for name in task.filters:
-        if reasons := [reason for row in rows if (reason := filtered(name, row))]:
+        if reasons := [reason for row in rows if (reason := run_filter(name, row))]:
             count = f"{len(reasons)} of {len(rows)} seeds"
             notes.append(f"the filter {title(name)} would refuse {count}: {reasons[0]}")
     return notes
-
-
-def _load_pool(task: Task, used: set[str], notes: list[str]) -> list[Row]:
-    """Return the distinct unlabelled texts whose ids are not in `used`, the ids of the other sets."""
-    source = task.data.unlabelled
-    if source is None:
-        return []
-    rows = _read(task, source, None)
-    distinct = {row["id"]: row for row in rows}
-    if len(distinct) < len(rows):
-        notes.append(f"{len(rows) - len(distinct)} texts of the pool are duplicates and are left out")
-    remaining = [row for key, row in distinct.items() if key not in used]
-    if not remaining:
-        raise InputError(f"{_where(source)}: every text is also in another set; add other texts")
-    if len(remaining) < len(distinct):
-        removed = len(distinct) - len(remaining)
-        notes.append(f"{removed} texts of the pool are also in another set and are left out")
-    strategy = task.resolved_strategy()
-    if not strategy.draws:
-        notes.append(
-            f"the pool is not used: strategy {strategy.name} has the teacher write every text;"
-            " `pool_share: 0.5` draws half of the texts from the pool"
-        )
-    return remaining
-
-
-def _read(task: Task, source: Source, labels: Sequence[str] | None) -> list[Row]:
-    fields = source.text or task.fields
-    columns = {"label_field": source.label, "rationale_field": source.rationale}
-    if source.hub:
-        return read_hub(source.hub, source.split, labels, task_type=task.type, fields=fields, **columns)
-    assert source.path
-    return read_rows(source.path, labels, task_type=task.type, fields=fields, **columns)
-
-
-def _draw(
-    task: Task,
-    rows: Sequence[Row],
-    source: Source,
-    used: set[str],
-    rng: random.Random,
-    notes: list[str],
-) -> list[Row]:
-    """Draw distinct rows, none in `used` or with two labels: `per_label` for each label, or `rows` in all."""
-    label_sets: dict[str, set[str]] = defaultdict(set)
-    for row in rows:
-        label_sets[row["id"]].add(row["label"])
-    distinct = {row["id"]: row for row in rows if row["id"] not in used and len(label_sets[row["id"]]) == 1}
-    if disputed := sum(len(labels) > 1 for labels in label_sets.values()):
-        note = f"{_where(source)}: {disputed} texts have two different labels and are not drawn"
-        notes += [note] if note not in notes else []
-    if source.rows:
-        if len(distinct) < source.rows:
-            raise InputError(_too_few(source, "there are", len(distinct), f"`rows` asks for {source.rows}"))
-        return rng.sample(list(distinct.values()), source.rows)
-    by_label: dict[str, list[Row]] = defaultdict(list)
-    for row in distinct.values():
-        for label in task.type.labels_in(row["label"]):
-            by_label[label].append(row)
-    drawn: dict[str, Row] = {}
-    for label in sorted(by_label):
-        free = [row for row in by_label[label] if row["id"] not in drawn]
-        # A row drawn for another label may have this one too. Of texts without any label, too few are fine.
-        lacking = (source.per_label or 0) - (len(by_label[label]) - len(free))
-        if len(free) < lacking and (label or not task.labels):
-            asked = f"`per_label` asks for {source.per_label}"
-            raise InputError(_too_few(source, f"label {label!r} has", len(by_label[label]), asked))
-        drawn |= {row["id"]: row for row in rng.sample(free, max(0, min(lacking, len(free))))}
-    return list(drawn.values())
-
-
-def _rationale(row: Row) -> str:
-    return f" {row['rationale']}" if "rationale" in row else ""
-
-
-def _too_few(source: Source, which: str, count: int, asked: str) -> str:
-    return f"{_where(source)}: {which} {count} rows left to draw from, {asked}; ask for fewer or add rows"
 
 
 def _check_disjoint(task: Task, sets: dict[str, list[Row]]) -> None:
@@ -303,7 +217,7 @@ def _check_disjoint(task: Task, sets: dict[str, list[Row]]) -> None:
                 text = next(row["text"] for row in sets[first] if row["id"] in shared)
                 raise InputError(
                     f"{len(shared)} texts are both in {first} and in {second}, e.g. {text[:60]!r};"
-                    f" remove them from {_where(getattr(task.data, first))}"
+                    f" remove them from {getattr(task.data, first)}"
                 )
 
 
@@ -316,14 +230,11 @@ def _check_labels(task: Task, rows: list[Row], where: str, noun: str) -> list[st
         raise InputError(
             f"{where}: all {len(rows)} {noun}s are {rows[0]['label']!r}; a student needs two labels"
         )
+    return _missing_labels(task, rows, noun)
+
+
+def _missing_labels(task: Task, rows: Sequence[Row], noun: str) -> list[str]:
+    """Return a note that names the labels without any row."""
+    present = {label for row in rows for label in task.type.labels_in(row["label"])}
     missing = [label for label in task.labels if label not in present]
     return [f"labels without a {noun}: {', '.join(missing)}"] if missing else []
-
-
-def _is_drawn(task: Task, name: str) -> bool:
-    source: Source | None = getattr(task.data, name)
-    return source is not None and source.drawn
-
-
-def _where(source: Source) -> str:
-    return str(source.path) if source.path else f"{source.hub}[{source.split}]"

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from tutelage.student.errors import InputError
 from tutelage.student.tasks.fields import ONE, Fields, TaskTypeName
-from tutelage.student.tasks.task_type import TASK_TYPES
+from tutelage.student.tasks.registry import TASK_TYPES
 
 Stub = tuple[Any, ...]  # the text fields of a row, then its label
 
@@ -250,7 +250,7 @@ def scaffold(folder: Path, kind: TaskTypeName = "classification") -> list[Path]:
     user_metric = ", file.py:function" if TASK_TYPES[kind].generates else ""
     metrics = f"{metric:<27}# or {', '.join(others)}{user_metric}"
     # LLKD and KSM need the probability of one label for each text.
-    one_label = TASK_TYPES[kind].label_field == "label"
+    one_label = TASK_TYPES[kind].single_label
     name = folder.resolve().name
     valid = re.fullmatch(r"[A-Za-z0-9._-]+", name) and name == yaml.safe_load(name)  # not `123`, nor `no`
     text = Template(template).substitute(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from math import ceil
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tutelage.student.data.rows import Row
 from tutelage.student.distillation.knowledge import RunningMean, keep_layers
@@ -21,12 +21,18 @@ from tutelage.student.models.base import FullStudent
 from tutelage.student.training.adapters.classifier import FullAdapter, fresh
 from tutelage.student.training.configuration import TrainingConfig
 from tutelage.student.training.knowledge import Knowledge
-from tutelage.student.training.loop import Log
 from tutelage.student.training.schedule import bucketed, warm_and_down
 from tutelage.student.training.training_set import TrainingSet
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+class Distilled(NamedTuple):
+    """A distilled student, and the report of its training: the fields of `_report`."""
+
+    student: FullStudent
+    report: dict[str, object]
 
 
 def distil(
@@ -37,8 +43,7 @@ def distil(
     *,
     seed: int,
     views: Views,
-    log: Log | None = None,
-) -> FullStudent:
+) -> Distilled:
     """Distil a teacher into a fresh student; learn a policy first if its weights are used (arXiv 2302.00444).
 
     Args:
@@ -48,36 +53,30 @@ def distil(
         knowledge: the settings of KSM.
         seed: for initialisation, dropout, order of the rows, and all sampling.
         views: the teacher's outputs for the rows, in the same order.
-        log: is called with the fields of `_report` and, as `held_out`, the ids of the reward rows.
 
     Raises:
         InputError: the mode is `head`, or there are too few rows for a policy.
     """
-    import torch
-
     if training_config.mode != "full":
         raise InputError("a head has no layers to distil into; set the student's mode to `full`")
-    knowledge = _without_unweighted(knowledge)
-    if training_config.probe_first:  # KSM compares [CLS] states of a student without any training
-        epochs = training_config.epochs or TrainingConfig.epochs
-        training_config = replace(training_config, probe_first=False, contrastive_steps=0, epochs=epochs)
-    training_config = replace(training_config, pooling="cls")
-    setup = _Setup(TrainingSet.of(rows), labels, training_config, knowledge, views, seed)
-    places = list(range(len(rows)))
-    held: list[int] = []
-    began, policy, first_steps = perf_counter(), None, 0
-    if knowledge.weights in ("learnt", "constant"):
-        held, rest = _held_out(len(rows), knowledge, seed)
-        policy, first_steps = _learn_policy(setup, rest, held)
-        places = places if knowledge.reuse else rest
+    config, knowledge = _comparable(training_config), _without_unweighted(knowledge)
+    setup = _Setup(TrainingSet.of(rows), labels, config, knowledge, views, seed)
+    began = perf_counter()
+    first = _learn_policy(setup) if knowledge.weights in ("learnt", "constant") else _Stage1()
     middle = perf_counter()
     student = setup.fresh(seed)
-    actions = _train(setup, student, places, _weights_of_stage_2(knowledge, policy, seed), seed)
-    if log:
-        seconds = (middle - began, perf_counter() - middle)
-        report = _report(knowledge, policy, (first_steps, len(actions)), seconds, torch.stack(actions))
-        log(**report, held_out=[rows[i]["id"] for i in held])
-    return student
+    places = [i for i in range(len(rows)) if knowledge.reuse or i not in first.held_out]
+    actions = _train(setup, student, places, _weights_of_stage_2(knowledge, first.policy, seed), seed)
+    seconds = (middle - began, perf_counter() - middle)
+    return Distilled(student, _report(setup, first, actions, seconds))
+
+
+def _comparable(training_config: TrainingConfig) -> TrainingConfig:
+    """Return a configuration without training of embeddings, because KSM compares [CLS] states."""
+    if training_config.probe_first:
+        epochs = training_config.epochs or TrainingConfig.epochs
+        training_config = replace(training_config, probe_first=False, contrastive_steps=0, epochs=epochs)
+    return replace(training_config, pooling="cls")
 
 
 def _without_unweighted(knowledge: Knowledge) -> Knowledge:
@@ -106,6 +105,14 @@ class _Setup:
         return keep_layers(fresh(self.labels, self.training_config, seed), self.knowledge.layers)
 
 
+class _Stage1(NamedTuple):
+    """The result of stage 1, if a policy is learnt. `held_out` are the indices of the reward rows."""
+
+    policy: Policy | None = None
+    held_out: Sequence[int] = ()
+    steps: int = 0
+
+
 def _held_out(size: int, knowledge: Knowledge, seed: int) -> tuple[list[int], list[int]]:
     """Return the sorted indices of the reward rows, and of the other rows."""
     held = min(knowledge.reward_rows, int(knowledge.reward_share * size))
@@ -118,9 +125,10 @@ def _held_out(size: int, knowledge: Knowledge, seed: int) -> tuple[list[int], li
     return sorted(mixed[:held]), sorted(mixed[held:])
 
 
-def _learn_policy(setup: _Setup, places: list[int], held: list[int]) -> tuple[Policy, int]:
-    """Run stage 1: each episode trains a fresh student on a new sample. Return policy and steps [2][O]."""
+def _learn_policy(setup: _Setup) -> _Stage1:
+    """Run stage 1: each episode trains a fresh student on a new sample [2][O]."""
     knowledge, teacher_width = setup.knowledge, setup.views.features.shape[-1]
+    held, places = _held_out(len(setup.training_set.texts), knowledge, setup.seed)
     size, steps, policy = max(1, round(knowledge.share * len(places))), 0, None
     for seed in range(setup.seed + 1, setup.seed + 1 + knowledge.episodes):
         student = setup.fresh(seed)
@@ -129,8 +137,7 @@ def _learn_policy(setup: _Setup, places: list[int], held: list[int]) -> tuple[Po
         sample = random.Random(seed).sample(places, size)
         steps += len(_train(setup, student, sample, phases, seed))
         phases.end()
-    assert policy
-    return policy, steps
+    return _Stage1(policy, held, steps)
 
 
 def _cross_entropy(setup: _Setup, student: FullStudent, places: list[int]) -> float:
@@ -183,24 +190,24 @@ def _train(
 
 
 def _report(
-    knowledge: Knowledge,
-    policy: Policy | None,
-    steps: tuple[int, int],
-    seconds: tuple[float, float],
-    actions: "Tensor",
+    setup: _Setup, first: _Stage1, actions: list["Tensor"], seconds: tuple[float, float]
 ) -> dict[str, object]:
     """Return the cost of both stages, the weights of stage 2 and the rewards of stage 1.
 
     `steps`, `seconds`: for stages 1 and 2. `mean_action`: of stage 2, by kind. `trace`: stage 2's action at
-    the start of each phase. `practice`: action and reward of each phase in stage 1.
+    the start of each phase. `practice`: action and reward of each phase in stage 1. `held_out`: the ids of
+    the reward rows.
     """
-    kinds, phases = knowledge.kinds, policy.seen if policy else []
+    import torch
+
+    kinds, phases = setup.knowledge.kinds, first.policy.seen if first.policy else []
     return {
-        "steps": steps,
+        "steps": (first.steps, len(actions)),
         "seconds": tuple(round(part, 2) for part in seconds),
-        "mean_action": dict(zip(kinds, _rounded(actions.mean(0)), strict=True)),
-        "trace": [_rounded(action) for action in actions[:: knowledge.phase]],
+        "mean_action": dict(zip(kinds, _rounded(torch.stack(actions).mean(0)), strict=True)),
+        "trace": [_rounded(action) for action in actions[:: setup.knowledge.phase]],
         "practice": [{"action": _rounded(one.action), "reward": round(one.reward, 5)} for one in phases],
+        "held_out": [setup.training_set.ids[i] for i in first.held_out],
     }
 
 

@@ -62,10 +62,10 @@ class Policy:
         teacher = self.of_teacher(torch.stack([s.teacher for s in situations]))
         return torch.cat([student, teacher], 1)
 
-    def wish(self, state: "Tensor") -> "Tensor":
-        """Return the actor's output μ(s) in [0, 1], shape (n, kinds): a sigmoid [I], before `taken`."""
-        wish: Tensor = self.actor(state).sigmoid()
-        return wish
+    def actor_output(self, state: "Tensor") -> "Tensor":
+        """Return the actor's output μ(s) in [0, 1], shape (n, kinds): a sigmoid [I], before `to_action`."""
+        output: Tensor = self.actor(state).sigmoid()
+        return output
 
     def value(self, state: "Tensor", action: "Tensor") -> "Tensor":
         """Return the critic's output Q(s, a), shape (n,)."""
@@ -79,51 +79,51 @@ class Policy:
         import torch
 
         with torch.no_grad():
-            wish = self.wish(self.state([situation]))[0]
+            output = self.actor_output(self.state([situation]))[0]
             if explore:
-                noise = torch.randn(wish.shape, generator=self.chance) * self.knowledge.noise
-                wish = (wish + noise).clamp(0, 1)
-            return self.taken(wish)
+                noise = torch.randn(output.shape, generator=self.chance) * self.knowledge.noise
+                output = (output + noise).clamp(0, 1)
+            return self.to_action(output)
 
-    def taken(self, wish: "Tensor") -> "Tensor":
+    def to_action(self, output: "Tensor") -> "Tensor":
         """Return the action for an actor output: if soft, unchanged; if hard, 1 where a ≥ λ, else 0 [2]."""
         if self.knowledge.action == "soft":
-            return wish
-        return (wish >= self.knowledge.hard_above).float()
+            return output
+        return (output >= self.knowledge.hard_above).float()
 
     def mean(self) -> "Tensor":
         """Return the mean action over the first states of all phases of all episodes, shape (kinds,)."""
         import torch
 
         with torch.no_grad():
-            return self.taken(self.wish(self.state([one.situation for one in self.seen]))).mean(0)
+            return self.to_action(self.actor_output(self.state([one.situation for one in self.seen]))).mean(0)
 
     def learn(self) -> None:
-        """Update critic (MSE to `goal`) and actor (ascend mean Q(s, μ(s))) [2] on up to `replayed` phases."""
+        """Update critic (MSE to its target) and actor (ascend mean Q(s, μ(s))) [2] on `replayed` phases."""
         import torch
 
         for _ in range(self.knowledge.updates):
             drawn = torch.randperm(len(self.seen), generator=self.chance)[: self.knowledge.replayed]
             batch = [self.seen[i] for i in drawn.tolist()]
             actions = torch.stack([one.action for one in batch])
-            goal = torch.stack([self.goal(one) for one in batch])
+            target = torch.stack([self.critic_target(one) for one in batch])
             state = self.state([one.situation for one in batch])
-            _descend(self.critic_steps, (self.value(state, actions) - goal).square().mean())
+            _descend(self.critic_steps, (self.value(state, actions) - target).square().mean())
             state = state.detach()
-            _descend(self.actor_steps, -self.value(state, self.wish(state)).mean())
+            _descend(self.actor_steps, -self.value(state, self.actor_output(state)).mean())
 
-    def goal(self, one: Transition) -> "Tensor":
+    def critic_target(self, one: Transition) -> "Tensor":
         """Return r + γ Q(s', a'), or as printed γ r + Q(s', a') [2]; there is no Q after the last phase."""
         import torch
 
         gamma, usual = self.knowledge.gamma, self.knowledge.target == "usual"
-        goal = torch.tensor(one.reward if usual else gamma * one.reward)
+        target = torch.tensor(one.reward if usual else gamma * one.reward)
         if one.following is None:
-            return goal
+            return target
         with torch.no_grad():
             state = self.state([one.following])
-            value = self.value(state, self.taken(self.wish(state)))[0]
-        return goal + (gamma * value if usual else value)
+            value = self.value(state, self.to_action(self.actor_output(state)))[0]
+        return target + (gamma * value if usual else value)
 
 
 class Phases:

@@ -8,8 +8,9 @@ import numpy as np
 from tutelage.student.data.rows import Row
 from tutelage.student.evaluation.gains import resampled
 from tutelage.student.models.base import Student
+from tutelage.student.tasks.registry import TASK_TYPES
 from tutelage.student.tasks.scoring import ClassReport, ExampleStatistics
-from tutelage.student.tasks.task_type import TASK_TYPES, TaskType
+from tutelage.student.tasks.task_type import TaskType
 from tutelage.student.tasks.user_functions import title
 
 
@@ -43,7 +44,7 @@ def grade(
         figures=scores["figures"],
         size=len(gold),
         classes=scores["classes"],
-        confusion=confusion(gold, answers, labels) if task_type.label_field == "label" else [],
+        confusion=confusion(gold, answers, labels) if task_type.single_label else [],
         items=scores["items"],
     )
 
@@ -70,7 +71,6 @@ def chance_not_worse(
     task_type: TaskType,
     before: ExampleStatistics,
     after: ExampleStatistics,
-    labels: Sequence[str],
     metric: str,
     draws: int = 1000,
 ) -> float:
@@ -89,7 +89,7 @@ def chance_not_worse(
     """
     if not len(before):
         return 1.0
-    old, new = resampled(task_type, [before, after], labels, metric, draws)
+    old, new = resampled(task_type, [before, after], metric, draws)
     return float((new >= old).mean())
 
 

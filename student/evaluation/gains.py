@@ -33,7 +33,6 @@ def gain(
     task_type: TaskType,
     before: ExampleStatistics,
     after: ExampleStatistics,
-    labels: Sequence[str],
     metric: str,
     draws: int = 1000,
 ) -> Gain:
@@ -43,7 +42,6 @@ def gain(
         task_type: the task type.
         before: per-example statistics (`task_type.example_statistics`) of one student, shape (n, m).
         after: those of the other student for the same rows, in the same order.
-        labels: the labels of the task.
         metric: the score to compare.
         draws: number of resampled sets.
 
@@ -54,8 +52,8 @@ def gain(
         raise ValueError(
             f"a paired comparison needs the same rows twice; found {len(before)} and {len(after)}"
         )
-    old, new = (score(task_type, statistics, labels, metric) for statistics in (before, after))
-    resampled_old, resampled_new = resampled(task_type, [before, after], labels, metric, draws)
+    old, new = (score(task_type, statistics, metric) for statistics in (before, after))
+    resampled_old, resampled_new = resampled(task_type, [before, after], metric, draws)
     differences = resampled_new - resampled_old
     low, high = np.percentile(differences, [2.5, 97.5])
     better = (differences > 0).mean() + (differences == 0).mean() / 2
@@ -63,21 +61,20 @@ def gain(
 
 
 def interval(
-    task_type: TaskType, statistics: ExampleStatistics, labels: Sequence[str], metric: str, draws: int = 1000
+    task_type: TaskType, statistics: ExampleStatistics, metric: str, draws: int = 1000
 ) -> tuple[float, float]:
     """Return the 95 % percentile bootstrap interval of one score.
 
     Args:
         task_type: the task type.
         statistics: per-example statistics (`task_type.example_statistics`) of the predictions, shape (n, m).
-        labels: the labels of the task.
         metric: the score.
         draws: number of resampled sets.
 
     Raises:
         ValueError: there are no rows.
     """
-    [scores] = resampled(task_type, [statistics], labels, metric, draws)
+    [scores] = resampled(task_type, [statistics], metric, draws)
     low, high = np.percentile(scores, [2.5, 97.5])
     return float(low), float(high)
 
@@ -103,13 +100,13 @@ def worth(own: float, random: float, chosen: float, count: int) -> int | None:
     return round(min(max((chosen - own) / (random - own), 0), _MOST) * count)
 
 
-def score(task_type: TaskType, statistics: ExampleStatistics, labels: Sequence[str], metric: str) -> float:
+def score(task_type: TaskType, statistics: ExampleStatistics, metric: str) -> float:
     """Return the score for per-example statistics of shape (n, m)."""
-    return task_type.aggregate(statistics.sum(0), len(statistics), labels, metric)["figures"][title(metric)]
+    return float(task_type.figures(statistics.sum(0), len(statistics), metric)[title(metric)])
 
 
 def resampled(
-    task_type: TaskType, sets: Sequence[ExampleStatistics], labels: Sequence[str], metric: str, draws: int
+    task_type: TaskType, sets: Sequence[ExampleStatistics], metric: str, draws: int
 ) -> NDArray[np.float64]:
     """Return the scores on rows drawn with replacement, shape (len(sets), draws).
 
@@ -122,13 +119,11 @@ def resampled(
     size, name = len(sets[0]), title(metric)
     if not size:
         raise ValueError("a bootstrap needs at least one row, and there is none")
-    scores: list[list[float]] = [[] for _ in sets]
-    for weights in _weights(size, draws):
-        for one, results in zip(sets, scores, strict=True):
-            results += [
-                task_type.aggregate(total, size, labels, metric)["figures"][name] for total in weights @ one
-            ]
-    return np.array(scores)
+    blocks = [
+        [task_type.figures(weights @ one, size, metric)[name] for one in sets]
+        for weights in _weights(size, draws)
+    ]
+    return np.concatenate(blocks, axis=1)
 
 
 def _weights(size: int, draws: int) -> Iterator[NDArray[np.float64]]:

@@ -59,7 +59,7 @@ def label_errors(
     Raises:
         ValueError: the probabilities have the wrong shape.
     """
-    if probabilities is None or task_type.label_field not in ("label", "labels") or not given:
+    if probabilities is None or not task_type.label_probabilities or not given:
         return []
     if probabilities.shape != (len(given), len(labels)):
         raise ValueError(
@@ -67,16 +67,13 @@ def label_errors(
             f" {len(given)} rows and {len(labels)} labels need {(len(given), len(labels))}"
         )
     p = probabilities.astype(float)
-    ranked = (
-        _multi_label_errors(task_type, given, p, labels)
-        if task_type.label_field == "labels"
-        else _single_label_errors(given, p, labels)
-    )
+    find = _single_label_errors if task_type.single_label else _multi_label_errors
+    ranked = find(task_type, given, p, labels)
     return [error for _, error in sorted(ranked, key=lambda pair: pair[0])]
 
 
 def _single_label_errors(
-    given: Sequence[str], p: NDArray[np.float64], labels: Sequence[str]
+    task_type: TaskType, given: Sequence[str], p: NDArray[np.float64], labels: Sequence[str]
 ) -> list[tuple[float, LabelError]]:
     index = {label: i for i, label in enumerate(labels)}
     own = np.array([index[label] for label in given])

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TypedDict
 
-from tutelage.student.data.rows import content_id, normal
+from tutelage.student.data.rows import content_id, normal_form
 from tutelage.student.encoder import Vectors
 from tutelage.student.tasks.classification import CLASSIFICATION
 from tutelage.student.tasks.task_type import TaskType
@@ -46,5 +46,5 @@ def overlap(
 
 
 def _runs(text: str) -> list[tuple[str, ...]]:
-    words = normal(text).split()
+    words = normal_form(text).split()
     return [tuple(words[i : i + WORDS]) for i in range(len(words) - WORDS + 1)]

@@ -224,8 +224,7 @@ class HeadStudent:
             **_config_entries(self),
         )
         carry_code()
-        model = HeadModel(config)
-        model.encoder.load_state_dict(inner.state_dict())
+        model = HeadModel(config, inner)
         with torch.no_grad():
             model.classifier.weight.copy_(torch.from_numpy(self.weight))
             model.classifier.bias.copy_(torch.from_numpy(self.bias))

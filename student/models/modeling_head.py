@@ -36,10 +36,10 @@ class HeadModel(PreTrainedModel):
 
     config_class = HeadConfig
 
-    def __init__(self, config: HeadConfig):
+    def __init__(self, config: HeadConfig, encoder: PreTrainedModel | None = None):
         super().__init__(config)
         inner = AutoConfig.for_model(**config.encoder)
-        self.encoder = AutoModel.from_config(inner)
+        self.encoder = encoder or AutoModel.from_config(inner)
         self.apart = len(config.text_fields) > 1 and not config.joint
         parts = 4 if self.apart else 1
         self.classifier = torch.nn.Linear(parts * inner.hidden_size, config.num_labels)

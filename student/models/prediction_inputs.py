@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from tutelage.student.data.rows import Row, check_text, read_rows
+from tutelage.student.data.readers import Columns, read_rows
+from tutelage.student.data.rows import Row, check_text
 from tutelage.student.errors import InputError
 from tutelage.student.models.base import Student
 from tutelage.student.tasks.fields import Fields, join
-from tutelage.student.tasks.task_type import TASK_TYPES
+from tutelage.student.tasks.registry import TASK_TYPES
 
 
 def read_inputs(
@@ -27,10 +28,9 @@ def read_inputs(
     if names and not file:
         raise InputError("--text names a column of --file, but --file is not given")
     if file:
-        fields = columns(names, student.fields)
-        return [
-            row["text"] for row in read_rows(file, None, task_type=TASK_TYPES[student.kind], fields=fields)
-        ]
+        columns = Columns(text_columns(names, student.fields))
+        rows = read_rows(file, None, task_type=TASK_TYPES[student.kind], columns=columns)
+        return [row["text"] for row in rows]
     return join_parts(texts, student.fields) if texts else read_lines(lines, student.fields)
 
 
@@ -40,14 +40,14 @@ def read_labelled(student: Student, file: Path, names: Sequence[str] | None, lab
     Raises:
         InputError: the file holds no rows, or a row is not usable.
     """
-    task_type, fields = TASK_TYPES[student.kind], columns(names, student.fields)
-    rows = read_rows(file, student.labels, task_type=task_type, fields=fields, label_field=label)
+    columns = Columns(text_columns(names, student.fields), label)
+    rows = read_rows(file, student.labels, task_type=TASK_TYPES[student.kind], columns=columns)
     if not rows:
         raise InputError(f"{file} holds no rows; there is nothing to evaluate")
     return rows
 
 
-def columns(given: Sequence[str] | None, fields: Fields) -> Fields:
+def text_columns(given: Sequence[str] | None, fields: Fields) -> Fields:
     """Return the names of the file's text columns; by default they are the student's fields.
 
     Raises:

@@ -5,32 +5,18 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from tutelage.student.tasks.names import known, one_of, unknown
-from tutelage.student.tasks.scoring import ExampleStatistics, Scores, item_report, item_statistics
-
-MISSED, INVENTED = "missed", "invented"
+from tutelage.student.tasks.names import one_of, validate_label
+from tutelage.student.tasks.task_type import INVENTED, MISSED, TaskType
 
 
-class Multilabel:
+class Multilabel(TaskType):
     """The label string is the sorted JSON list of the text's labels."""
 
-    texts_per_row: int = 1
-    label_field: str = "labels"
-    metrics: tuple[str, ...] = ("macro_f1", "micro_f1", "accuracy")
-    min_labels: int = 2
-    student_modes: tuple[str, ...] = ("full", "head")
-    default_base: str = "minilm"
-    generates: bool = False
-    error_kinds: tuple[str, ...] = (MISSED, INVENTED)
-    accepts_tokens: bool = False
-    no_label: tuple[str, ...] = ("",)
-    needs_examples: bool = False
-    case_sensitive: bool = False
-    min_steps: int = 200
-
-    def check_metric(self, metric: str) -> str:
-        """Return why this metric cannot be used, or "" if it is one of `metrics`."""
-        return unknown(metric, self.metrics)
+    label_field = "labels"
+    metrics = ("macro_f1", "micro_f1", "accuracy")
+    student_modes = ("full", "head")
+    decision_thresholds = True
+    error_kinds = (MISSED, INVENTED)
 
     def parse_label(self, value: object, text: str, labels: Sequence[str]) -> str:
         """Parse a list of labels, or a string that holds them as JSON or separated by |."""
@@ -40,15 +26,11 @@ class Multilabel:
             raise ValueError(
                 f'is {type(value).__name__}, expected a list of labels, such as [] or ["a", "b"]'
             )
-        return written(known(one, labels) for one in value)
+        return written(validate_label(one, labels) for one in value)
 
     def to_payload(self, label: str, text: str) -> Any:
         """Return the list of labels."""
         return json.loads(label)
-
-    def to_file(self, label: str, text: str) -> Any:
-        """Return the list of labels."""
-        return self.to_payload(label, text)
 
     def to_text(self, label: str, text: str) -> str:
         """Return the labels separated by commas, or "none"."""
@@ -82,30 +64,6 @@ class Multilabel:
         removed = {rng.choice(present)} if present and (not others or rng.random() < 2 / 3) else set()
         added = [rng.choice(others)] if others and (not removed or rng.random() < 0.5) else []
         return written([*(one for one in present if one not in removed), *added])
-
-    def fit_to_text(self, label: str, text: str) -> str:
-        """Return the label unchanged."""
-        return label
-
-    def choice_count(self, labels: Sequence[str]) -> int:
-        """Return 2, right or wrong: the probabilities of all other label sets are unknown."""
-        return 2
-
-    def example_statistics(
-        self,
-        texts: Sequence[str],
-        gold: Sequence[str],
-        answers: Sequence[str],
-        labels: Sequence[str],
-        metric: str,
-    ) -> ExampleStatistics:
-        """Return the statistics with one item per label of a text."""
-        true, answered = ([[(one, 0) for one in _names(x)] for x in part] for part in (gold, answers))
-        return item_statistics(true, answered, labels)
-
-    def aggregate(self, total: Any, size: int, labels: Sequence[str], metric: str) -> Scores:
-        """Return precision, recall, F1 and accuracy (see `item_report`)."""
-        return item_report(total, size, labels)
 
 
 MULTILABEL = Multilabel()

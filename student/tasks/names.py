@@ -1,4 +1,4 @@
-"""Names of labels and metrics: checks, and corrections of near misses."""
+"""Names of labels: checks, and corrections of near misses."""
 
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -9,13 +9,7 @@ from pydantic import BeforeValidator
 _AROUND = " \t\r\n\"'`“”„‘’«»"  # characters that models put around a name
 
 
-def unknown(metric: str, metrics: Sequence[str]) -> str:
-    """Return an error message if the metric is none of these, else ""."""
-    hint = "; user functions are supported for `kind: seq2seq` only" if ":" in metric else ""
-    return "" if metric in metrics else f"expected one of {', '.join(metrics)}, got {metric!r}{hint}"
-
-
-def known(value: object, labels: Sequence[str]) -> str:
+def validate_label(value: object, labels: Sequence[str]) -> str:
     """Return the value if it is a label of the task.
 
     Raises:

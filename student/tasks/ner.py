@@ -6,34 +6,20 @@ from collections.abc import Sequence
 from typing import Any
 
 from pydantic import ConfigDict, create_model
-from tutelage.student.tasks.multilabel import INVENTED, MISSED
-from tutelage.student.tasks.names import one_of, unknown
-from tutelage.student.tasks.scoring import ExampleStatistics, Scores, item_report, item_statistics
+from tutelage.student.tasks.names import one_of
+from tutelage.student.tasks.scoring import Item
 from tutelage.student.tasks.spans import Mention, aligned, from_entities, from_tags, meet, spans, written
+from tutelage.student.tasks.task_type import BOUNDARY, INVENTED, MISSED, TaskType
 
-BOUNDARY = "boundary"
 
-
-class Ner:
+class Ner(TaskType):
     """The label string is the sorted JSON list of [start, end, type]."""
 
-    texts_per_row: int = 1
-    label_field: str = "entities"
-    metrics: tuple[str, ...] = ("micro_f1", "macro_f1", "accuracy")
-    min_labels: int = 1
-    student_modes: tuple[str, ...] = ("full",)
-    default_base: str = "minilm"
-    generates: bool = False
-    error_kinds: tuple[str, ...] = (MISSED, INVENTED, BOUNDARY)
-    accepts_tokens: bool = True
-    no_label: tuple[str, ...] = ("",)
-    needs_examples: bool = True
-    case_sensitive: bool = True
-    min_steps: int = 200
-
-    def check_metric(self, metric: str) -> str:
-        """Return why this metric cannot be used, or "" if it is one of `metrics`."""
-        return unknown(metric, self.metrics)
+    label_field = "entities"
+    metrics = ("micro_f1", "macro_f1", "accuracy")
+    min_labels = 1
+    error_kinds = (MISSED, INVENTED, BOUNDARY)
+    accepts_tokens = case_sensitive = needs_examples = True
 
     def parse_label(self, value: object, text: str, labels: Sequence[str]) -> str:
         """Parse entities with `start`, `end` and `type` or with `text` and `type`, or a BIO tag for each
@@ -116,25 +102,9 @@ class Ner:
         """Return no entities: positions in another text do not apply to this one."""
         return "[]"
 
-    def choice_count(self, labels: Sequence[str]) -> int:
-        """Return 2, right or wrong: the probabilities of all other answers are unknown."""
-        return 2
-
-    def example_statistics(
-        self,
-        texts: Sequence[str],
-        gold: Sequence[str],
-        answers: Sequence[str],
-        labels: Sequence[str],
-        metric: str,
-    ) -> ExampleStatistics:
-        """Count entities, which are right only with exact span and type (CoNLL-2003; seqeval)."""
-        true, answered = ([[(s.type, s[:2]) for s in spans(one)] for one in part] for part in (gold, answers))
-        return item_statistics(true, answered, labels)
-
-    def aggregate(self, total: Any, size: int, labels: Sequence[str], metric: str) -> Scores:
-        """Return precision, recall, F1 and accuracy (see `item_report`)."""
-        return item_report(total, size, labels)
+    def items(self, label: str) -> list[Item]:
+        """Return the entities, which are right only with exact span and type (CoNLL-2003; seqeval)."""
+        return [(one.type, one[:2]) for one in spans(label)]
 
 
 NER = Ner()

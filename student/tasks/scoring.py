@@ -53,23 +53,34 @@ def item_statistics(
     return statistics
 
 
-def item_report(total: NDArray[np.float64], size: int, labels: Sequence[str]) -> Scores:
-    """Return the scores of `size` texts whose statistics sum to `total`: precision, recall and F1 of each
-    label, the mean F1 over the labels that occur (macro), the F1 of all items together (micro; for named
+def item_figures(totals: NDArray[np.float64], size: int) -> dict[str, NDArray[np.float64]]:
+    """Return the figures, each of shape (...), for sets of `size` texts.
+
+    They are the mean F1 over the labels that occur (macro), the F1 of all items together (micro; for named
     entities the same as seqeval), and the share of texts answered without any error (accuracy).
+
+    Args:
+        totals: sums of per-example statistics, shape (..., 3 k + 1).
+        size: number of texts in each set.
+    """
+    hits, answered, true = np.moveaxis(totals[..., :-1].reshape(*totals.shape[:-1], 3, -1), -2, 0)
+    found = true + answered
+    with np.errstate(divide="ignore", invalid="ignore"):
+        f1 = np.nan_to_num(2 * hits / found)
+        macro = np.nan_to_num(f1.sum(-1) / (found > 0).sum(-1))
+        micro = np.nan_to_num(2 * hits.sum(-1) / found.sum(-1))
+    return {"macro_f1": macro, "micro_f1": micro, "accuracy": totals[..., -1] / max(size, 1)}
+
+
+def item_report(total: NDArray[np.float64], size: int, labels: Sequence[str]) -> Scores:
+    """Return the scores of `size` texts whose statistics sum to `total`: the figures, and precision, recall
+    and F1 of each label.
     """
     hits, answered, true = total[:-1].reshape(3, -1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        parts = np.nan_to_num([hits / answered, hits / true, 2 * hits / (true + answered)])
-    present = (true + answered) > 0
-    everything = (true + answered).sum()
-    precision, recall, f1 = parts
+        precision, recall, f1 = np.nan_to_num([hits / answered, hits / true, 2 * hits / (true + answered)])
     return Scores(
-        figures={
-            "macro_f1": float(f1[present].mean()) if present.any() else 0.0,
-            "micro_f1": float(2 * hits.sum() / everything) if everything else 0.0,
-            "accuracy": float(total[-1] / max(size, 1)),
-        },
+        figures={name: float(figure) for name, figure in item_figures(total, size).items()},
         classes=[
             ClassReport(
                 label=label,

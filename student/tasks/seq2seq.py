@@ -8,46 +8,40 @@ from importlib.util import find_spec
 from typing import Annotated, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import AfterValidator
 from tutelage.student.errors import InputError
-from tutelage.student.tasks.names import unknown
 from tutelage.student.tasks.scoring import ExampleStatistics, Scores
 from tutelage.student.tasks.spans import UNSPACED
-from tutelage.student.tasks.user_functions import Judge, is_user_function, judge, title
+from tutelage.student.tasks.task_type import TaskType
+from tutelage.student.tasks.user_functions import Metric, is_user_function, load_metric, title
 
 EXACT, ROUGE, CHRF = "exact_match", "rouge_l", "chrf"
 LONGEST = 20_000  # characters of a target
 _UNSPACED = re.compile(f"([{UNSPACED}])")
 
 
-class Seq2seq:
+class Seq2seq(TaskType):
     """The label string is the target without surrounding whitespace."""
 
-    texts_per_row: int = 1
-    label_field: str = "target"
-    metrics: tuple[str, ...] = (EXACT, ROUGE, CHRF)
-    min_labels: int = 0
-    student_modes: tuple[str, ...] = ("full",)
-    default_base: str = "google-t5/t5-small"
-    generates: bool = True
-    error_kinds: tuple[str, ...] = ()
-    accepts_tokens: bool = False
-    no_label: tuple[str, ...] = ("",)
-    needs_examples: bool = True
-    case_sensitive: bool = True
-    min_steps: int = 30
+    label_field = "target"
+    metrics = (EXACT, ROUGE, CHRF)
+    min_labels = 0
+    default_base = "google-t5/t5-small"
+    generates = case_sensitive = needs_examples = True
+    min_steps = 30
 
     def check_metric(self, metric: str) -> str:
         """Return why this metric cannot be used (unknown, package missing, user function fails), or ""."""
         if is_user_function(metric):
             try:
-                judge(metric)
+                load_metric(metric)
             except InputError as error:
                 return str(error)
             return ""
         if metric in (ROUGE, CHRF) and metric not in _built_in():
             return f"{metric} needs another package: pip install 'tutelage[seq2seq]'"
-        problem = unknown(metric, self.metrics)
+        problem = super().check_metric(metric)
         return f"{problem}; or a user function, file.py:function" if problem else ""
 
     def parse_label(self, value: object, text: str, labels: Sequence[str]) -> str:
@@ -55,14 +49,6 @@ class Seq2seq:
         if not isinstance(value, str):
             raise ValueError(f"is {type(value).__name__}, expected a string")
         return self.parse_reply(value, text)
-
-    def to_payload(self, label: str, text: str) -> Any:
-        """Return the target unchanged."""
-        return label
-
-    def to_file(self, label: str, text: str) -> Any:
-        """Return the target unchanged."""
-        return label
 
     def to_text(self, label: str, text: str) -> str:
         """Return the target in one line."""
@@ -99,14 +85,6 @@ class Seq2seq:
         del words[int(chance * len(words))]
         return " ".join(words)
 
-    def fit_to_text(self, label: str, text: str) -> str:
-        """Return the target unchanged."""
-        return label
-
-    def choice_count(self, labels: Sequence[str]) -> int:
-        """Return 2: right or wrong."""
-        return 2
-
     def example_statistics(
         self,
         texts: Sequence[str],
@@ -121,11 +99,15 @@ class Seq2seq:
         values = [[score(*one) for score in scorers] for one in triples]
         return np.array(values).reshape(len(triples), len(scorers))
 
-    def aggregate(self, total: Any, size: int, labels: Sequence[str], metric: str) -> Scores:
+    def figures(self, totals: ExampleStatistics, size: int, metric: str) -> dict[str, NDArray[np.float64]]:
         """Return the mean of each metric."""
         own = [title(metric)] if is_user_function(metric) else []
         names = [*own, *_built_in()]  # in the order of `_metrics`
-        figures = {name: float(part / max(size, 1)) for name, part in zip(names, total, strict=True)}
+        return dict(zip(names, np.moveaxis(totals, -1, 0) / max(size, 1), strict=True))
+
+    def aggregate(self, total: Any, size: int, labels: Sequence[str], metric: str) -> Scores:
+        """Return the mean of each metric."""
+        figures = {name: float(figure) for name, figure in self.figures(total, size, metric).items()}
         return Scores(figures=figures, classes=[], items=[1.0, 1.0])
 
 
@@ -144,18 +126,18 @@ class _Words:
         return _UNSPACED.sub(r" \1 ", kept).split()
 
 
-def _metrics(metric: str) -> dict[str, Judge]:
-    own = {title(metric): judge(metric)} if is_user_function(metric) else {}
+def _metrics(metric: str) -> dict[str, Metric]:
+    own = {title(metric): load_metric(metric)} if is_user_function(metric) else {}
     return {**own, **_built_in()}
 
 
 @cache
-def _built_in() -> dict[str, Judge]:
+def _built_in() -> dict[str, Metric]:
     """Return the built-in metrics whose packages are installed, by name: exact match; the F-measure of the
     longest common subsequence of words (Lin 2004), from rouge-score; and the F-score of character n-grams of
     each single answer (Popović 2015), from sacrebleu.
     """
-    metrics: dict[str, Judge] = {EXACT: lambda answer, target, text: float(answer == target)}
+    metrics: dict[str, Metric] = {EXACT: lambda answer, target, text: float(answer == target)}
     if find_spec("rouge_score"):
         from rouge_score.rouge_scorer import RougeScorer
 

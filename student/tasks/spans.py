@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple, TypedDict
 
-from tutelage.student.tasks.names import known
+from tutelage.student.tasks.names import validate_label
 
 # Thai, Lao, Burmese, Khmer, kana (also half-width) and Chinese: scripts without spaces between words.
 UNSPACED = (
@@ -149,7 +149,7 @@ def from_tags(text: str, tags: Sequence[str], labels: Sequence[str]) -> Iterator
         if tag != "O" and (prefix not in ("B", "I") or not name):
             raise ValueError(f"{tag!r} (token {number}) is not a BIO tag; expected O, B-TYPE or I-TYPE")
         if tag != "O":
-            known(name, labels)
+            validate_label(name, labels)
         before = "O" if number > 1 else "nothing"
         if prefix == "I" and name != kind:
             raise ValueError(
@@ -176,7 +176,7 @@ def from_entities(text: str, entities: Sequence[dict[str, Any]], labels: Sequenc
     for one in entities:
         if not {"type", "label"} & {*one}:
             raise ValueError(f"{one} has no `type`")
-        kind = known(one.get("type", one.get("label")), labels)
+        kind = validate_label(one.get("type", one.get("label")), labels)
         start, end, words = one.get("start"), one.get("end"), one.get("text")
         if isinstance(start, int) and isinstance(end, int):
             found.append(_check(text, Span(start, end, kind), words))

@@ -13,7 +13,7 @@ from typing import Any
 from tutelage.student.errors import InputError
 
 _ANYTHING = (Exception, SystemExit)  # a user function may raise anything; the error message quotes it
-Judge = Callable[[str, str, str], float]  # (answer, target, text) -> 0 to 1
+Metric = Callable[[str, str, str], float]  # (answer, target, text) -> 0 to 1
 
 
 class UserFunctionError(InputError):
@@ -31,7 +31,7 @@ def title(name: str) -> str:
     return f"{Path(place).stem}:{function}" if place.endswith(".py") else name
 
 
-def placed(name: str, folder: Path) -> str:
+def resolve_path(name: str, folder: Path) -> str:
     """Return the name with its file's path taken from `folder`; other names are returned unchanged."""
     place, _, function = name.rpartition(":")
     return f"{folder / Path(place).expanduser()}:{function}" if place.endswith(".py") else name
@@ -44,7 +44,7 @@ def digest(names: Iterable[str]) -> str:
     return hashlib.sha256(source).hexdigest()[:16] if source else ""
 
 
-def function(name: str) -> Callable[..., Any]:
+def load_function(name: str) -> Callable[..., Any]:
     """Load `file.py:function`, or `module:function` from an installed module or the working folder.
 
     Raises:
@@ -66,13 +66,13 @@ def function(name: str) -> Callable[..., Any]:
     return loaded  # type: ignore[no-any-return]
 
 
-def judge(name: str) -> Judge:
+def load_metric(name: str) -> Metric:
     """Load a metric of (answer, target, text) and check its value at every call.
 
     Raises:
         UserFunctionError: the function is missing, fails, or does not return a number from 0 to 1.
     """
-    metric = function(name)
+    metric = load_function(name)
 
     def bounded(answer: str, target: str, text: str) -> float:
         try:
@@ -86,18 +86,18 @@ def judge(name: str) -> Judge:
     return bounded
 
 
-def filtered(name: str, row: Mapping[str, Any]) -> str:
+def run_filter(name: str, row: Mapping[str, Any]) -> str:
     """Return the problem that a filter finds in a labelled text, or "". A filter is called several times for
     a text, and has to return the same each time.
 
     Args:
         name: name of the filter.
-        row: the task's fields and the label, as `filed` in student/data/rows.py returns them.
+        row: the task's fields and the label, as `to_record` in student/data/rows.py returns them.
 
     Raises:
         UserFunctionError: the function is missing, fails, or does not return a string.
     """
-    filter_ = function(name)
+    filter_ = load_function(name)
     try:
         problem = _call(filter_, row)
     except _ANYTHING as error:

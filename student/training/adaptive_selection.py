@@ -70,12 +70,12 @@ class AdaptiveSelection:
 class StepSelector:
     """The moving thresholds of one training run, and counts of the samples that pass them."""
 
-    def __init__(self, thresholds: AdaptiveSelection, classes: int, seed: int):
-        self.thresholds = thresholds
+    def __init__(self, settings: AdaptiveSelection, classes: int, seed: int):
+        self.settings = settings
         self._random = np.random.default_rng(seed)
-        uniform = thresholds.start == "uniform"
-        self.sure = _MovingThreshold(thresholds, classes, 1 / classes if uniform else None)
-        self.unsure = _MovingThreshold(thresholds, classes, 1.0 if uniform else None)
+        uniform = settings.start == "uniform"
+        self.sure = _MovingThreshold(settings, classes, 1 / classes if uniform else None)
+        self.unsure = _MovingThreshold(settings, classes, 1.0 if uniform else None)
         self.steps = self.seen = self.kept = self.empty = 0
 
     def weights(self, confidence: Numbers, labels: NDArray[np.int64], uncertainty: Numbers) -> Numbers:
@@ -100,12 +100,12 @@ class StepSelector:
             "confidence": confidence,
             "uncertainty": uncertainty,
             "both": confidence * uncertainty,
-        }[self.thresholds.weight]
+        }[self.settings.weight]
         weight = np.where(keep, np.maximum(raw, 1e-6), 0.0)
         return weight * keep.sum() / weight.sum()  # type: ignore[no-any-return]
 
     def _passing(self, confidence: Numbers, labels: NDArray[np.int64], uncertainty: Numbers) -> Mask:
-        t = self.thresholds
+        t = self.settings
         if self.steps < t.warm_up:
             return np.ones(len(labels), bool)
         if t.rule in ("top", "random"):
@@ -126,14 +126,14 @@ class StepSelector:
 class _MovingThreshold:
     """A threshold τ and its class adjustment a(y), both moving averages of one signal."""
 
-    def __init__(self, thresholds: AdaptiveSelection, classes: int, start: float | None):
-        self.thresholds = thresholds
+    def __init__(self, settings: AdaptiveSelection, classes: int, start: float | None):
+        self.settings = settings
         self.level = start
         self.classes = np.full(classes, np.nan if start is None else start)
 
     def follow(self, signal: Numbers, labels: NDArray[np.int64]) -> None:
         """Update τ ← λ τ + (1-λ) mean(signal), and likewise each class that occurs in the batch."""
-        t = self.thresholds
+        t = self.settings
         current = float(signal.mean() if t.statistic == "mean" else np.quantile(signal, t.quantile))
         self.level = current if self.level is None else t.decay * self.level + (1 - t.decay) * current
         for label in range(len(self.classes)) if t.class_rule == "mass" else np.unique(labels):
@@ -145,6 +145,6 @@ class _MovingThreshold:
     def of(self, labels: NDArray[np.int64]) -> Numbers:
         """Return τ(y) = τ · a(y) / max a for each label."""
         assert self.level is not None
-        if self.thresholds.class_rule == "none":
+        if self.settings.class_rule == "none":
             return np.full(len(labels), self.level)
         return self.level * self.classes[labels] / max(float(np.nanmax(self.classes)), 1e-12)

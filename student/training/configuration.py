@@ -7,8 +7,9 @@ from typing import Literal
 from tutelage.student.errors import InputError
 from tutelage.student.pretrained import EMBEDDED
 from tutelage.student.tasks.fields import ONE, Fields
-from tutelage.student.tasks.task_type import TASK_TYPES
+from tutelage.student.tasks.registry import TASK_TYPES
 from tutelage.student.training.class_weights import ClassWeights
+from tutelage.student.training.losses import PLAIN, Objective
 
 Pooling = Literal["cls", "mean"]
 
@@ -47,6 +48,7 @@ class TrainingConfig:
             arXiv 1512.00567).
         average: share of the steps, at the end, over which the weights are averaged (SWA: Izmailov et al.,
             UAI 2018, arXiv 1803.05407; with a falling learning rate: ours). 0 keeps the last weights.
+        objective: the loss and the selection of samples. student/distillation/loop.py distils `knowledge`.
 
     Raises:
         InputError: a value is out of range, or not available for this mode or task type.
@@ -72,6 +74,7 @@ class TrainingConfig:
     contrastive_steps: int = 0
     smoothing: float = 0.0
     average: float = 0.0
+    objective: Objective = PLAIN
 
     def __post_init__(self) -> None:
         if self.probe_first:

@@ -37,11 +37,9 @@ def train(
     *,
     seed: int,
     encoder: Encoder,
-    objective: Objective = PLAIN,
-    start: Student | None = None,
     log: Log | None = None,
 ) -> Student:
-    """Train a fresh student on rows, or a copy of `start`, and return it.
+    """Train a fresh student on rows and return it.
 
     If the loss does not fall, training restarts with another seed, at most twice. The student with the lowest
     final loss is returned.
@@ -52,28 +50,29 @@ def train(
         training_config: how to train.
         seed: seed of initialisation, dropout and the order of rows.
         encoder: embeds the texts in head mode; must have the base of `training_config`.
-        objective: the loss and the selection of samples. student/distillation/loop.py distils `knowledge`.
-        start: a student with the same configuration, to continue from. It is not changed.
         log: is called with `restarted`, the number of restarts, if there were any; and with the counts of
             `SampleSelector.counts` if samples are selected at every step.
 
     Raises:
         InputError: the base cannot be loaded, or a row's weight or target is invalid.
     """
-    training_set = TrainingSet.of(rows)
-    training_set.check(labels, training_config.kind)
-    if training_config.mode == "head" and objective == PLAIN and start is None:
-        return classifier.solve_head(training_set, labels, training_config, encoder)
-    job = _TrainingJob(training_set, labels, training_config, objective, encoder, start)
-    attempts: list[_Attempt] = []
-    while not attempts or (attempts[-1].collapsed and len(attempts) <= _MAX_RESTARTS):
-        attempts.append(job.attempt(seed + 10_007 * len(attempts)))
-    best = min(attempts, key=lambda attempt: attempt.loss)
-    if log and len(attempts) > 1:
-        log(restarted=len(attempts) - 1)
-    if objective.thresholds and log:
-        log(**best.counts)
-    return best.student
+    job = _TrainingJob(TrainingSet.of(rows), labels, training_config, encoder)
+    if training_config.mode == "head" and training_config.objective == PLAIN:
+        return classifier.solve_head(job.training_set, labels, training_config, encoder)
+    return job.run(seed, log)
+
+
+def continue_training(
+    start: Student,
+    rows: Sequence[Row],
+    training_config: TrainingConfig,
+    *,
+    seed: int,
+    encoder: Encoder,
+    log: Log | None = None,
+) -> Student:
+    """Train a copy of a student, which has the same configuration, on rows and return it (see `train`)."""
+    return _TrainingJob(TrainingSet.of(rows), start.labels, training_config, encoder, start).run(seed, log)
 
 
 class _Attempt(NamedTuple):
@@ -92,18 +91,32 @@ class _TrainingJob:
     training_set: TrainingSet
     labels: Sequence[str]
     training_config: TrainingConfig
-    objective: Objective
     encoder: Encoder
-    start: Student | None
+    start: Student | None = None
+
+    def __post_init__(self) -> None:
+        self.training_set.check(self.labels, self.training_config.kind)
+
+    def run(self, seed: int, log: Log | None) -> Student:
+        """Train, again with another seed as long as the loss does not fall, and return the best student."""
+        attempts: list[_Attempt] = []
+        while not attempts or (attempts[-1].collapsed and len(attempts) <= _MAX_RESTARTS):
+            attempts.append(self.attempt(seed + 10_007 * len(attempts)))
+        best = min(attempts, key=lambda attempt: attempt.loss)
+        if log and len(attempts) > 1:
+            log(restarted=len(attempts) - 1)
+        if log and self.training_config.objective.adaptive_selection:
+            log(**best.counts)
+        return best.student
 
     def attempt(self, seed: int) -> _Attempt:
         """Train once with this seed."""
-        adapter, passes = self._adapter(seed), self._passes()
-        selector = self.training_set.selection(self.objective.thresholds, self.labels, seed)
-        losses = _train_steps(adapter, selector, self.objective, self.training_config, passes, seed)
+        adapter, passes, objective = self._adapter(seed), self._passes(), self.training_config.objective
+        selector = self.training_set.selection(objective.adaptive_selection, self.labels, seed)
+        losses = _train_steps(adapter, selector, self.training_config, passes, seed)
         loss = float(np.mean(losses[-max(1, len(losses) // 10) :])) if losses else 0.0
         # Selected samples keep a high loss, because the student is uncertain about them.
-        collapsed = not selector and len(losses) >= _MIN_STEPS and _is_flat(adapter, loss, self.objective)
+        collapsed = not selector and len(losses) >= _MIN_STEPS and _is_flat(adapter, loss, objective)
         counts = selector.counts(passes) if selector else {}
         return _Attempt(adapter.student, loss if np.isfinite(loss) else np.inf, collapsed, counts)
 
@@ -113,17 +126,17 @@ class _TrainingJob:
         if training_config.mode == "head":
             blank = classifier.blank_head(self.labels, training_config, self.encoder)
             head = start if isinstance(start, HeadStudent) else blank
-            return classifier.head_adapter(self.training_set, head, training_config, self.objective)
+            return classifier.head_adapter(self.training_set, head, training_config)
         trainer = _TRAINERS[training_config.kind]
         student = deepcopy(start) if start else trainer.fresh(self.labels, training_config, seed)
         if trainer.prepare and not start:
             trainer.prepare(student, self.training_set, training_config, seed)
-        return trainer.adapter(self.training_set, student, training_config, self.objective)
+        return trainer.adapter(self.training_set, student, training_config)
 
     def _passes(self) -> int:
         """Return the number of epochs; a fresh student gets more if it would have too few steps."""
-        training_config, thresholds = self.training_config, self.objective.thresholds
-        full_passes = thresholds.passes if thresholds else 1
+        training_config, selection = self.training_config, self.training_config.objective.adaptive_selection
+        full_passes = selection.passes if selection else 1
         passes = training_config.epochs * (_HEAD_PASSES if training_config.mode == "head" else full_passes)
         if self.start:
             return passes
@@ -135,7 +148,6 @@ class _TrainingJob:
 def _train_steps(
     adapter: TrainerAdapter,
     selector: SampleSelector | None,
-    objective: Objective,
     training_config: TrainingConfig,
     epochs: int,
     seed: int,
@@ -156,7 +168,7 @@ def _train_steps(
                 weights = weights * torch.from_numpy(selector.weights(batch, logits)).to(weights)
             if not weights.any():  # no sample is selected: the learning rate stays where it is
                 continue
-            loss = (adapter.losses(logits, batch, objective) * weights).sum() / weights.sum()
+            loss = (adapter.losses(logits, batch, training_config.objective) * weights).sum() / weights.sum()
             (loss + adapter.penalty()).backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(adapter.parameters, 1.0)
             optimizer.step()
@@ -211,7 +223,7 @@ class _Trainer(NamedTuple):
     """The functions that create, prepare, adapt and check the students of a task type."""
 
     fresh: Callable[[Sequence[str], TrainingConfig, int], Any]
-    adapter: Callable[[TrainingSet, Any, TrainingConfig, Objective], TrainerAdapter]
+    adapter: Callable[[TrainingSet, Any, TrainingConfig], TrainerAdapter]
     check: Callable[[Sequence[Row], TrainingConfig], list[str]] | None = None
     prepare: Callable[[Any, TrainingSet, TrainingConfig, int], None] | None = None
 

@@ -22,7 +22,7 @@ class Objective:
         alpha: weight of the cross-entropy in `sce` (GOLD's code: 0.01 for QNLI, 0.1 for SVAMP).
         beta: weight of the reverse cross-entropy in `sce` (GOLD's code: 1).
         target: `hard` is the label; `soft` gives it the teacher's confidence, and the others share the rest.
-        thresholds: settings of LLKD's selection of samples at every step; None trains on all samples.
+        adaptive_selection: settings of LLKD's selection of samples at every step; None trains on all samples.
         knowledge: settings of KSM, which distils a white-box teacher; None uses only the labels.
         rationale: weight of the loss on the teacher's rationale, which a student that writes also learns; 0
             is off (distilling step by step: Hsieh et al., Findings of ACL 2023, arXiv 2305.02301, eq. 4,
@@ -33,7 +33,7 @@ class Objective:
     alpha: float = 0.1
     beta: float = 1.0
     target: Literal["hard", "soft"] = "hard"
-    thresholds: AdaptiveSelection | None = None
+    adaptive_selection: AdaptiveSelection | None = None
     knowledge: Knowledge | None = None
     rationale: float = 0.0
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from tutelage.student.data.rows import Row
 from tutelage.student.errors import InputError
 from tutelage.student.models.predictions import entropy
+from tutelage.student.tasks.registry import TASK_TYPES
 from tutelage.student.training.adaptive_selection import AdaptiveSelection, StepSelector
 
 if TYPE_CHECKING:
@@ -51,15 +52,16 @@ class TrainingSet:
         if not (np.isfinite(self.weights) & (self.weights >= 0)).all() or not self.weights.any():
             raise InputError("the weights of rows must be finite and at least 0, and at least one above 0")
         targets = [target for target in self.soft if target is not None]
-        if targets and kind in ("ner", "seq2seq"):
+        if targets and not TASK_TYPES[kind].label_probabilities:
             raise InputError(f"rows of {kind} tasks cannot have a `target`; leave it out")
+        sums_to_one = TASK_TYPES[kind].single_label
         for target in targets:
             values = np.array(target, float)
             fits = values.shape == (len(labels),) and ((values >= 0) & (values <= 1)).all()
-            if not fits or (kind != "multilabel" and abs(values.sum() - 1) > 1e-3):
+            if not fits or (sums_to_one and abs(values.sum() - 1) > 1e-3):
                 raise InputError(
                     f"a row's `target` is {target!r:.80}; it must hold a probability for each of the"
-                    f" {len(labels)} labels{'' if kind == 'multilabel' else ', with a sum of 1'}"
+                    f" {len(labels)} labels{', with a sum of 1' if sums_to_one else ''}"
                 )
 
     def numbers(self, labels: Sequence[str]) -> list[int]:
@@ -99,12 +101,12 @@ class TrainingSet:
         return result
 
     def selection(
-        self, thresholds: AdaptiveSelection | None, labels: Sequence[str], seed: int
+        self, settings: AdaptiveSelection | None, labels: Sequence[str], seed: int
     ) -> "SampleSelector | None":
-        """Return the selector of samples; None without thresholds, or if the teacher labelled no row."""
-        if thresholds is None or np.isnan(self.confidence).all():
+        """Return the selector of samples; None without settings, or if the teacher labelled no row."""
+        if settings is None or np.isnan(self.confidence).all():
             return None
-        return SampleSelector(self, self.numbers(labels), StepSelector(thresholds, len(labels), seed))
+        return SampleSelector(self, self.numbers(labels), StepSelector(settings, len(labels), seed))
 
 
 class SampleSelector:

@@ -1,4 +1,4 @@
-"""The encoder: unit vectors, remembered, the same as sentence-transformers' own."""
+"""Test that the encoder gives unit vectors, caches them, and agrees with sentence-transformers."""
 
 import shutil
 from pathlib import Path
@@ -12,7 +12,7 @@ from tutelage.student.pretrained import load_pretrained, locate
 TEXTS = ["Where is my parcel?", "refund", "¿Dónde está? 世界 😀", "My parcel has not come. " * 40]
 
 
-def test_vectors_have_one_row_a_text_and_length_one(encoder) -> None:
+def test_each_text_has_one_vector_of_length_one(encoder) -> None:
     vectors = encoder.encode(TEXTS)
     assert vectors.shape == (4, 384)
     assert vectors.dtype == np.float32
@@ -25,7 +25,7 @@ def test_order_and_repetitions_are_kept(encoder) -> None:
     assert np.array_equal(encoder.encode(shuffled), np.stack([one[text] for text in shuffled]))
 
 
-def test_a_text_keeps_its_vector_whatever_it_is_asked_with() -> None:
+def test_the_vector_of_a_text_does_not_depend_on_the_batch() -> None:
     encoder = Encoder("minilm")
     first = encoder.encode(["Where is my parcel?"])
     again = encoder.encode(
@@ -34,10 +34,10 @@ def test_a_text_keeps_its_vector_whatever_it_is_asked_with() -> None:
     assert np.array_equal(first[0], again[1])
 
 
-def test_with_a_cache_file_a_text_is_remembered_over_restarts(tiny_bert, tmp_path: Path) -> None:
+def test_a_cache_file_keeps_vectors_over_restarts(tiny_bert, tmp_path: Path) -> None:
     folder, cache = tiny_bert(tmp_path / "tiny", pooling="mean_tokens"), tmp_path / "cache.sqlite"
     before = Encoder(folder, cache=cache).encode(["where is my parcel", "refund"])
-    shutil.rmtree(folder)  # so that only the file can answer
+    shutil.rmtree(folder)  # so that only the cache file can answer
     after = Encoder(folder, cache=cache).encode(["refund", "where is my parcel"])
     assert np.array_equal(after, before[::-1])
     with pytest.raises(InputError):
@@ -48,7 +48,7 @@ def test_no_texts_give_no_vectors(encoder) -> None:
     assert encoder.encode([]).shape == (0, 384)
 
 
-def test_like_texts_are_nearer_than_unlike_ones(encoder) -> None:
+def test_similar_texts_are_nearer_than_different_ones(encoder) -> None:
     a, b, c = encoder.encode(["Where is my parcel?", "When does my package come?", "I forgot my password"])
     assert a @ b > a @ c + 0.2
 
@@ -60,7 +60,7 @@ def test_a_batch_larger_than_one_forward_pass_keeps_its_order(encoder) -> None:
     assert np.abs(vectors - fresh).max() < 1e-5
 
 
-def test_text_beyond_the_token_limit_is_not_read() -> None:
+def test_text_beyond_the_token_limit_is_ignored() -> None:
     a, b, c = Encoder("minilm", max_tokens=8).encode(
         [f"one two three four five six {end}" for end in ("seven", "eight nine", "")]
     )
@@ -68,7 +68,7 @@ def test_text_beyond_the_token_limit_is_not_read() -> None:
     assert a == pytest.approx(c, abs=1e-6)
 
 
-def test_the_fingerprint_is_the_models_own(encoder, tiny_bert, tmp_path: Path) -> None:
+def test_each_model_has_its_own_fingerprint(encoder, tiny_bert, tmp_path: Path) -> None:
     folder = tiny_bert(tmp_path / "tiny", pooling="mean_tokens")
     assert encoder.fingerprint == Encoder("minilm").fingerprint
     assert encoder.fingerprint.startswith("minilm-")
@@ -76,13 +76,15 @@ def test_the_fingerprint_is_the_models_own(encoder, tiny_bert, tmp_path: Path) -
     assert Encoder(folder).fingerprint.split("-")[1] != encoder.fingerprint.split("-")[1]
 
 
-def test_minilm_stands_for_a_folder_and_other_names_for_themselves() -> None:
+def test_minilm_is_a_bundled_folder_and_other_names_are_unchanged() -> None:
     assert (Path(locate("minilm")) / "config.json").exists()
     assert locate("somebody/model") == "somebody/model"
 
 
-def test_vectors_are_those_of_sentence_transformers(encoder) -> None:
-    from sentence_transformers import SentenceTransformer  # 10 seconds: this test alone pays them
+def test_vectors_equal_those_of_sentence_transformers(encoder) -> None:
+    from sentence_transformers import (
+        SentenceTransformer,
+    )  # the import takes 10 seconds: only this test needs it
 
     theirs = SentenceTransformer(locate("minilm"), device="cpu")
     theirs.max_seq_length = encoder.max_tokens
@@ -90,7 +92,7 @@ def test_vectors_are_those_of_sentence_transformers(encoder) -> None:
     assert (encoder.encode(TEXTS) * expected).sum(1).min() > 0.99999
 
 
-def test_a_folder_with_another_pooling_is_read_by_sentence_transformers(tiny_bert, tmp_path: Path) -> None:
+def test_another_pooling_is_encoded_by_sentence_transformers(tiny_bert, tmp_path: Path) -> None:
     import torch
     from transformers import AutoModel, AutoTokenizer
 
@@ -104,18 +106,18 @@ def test_a_folder_with_another_pooling_is_read_by_sentence_transformers(tiny_ber
 
 
 @pytest.mark.parametrize("pooling", ["mean_tokens", "cls_token"])
-def test_a_text_longer_than_the_model_can_read_is_cut(tiny_bert, tmp_path: Path, pooling: str) -> None:
+def test_a_text_longer_than_the_model_allows_is_truncated(tiny_bert, tmp_path: Path, pooling: str) -> None:
     folder = tiny_bert(tmp_path / "short", pooling=pooling, positions=32)
     assert Encoder(folder, device="cpu").encode(["where is my parcel " * 50]).shape == (1, 32)
 
 
-def test_an_unknown_encoder_is_told_in_one_line() -> None:
+def test_an_unknown_encoder_is_reported_in_one_line() -> None:
     with pytest.raises(InputError, match="'nobody/nothing' cannot be loaded") as caught:
         Encoder("nobody/nothing").encode(["hello"])
     assert "\n" not in str(caught.value)
 
 
-def test_an_unknown_model_is_told_in_one_line_with_what_to_give(tmp_path: Path) -> None:
+def test_an_unknown_model_is_reported_in_one_line_with_what_to_give(tmp_path: Path) -> None:
     from transformers import AutoModel
 
     for name in ("nobody/nothing", str(tmp_path)):

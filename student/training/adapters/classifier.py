@@ -9,6 +9,7 @@ from tutelage.student.encoder import Encoder
 from tutelage.student.models.base import PAIR_PARTS, Classifier, FullStudent, HeadStudent, Student, features
 from tutelage.student.models.predictions import Floats
 from tutelage.student.pretrained import load_pretrained, longest
+from tutelage.student.tasks.registry import TASK_TYPES
 from tutelage.student.training.adapters.base import (
     Targets,
     default_rate,
@@ -183,18 +184,22 @@ def prepare(
 
 
 def full_adapter(
-    training_set: TrainingSet, student: FullStudent, training_config: TrainingConfig, objective: Objective
+    training_set: TrainingSet, student: FullStudent, training_config: TrainingConfig
 ) -> FullAdapter:
     """Return an adapter that trains every weight of a classifier on a training set."""
-    goals = _targets_of(training_set, student, training_config, soft=objective.target == "soft")
+    goals = _targets_of(
+        training_set, student, training_config, soft=training_config.objective.target == "soft"
+    )
     return FullAdapter.of(training_set.texts, student, training_config.learning_rate, goals)
 
 
 def head_adapter(
-    training_set: TrainingSet, student: HeadStudent, training_config: TrainingConfig, objective: Objective
+    training_set: TrainingSet, student: HeadStudent, training_config: TrainingConfig
 ) -> HeadAdapter:
     """Return an adapter that trains a head on a training set."""
-    goals = _targets_of(training_set, student, training_config, soft=objective.target == "soft")
+    goals = _targets_of(
+        training_set, student, training_config, soft=training_config.objective.target == "soft"
+    )
     return HeadAdapter.of(
         training_set.texts, student, _head_decay(training_config, training_set, student), goals
     )
@@ -253,7 +258,7 @@ def _targets_of(
 
 def _decision_thresholds(labels: Sequence[str], training_config: TrainingConfig) -> Floats | None:
     """Return the decision thresholds of a multi-label task before they are tuned; None for other tasks."""
-    return np.full(len(labels), 0.5) if training_config.kind == "multilabel" else None
+    return np.full(len(labels), 0.5) if TASK_TYPES[training_config.kind].decision_thresholds else None
 
 
 def _head_decay(training_config: TrainingConfig, training_set: TrainingSet, head: HeadStudent) -> float:

@@ -109,12 +109,13 @@ def fresh(training_config: TrainingConfig, seed: int) -> Seq2seqStudent:
 
 
 def adapter(
-    training_set: TrainingSet, student: Seq2seqStudent, training_config: TrainingConfig, objective: Objective
+    training_set: TrainingSet, student: Seq2seqStudent, training_config: TrainingConfig
 ) -> Seq2seqAdapter:
     """Return an adapter for a training set, and for its rationales if the objective weighs them."""
     student.model.train()
     rate = training_config.learning_rate or _rate(student)
-    with_reason = [i for i, reason in enumerate(training_set.rationales) if reason and objective.rationale]
+    weight = training_config.objective.rationale
+    with_reason = [i for i, reason in enumerate(training_set.rationales) if reason and weight]
     prompts = student.ids([_RATIONALE_PREFIX + training_set.texts[i] for i in with_reason])
     room = min(REASON, student.room or REASON)
     reasons = [ids[:room] for ids in student.targets([training_set.rationales[i] for i in with_reason])]

@@ -148,9 +148,7 @@ def check(rows: Sequence[Row], training_config: TrainingConfig) -> list[str]:
     ]
 
 
-def adapter(
-    training_set: TrainingSet, student: Tagger, training_config: TrainingConfig, objective: Objective
-) -> TaggerAdapter:
+def adapter(training_set: TrainingSet, student: Tagger, training_config: TrainingConfig) -> TaggerAdapter:
     """Return an adapter for a training set."""
     student.model.train()
     read = student.words(training_set.texts)

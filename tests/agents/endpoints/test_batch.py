@@ -1,4 +1,4 @@
-"""Batches through the real SDK: half the price, submitted once, found again after a death."""
+"""Test requests through the Batch API: half the price, submitted once, found again after a crash."""
 
 import json
 import os
@@ -25,18 +25,18 @@ from tutelage.agents.schemas import labels_schema
 from tutelage.agents.teacher.budget import Budget
 from tutelage.agents.teacher.teacher import Teacher
 
-FORM = labels_schema(("order_status", "return_refund"))
+SCHEMA = labels_schema(("order_status", "return_refund"))
 QUICK = Limits(poll=0.02)
 
 
 def labeling(seed: int) -> Request:
     labels = {"order_status": "", "return_refund": ""}
     texts = [{"id": "1", "text": "Where is my parcel?"}]
-    return Request("labeler", {"task": "", "labels": labels, "texts": texts}, FORM, seed, ["1"])
+    return Request("labeler", {"task": "", "labels": labels, "texts": texts}, SCHEMA, seed, ["1"])
 
 
 def batches(url: str) -> list[dict[str, Any]]:
-    """Those a server has been given, newest first."""
+    """Return the batches of a server, newest first."""
     with urlopen(f"{url}/batches") as answer:
         return json.load(answer)["data"]
 
@@ -48,7 +48,7 @@ def model(encoder, shop) -> RehearsalModel:
 
 @pytest.fixture
 def batched(teacher_at, tmp_path: Path) -> Callable[..., Teacher]:
-    """Makes a teacher that asks in batches."""
+    """Return a function that makes a teacher which sends its requests in batches."""
 
     def make(url: str, **options: Any) -> Teacher:
         record = Submitted(tmp_path / "batches.sqlite")
@@ -57,7 +57,7 @@ def batched(teacher_at, tmp_path: Path) -> Callable[..., Teacher]:
     return make
 
 
-def test_calls_asked_together_are_one_batch_at_half_the_price(model, batched, teacher_at) -> None:
+def test_concurrent_requests_are_sent_as_one_batch_at_half_the_price(model, batched, teacher_at) -> None:
     events: list[dict[str, Any]] = []
     with serve(model, batch_polls=3) as url:
         teacher = batched(url, on_call=events.append)
@@ -67,7 +67,7 @@ def test_calls_asked_together_are_one_batch_at_half_the_price(model, batched, te
         assert [reply.items for reply in online.ask([labeling(seed) for seed in range(20)])] == [
             reply.items for reply in replies
         ]
-    assert batch["request_counts"]["total"] == 19, "the first shows what the endpoint supports"
+    assert batch["request_counts"]["total"] == 19, "the first request finds out what the endpoint supports"
     assert all(reply.parsed[0].probability for reply in replies)
     costs = [teacher.journal.spent()["cost"], online.journal.spent()["cost"]]
     assert costs[0] == pytest.approx(costs[1] * (1 + 19 / 2) / 20)
@@ -75,7 +75,7 @@ def test_calls_asked_together_are_one_batch_at_half_the_price(model, batched, te
     assert [event["status"] for event in events if "batch" in event][-1] in ("in_progress", "finalizing")
 
 
-def test_what_is_no_good_in_a_batch_is_asked_for_in_another(model, batched) -> None:
+def test_failed_or_invalid_batch_replies_are_requested_again_in_another_batch(model, batched) -> None:
     faults = Faults(share=0.5, kinds=("refusal", "500", "429", "missing ids", "truncated json"), seed=3)
     with serve(model, faults=faults) as url:
         replies = batched(url).ask([labeling(seed) for seed in range(30)])
@@ -92,6 +92,7 @@ from test_batch import QUICK, labeling
 from tutelage.agents.teacher.journal import Journal
 from tutelage.agents.providers.models import ModelSpec, make_model
 from tutelage.agents.endpoints.submitted import Submitted
+from tutelage.agents.teacher.settings import TeacherSettings
 from tutelage.agents.teacher.teacher import Teacher
 from tutelage.prompts import ROLES
 
@@ -99,44 +100,46 @@ folder = Path({folder!r})
 spec = ModelSpec(model="openai:rehearsal", base_url={url!r})
 teacher = Teacher(
     dict.fromkeys(ROLES, spec), make_model, Journal(folder / "journal.sqlite"),
-    batches=Submitted(folder / "batches.sqlite"), limits=QUICK,
-    on_call=lambda event: print(event.get("status") or "call", flush=True),
+    TeacherSettings(
+        batches=Submitted(folder / "batches.sqlite"), limits=QUICK,
+        on_call=lambda event: print(event.get("status") or "call", flush=True),
+    ),
 )
 print(sum(len(reply.items) for reply in teacher.ask([labeling(seed) for seed in range(12)])))
 """
 
 
 @contextmanager
-def life(folder: Path, url: str) -> Iterator["subprocess.Popen[str]"]:
-    """A process that asks twelve questions in a batch."""
+def asking_process(folder: Path, url: str) -> Iterator["subprocess.Popen[str]"]:
+    """Start a process that sends twelve requests in a batch."""
     program = PROGRAM.format(tests=str(Path(__file__).parent), folder=str(folder), url=url)
     arguments = [sys.executable, "-c", program]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, env=os.environ) as process:
         yield process
 
 
-@pytest.mark.parametrize("noted", [True, False], ids=["noted", "killed before it was noted"])
-def test_a_process_that_dies_while_it_waits_finds_its_batch_again(
+@pytest.mark.parametrize("noted", [True, False], ids=["recorded", "killed before it was recorded"])
+def test_a_killed_process_finds_its_batch_again_after_a_restart(
     model: RehearsalModel, tmp_path: Path, noted: bool
 ) -> None:
     with serve(model, batch_polls=40) as url:
-        with life(tmp_path, url) as first:
+        with asking_process(tmp_path, url) as first:
             assert first.stdout
             for line in first.stdout:
                 if "progress" in line:
                     first.send_signal(signal.SIGKILL)
                     break
         assert first.returncode == -signal.SIGKILL
-        if not noted:  # what a death between the answer of the server and the note leaves behind
+        if not noted:  # as after a crash between the server's answer and the record of it
             (tmp_path / "batches.sqlite").unlink()
-        with life(tmp_path, url) as second:
+        with asking_process(tmp_path, url) as second:
             assert second.stdout
             assert second.stdout.read().split()[-1] == "12"
         [batch] = batches(url)
     assert batch["request_counts"] == {"total": 11, "completed": 11, "failed": 0}
 
 
-def test_a_batch_that_is_cancelled_is_told_and_submitted_anew_when_asked_again(model, batched) -> None:
+def test_a_cancelled_batch_raises_an_error_and_is_submitted_again_on_the_next_call(model, batched) -> None:
     def cancel(event: dict[str, Any]) -> None:
         if event.get("status") == "in_progress" and not cancelled:
             cancelled.append(str(event["batch"]))
@@ -153,16 +156,16 @@ def test_a_batch_that_is_cancelled_is_told_and_submitted_anew_when_asked_again(m
     assert len(cancelled) == 1
 
 
-def test_a_batch_that_the_provider_has_no_more_is_submitted_anew(model, batched) -> None:
-    asks = [labeling(seed) for seed in range(6)]
-    for journal in ("one.sqlite", "two.sqlite"):  # the record of what was submitted is the same
+def test_a_batch_that_the_provider_no_longer_has_is_submitted_again(model, batched) -> None:
+    requests = [labeling(seed) for seed in range(6)]
+    for journal in ("one.sqlite", "two.sqlite"):  # both share the record of submitted batches
         with serve(model) as url:
-            replies = batched(url, journal=journal).ask(asks)
+            replies = batched(url, journal=journal).ask(requests)
             assert [len(reply.items) for reply in replies] == [1] * 6
             assert len(batches(url)) == 1
 
 
-def test_a_limit_of_minutes_ends_the_wait_for_a_batch(model, batched) -> None:
+def test_the_minutes_budget_ends_the_wait_for_a_batch(model, batched) -> None:
     with serve(model, batch_polls=10**6) as url:
         teacher = batched(url, budget=Budget(minutes=0.05))
         replies = teacher.ask([labeling(seed) for seed in range(4)])
@@ -171,7 +174,7 @@ def test_a_limit_of_minutes_ends_the_wait_for_a_batch(model, batched) -> None:
         assert teacher.refusal() == "budget of 0.05 minutes is spent"
 
 
-def test_what_a_batch_may_cost_is_held_back_at_half_the_price(model, batched) -> None:
+def test_the_budget_reserves_half_the_price_for_batch_calls(model, batched) -> None:
     with serve(model) as url:
         whole = batched(url)
         whole.ask([labeling(seed) for seed in range(20)])
@@ -180,18 +183,18 @@ def test_what_a_batch_may_cost_is_held_back_at_half_the_price(model, batched) ->
         assert sum(len(reply.items) for reply in limited.ask([labeling(seed) for seed in range(20)])) == 20
 
 
-class Short(Offers):
-    """Of a server whose model writes at most 600 tokens."""
+class ShortReplies(Offers):
+    """The features of a server whose model writes at most 600 tokens."""
 
     def refused(self, body: dict[str, Any]) -> str | None:
         return "max_tokens" if body.get("max_tokens", 0) > 600 else super().refused(body)
 
 
-def test_a_cap_that_is_refused_in_a_batch_is_left_out_in_the_next(model, batched) -> None:
+def test_a_cap_refused_in_a_batch_is_left_out_of_the_next_batch(model, batched) -> None:
     log: list[dict[str, Any]] = []
     texts = [{"id": str(i), "text": f"Where is parcel {i}?"} for i in range(3)]
-    long = Request("labeler", {**labeling(0).payload, "texts": texts}, FORM, 0, [*"012"])
-    with serve(model, log=log, offers=Short()) as url:
+    long = Request("labeler", {**labeling(0).payload, "texts": texts}, SCHEMA, 0, [*"012"])
+    with serve(model, log=log, offers=ShortReplies()) as url:
         teacher = batched(url)
         assert teacher.ask([labeling(seed) for seed in range(2)])[1].items
         assert len(teacher.ask([long])[0].items) == 3

@@ -1,9 +1,8 @@
-"""Endpoints through HTTP: what they support is found out, what passes is tried again, the rest is told."""
+"""Test that an endpoint retries temporary failures and reports permanent ones."""
 
 import json
 import re
 import time
-from collections.abc import Callable
 from email.utils import formatdate
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,22 +12,20 @@ import pytest
 from tutelage.agents.endpoints.endpoint import TeacherDownError
 from tutelage.agents.endpoints.failures import read_failure
 from tutelage.agents.endpoints.limits import Limits
-from tutelage.agents.providers.capabilities import Capabilities, remember, remembered
 from tutelage.agents.rehearsal.faults import STATUS_KINDS, WIRE_KINDS, FaultKind, Faults
 from tutelage.agents.rehearsal.rehearsal import Rehearsal
 from tutelage.agents.rehearsal.rehearsal_model import RehearsalModel
-from tutelage.agents.rehearsal.server import Offers, serve
+from tutelage.agents.rehearsal.server import serve
 from tutelage.agents.request import Request
 from tutelage.agents.schemas import labels_schema
-from tutelage.agents.teacher.teacher import Teacher
 
-FORM = labels_schema(("order_status", "return_refund"))
+SCHEMA = labels_schema(("order_status", "return_refund"))
 
 
 def labeling(seed: int = 0) -> Request:
     labels = {"order_status": "", "return_refund": ""}
     texts = [{"id": "1", "text": "Where is my parcel?"}]
-    return Request("labeler", {"task": "", "labels": labels, "texts": texts}, FORM, seed, ["1"])
+    return Request("labeler", {"task": "", "labels": labels, "texts": texts}, SCHEMA, seed, ["1"])
 
 
 @pytest.fixture(scope="module")
@@ -36,100 +33,9 @@ def model(encoder, shop) -> RehearsalModel:
     return RehearsalModel(rehearsal=Rehearsal(shop("teacher"), encoder.encode, label_noise=0.0))
 
 
-def way(body: dict[str, Any]) -> tuple[str, bool, bool]:
-    """How a request asks for its form, whether for log-probabilities, and whether with a seed."""
-    form = (body.get("response_format") or {"type": "tools" if "tools" in body else "text"})["type"]
-    return form, bool(body.get("logprobs")), "seed" in body
-
-
-@pytest.mark.parametrize(
-    ("offers", "settled"),
-    [
-        (Offers(), ("json_schema", True, True)),
-        (Offers(json_schema=False), ("tools", True, True)),
-        (Offers(json_schema=False, tools=False), ("json_object", True, True)),
-        (Offers(json_schema=False, tools=False, json_object=False), ("text", True, True)),
-        (Offers(logprobs=False), ("json_schema", False, True)),
-        (Offers(seed=False, logprobs=False), ("json_schema", False, False)),
-        (Offers(False, False, False, False, False, False), ("text", False, False)),
-    ],
-    ids=lambda value: (
-        "-".join(name for name, there in vars(value).items() if not there)
-        if isinstance(value, Offers)
-        else ""
-    ),
-)
-def test_what_a_server_does_not_support_is_given_up_once_and_the_rest_used(
-    model: RehearsalModel, teacher_at: Callable[..., Teacher], offers: Offers, settled: tuple[str, bool, bool]
-) -> None:
-    log: list[dict[str, Any]] = []
-    with serve(model, log=log, offers=offers) as url:
-        replies = teacher_at(url).ask([labeling(seed) for seed in range(12)])
-    assert [reply.items[0].label for reply in replies] == ["order_status"] * 12
-    missing = sum(not there for name, there in vars(offers).items() if name != "usage")
-    assert [way(body) for body in log[missing:]] == [settled] * 12
-    assert (replies[0].parsed[0].probability is not None) == (settled[1] and settled[0] != "tools")
-
-
-def test_the_first_call_goes_alone_and_the_others_together(model: RehearsalModel, teacher_at) -> None:
-    flying: list[int] = []
-    together: list[int] = []
-
-    class Watched(RehearsalModel):
-        """Notes how many questions it is asked at once."""
-
-        def _generate(self, *arguments: Any, **options: Any) -> Any:
-            flying.append(1)
-            together.append(len(flying))
-            time.sleep(0.05)
-            flying.pop()
-            return super()._generate(*arguments, **options)
-
-    with serve(Watched(rehearsal=model.rehearsal)) as url:
-        teacher_at(url, limits=Limits(concurrency=8)).ask([labeling(seed) for seed in range(25)])
-    assert together[0] == together[1] == 1
-    assert max(together) == 8
-    assert sorted(together)[12] >= 4, "most were asked while others were"
-
-
-def test_a_server_that_does_not_count_tokens_has_them_estimated(model: RehearsalModel, teacher_at) -> None:
-    spent = []
-    for usage in (True, False):
-        with serve(model, offers=Offers(usage=usage)) as url:
-            teacher = teacher_at(url, journal=f"{usage}.sqlite")
-            teacher.ask([labeling()])
-            spent.append(teacher.journal.spent())
-    for name in ("prompt_tokens", "completion_tokens"):
-        assert spent[0][name] < spent[1][name] < 2 * spent[0][name]  # characters / 4 and bytes / 3
-
-
-def test_what_was_found_out_before_is_gone_by(model: RehearsalModel, teacher_at) -> None:
-    log: list[dict[str, Any]] = []
-    with serve(model, log=log) as url:
-        remember("openai:rehearsal", url, Capabilities(("json_mode",), logprobs=False, seed=False))
-        teacher_at(url).ask([labeling()])
-        teacher_at(url, structured="function_calling", journal="other.sqlite").ask([labeling()])
-    assert [way(body) for body in log] == [("json_object", False, False), ("tools", False, False)]
-
-
-def test_a_memory_that_cannot_be_read_is_none(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert remembered("openai:m", None) is None
-    remember("openai:m", None, Capabilities(("text",)))
-    found = remembered("openai:m", None)
-    assert found
-    assert (found.modes, found.logprobs, len(found.probed)) == (("text",), True, 10)
-    [path] = tmp_path.rglob("endpoints.json")
-    for broken in ("", "[]", '{"openai:m": {"modes": ["shouting"]}}', '{"openai:m": 3}'):
-        path.write_text(broken)
-        assert remembered("openai:m", None) is None
-    remember("openai:n", None, Capabilities())
-    assert remembered("openai:n", None)
-
-
 @pytest.mark.parametrize("kind", [*STATUS_KINDS, *WIRE_KINDS])
-def test_a_fault_that_passes_is_waited_out(model: RehearsalModel, teacher_at, kind: FaultKind) -> None:
-    faults = Faults(share=1, kinds=(kind,), stubborn=1, hang=3, drip=3, retry_after=0.1)
+def test_a_temporary_fault_is_retried(model: RehearsalModel, teacher_at, kind: FaultKind) -> None:
+    faults = Faults(share=1, kinds=(kind,), max_per_request=1, hang=3, drip=3, retry_after=0.1)
     events: list[dict[str, Any]] = []
     with serve(model, faults=faults) as url:
         replies = teacher_at(url, timeout=0.5, on_call=events.append).ask([labeling(seed) for seed in (1, 2)])
@@ -139,10 +45,10 @@ def test_a_fault_that_passes_is_waited_out(model: RehearsalModel, teacher_at, ki
 
 
 @pytest.mark.parametrize("kind", ["429", "500", "connection reset"])
-def test_a_server_that_fails_on_and_on_is_given_up_saying_why(
+def test_a_server_that_keeps_failing_raises_an_error_with_the_reason(
     model: RehearsalModel, teacher_at, kind: FaultKind
 ) -> None:
-    with serve(model, faults=Faults(share=1, kinds=(kind,), stubborn=99)) as url:
+    with serve(model, faults=Faults(share=1, kinds=(kind,), max_per_request=99)) as url:
         teacher = teacher_at(url, limits=Limits(patience=0.5))
         with pytest.raises(TeacherDownError, match=r"\d failures in a row over 1 s .*; the last: ") as caught:
             teacher.ask([labeling(seed) for seed in range(3)])
@@ -150,17 +56,15 @@ def test_a_server_that_fails_on_and_on_is_given_up_saying_why(
     assert teacher.journal.spent()["calls"] == 0
 
 
-def test_a_wait_longer_than_the_patience_is_told_at_once(model: RehearsalModel, teacher_at) -> None:
+def test_a_retry_after_longer_than_the_patience_fails_at_once(model: RehearsalModel, teacher_at) -> None:
     faults = Faults(share=1, kinds=("429 retry-after",), retry_after=900)
     with serve(model, faults=faults) as url, pytest.raises(TeacherDownError, match="asks to wait 900 s"):
         teacher_at(url).ask([labeling()])
 
 
 @pytest.mark.parametrize("kind", ["extra prose", "refusal", "content filter", "empty list"])
-def test_a_reply_that_is_no_good_is_asked_for_again(
-    model: RehearsalModel, teacher_at, kind: FaultKind
-) -> None:
-    faults = Faults(share=1, kinds=(kind,), stubborn=2)
+def test_an_unusable_reply_is_requested_again(model: RehearsalModel, teacher_at, kind: FaultKind) -> None:
+    faults = Faults(share=1, kinds=(kind,), max_per_request=2)
     with serve(model, faults=faults) as url:
         teacher = teacher_at(url)
         [reply] = teacher.ask([labeling()])
@@ -169,13 +73,13 @@ def test_a_reply_that_is_no_good_is_asked_for_again(
     assert teacher.journal.spent()["calls"] == (1 if kind == "extra prose" else 3)
 
 
-def test_a_reply_that_stays_no_good_is_set_aside_with_its_text_in_the_journal(
+def test_a_reply_that_stays_unusable_is_set_aside_and_its_text_journalled(
     model: RehearsalModel, teacher_at, tmp_path: Path
 ) -> None:
     events: list[dict[str, Any]] = []
     with serve(model) as url:
-        teacher_at(url).ask([labeling(1)])  # the teacher is of use in general
-    with serve(model, faults=Faults(share=1, kinds=("refusal",), stubborn=9)) as url:
+        teacher_at(url).ask([labeling(1)])  # one usable reply, so that the teacher is not given up
+    with serve(model, faults=Faults(share=1, kinds=("refusal",), max_per_request=9)) as url:
         teacher = teacher_at(url, on_call=events.append)
         teacher.ask([labeling(1)])
         events.clear()
@@ -207,9 +111,7 @@ def refusal(status: int, message: str, code: str | None = None) -> tuple[int, di
     ],
     ids=["wrong key", "forbidden", "no money left"],
 )
-def test_what_no_waiting_mends_stops_at_once(
-    scripted, teacher_at, answer: tuple[int, dict[str, Any]]
-) -> None:
+def test_a_permanent_error_stops_at_once(scripted, teacher_at, answer: tuple[int, dict[str, Any]]) -> None:
     url, log = scripted(answer, GOOD)
     with pytest.raises(TeacherDownError, match=answer[1]["error"]["message"]):
         teacher_at(url).ask([labeling()])
@@ -217,54 +119,38 @@ def test_what_no_waiting_mends_stops_at_once(
 
 
 @pytest.mark.parametrize(
-    ("answer", "said"),
+    ("answer", "message"),
     [
         (refusal(400, "filtered", "content_filter"), "refused by the provider's content filter"),
         (refusal(400, "too long", "context_length_exceeded"), "refused: BadRequestError"),
     ],
     ids=["filtered", "too long"],
 )
-def test_a_call_that_is_refused_alone_is_set_aside(scripted, teacher_at, answer, said: str) -> None:
+def test_a_single_refused_call_is_set_aside(scripted, teacher_at, answer, message: str) -> None:
     url, log = scripted(GOOD, answer, GOOD)
     teacher = teacher_at(url, limits=Limits(concurrency=1))
     replies = teacher.ask([labeling(seed) for seed in range(3)])
     assert [len(reply.items) for reply in replies] == [1, 0, 1]
-    assert replies[1].problems[0].startswith(said)
+    assert replies[1].problems[0].startswith(message)
     assert len(log) == 3
 
 
 @pytest.mark.parametrize("first", [refusal(400, "too long", "context_length_exceeded"), refusal(400, "no")])
-def test_the_first_call_may_be_the_one_that_is_refused(scripted, teacher_at, first) -> None:
-    many = 1 if "too long" in str(first) else 7  # refused in every form there is
+def test_the_first_call_may_be_refused(scripted, teacher_at, first) -> None:
+    many = 1 if "too long" in str(first) else 7  # refused in every reply format
     url, log = scripted(*[first] * many, GOOD, GOOD)
     replies = teacher_at(url, limits=Limits(concurrency=1)).ask([labeling(seed) for seed in range(3)])
     assert [len(reply.items) for reply in replies] == [0, 1, 1]
     assert len(log) == many + 2
 
 
-def test_a_call_that_is_refused_for_good_does_not_block_a_resumed_run(scripted, teacher_at) -> None:
+def test_a_permanently_refused_call_does_not_block_a_resumed_run(scripted, teacher_at) -> None:
     too_long = refusal(400, "too long", "context_length_exceeded")
     url, _ = scripted(GOOD, too_long, GOOD, too_long)
-    asks = [labeling(seed) for seed in range(3)]
-    for _ in range(2):  # the second time the refused call is the only one that is made
-        replies = teacher_at(url, limits=Limits(concurrency=1)).ask(asks)
+    requests = [labeling(seed) for seed in range(3)]
+    for _ in range(2):  # the second time only the refused call is made
+        replies = teacher_at(url, limits=Limits(concurrency=1)).ask(requests)
         assert [len(reply.items) for reply in replies] == [1, 0, 1]
-
-
-def test_a_call_too_long_changes_nothing_for_the_others(scripted, teacher_at) -> None:
-    words = "maximum context length is 8 tokens, you asked for 9: 5 in messages, 4 in functions"
-    url, log = scripted(GOOD, refusal(400, words), GOOD)
-    teacher_at(url, limits=Limits(concurrency=1)).ask([labeling(seed) for seed in range(3)])
-    assert [way(body)[0] for body in log] == ["json_schema"] * 3
-
-
-def test_log_probabilities_that_are_forbidden_are_done_without(scripted, teacher_at) -> None:
-    """As OpenAI answers for its reasoning models."""
-    forbidden = refusal(403, "You are not allowed to request logprobs from this model")
-    url, log = scripted(forbidden, GOOD, GOOD)
-    replies = teacher_at(url).ask([labeling(seed) for seed in range(2)])
-    assert [len(reply.items) for reply in replies] == [1, 1]
-    assert [way(body) for body in log] == [("json_schema", True, True), *[("json_schema", False, True)] * 2]
 
 
 @pytest.mark.parametrize(
@@ -277,22 +163,13 @@ def test_log_probabilities_that_are_forbidden_are_done_without(scripted, teacher
     ],
     ids=["no choices", "empty choices", "an error with status 200", "something else"],
 )
-def test_what_is_no_completion_is_asked_for_again(scripted, teacher_at, odd: dict[str, Any]) -> None:
+def test_a_response_that_is_no_completion_is_requested_again(
+    scripted, teacher_at, odd: dict[str, Any]
+) -> None:
     url, log = scripted((200, {"id": "1", "model": "m", **odd}), GOOD)
     [reply] = teacher_at(url).ask([labeling()])
     assert reply.items
     assert len(log) == 2
-
-
-@pytest.mark.parametrize(
-    "logprobs", [[], {"content": None}, {"content": [{"logprob": -1}]}, {"content": [1]}]
-)
-def test_log_probabilities_in_another_form_are_none(scripted, teacher_at, logprobs: Any) -> None:
-    choice = {"index": 0, "message": {"role": "assistant", "content": GOOD}, "finish_reason": "stop"}
-    body = {"id": "1", "object": "chat.completion", "created": 0, "model": "m"}
-    url, _ = scripted((200, {**body, "choices": [{**choice, "logprobs": logprobs}]}))
-    [reply] = teacher_at(url).ask([labeling()])
-    assert reply.parsed[0].probability is None
 
 
 @pytest.mark.parametrize(
@@ -306,9 +183,9 @@ def test_log_probabilities_in_another_form_are_none(scripted, teacher_at, logpro
         ({}, None),
     ],
 )
-def test_a_wait_is_read_in_each_way_it_is_written(headers: dict[str, str], seconds: float | None) -> None:
+def test_every_retry_after_format_is_parsed(headers: dict[str, str], seconds: float | None) -> None:
     class Busy(Exception):  # noqa: N818
-        """As the clients of several providers raise it."""
+        """An error as the clients of several providers raise it."""
 
         status_code = 429
 
@@ -321,11 +198,11 @@ def test_a_wait_is_read_in_each_way_it_is_written(headers: dict[str, str], secon
     assert found.retry_after == (None if seconds is None else pytest.approx(seconds, abs=2))
 
 
-def test_a_call_that_alone_fails_on_and_on_is_set_aside(model: RehearsalModel, teacher_at) -> None:
+def test_a_single_call_that_keeps_failing_is_set_aside(model: RehearsalModel, teacher_at) -> None:
     class Unlucky(Faults):
-        """Fails one request for good."""
+        """Faults that fail one request for good."""
 
-        def strike(self, body, choice, among=()):  # type: ignore[no-untyped-def]
+        def inject(self, body, choice, among=()):  # type: ignore[no-untyped-def]
             return "500" if body.get("seed") == 13 else None
 
     with serve(model, faults=Unlucky()) as url:
@@ -336,7 +213,7 @@ def test_a_call_that_alone_fails_on_and_on_is_set_aside(model: RehearsalModel, t
 
 
 class Slow(RehearsalModel):
-    """Takes its time, another one for each call."""
+    """A rehearsal model that waits before each reply for the next of `waits`, in seconds."""
 
     waits: list[float]
 
@@ -345,7 +222,7 @@ class Slow(RehearsalModel):
         return super()._generate(*arguments, **options)
 
 
-def test_the_time_of_a_call_follows_the_speed_of_those_before(model: RehearsalModel, teacher_at) -> None:
+def test_the_timeout_of_a_call_follows_the_speed_of_earlier_calls(model: RehearsalModel, teacher_at) -> None:
     """The first reply has about 25 tokens in 0.4 s: a full-length one would take over ten seconds."""
     events: list[dict[str, Any]] = []
     with serve(Slow(rehearsal=model.rehearsal, waits=[0.4, 1.2])) as url:
@@ -355,7 +232,7 @@ def test_the_time_of_a_call_follows_the_speed_of_those_before(model: RehearsalMo
     assert [event["tries"] for event in events] == [1, 1]
 
 
-def test_a_call_that_was_too_slow_gets_more_time_and_fewer_beside_it(
+def test_a_call_that_timed_out_gets_more_time_and_lower_concurrency(
     model: RehearsalModel, teacher_at
 ) -> None:
     events: list[dict[str, Any]] = []
@@ -367,7 +244,7 @@ def test_a_call_that_was_too_slow_gets_more_time_and_fewer_beside_it(
     assert [event["tries"] for event in events] == [2]
 
 
-def test_a_server_that_is_too_slow_is_given_up_saying_what_to_change(
+def test_a_server_that_is_too_slow_raises_an_error_that_says_what_to_change(
     model: RehearsalModel, teacher_at
 ) -> None:
     with serve(Slow(rehearsal=model.rehearsal, waits=[9.0] * 4)) as url:

@@ -1,4 +1,4 @@
-"""A Hugging Face causal model in this process, as a teacher: a tiny one that knows one reply by heart."""
+"""Test a causal model in this process as a teacher, with a tiny model that has memorised one reply."""
 
 import asyncio
 import gc
@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from tutelage.agents.providers.local import LocalModel
 from tutelage.agents.providers.models import ModelSpec, make_model
-from tutelage.agents.providers.token_bytes import token_bytes
 from tutelage.agents.request import Request
 from tutelage.agents.schemas import labels_schema
 from tutelage.agents.teacher.journal import Journal
@@ -34,7 +33,7 @@ SPECIAL = ["<|system|>", "<|user|>", "<|assistant|>", "<|end|>"]
 
 
 def byte_level(chat_template: str | None = TEMPLATE):
-    """A byte-level tokenizer that has seen no more than ASCII, so that all else falls into bytes."""
+    """Return a byte-level tokenizer trained on ASCII text: all other characters are bytes."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -48,21 +47,6 @@ def byte_level(chat_template: str | None = TEMPLATE):
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, eos_token="<|end|>", chat_template=chat_template
     )
-
-
-def byte_fallback():
-    """A tokenizer as SentencePiece makes them: characters it does not know are written as bytes."""
-    from tokenizers import Tokenizer, decoders, models, normalizers
-    from transformers import PreTrainedTokenizerFast
-
-    words = ["<unk>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", *"Geldzurück:"]
-    numbers = {word: i for i, word in enumerate(words)}
-    tokenizer = Tokenizer(models.BPE(numbers, [], unk_token="<unk>", byte_fallback=True))
-    tokenizer.normalizer = normalizers.Replace(" ", "▁")
-    tokenizer.decoder = decoders.Sequence(
-        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
-    )
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>")
 
 
 def llama(folder: Path, tokenizer, *, positions: int = 2048):
@@ -82,7 +66,7 @@ def llama(folder: Path, tokenizer, *, positions: int = 2048):
 
 @pytest.fixture(scope="session")
 def taught(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The folder of a model that answers two prompts with `REPLY`, whatever it may mean."""
+    """Return the folder of a model that answers two prompts with `REPLY`."""
     import torch
 
     folder, tokenizer = tmp_path_factory.mktemp("taught"), byte_level()
@@ -109,7 +93,7 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="session")
 def untaught(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
-    """Makes the folder of a model that says anything, and never comes to an end of its own."""
+    """Return a function that makes the folder of an untrained model, which never ends its reply."""
 
     def make(chat_template: str | None = TEMPLATE, *, positions: int = 2048) -> str:
         folder = tmp_path_factory.mktemp("untaught")
@@ -121,13 +105,13 @@ def untaught(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
     return make
 
 
-def said(model: LocalModel, words: str = "Label it.", **options):
+def generate(model: LocalModel, words: str = "Label it.", **options):
     return asyncio.run(model.ainvoke(words, **options))
 
 
-def test_a_reply_known_by_heart_comes_back_word_for_word_with_its_token_counts(taught) -> None:
+def test_a_memorised_reply_is_returned_verbatim_with_its_token_counts(taught) -> None:
     tokenizer = byte_level()
-    message = said(LocalModel(name=taught))
+    message = generate(LocalModel(name=taught))
     assert message.text == REPLY
     assert message.response_metadata == {"model_name": taught, "finish_reason": "stop"}
     assert message.usage_metadata == {
@@ -137,7 +121,7 @@ def test_a_reply_known_by_heart_comes_back_word_for_word_with_its_token_counts(t
     }
 
 
-def test_asked_at_once_or_in_turn_the_replies_are_the_same(taught) -> None:
+def test_concurrent_and_sequential_calls_give_the_same_replies(taught) -> None:
     model = LocalModel(name=taught)
 
     async def at_once() -> list[str]:
@@ -148,15 +132,15 @@ def test_asked_at_once_or_in_turn_the_replies_are_the_same(taught) -> None:
     assert model.invoke("Label it.").text == REPLY
 
 
-def test_the_tokens_are_the_reply_byte_for_byte_though_characters_are_split(taught) -> None:
-    tokens = said(LocalModel(name=taught), logprobs=True).response_metadata["logprobs"]["content"]
+def test_token_bytes_add_up_to_the_reply_even_when_characters_are_split(taught) -> None:
+    tokens = generate(LocalModel(name=taught), logprobs=True).response_metadata["logprobs"]["content"]
     assert b"".join(bytes(token["bytes"]) for token in tokens) == REPLY.encode()
     assert {bytes(token["bytes"]) for token in tokens} >= {b"\xf0", b"\x9f", b"\x92", b"\xb8", b"\xc3"}
     assert sum(token["logprob"] for token in tokens) > -0.5
     assert all(token["logprob"] <= 0 for token in tokens)
 
 
-def test_through_the_teacher_it_labels_and_its_confidence_is_measured(taught, tmp_path: Path) -> None:
+def test_a_local_model_labels_as_a_teacher_with_measured_confidence(taught, tmp_path: Path) -> None:
     spec = ModelSpec(model=f"hf:{taught}")
     with closing(Teacher({"labeler": spec}, make_model, Journal(tmp_path / "journal.sqlite"))) as teacher:
         [reply] = teacher.ask([Request("labeler", PAYLOAD, labels_schema(("refund", "status")), 0, ["1"])])
@@ -167,19 +151,19 @@ def test_through_the_teacher_it_labels_and_its_confidence_is_measured(taught, tm
     assert (spent["calls"], spent["cost"]) == (1, 0)
 
 
-def test_a_spec_makes_it_with_the_specs_temperature_and_length() -> None:
+def test_a_model_spec_sets_temperature_and_max_tokens() -> None:
     model = make_model(ModelSpec(model="hf:some/model", temperature=0.7, max_tokens=99))
     assert (model.name, model.temperature, model.max_tokens) == ("some/model", 0.7, 99)
 
 
-def test_at_a_temperature_a_seed_gives_its_own_reply_and_leaves_the_processs_generator_alone(
+def test_a_seed_decides_the_sampled_reply_and_leaves_the_global_generator_alone(
     untaught,
 ) -> None:
     import torch
 
     model = LocalModel(name=untaught(), temperature=1.0, max_tokens=20)
     before = torch.random.get_rng_state()
-    first, again, other = (said(model, seed=seed).text for seed in (1, 1, 2))
+    first, again, other = (generate(model, seed=seed).text for seed in (1, 1, 2))
     assert first == again != other
     assert torch.equal(torch.random.get_rng_state(), before)
 
@@ -187,90 +171,90 @@ def test_at_a_temperature_a_seed_gives_its_own_reply_and_leaves_the_processs_gen
 @pytest.mark.parametrize("temperature", [None, 0.0, 1e-6])
 def test_without_a_temperature_the_seed_does_not_matter(untaught, temperature: float | None) -> None:
     folder = untaught()
-    greedy = said(LocalModel(name=folder, max_tokens=20)).text
+    greedy = generate(LocalModel(name=folder, max_tokens=20)).text
     model = LocalModel(name=folder, temperature=temperature, max_tokens=20)
-    assert {said(model, seed=seed).text for seed in (1, 2)} == {greedy}
+    assert {generate(model, seed=seed).text for seed in (1, 2)} == {greedy}
 
 
-def test_a_reply_that_does_not_end_is_cut_and_says_so(untaught) -> None:
-    message = said(LocalModel(name=untaught(), max_tokens=7), logprobs=True)
+def test_a_reply_that_does_not_end_is_cut_with_finish_reason_length(untaught) -> None:
+    message = generate(LocalModel(name=untaught(), max_tokens=7), logprobs=True)
     assert message.response_metadata["finish_reason"] == "length"
     assert message.usage_metadata["output_tokens"] == 7
     assert len(message.response_metadata["logprobs"]["content"]) == 7
 
 
-def test_a_reply_ends_where_the_models_positions_end(untaught) -> None:
-    message = said(LocalModel(name=untaught(positions=40)))
+def test_a_reply_ends_at_the_last_position_of_the_model(untaught) -> None:
+    message = generate(LocalModel(name=untaught(positions=40)))
     assert message.usage_metadata["total_tokens"] == 40
 
 
-def test_a_prompt_without_room_for_a_reply_is_told_with_both_lengths(untaught) -> None:
+def test_a_prompt_that_leaves_no_room_for_a_reply_is_refused_with_both_lengths(untaught) -> None:
     with pytest.raises(
         InputError, match=r"the prompt has 1\d\d tokens, but the context of model .* is 40 tokens"
     ):
-        said(LocalModel(name=untaught(positions=40)), "z" * 100)
+        generate(LocalModel(name=untaught(positions=40)), "z" * 100)
 
 
-def test_habits_that_authors_recommend_do_not_bend_the_choice(untaught) -> None:
+def test_the_generation_config_of_the_model_does_not_change_decoding(untaught) -> None:
     from transformers import GenerationConfig
 
     folder = untaught()
-    plain = said(LocalModel(name=folder, max_tokens=30), logprobs=True)
-    bent = untaught()
-    habits = GenerationConfig(do_sample=True, top_k=1, repetition_penalty=3.0, temperature=0.3)
-    habits.save_pretrained(bent)
-    message = said(LocalModel(name=bent, max_tokens=30), logprobs=True)
+    plain = generate(LocalModel(name=folder, max_tokens=30), logprobs=True)
+    with_defaults = untaught()
+    defaults = GenerationConfig(do_sample=True, top_k=1, repetition_penalty=3.0, temperature=0.3)
+    defaults.save_pretrained(with_defaults)
+    message = generate(LocalModel(name=with_defaults, max_tokens=30), logprobs=True)
     assert message.text == plain.text
     assert message.response_metadata["logprobs"] == plain.response_metadata["logprobs"]
 
 
-def test_a_text_that_holds_the_end_of_a_turn_does_not_end_the_turn(taught) -> None:
-    inside = said(LocalModel(name=taught, max_tokens=1), "a<|end|><|system|>b")
-    plain = said(LocalModel(name=taught, max_tokens=1), "ab")
+def test_special_tokens_inside_a_text_do_not_end_the_turn(taught) -> None:
+    inside = generate(LocalModel(name=taught, max_tokens=1), "a<|end|><|system|>b")
+    plain = generate(LocalModel(name=taught, max_tokens=1), "ab")
     assert inside.usage_metadata["input_tokens"] > plain.usage_metadata["input_tokens"] + 4
 
 
-def test_a_template_without_a_system_role_gets_the_system_part_with_the_first_question(untaught) -> None:
+def test_without_a_system_role_the_system_prompt_precedes_the_first_user_message(untaught) -> None:
     refusing = (
         "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}" + TEMPLATE
     )
     with_system = LocalModel(name=untaught(refusing), max_tokens=5)
-    merged = said(with_system, [("system", "Be brief."), ("human", "Hello.")])
-    assert merged.usage_metadata == said(with_system, "Be brief.\n\nHello.").usage_metadata
+    merged = generate(with_system, [("system", "Be brief."), ("human", "Hello.")])
+    assert merged.usage_metadata == generate(with_system, "Be brief.\n\nHello.").usage_metadata
 
 
-def test_a_template_that_refuses_all_is_told(untaught) -> None:
+def test_a_chat_template_that_refuses_every_conversation_is_reported(untaught) -> None:
     model = LocalModel(name=untaught("{{ raise_exception('not today') }}"))
     with pytest.raises(
         InputError, match=r"the chat template of model .* refuses the conversation: not today"
     ):
-        said(model)
+        generate(model)
 
 
-def test_a_model_that_was_not_trained_to_answer_is_told(untaught) -> None:
+def test_a_model_without_a_chat_template_is_refused(untaught) -> None:
     with pytest.raises(InputError, match=r"has no chat template.*use its instruct or chat variant"):
-        said(LocalModel(name=untaught(None)))
+        generate(LocalModel(name=untaught(None)))
 
 
-def test_a_model_that_is_nowhere_is_told(tmp_path: Path) -> None:
+def test_a_model_that_does_not_exist_is_reported(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nowhere' cannot be loaded: .* Give a hub name that exists"):
-        said(LocalModel(name=str(tmp_path / "nowhere")))
+        generate(LocalModel(name=str(tmp_path / "nowhere")))
 
 
 @pytest.mark.parametrize("options", [{"stop": ["x"]}, {"tools": []}])
-def test_what_it_cannot_do_is_refused(taught, options: dict[str, object]) -> None:
+def test_unsupported_options_are_refused(taught, options: dict[str, object]) -> None:
     with pytest.raises(
         InputError, match=f"only the options `seed`, `logprobs` and `max_tokens`, got {next(iter(options))}"
     ):
-        said(LocalModel(name=taught), **options)
+        generate(LocalModel(name=taught), **options)
 
 
-def test_models_of_one_name_share_their_weights_which_go_with_the_last(untaught) -> None:
+def test_models_of_one_name_share_weights_that_are_freed_with_the_last_model(untaught) -> None:
     folder = untaught()
     writer = LocalModel(name=folder, temperature=1.0, max_tokens=1)
     labeler = LocalModel(name=folder, max_tokens=1)
-    said(writer)
-    said(labeler)
+    generate(writer)
+    generate(labeler)
     assert writer._causal is labeler._causal
     weights = weakref.ref(writer._causal.model)
     del writer
@@ -281,7 +265,7 @@ def test_models_of_one_name_share_their_weights_which_go_with_the_last(untaught)
     assert weights() is None
 
 
-def test_the_event_loop_goes_on_and_a_reply_nobody_waits_for_stops(untaught) -> None:
+def test_generation_does_not_block_the_event_loop_and_stops_when_cancelled(untaught) -> None:
     endless = LocalModel(name=untaught(positions=10**6), max_tokens=10**6 - 100)
     short = LocalModel(name=endless.name, max_tokens=1)
     ticks = 0
@@ -299,23 +283,3 @@ def test_the_event_loop_goes_on_and_a_reply_nobody_waits_for_stops(untaught) -> 
 
     asyncio.run(main())
     assert ticks == 10
-
-
-@pytest.mark.parametrize("make", [byte_level, byte_fallback])
-@pytest.mark.parametrize("text", ["Geld zurück: 💸 返金", "", "é", "💸💸", "a\ufffdb", "zurück \ufffd"])
-def test_the_bytes_of_tokens_are_those_of_the_text(make, text: str) -> None:
-    tokenizer = make()
-    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-    pieces = token_bytes(tokenizer, ids)
-    assert len(pieces) == len(ids)
-    assert b"".join(pieces) == text.encode()
-    assert all(pieces)
-
-
-def test_bytes_that_are_no_text_are_counted_once_and_as_they_are_shown() -> None:
-    tokenizer = byte_level()
-    a, first, _, _, last, b = tokenizer("a💸b")["input_ids"]
-    ids = [a, first, last, b]
-    text = tokenizer.decode(ids)
-    assert "\ufffd" in text
-    assert token_bytes(tokenizer, ids) == [b"a", text[1:].encode(), b"", b""]

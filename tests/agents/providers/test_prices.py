@@ -1,4 +1,4 @@
-"""Prices: a file that is shipped, one that overlays it, and none that is guessed."""
+"""Test the shipped prices, the price file of a user, and models without a price."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -17,7 +17,7 @@ def prices(folder: Path, content: str) -> Path:
     return path
 
 
-def test_every_shipped_price_is_of_a_named_provider_and_dearer_for_what_is_written() -> None:
+def test_every_shipped_price_names_a_provider_and_is_higher_for_completions() -> None:
     found = read_prices(SHIPPED)
     assert len(found) > 10
     for model, price in found.items():
@@ -25,7 +25,7 @@ def test_every_shipped_price_is_of_a_named_provider_and_dearer_for_what_is_writt
         assert 0 < (price.cached or 0) < price.prompt < price.completion, model
 
 
-def test_an_overlay_wins_where_it_has_a_model(tmp_path: Path) -> None:
+def test_a_price_file_of_the_user_overrides_shipped_prices(tmp_path: Path) -> None:
     mine = prices(
         tmp_path, "openai:gpt-4o-mini: {prompt: 1, completion: 2}\nopenai:new: {prompt: 0, completion: 3.5}\n"
     )
@@ -47,12 +47,12 @@ def test_a_model_that_is_not_listed_has_no_price(model: str) -> None:
     assert ModelSpec(model).cost(1000, 1000) is None
 
 
-def test_a_server_of_one_s_own_is_not_charged_at_the_provider_s_price() -> None:
+def test_a_custom_base_url_is_not_charged_at_the_price_of_the_provider() -> None:
     assert ModelSpec("openai:gpt-5-mini", base_url="http://localhost:1/v1").price() is None
     assert ModelSpec("openai:gpt-5-mini").cost(1_000_000, 0) == 0.25
 
 
-def test_prompt_tokens_from_the_cache_have_a_price_of_their_own() -> None:
+def test_cached_prompt_tokens_have_their_own_price() -> None:
     assert Price(2.0, 8.0, 0.5).cost(1_000_000, 500_000, 400_000) == pytest.approx(0.6 * 2 + 0.4 * 0.5 + 4)
     assert Price(2.0, 8.0).cost(1_000_000, 0, 400_000) == 2.0, "unknown: as any other"
 
@@ -73,7 +73,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_file_that_is_no_price_list_is_one_clear_line(name: str, tmp_path: Path) -> None:
+def test_an_invalid_price_file_is_reported_in_one_line(name: str, tmp_path: Path) -> None:
     content, words = BAD[name]
     with pytest.raises(InputError) as error:
         read_prices(prices(tmp_path, content))
@@ -82,7 +82,7 @@ def test_a_file_that_is_no_price_list_is_one_clear_line(name: str, tmp_path: Pat
     assert "\n" not in str(error.value)
 
 
-def test_a_price_file_that_is_missing_or_no_text_is_told(tmp_path: Path) -> None:
+def test_a_missing_or_binary_price_file_is_reported(tmp_path: Path) -> None:
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
     for name in ("none.yaml", "binary.yaml"):
         with pytest.raises(InputError, match=f"{name} cannot be read"):

@@ -1,4 +1,4 @@
-"""Another provider through the same door: Anthropic's client against a server that speaks its protocol."""
+"""Test a teacher of another provider: Anthropic's client against a server that speaks its protocol."""
 
 import json
 import socket
@@ -18,11 +18,12 @@ from tutelage.agents.request import Request
 from tutelage.agents.schemas import labels_schema
 from tutelage.agents.teacher.journal import Journal
 from tutelage.agents.teacher.reply_cap import reply_cap
+from tutelage.agents.teacher.settings import TeacherSettings
 from tutelage.agents.teacher.teacher import Teacher
 from tutelage.student.errors import InputError
 
 KEY = "sk-ant-very-secret-1234567890"
-FORM = labels_schema(("refund", "status"))
+SCHEMA = labels_schema(("refund", "status"))
 ITEM = {"id": "1", "reason": "möchte Geld zurück", "label": "refund", "confidence": 0.9}
 GOOD = json.dumps({"labels": [ITEM]}, ensure_ascii=False)
 BUSY = (429, "rate_limit_error", "slow down", {"retry-after": "0.4"})
@@ -30,14 +31,16 @@ OVERLOADED = (529, "overloaded_error", "Overloaded", {})
 
 PLAIN = ModelSpec(model="anthropic:claude-x")
 
-Scene = str | tuple[int, str, str, dict[str, str]]  # what the model says, or status, type, words, headers
+ScriptedReply = (
+    str | tuple[int, str, str, dict[str, str]]
+)  # what the model says, or status, type, words, headers
 
 
 class Claude(ThreadingHTTPServer):
-    """Plays the scenes in turn; refuses, as Anthropic does, what is not in its protocol."""
+    """A server that sends the given replies in turn and refuses what is not in Anthropic's protocol."""
 
-    def __init__(self, scenes: list[Scene], *, output_format: bool = True):
-        self.scenes, self.output_format = scenes, output_format
+    def __init__(self, replies: list[ScriptedReply], *, output_format: bool = True):
+        self.replies, self.output_format = replies, output_format
         self.log: list[dict[str, Any]] = []
         self.over = threading.Event()
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -46,7 +49,7 @@ class Claude(ThreadingHTTPServer):
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}"
 
-    def wrong(self, headers: Any, body: dict[str, Any]) -> Scene | None:
+    def wrong(self, headers: Any, body: dict[str, Any]) -> ScriptedReply | None:
         if KEY not in (headers["x-api-key"], headers["authorization"].removeprefix("Bearer ")):
             return 401, "authentication_error", "invalid x-api-key", {}
         if not headers["anthropic-version"]:
@@ -69,15 +72,15 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.log.append({**body, "at": time.monotonic(), "path": self.path})
-        scene = self.server.wrong(self.headers, body) or self.server.scenes.pop(0)
-        if scene == "hang":
+        reply = self.server.wrong(self.headers, body) or self.server.replies.pop(0)
+        if reply == "hang":
             self.server.over.wait(10)
-        elif isinstance(scene, tuple):
-            status, kind, words, headers = scene
+        elif isinstance(reply, tuple):
+            status, kind, words, headers = reply
             error = {"type": "error", "error": {"type": kind, "message": words}, "request_id": "req_1"}
             self._send(status, error, headers)
         else:
-            self._send(200, _message(body, scene), {})
+            self._send(200, _message(body, reply), {})
 
     def _send(self, status: int, reply: dict[str, Any], headers: dict[str, str]) -> None:
         self.send_response(status)
@@ -90,12 +93,12 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
-def _message(body: dict[str, Any], said: str) -> dict[str, Any]:
-    content: list[dict[str, Any]] = [{"type": "text", "text": said}] if said else []
-    stop = "end_turn" if said.endswith(("}", ".")) else "max_tokens" if said else "refusal"
+def _message(body: dict[str, Any], text: str) -> dict[str, Any]:
+    content: list[dict[str, Any]] = [{"type": "text", "text": text}] if text else []
+    stop = "end_turn" if text.endswith(("}", ".")) else "max_tokens" if text else "refusal"
     if (choice := body.get("tool_choice")) and stop == "end_turn":
         content, stop = (
-            [{"type": "tool_use", "id": "toolu_1", "name": choice["name"], "input": json.loads(said)}],
+            [{"type": "tool_use", "id": "toolu_1", "name": choice["name"], "input": json.loads(text)}],
             "tool_use",
         )
     head = {"id": "msg_1", "type": "message", "role": "assistant", "model": body["model"]}
@@ -105,19 +108,22 @@ def _message(body: dict[str, Any], said: str) -> dict[str, Any]:
 
 @pytest.fixture
 def claude(tmp_path: Path, monkeypatch) -> Iterator[Callable[..., tuple[Claude, Teacher]]]:
-    """Starts a server and a teacher that asks it."""
+    """Return a function that starts a server, and a teacher that calls it."""
     monkeypatch.setenv("CLAUDE_KEY", KEY)
     with ExitStack() as stack:
 
         def start(
-            *scenes: Scene, limits: Limits | None = None, output_format: bool = True, **fields: Any
+            *replies: ScriptedReply, limits: Limits | None = None, output_format: bool = True, **fields: Any
         ) -> tuple[Claude, Teacher]:
-            server = stack.enter_context(Claude(list(scenes), output_format=output_format))
+            server = stack.enter_context(Claude(list(replies), output_format=output_format))
             threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
             stack.callback(server.shutdown)
             fields = {"base_url": server.url, "api_key_env": "CLAUDE_KEY", **fields}
             spec = ModelSpec(model="anthropic:claude-x", **fields)
-            teacher = Teacher({"labeler": spec}, make_model, Journal(tmp_path / "j.sqlite"), limits=limits)
+            journal = Journal(tmp_path / "j.sqlite")
+            teacher = Teacher(
+                {"labeler": spec}, make_model, journal, TeacherSettings(limits=limits or Limits())
+            )
             stack.callback(teacher.close)
             stack.callback(server.over.set)
             return server, teacher
@@ -128,11 +134,11 @@ def claude(tmp_path: Path, monkeypatch) -> Iterator[Callable[..., tuple[Claude, 
 def labeling(seed: int = 0) -> Request:
     labels = {"refund": "", "status": ""}
     return Request(
-        "labeler", {"task": "", "labels": labels, "texts": [{"id": "1", "text": "money"}]}, FORM, seed
+        "labeler", {"task": "", "labels": labels, "texts": [{"id": "1", "text": "money"}]}, SCHEMA, seed
     )
 
 
-def test_a_call_carries_the_schema_and_what_the_spec_says_and_is_paid_by_its_tokens(claude) -> None:
+def test_a_call_sends_the_schema_and_model_settings_and_is_charged_by_tokens(claude) -> None:
     prices = {"price_prompt": 3.0, "price_completion": 15.0}
     server, teacher = claude(GOOD, temperature=0.5, max_tokens=77, **prices)
     [reply] = teacher.ask([labeling()])
@@ -149,12 +155,12 @@ def test_a_call_carries_the_schema_and_what_the_spec_says_and_is_paid_by_its_tok
     assert 0 < spent["cost"] <= (100 * 3 + 20 * 15) / 1e6
 
 
-def test_log_probabilities_that_a_provider_does_not_have_leave_confidence_to_be_stated(claude) -> None:
+def test_without_log_probabilities_the_stated_confidence_is_used(claude) -> None:
     [reply] = claude(GOOD, logprobs=True)[1].ask([labeling()])
-    assert [(told.probability, told.item.confidence) for told in reply.parsed] == [(None, 0.9)]
+    assert [(parsed.probability, parsed.item.confidence) for parsed in reply.parsed] == [(None, 0.9)]
 
 
-def test_a_model_without_json_schema_is_asked_by_a_forced_tool_from_then_on(claude) -> None:
+def test_a_model_without_json_schema_support_is_asked_by_a_forced_tool_call(claude) -> None:
     server, teacher = claude(GOOD, GOOD, output_format=False)
     replies = [teacher.ask([labeling(seed)])[0] for seed in range(2)]
     assert [len(reply.items) for reply in replies] == [1, 1]
@@ -165,14 +171,14 @@ def test_a_model_without_json_schema_is_asked_by_a_forced_tool_from_then_on(clau
 
 
 @pytest.mark.parametrize("structured", ["json_schema", "function_calling", "text"])
-def test_every_way_of_structured_replies_brings_the_item(claude, structured: str) -> None:
+def test_every_structured_mode_returns_the_item(claude, structured: str) -> None:
     server, teacher = claude(GOOD, structured=structured)
     assert teacher.ask([labeling()])[0].items[0].label == "refund"
     assert ("tools" in server.log[0]) == (structured == "function_calling")
 
 
 @pytest.mark.parametrize("structured", ["json_schema", "function_calling"])
-def test_a_refusal_is_answered_with_what_was_wrong(claude, structured: str) -> None:
+def test_a_refusal_is_requested_again_with_what_was_wrong(claude, structured: str) -> None:
     server, teacher = claude("", GOOD, structured=structured)
     [reply] = teacher.ask([labeling()])
     assert [item.label for item in reply.items] == ["refund"]
@@ -181,7 +187,7 @@ def test_a_refusal_is_answered_with_what_was_wrong(claude, structured: str) -> N
 
 
 @pytest.mark.parametrize("structured", ["json_schema", "function_calling", "text"])
-def test_a_reply_that_reaches_its_cap_is_asked_for_afresh_with_more_room(claude, structured: str) -> None:
+def test_a_reply_cut_at_its_cap_is_requested_afresh_with_a_higher_cap(claude, structured: str) -> None:
     server, teacher = claude(GOOD[:30], GOOD, structured=structured)
     [reply] = teacher.ask([labeling()])
     assert [item.label for item in reply.items] == ["refund"]
@@ -191,26 +197,26 @@ def test_a_reply_that_reaches_its_cap_is_asked_for_afresh_with_more_room(claude,
     assert teacher.journal.spent()["calls"] == 2
 
 
-def test_told_to_slow_down_it_waits_as_long_as_it_was_told(claude) -> None:
+def test_a_retry_after_header_is_respected(claude) -> None:
     server, teacher = claude(BUSY, GOOD)
     assert teacher.ask([labeling()])[0].items
     first, second = (body["at"] for body in server.log)
     assert 0.4 <= second - first < 5
 
 
-def test_an_overloaded_server_is_asked_again(claude) -> None:
+def test_an_overloaded_server_is_retried(claude) -> None:
     server, teacher = claude(OVERLOADED, GOOD)
     assert teacher.ask([labeling()])[0].items
     assert len(server.log) == 2
 
 
-def test_a_call_that_hangs_is_given_up_after_its_time_and_made_again(claude) -> None:
+def test_a_hanging_call_times_out_and_is_retried(claude) -> None:
     server, teacher = claude("hang", GOOD, timeout=0.5)
     assert teacher.ask([labeling()])[0].items
     assert len(server.log) == 2
 
 
-def test_a_wrong_key_ends_the_asking_at_once_and_is_not_repeated(claude, monkeypatch, tmp_path: Path) -> None:
+def test_a_wrong_key_fails_at_once_and_is_not_shown(claude, monkeypatch, tmp_path: Path) -> None:
     monkeypatch.setenv("OTHER_KEY", "sk-ant-other-secret-1234567890")
     server, teacher = claude(GOOD, api_key_env="OTHER_KEY")
     with pytest.raises(TeacherDownError, match="invalid x-api-key") as caught:
@@ -219,7 +225,7 @@ def test_a_wrong_key_ends_the_asking_at_once_and_is_not_repeated(claude, monkeyp
     assert "other-secret" not in str(caught.value)
 
 
-def test_a_server_that_is_not_there_is_told_with_its_address(claude) -> None:
+def test_an_unreachable_server_is_reported_with_its_url(claude) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
@@ -228,7 +234,7 @@ def test_a_server_that_is_not_there_is_told_with_its_address(claude) -> None:
     assert "Connect call failed" in str(caught.value)
 
 
-def test_the_key_is_written_nowhere(claude, tmp_path: Path) -> None:
+def test_the_api_key_is_not_written_to_disk(claude, tmp_path: Path) -> None:
     _, teacher = claude(GOOD, (400, "invalid_request_error", f"bad key {KEY}", {}))
     teacher.ask([labeling(1)])
     [refused] = teacher.ask([labeling(2)])
@@ -239,23 +245,23 @@ def test_the_key_is_written_nowhere(claude, tmp_path: Path) -> None:
     assert KEY not in refused.problems[0]
 
 
-def test_a_provider_without_its_package_is_told_with_the_packages_name() -> None:
+def test_a_provider_without_its_package_is_reported_with_the_package_name() -> None:
     with pytest.raises(InputError, match=r"'together:x' cannot be set up: .*langchain-together"):
         make_model(ModelSpec(model="together:x"))
 
 
-def test_a_provider_nobody_knows_is_told() -> None:
+def test_an_unknown_provider_is_reported() -> None:
     with pytest.raises(InputError, match=r"'elsewhere:x' cannot be set up: .*elsewhere"):
         make_model(ModelSpec(model="elsewhere:x"))
 
 
-def test_a_key_that_is_not_there_is_told_with_its_variable(monkeypatch) -> None:
+def test_a_missing_key_is_reported_with_its_environment_variable(monkeypatch) -> None:
     monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
     with pytest.raises(InputError, match="set the environment variable ANTHROPIC_API_KEY"):
         make_model(ModelSpec(model="anthropic:claude-x"))
 
 
-def test_the_providers_key_goes_to_no_other_server(claude, monkeypatch) -> None:
+def test_the_key_of_a_provider_is_not_sent_to_another_server(claude, monkeypatch) -> None:
     monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
     _, teacher = claude(GOOD, api_key_env=None)
     with pytest.raises(TeacherDownError, match="invalid x-api-key"):

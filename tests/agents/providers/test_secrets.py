@@ -1,4 +1,4 @@
-"""The API key is sent to the server and goes nowhere else, whatever the server does with it."""
+"""Test that the API key is sent to the server and nowhere else, whatever the server does with it."""
 
 import json
 import os
@@ -22,7 +22,7 @@ KEY = "sk-proj-7f3kQz_very-secret-0123456789abcdef"
 
 @pytest.fixture
 def task(tmp_path: Path) -> Callable[..., Path]:
-    """Writes a task of one small round that asks a server with a key."""
+    """Return a function that writes a task with one small round, whose teacher's server needs a key."""
 
     def write(url: str, **teacher: Any) -> Path:
         raw = json.loads(sample_task().model_dump_json(exclude_none=True))
@@ -38,16 +38,16 @@ def task(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def tutelage(command: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
-    """Runs a command where the key is in the environment."""
+    """Return a function that runs a command with the key in the environment."""
     return partial(command, cwd=tmp_path, env={**os.environ, "SHOP_KEY": KEY})
 
 
 def written(folder: Path) -> bytes:
-    """Every byte of every file under a folder."""
+    """Return the bytes of all files under a folder."""
     return b"".join(path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file())
 
 
-def test_a_whole_run_writes_and_shows_no_key(
+def test_a_run_neither_writes_nor_prints_the_key(
     tutelage: Callable[..., Any], encoder, task: Callable[..., Path], tmp_path: Path
 ) -> None:
     with serve(rehearsal_model(sample_task(), encoder=encoder)) as url:
@@ -60,7 +60,7 @@ def test_a_whole_run_writes_and_shows_no_key(
 
 
 @pytest.mark.parametrize("status", [400, 401, 429, 500])
-def test_a_server_that_repeats_the_key_in_its_errors_spreads_it_no_further(
+def test_a_key_repeated_in_server_errors_is_redacted(
     tutelage: Callable[..., Any], scripted, task: Callable[..., Path], tmp_path: Path, status: int
 ) -> None:
     error = {"message": f"no such key: Bearer {KEY}", "type": "e", "param": KEY, "code": "insufficient_quota"}
@@ -76,9 +76,7 @@ def test_a_server_that_repeats_the_key_in_its_errors_spreads_it_no_further(
     assert "very-secret" not in doctor.stdout + doctor.stderr
 
 
-def test_a_server_that_puts_the_key_into_a_reply_spreads_it_no_further(
-    scripted, teacher_at, tmp_path: Path, monkeypatch
-) -> None:
+def test_a_key_repeated_in_a_reply_is_redacted(scripted, teacher_at, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("SHOP_KEY", KEY)
     item = {"id": "1", "reason": f"your key is {KEY}", "label": "a", "confidence": 1}
     events: list[dict[str, Any]] = []
@@ -90,7 +88,7 @@ def test_a_server_that_puts_the_key_into_a_reply_spreads_it_no_further(
     assert b"very-secret" not in written(tmp_path) + repr(events).encode()
 
 
-def test_a_variable_is_secret_that_holds_the_key_whatever_its_name(scripted, teacher_at, monkeypatch) -> None:
+def test_the_configured_key_variable_is_redacted_whatever_its_name(scripted, teacher_at, monkeypatch) -> None:
     monkeypatch.setenv("SHOP_ROUTER", "hunter2")
     error = {"message": "no such key: hunter2", "type": "e", "param": None, "code": None}
     url, _ = scripted((401, {"error": error}))
@@ -100,7 +98,7 @@ def test_a_variable_is_secret_that_holds_the_key_whatever_its_name(scripted, tea
         )
 
 
-def test_a_key_in_place_of_its_name_is_refused_without_being_shown(
+def test_a_key_given_in_place_of_a_variable_name_is_refused_without_showing_it(
     tutelage: Callable[..., Any], task: Callable[..., Path], tmp_path: Path
 ) -> None:
     done = tutelage("run", task("http://127.0.0.1:9/v1", api_key_env=KEY), "--out", "run")
@@ -115,7 +113,7 @@ def test_a_key_in_place_of_its_name_is_refused_without_being_shown(
 @pytest.mark.parametrize(
     "url", [f"http://me:{KEY}@127.0.0.1:9/v1", f"http://127.0.0.1:9/v1?api_key={KEY}"], ids=["user", "query"]
 )
-def test_an_address_with_a_key_in_it_is_refused_without_being_shown(
+def test_a_url_that_contains_a_key_is_refused_without_showing_it(
     tutelage: Callable[..., Any], task: Callable[..., Path], tmp_path: Path, url: str
 ) -> None:
     done = tutelage("run", task(url), "--out", "run")
@@ -124,14 +122,14 @@ def test_an_address_with_a_key_in_it_is_refused_without_being_shown(
     assert "very-secret" not in done.stderr
 
 
-def test_the_openai_key_goes_to_no_other_server(scripted, teacher_at, monkeypatch) -> None:
+def test_the_openai_key_is_not_sent_to_another_server(scripted, teacher_at, monkeypatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     url, log = scripted('{"labels": [{"id": "1", "reason": "", "label": "a", "confidence": 1}]}')
     teacher_at(url).ask([Request("labeler", {}, labels_schema(("a", "b")), 0)])
     assert [body["key"] for body in log] == ["none"]
 
 
-def test_only_values_of_secrets_are_cut_out_and_only_long_ones(monkeypatch) -> None:
+def test_only_long_values_of_secret_variables_are_redacted(monkeypatch) -> None:
     monkeypatch.setenv("SHOP_KEY", KEY)
     monkeypatch.setenv("SHOP_TOKEN", "short")
     monkeypatch.setenv("SHOP_NAME", "a long name of a shop")

@@ -1,4 +1,4 @@
-"""The recorded teacher: what a language model once said, and nothing else."""
+"""Test the recorded teacher, which repeats the labels that a language model once gave."""
 
 import pytest
 from tutelage.agents.labeler import label
@@ -22,7 +22,7 @@ def asked(*texts: str) -> dict[str, object]:
     return {**BRIEF, "texts": [{"id": str(i), "text": text} for i, text in enumerate(texts, 1)]}
 
 
-def test_it_gives_each_text_its_recorded_label_and_confidence_even_a_wrong_one() -> None:
+def test_each_text_gets_its_recorded_label_and_confidence_even_if_wrong() -> None:
     given = Recorded(ROWS).answer(asked("Fine, if you sleep!", "a fine film"), 0)["labels"]
     assert [(one["id"], one["label"], one["confidence"]) for one in given] == [
         ("1", "good", 0.5),
@@ -30,22 +30,22 @@ def test_it_gives_each_text_its_recorded_label_and_confidence_even_a_wrong_one()
     ]
 
 
-def test_a_label_without_a_confidence_is_stated_as_certain() -> None:
+def test_a_label_without_a_confidence_gets_confidence_one() -> None:
     [given] = Recorded(ROWS).answer(asked("dull"), 0)["labels"]
     assert (given["label"], given["confidence"]) == ("bad", 1.0)
 
 
-def test_a_text_that_was_not_recorded_is_refused_never_guessed() -> None:
+def test_an_unrecorded_text_is_refused() -> None:
     with pytest.raises(ValueError, match="no label is recorded for 'a fine book'"):
         Recorded(ROWS).answer(asked("dull", "a fine book"), 0)
 
 
-def test_what_other_roles_ask_is_refused() -> None:
+def test_requests_of_other_roles_are_refused() -> None:
     with pytest.raises(ValueError, match="only labels were recorded"):
         Recorded(ROWS).answer({**BRIEF, "requests": []}, 0)
 
 
-def test_through_the_real_client_the_recorded_confidence_arrives_as_stated(tmp_path, draft) -> None:
+def test_the_recorded_confidence_arrives_as_stated_confidence(tmp_path, draft) -> None:
     samples = [draft(row["text"]) for row in ROWS]
     with serve(RehearsalModel(rehearsal=Recorded(ROWS))) as url:
         spec = ModelSpec(model="openai:recorded", base_url=url, logprobs=False)

@@ -1,17 +1,14 @@
-"""The rehearsal server: what it offers and refuses, as the real OpenAI clients see it, and its batches."""
+"""Test which features the rehearsal server offers and refuses, with the real OpenAI clients."""
 
-import asyncio
 import http.client
 import json
 import math
-from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
 import openai
 import pytest
 from langchain_openai import ChatOpenAI
-from tutelage.agents.rehearsal.faults import Faults
 from tutelage.agents.rehearsal.rehearsal import Rehearsal
 from tutelage.agents.rehearsal.rehearsal_model import RehearsalModel
 from tutelage.agents.rehearsal.server import Offers, serve
@@ -32,7 +29,7 @@ def model(encoder) -> RehearsalModel:
 
 
 def question(*texts: str, **options: Any) -> dict[str, Any]:
-    """A chat request to label texts."""
+    """Return a chat request to label texts."""
     shown = [{"id": str(i), "text": text} for i, text in enumerate(texts or TEXTS, 1)]
     payload = {"task": "", "labels": dict.fromkeys(TEXTS.values(), ""), "texts": shown}
     system, user = render("labeler", payload)
@@ -59,7 +56,9 @@ def labels_in(text: str) -> list[str]:
         ("seed", {"seed": 0}, "seed"),
     ],
 )
-def test_what_is_not_offered_is_refused_by_name_and_the_rest_answered(model, lacking, options, field) -> None:
+def test_an_unsupported_feature_is_refused_by_name_and_other_requests_answered(
+    model, lacking, options, field
+) -> None:
     with serve(model, offers=Offers(**{lacking: False})) as url:
         with pytest.raises(openai.BadRequestError) as caught:
             ask(url, **options)
@@ -70,7 +69,7 @@ def test_what_is_not_offered_is_refused_by_name_and_the_rest_answered(model, lac
         assert ask(url, **options).choices
 
 
-def test_usage_is_counted_where_it_is_offered(model) -> None:
+def test_usage_is_reported_only_where_it_is_offered(model) -> None:
     with serve(model) as url:
         usage = ask(url).usage
     assert usage.prompt_tokens > usage.completion_tokens > 0
@@ -82,29 +81,29 @@ def test_usage_is_counted_where_it_is_offered(model) -> None:
 @pytest.mark.parametrize(
     ("choice", "finish"), [(FORCED, "stop"), ("required", "tool_calls"), ("auto", "tool_calls")]
 )
-def test_a_tool_is_called_with_the_reply(model, choice, finish: str) -> None:
+def test_a_tool_call_contains_the_reply(model, choice, finish: str) -> None:
     with serve(model) as url:
-        told = ask(url, tools=[TOOL], tool_choice=choice, logprobs=True).choices[0]
-    [call] = told.message.tool_calls
+        reply = ask(url, tools=[TOOL], tool_choice=choice, logprobs=True).choices[0]
+    [call] = reply.message.tool_calls
     assert (call.type, call.function.name) == ("function", "Labels")
     assert labels_in(call.function.arguments) == [*TEXTS.values()]
-    assert (told.message.content, told.finish_reason, told.logprobs) == (None, finish, None)
+    assert (reply.message.content, reply.finish_reason, reply.logprobs) == (None, finish, None)
 
 
-def test_tools_that_must_not_be_called_are_not(model) -> None:
+def test_tool_choice_none_gives_no_tool_call(model) -> None:
     with serve(model) as url:
-        told = ask(url, tools=[TOOL], tool_choice="none").choices[0]
-    assert told.message.tool_calls is None
-    assert labels_in(told.message.content) == [*TEXTS.values()]
+        reply = ask(url, tools=[TOOL], tool_choice="none").choices[0]
+    assert reply.message.tool_calls is None
+    assert labels_in(reply.message.content) == [*TEXTS.values()]
 
 
-def test_the_tokens_are_the_reply_byte_for_byte(model) -> None:
+def test_token_bytes_add_up_to_the_reply(model) -> None:
     with serve(model) as url:
-        told = ask(url, logprobs=True, top_logprobs=0).choices[0]
+        reply = ask(url, logprobs=True, top_logprobs=0).choices[0]
         assert ask(url).choices[0].logprobs is None
-    tokens = told.logprobs.content
-    assert b"".join(bytes(token.bytes) for token in tokens) == told.message.content.encode()
-    assert "".join(token.token for token in tokens) != told.message.content, "a character is split"
+    tokens = reply.logprobs.content
+    assert b"".join(bytes(token.bytes) for token in tokens) == reply.message.content.encode()
+    assert "".join(token.token for token in tokens) != reply.message.content, "a character is split"
     assert min(token.logprob for token in tokens) < 0 == max(token.logprob for token in tokens)
 
 
@@ -132,202 +131,9 @@ def test_a_connection_stays_open_for_the_next_request(model) -> None:
     assert len(opened) == 1
 
 
-def test_an_unknown_path_is_not_found(model) -> None:
+def test_an_unknown_path_returns_404(model) -> None:
     with serve(model) as url, openai.OpenAI(base_url=url, api_key="none", max_retries=0) as client:
         with pytest.raises(openai.NotFoundError, match=r"POST /v1/embeddings"):
             client.embeddings.create(model="rehearsal", input="x")
         with pytest.raises(openai.NotFoundError, match=r"GET /v1/fine_tuning/jobs"):
             client.fine_tuning.jobs.list()
-
-
-def line(name: str, body: dict[str, Any]) -> dict[str, Any]:
-    return {"custom_id": name, "method": "POST", "url": CHAT, "body": body}
-
-
-def as_file(*lines: dict[str, Any]) -> bytes:
-    return "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in lines).encode()
-
-
-@asynccontextmanager
-async def client_of(url: str, **options: Any):
-    async with openai.AsyncOpenAI(base_url=url, api_key="none", max_retries=0, **options) as client:
-        yield client
-
-
-async def submit(client: openai.AsyncOpenAI, content: bytes, **about: Any) -> Any:
-    file = await client.files.create(file=("calls.jsonl", content), purpose="batch")
-    return await client.batches.create(input_file_id=file.id, endpoint=CHAT, completion_window="24h", **about)
-
-
-async def ended(client: openai.AsyncOpenAI, key: str) -> Any:
-    while (batch := await client.batches.retrieve(key)).status in ("validating", "in_progress", "cancelling"):
-        pass
-    return batch
-
-
-async def lines_of(client: openai.AsyncOpenAI, file_id: str) -> dict[str, dict[str, Any]]:
-    text = (await client.files.content(file_id)).text
-    return {entry["custom_id"]: entry["response"] for entry in map(json.loads, text.splitlines())}
-
-
-def on(model: RehearsalModel, work: Any, **options: Any) -> Any:
-    """What `work(client)` returns, with a fresh server."""
-
-    async def main(url: str) -> Any:
-        async with client_of(url) as client:
-            return await work(client)
-
-    with serve(model, **options) as url:
-        return asyncio.run(main(url))
-
-
-@pytest.mark.parametrize("polls", [0, 1, 3])
-def test_a_batch_is_in_progress_until_it_was_asked_for_often_enough(model, polls: int) -> None:
-    async def work(client: openai.AsyncOpenAI) -> list[str]:
-        batch = await submit(client, as_file(line("a", question())))
-        return [batch.status, *[(await client.batches.retrieve(batch.id)).status for _ in range(polls + 1)]]
-
-    assert on(model, work, batch_polls=polls) == ["validating", *["in_progress"] * polls, "completed"]
-
-
-def test_a_batch_answers_each_line_as_a_chat_request_and_logs_it_as_one(model) -> None:
-    bodies = {f"call {i}": question(text) for i, text in enumerate(TEXTS)}
-    log: list[dict[str, Any]] = []
-
-    async def work(client: openai.AsyncOpenAI) -> Any:
-        batch = await submit(client, as_file(*[line(*item) for item in bodies.items()]))
-        assert log == []
-        batch = await ended(client, batch.id)
-        told = await lines_of(client, batch.output_file_id)
-        return batch, told, {name: await client.chat.completions.create(**bodies[name]) for name in bodies}
-
-    batch, told, asked = on(model, work, log=log)
-    assert log == [*bodies.values()] * 2
-    assert {name: told[name]["body"] for name in bodies} == {
-        name: reply.model_dump(exclude_unset=True) for name, reply in asked.items()
-    }
-    assert list(told) != list(bodies), "no order is promised"
-    assert batch.request_counts.model_dump() == {"total": 2, "completed": 2, "failed": 0}
-    assert (batch.error_file_id, batch.completion_window, batch.input_file_id) == (None, "24h", "file-1")
-
-
-def test_a_batch_outlives_the_client_and_is_found_by_its_metadata(model) -> None:
-    async def first(url: str) -> str:
-        async with client_of(url) as client:
-            await submit(client, as_file(line("a", question())), metadata={"run": "one"})
-            return (await submit(client, as_file(line("b", question())), metadata={"run": "two"})).id
-
-    async def second(url: str) -> tuple[str, list[str]]:
-        async with client_of(url, http_client=openai.DefaultAioHttpClient()) as client:
-            [found] = [b async for b in client.batches.list(limit=1) if b.metadata == {"run": "two"}]
-            batch = await ended(client, found.id)
-            return batch.id, [*await lines_of(client, batch.output_file_id)]
-
-    with serve(model) as url:
-        key = asyncio.run(first(url))
-        assert asyncio.run(second(url)) == (key, ["b"])
-
-
-def test_batches_are_listed_newest_first_over_pages(model) -> None:
-    async def work(client: openai.AsyncOpenAI) -> tuple[list[str], list[str]]:
-        made = [(await submit(client, as_file(line("a", question())))).id for _ in range(3)]
-        return made, [batch.id async for batch in client.batches.list(limit=2)]
-
-    made, listed = on(model, work)
-    assert listed == made[::-1]
-
-
-@pytest.mark.parametrize("transport", [openai.DefaultAsyncHttpxClient, openai.DefaultAioHttpClient])
-def test_a_file_comes_back_byte_for_byte(model, transport) -> None:
-    content = "a\r\nb\u2028c\r\n--boundary\n\n".encode() + bytes(range(256))
-
-    async def main(url: str) -> tuple[Any, bytes]:
-        async with client_of(url, http_client=transport()) as client:
-            file = await client.files.create(file=("x.jsonl", content), purpose="batch")
-            told = await client.files.retrieve(file.id)
-            return told, (await client.files.content(file.id)).content
-
-    with serve(model) as url:
-        told, back = asyncio.run(main(url))
-    assert back == content
-    assert (told.bytes, told.purpose, told.status) == (len(content), "batch", "processed")
-
-
-def test_a_line_that_is_refused_stands_in_the_error_file(model) -> None:
-    wrong = question(logprobs=True)
-
-    async def work(client: openai.AsyncOpenAI) -> Any:
-        batch = await submit(client, as_file(line("good", question()), line("wrong", wrong)))
-        batch = await ended(client, batch.id)
-        files = [await lines_of(client, key) for key in (batch.output_file_id, batch.error_file_id)]
-        return batch.request_counts.model_dump(), *files
-
-    counts, good, bad = on(model, work, offers=Offers(logprobs=False))
-    assert counts == {"total": 2, "completed": 1, "failed": 1}
-    assert ([*good], [*bad]) == (["good"], ["wrong"])
-    assert bad["wrong"]["status_code"] == 400
-    assert bad["wrong"]["body"]["error"]["param"] == "logprobs"
-
-
-def test_a_line_that_failed_is_answered_in_a_later_batch(model) -> None:
-    faults = Faults(share=1.0, kinds=("500", "hang"), stubborn=1)
-
-    async def work(client: openai.AsyncOpenAI) -> Any:
-        content = as_file(line("a", question()))
-        first, second = [await ended(client, (await submit(client, content)).id) for _ in range(2)]
-        assert first.output_file_id is None
-        failed = await lines_of(client, first.error_file_id)
-        return failed, await lines_of(client, second.output_file_id)
-
-    failed, told = on(model, work, faults=faults)
-    assert failed["a"]["status_code"] == 500
-    assert labels_in(told["a"]["body"]["choices"][0]["message"]["content"]) == [*TEXTS.values()]
-    assert faults.injected == {"500": 1}
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b"{",
-        as_file(line("a", question()), line("a", question())),
-        as_file({**line("a", question()), "url": "/v1/embeddings"}),
-        as_file({"custom_id": "a"}),
-    ],
-)
-def test_a_batch_of_a_bad_file_fails_with_the_reason(model, content: bytes) -> None:
-    log: list[dict[str, Any]] = []
-
-    async def work(client: openai.AsyncOpenAI) -> Any:
-        return await ended(client, (await submit(client, content)).id)
-
-    batch = on(model, work, log=log)
-    assert batch.status == "failed"
-    assert batch.errors.data[0].message
-    assert log == []
-
-
-def test_a_cancelled_batch_answers_nothing_and_an_ended_one_cannot_be_cancelled(model) -> None:
-    log: list[dict[str, Any]] = []
-
-    async def work(client: openai.AsyncOpenAI) -> Any:
-        batch = await submit(client, as_file(line("a", question())))
-        statuses = [(await client.batches.cancel(batch.id)).status, (await ended(client, batch.id)).status]
-        with pytest.raises(openai.ConflictError, match="with status 'cancelled'"):
-            await client.batches.cancel(batch.id)
-        return statuses
-
-    assert on(model, work, log=log) == ["cancelling", "cancelled"]
-    assert log == []
-
-
-def test_what_does_not_exist_is_not_found(model) -> None:
-    async def work(client: openai.AsyncOpenAI) -> None:
-        with pytest.raises(openai.NotFoundError, match="No such File object: file-9"):
-            await client.files.content("file-9")
-        with pytest.raises(openai.NotFoundError, match="No batch found with id 'batch_9'"):
-            await client.batches.retrieve("batch_9")
-        with pytest.raises(openai.NotFoundError, match="No such File object: file-9"):
-            await client.batches.create(input_file_id="file-9", endpoint=CHAT, completion_window="24h")
-
-    on(model, work)

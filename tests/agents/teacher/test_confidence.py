@@ -1,4 +1,4 @@
-"""Confidence: the label's own tokens where offered, else votes, else the teacher's word."""
+"""Test confidences: from the tokens of the label where offered, else from votes, else as stated."""
 
 import json
 import math
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from tutelage.agents.endpoints.entry import Entry
-from tutelage.agents.labeler import label
+from tutelage.agents.labeler import LabelerSettings, label
 from tutelage.agents.rehearsal.rehearsal import Rehearsal
 from tutelage.agents.rehearsal.rehearsal_model import RehearsalModel
 from tutelage.agents.rehearsal.server import Offers, serve
@@ -16,13 +16,13 @@ from tutelage.agents.schemas import labels_schema, verdicts_schema
 from tutelage.agents.teacher.calibration import calibrate
 from tutelage.agents.teacher.confidence import field_probability
 from tutelage.prompts import read_payload
-from tutelage.student.tasks.task_type import TASK_TYPES
+from tutelage.student.tasks.registry import TASK_TYPES
 
-FORM = labels_schema(("order_status", "naïve/été 世界", 'say "hi"'))
+SCHEMA = labels_schema(("order_status", "naïve/été 世界", 'say "hi"'))
 
 
 def entry(content: str, *tokens: tuple[str, float]) -> Entry:
-    """A reply cut into tokens of some probability; what they leave out is certain."""
+    """Return a reply whose given tokens have these probabilities; all other text has probability one."""
     found, rest = [], content
     for text, probability in tokens:
         before, _, rest = rest.partition(text)
@@ -39,45 +39,45 @@ def reply(*labels: str, reason: str = "r") -> str:
 
 
 def probabilities(given: Entry) -> list[float | None]:
-    found, _ = FORM.read(given.content)
-    return [field_probability(FORM, one, given) for one in found]
+    found, _ = SCHEMA.read(given.content)
+    return [field_probability(SCHEMA, one, given) for one in found]
 
 
-def test_it_is_the_product_over_the_tokens_of_the_label() -> None:
+def test_confidence_is_the_product_of_the_probabilities_of_the_label_tokens() -> None:
     given = entry(reply("order_status"), ("order", 0.5), ("_status", 0.8))
     assert probabilities(given) == [pytest.approx(0.4)]
 
 
-def test_a_token_that_reaches_over_a_quote_counts_and_those_around_do_not() -> None:
+def test_a_token_that_overlaps_the_label_counts_and_its_neighbours_do_not() -> None:
     given = entry(
         reply("order_status"), ('"reason"', 0.1), ('"order_', 0.5), ('status", ', 0.8), ("0.5", 0.1)
     )
     assert probabilities(given) == [pytest.approx(0.4)]
 
 
-def test_a_label_named_in_the_reason_is_not_the_label() -> None:
+def test_a_label_quoted_in_the_reason_does_not_count() -> None:
     reason = 'it says "label": "order_status" and order_status'
     given = entry(reply("order_status", reason=reason), ("order_status", 0.01), ("order_status", 0.01))
     assert probabilities(given) == [pytest.approx(1.0)]
 
 
-def test_every_item_has_its_own_and_characters_of_several_bytes_shift_nothing() -> None:
+def test_each_item_has_its_own_confidence_even_after_multibyte_characters() -> None:
     content = reply("naïve/été 世界", "order_status", 'say "hi"', reason="«ça»")
     given = entry(content, ("世界", 0.5), ("order", 0.25), ('say \\"', 0.125))
     assert probabilities(given) == [pytest.approx(0.5), pytest.approx(0.25), pytest.approx(0.125)]
 
 
-def test_without_log_probabilities_or_a_measured_field_there_is_none() -> None:
+def test_without_log_probabilities_or_a_label_field_there_is_no_confidence() -> None:
     content = reply("order_status")
-    [found], _ = FORM.read(content)
-    assert field_probability(FORM, found, Entry("labeler", content, "stop", 1, 1, None, 0.1)) is None
+    [found], _ = SCHEMA.read(content)
+    assert field_probability(SCHEMA, found, Entry("labeler", content, "stop", 1, 1, None, 0.1)) is None
     verdict = json.dumps({"verdicts": [{"id": "1", "reason": "r", "verdict": "accept"}]})
     [judged], _ = verdicts_schema().read(verdict)
     assert field_probability(verdicts_schema(), judged, entry(verdict)) is None
 
 
 @pytest.mark.parametrize("offers", [Offers(), Offers(json_schema=False)], ids=["schema", "tools"])
-def test_through_http_the_source_is_what_the_endpoint_offers(
+def test_the_confidence_source_depends_on_what_the_endpoint_offers(
     encoder, shop, teacher_at, brief, draft, offers: Offers
 ) -> None:
     rehearsal = Rehearsal(shop("teacher"), encoder.encode, label_noise=0.0)
@@ -87,11 +87,11 @@ def test_through_http_the_source_is_what_the_endpoint_offers(
         unasked = label(teacher_at(url, logprobs=False, journal="2.sqlite"), brief, samples, seed=0)
     stated = [sample["confidence"] for sample in unasked]
     assert {sample["confidence_source"] for sample in unasked} == {"stated"}
-    if offers.json_schema:  # the rehearsal teacher's tokens are as sure as the root of what it states
+    if offers.json_schema:  # the rehearsal teacher's tokens have the square root of the stated confidence
         assert {sample["confidence_source"] for sample in labelled} == {"logprobs"}
         expected = [min(0.999, value**0.5) for value in stated]
         assert [sample["confidence"] for sample in labelled] == pytest.approx(expected, abs=1e-4)
-    else:  # there are none for the arguments of a tool
+    else:  # tool calls have no log-probabilities
         assert [sample["confidence"] for sample in labelled] == stated
 
 
@@ -103,11 +103,13 @@ def votes(*labels: str) -> str:
 
 
 def test_votes_are_counted_over_differently_ordered_calls(scripted, teacher_at, brief, draft) -> None:
-    """One answers every text alike in each of its turns; the others follow the text."""
+    """The second and third call answer every text alike; the first follows the text."""
     a, b = "order_status", "return_refund"
     url, log = scripted(votes(a, a, b), votes(b, b, b), votes(a, a, a))
     texts = ["One", "Two", "Three"]
-    labelled = label(teacher_at(url), brief, [draft(text) for text in texts], seed=7, votes=3)
+    labelled = label(
+        teacher_at(url), brief, [draft(text) for text in texts], LabelerSettings(votes=3), seed=7
+    )
     assert [sample["label"] for sample in labelled] == [a, a, b]
     assert [sample["confidence"] for sample in labelled] == [pytest.approx(2 / 3)] * 3
     assert {sample["confidence_source"] for sample in labelled} == {"votes"}
@@ -119,40 +121,40 @@ def test_votes_are_counted_over_differently_ordered_calls(scripted, teacher_at, 
     assert len({body["seed"] for body in log}) == 3
 
 
-def test_a_vote_that_stays_alone_is_no_agreement(scripted, teacher_at, brief, draft) -> None:
-    url, _ = scripted(votes("order_status"))  # the second and third are refused
-    [sample] = label(teacher_at(url), brief, [draft("One")], seed=0, votes=3)
+def test_a_single_vote_is_not_counted_as_agreement(scripted, teacher_at, brief, draft) -> None:
+    url, _ = scripted(votes("order_status"))  # the second and third call are refused
+    [sample] = label(teacher_at(url), brief, [draft("One")], LabelerSettings(votes=3), seed=0)
     assert (sample["confidence"], sample["confidence_source"]) == (0.9, "stated")
 
 
-def test_where_there_are_log_probabilities_no_vote_is_paid_for(
+def test_no_votes_are_requested_if_there_are_log_probabilities(
     encoder, shop, teacher_at, brief, draft
 ) -> None:
     log: list[dict[str, Any]] = []
     rehearsal = Rehearsal(shop("teacher"), encoder.encode)
     with serve(RehearsalModel(rehearsal=rehearsal), log=log) as url:
-        label(teacher_at(url), brief, [draft("Where is it?")], seed=0, votes=9)
+        label(teacher_at(url), brief, [draft("Where is it?")], LabelerSettings(votes=9), seed=0)
     assert len(log) == 1
 
 
-def test_a_calibration_of_the_same_source_is_applied_and_another_is_not(
+def test_a_calibration_is_applied_only_to_its_own_confidence_source(
     scripted, teacher_at, brief, draft
 ) -> None:
-    # Right half of the time and always sure: such confidence is worth little.
+    # The teacher is always sure and right half of the time.
     sure = calibrate([0.95, 0.94] * 50, [True, False] * 50, "stated", 6)
     assert sure["temperature"] > 2
     for source, changed in (("stated", True), ("logprobs", False)):
         url, _ = scripted(votes("order_status"))
         calibration = {**sure, "source": source}
         teacher = teacher_at(url, journal=f"{source}.sqlite")
-        [sample] = label(teacher, brief, [draft("One")], seed=0, calibration=calibration)
+        [sample] = label(teacher, brief, [draft("One")], LabelerSettings(calibration=calibration), seed=0)
         assert sample["confidence_raw"] == 0.9
         assert (sample["confidence"] < 0.8) == changed
         assert changed or sample["confidence"] == 0.9
 
 
 def served(content: str, tokens: list[tuple[str, float]]) -> tuple[int, dict[str, Any]]:
-    """A completion whose tokens have these texts and probabilities."""
+    """Return a completion whose tokens have these texts and probabilities."""
     logprobs = [
         {"token": text, "logprob": math.log(probability), "bytes": [*text.encode()]}
         for text, probability in tokens
@@ -177,7 +179,7 @@ TOKENS = [(BEGIN, 0.5), ("order", 0.5), ("_status", 0.8), (END, 0.5)]
     ],
     ids=["white space", "special tokens", "a fence", "thoughts", "thoughts with the same answer"],
 )
-def test_what_a_server_cut_from_around_the_reply_leaves_its_tokens_good(
+def test_tokens_match_even_if_the_server_strips_text_around_the_reply(
     scripted, teacher_at, brief, draft, before, after
 ) -> None:
     url, _ = scripted(served(votes("order_status"), [*before, *TOKENS, *after]))
@@ -186,7 +188,7 @@ def test_what_a_server_cut_from_around_the_reply_leaves_its_tokens_good(
     assert sample["confidence"] == pytest.approx(0.4)
 
 
-def test_a_token_that_reaches_over_the_edge_of_the_reply_is_trimmed(scripted, teacher_at, tmp_path) -> None:
+def test_a_token_that_extends_beyond_the_reply_is_trimmed(scripted, teacher_at, tmp_path) -> None:
     content = votes("order_status")
     tokens = [("\n" + BEGIN + "order", 0.5), ("_status" + END + "\n", 0.5)]
     url, _ = scripted(served(content, tokens))
@@ -198,25 +200,25 @@ def test_a_token_that_reaches_over_the_edge_of_the_reply_is_trimmed(scripted, te
     assert lengths == [len(BEGIN + "order"), len("_status" + END)]
 
 
-def test_tokens_of_another_text_are_none(scripted, teacher_at, brief, draft) -> None:
+def test_tokens_that_do_not_match_the_reply_are_ignored(scripted, teacher_at, brief, draft) -> None:
     url, _ = scripted(served(votes("order_status"), [(BEGIN, 0.5), ("order status", 0.5), (END, 0.5)]))
     [sample] = label(teacher_at(url), brief, [draft("One")], seed=0)
     assert sample["confidence_source"] == "stated"
 
 
-@pytest.mark.parametrize("said", [" Order_Status. ", "'order_status'", "ORDER_STATUS"])
-def test_a_label_in_another_spelling_has_the_probability_of_its_tokens(said: str) -> None:
-    given = entry(reply(said), (said, 0.25))
-    [found], problems = FORM.read(given.content)
+@pytest.mark.parametrize("spelling", [" Order_Status. ", "'order_status'", "ORDER_STATUS"])
+def test_a_label_in_another_spelling_has_the_probability_of_its_tokens(spelling: str) -> None:
+    given = entry(reply(spelling), (spelling, 0.25))
+    [found], problems = SCHEMA.read(given.content)
     assert (found.item.label, problems) == ("order_status", [])
-    assert field_probability(FORM, found, given) == pytest.approx(0.25)
+    assert field_probability(SCHEMA, found, given) == pytest.approx(0.25)
 
 
 def test_a_list_of_labels_in_other_spellings_has_the_probability_of_its_tokens() -> None:
-    form = labels_schema(("refund", "status"), TASK_TYPES["multilabel"])
+    reply_schema = labels_schema(("refund", "status"), TASK_TYPES["multilabel"])
     item = {"id": "1", "reason": "r", "labels": ["Refund.", " status"], "confidence": 0.5}
     content = json.dumps({"labels": [item]})
     given = entry(content, ('["Refund.", " status"]', 0.5))
-    [found], _ = form.read(content)
+    [found], _ = reply_schema.read(content)
     assert found.item.labels == ["refund", "status"]
-    assert field_probability(form, found, given) == pytest.approx(0.5)
+    assert field_probability(reply_schema, found, given) == pytest.approx(0.5)

@@ -1,4 +1,4 @@
-"""Completion caps: no healthy reply is cut, and what a cut one lacks is asked for in smaller requests."""
+"""Test completion caps: no valid reply is cut, and the missing items of a cut reply are requested again."""
 
 import json
 from dataclasses import replace
@@ -13,10 +13,10 @@ from tutelage.agents.schemas import diagnosis_schema, drafts_schema, labels_sche
 from tutelage.agents.teacher.journal import Journal
 from tutelage.agents.teacher.reply_cap import REASONING, reply_cap
 from tutelage.prompts import read_payload, render
-from tutelage.student.tasks.task_type import TASK_TYPES
+from tutelage.student.tasks.registry import TASK_TYPES
 
 LABELS = {"order_status": "where a parcel is", "return_refund": "money back"}
-FORM = labels_schema([*LABELS])
+SCHEMA = labels_schema([*LABELS])
 PLAIN = ModelSpec(model="openai:some-model", base_url="http://127.0.0.1:1/v1")
 LONG_REASON = " ".join(["considering", "it", "once", "more"] * 20)
 
@@ -24,15 +24,22 @@ LONG_REASON = " ".join(["considering", "it", "once", "more"] * 20)
 def labeling(count: int, seed: int = 0, text: str = "Where is my parcel?") -> Request:
     texts = [{"id": str(i), "text": f"{text} {i}"} for i in range(1, count + 1)]
     payload = {"task": "t", "labels": LABELS, "texts": texts}
-    return Request("labeler", payload, FORM, seed, [one["id"] for one in texts])
+    return Request("labeler", payload, SCHEMA, seed, [one["id"] for one in texts])
 
 
 def writing(*counts: int) -> Request:
-    orders = [
+    requests = [
         {"label": label, "kind": "any", "count": count, "weakness": ""}
         for label, count in zip(LABELS, counts, strict=True)
     ]
-    payload = {"task": "t", "labels": LABELS, "weaknesses": [], "requests": orders, "shots": [], "avoid": []}
+    payload = {
+        "task": "t",
+        "labels": LABELS,
+        "weaknesses": [],
+        "requests": requests,
+        "shots": [],
+        "avoid": [],
+    }
     return Request("generator", payload, drafts_schema([*LABELS]), 7, sum(counts))
 
 
@@ -45,7 +52,7 @@ def whole(items: list[dict[str, Any]], field: str = "labels") -> str:
 
 
 def cut(content: str, tokens: int = 900) -> tuple[int, dict[str, Any]]:
-    """A completion that ended for its length."""
+    """Return a completion that was cut at its maximum length."""
     message = {"role": "assistant", "content": content}
     choice = {"index": 0, "message": message, "finish_reason": "length"}
     usage = {"prompt_tokens": 100, "completion_tokens": tokens, "total_tokens": 100 + tokens}
@@ -61,11 +68,11 @@ def shown(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def long_reply(ask: Request, item: dict[str, Any]) -> int:
-    """Tokens of a reply with long reasons, indented, at three bytes a token."""
+    """Return the number of tokens of an indented reply with long reasons, at three bytes a token."""
     return len(json.dumps({ask.schema.field: [item] * ask.size}, indent=2).encode()) // 3
 
 
-def test_long_but_healthy_replies_of_every_role_have_room() -> None:
+def test_the_cap_leaves_room_for_long_valid_replies_of_every_role() -> None:
     label = {"id": "12", "reason": LONG_REASON, "label": "return_refund", "confidence": 0.95}
     assert long_reply(labeling(12), label) < reply_cap(labeling(12), PLAIN)
     draft = {"label": "order_status", "kind": "hard", "weakness": "w01-1", "text": "word " * 120}
@@ -83,13 +90,13 @@ def test_long_but_healthy_replies_of_every_role_have_room() -> None:
     assert long_reply(replace(analysis, wanted=12), weakness) < reply_cap(analysis, PLAIN)
 
 
-def test_targets_and_entities_have_room_by_the_texts_they_come_from() -> None:
+def test_the_cap_for_targets_and_entities_grows_with_the_text() -> None:
     text = "Barack Obama met Angela Merkel in Berlin. " * 10
-    form = labels_schema(["person", "place"], TASK_TYPES["ner"])
+    reply_schema = labels_schema(["person", "place"], TASK_TYPES["ner"])
     entities = [{"text": "Angela Merkel", "type": "person"}] * 30
     item = {"id": "1", "reason": LONG_REASON, "entities": entities, "confidence": 0.9}
     payload = {"labels": {"person": "", "place": ""}, "texts": [{"id": "1", "text": text}]}
-    tagging = Request("labeler", payload, form, 0, ["1"])
+    tagging = Request("labeler", payload, reply_schema, 0, ["1"])
     assert long_reply(tagging, item) < reply_cap(tagging, PLAIN)
     item = {"id": "1", "reason": LONG_REASON * 4, "target": text, "confidence": 0.9}
     target = Request(
@@ -98,13 +105,13 @@ def test_targets_and_entities_have_room_by_the_texts_they_come_from() -> None:
     assert long_reply(target, item) < reply_cap(target, PLAIN)
 
 
-def test_long_examples_make_room_for_long_texts() -> None:
+def test_long_examples_raise_the_cap_for_written_texts() -> None:
     short, long = writing(3, 3), writing(3, 3)
     long = replace(long, payload={**long.payload, "shots": [{"text": "word " * 1000, "label": "a"}]})
     assert reply_cap(long, PLAIN) > 6 * 2000 > reply_cap(short, PLAIN)
 
 
-def test_the_cap_grows_with_the_items_and_the_users_own_limit_holds_instead() -> None:
+def test_the_cap_grows_with_the_items_unless_the_user_sets_a_limit() -> None:
     caps = [reply_cap(labeling(count), PLAIN) for count in (1, 6, 12)]
     assert caps == sorted(caps)
     assert caps[2] < 4000, "a runaway reply of a labelling call stays short"
@@ -112,20 +119,20 @@ def test_the_cap_grows_with_the_items_and_the_users_own_limit_holds_instead() ->
 
 
 @pytest.mark.parametrize("name", ["gpt-5-mini", "o3", "qwen3:8b", "deepseek-reasoner", "DeepSeek-R1-Distill"])
-def test_a_model_that_reasons_has_room_for_it(name: str) -> None:
+def test_a_reasoning_model_gets_a_higher_cap(name: str) -> None:
     spec = replace(PLAIN, model=f"openai:{name}")
     assert reply_cap(labeling(1), spec) - reply_cap(labeling(1), PLAIN) == REASONING
 
 
 @pytest.mark.parametrize("name", ["gpt-4o", "llama3.1", "smollm2", "qwen2.5", "mistral-small"])
-def test_another_model_has_none(name: str) -> None:
+def test_other_models_get_no_room_for_reasoning(name: str) -> None:
     assert reply_cap(labeling(1), replace(PLAIN, model=f"openai:{name}")) == reply_cap(labeling(1), PLAIN)
 
 
 # what is sent, and the journal
 
 
-def test_every_call_carries_its_cap_and_the_users_own_in_its_place(scripted, teacher_at) -> None:
+def test_every_call_sends_its_cap_or_the_limit_of_the_user(scripted, teacher_at) -> None:
     url, log = scripted(whole(labels(1)), whole(labels(1, 2, 3)), whole(labels(1)))
     teacher = teacher_at(url)
     teacher.ask([labeling(1)])
@@ -139,7 +146,7 @@ def test_every_call_carries_its_cap_and_the_users_own_in_its_place(scripted, tea
     ]
 
 
-def test_a_reply_that_was_journalled_before_there_were_caps_is_found(scripted, teacher_at) -> None:
+def test_a_reply_journalled_without_a_cap_is_found(scripted, teacher_at) -> None:
     url, log = scripted()
     teacher, ask = teacher_at(url), labeling(1)
     system, user = render("labeler", ask.payload)
@@ -149,7 +156,7 @@ def test_a_reply_that_was_journalled_before_there_were_caps_is_found(scripted, t
         "max_tokens": None,
         "logprobs": True,
         "seed": 0,
-        "form": FORM.json_schema,
+        "form": SCHEMA.json_schema,
         "messages": [("system", system), ("human", user)],
     }
     entry = Entry("labeler", whole(labels(1)), "stop", 1, 1, None, 0.1)
@@ -167,9 +174,7 @@ def test_a_reply_that_was_journalled_before_there_were_caps_is_found(scripted, t
     ],
     ids=["too large", "no room in the context"],
 )
-def test_a_cap_that_is_refused_is_left_out_and_smaller_ones_are_still_sent(
-    scripted, teacher_at, words: str
-) -> None:
+def test_a_refused_cap_is_left_out_and_smaller_caps_are_still_sent(scripted, teacher_at, words: str) -> None:
     refusal = (400, {"error": {"message": words, "type": "invalid_request_error"}})
     url, log = scripted(refusal, whole(labels(1, 2, 3)), whole(labels(1)), whole(labels(1, 2, 3)))
     teacher = teacher_at(url)
@@ -179,7 +184,7 @@ def test_a_cap_that_is_refused_is_left_out_and_smaller_ones_are_still_sent(
     assert [body["response_format"]["type"] for body in log] == ["json_schema"] * 4
 
 
-def test_a_server_that_refuses_caps_without_a_word_is_asked_without_them(scripted, teacher_at) -> None:
+def test_a_server_that_refuses_caps_without_an_explanation_gets_none(scripted, teacher_at) -> None:
     refusal = (400, {"error": {"message": "bad request", "type": "invalid_request_error"}})
     url, log = scripted(refusal, whole(labels(1)), whole(labels(1)))
     teacher = teacher_at(url)
@@ -192,8 +197,8 @@ def test_a_server_that_refuses_caps_without_a_word_is_asked_without_them(scripte
 # replies that were cut off
 
 
-def test_of_a_cut_reply_the_items_are_kept_and_the_rest_is_asked_for_afresh(scripted, teacher_at) -> None:
-    broken = whole(labels(1, 2, 3))[:-10]  # the third is not whole
+def test_complete_items_of_a_cut_reply_are_kept_and_the_rest_requested_afresh(scripted, teacher_at) -> None:
+    broken = whole(labels(1, 2, 3))[:-10]  # the third is incomplete
     url, log = scripted(cut(broken), whole(labels(3, 4, 5)), whole(labels(6, 7)))
     teacher = teacher_at(url, limits=Limits(concurrency=1))
     [reply] = teacher.ask([labeling(7)])
@@ -204,18 +209,18 @@ def test_of_a_cut_reply_the_items_are_kept_and_the_rest_is_asked_for_afresh(scri
         [*"345"],
         [*"67"],
     ]
-    assert [len(body["messages"]) for body in log] == [2, 2, 2], "the broken reply is in no prompt"
+    assert [len(body["messages"]) for body in log] == [2, 2, 2], "the cut reply is not sent again"
     assert log[2]["max_tokens"] < log[1]["max_tokens"] < log[0]["max_tokens"]
 
 
-def test_where_half_of_the_items_came_one_request_brings_the_rest(scripted, teacher_at) -> None:
+def test_if_half_of_the_items_arrived_one_request_asks_for_the_rest(scripted, teacher_at) -> None:
     url, log = scripted(cut(whole(labels(1, 2, 3))[:-2]), whole(labels(4)))
     [reply] = teacher_at(url).ask([labeling(4)])
     assert [item.id for item in reply.items] == [*"1234"]
     assert len(log) == 2
 
 
-def test_what_a_cut_reply_brought_is_found_again_by_a_resumed_run(scripted, teacher_at) -> None:
+def test_a_resumed_run_reuses_the_items_of_a_cut_reply(scripted, teacher_at) -> None:
     url, log = scripted(cut(whole(labels(1))[:-2]), whole(labels(2, 3)), whole(labels(4)))
     first = teacher_at(url)
     before = first.ask([labeling(4)])
@@ -224,7 +229,7 @@ def test_what_a_cut_reply_brought_is_found_again_by_a_resumed_run(scripted, teac
     assert len(log) == 3
 
 
-def test_texts_that_are_still_to_be_written_are_ordered_without_those_that_are(scripted, teacher_at) -> None:
+def test_after_a_cut_reply_only_the_missing_texts_are_requested(scripted, teacher_at) -> None:
     def draft(number: int, label: str) -> dict[str, Any]:
         return {"label": label, "kind": "any", "weakness": "", "text": f"text {number}"}
 
@@ -234,13 +239,15 @@ def test_texts_that_are_still_to_be_written_are_ordered_without_those_that_are(s
     url, log = scripted(cut(begun), *rest)
     [reply] = teacher_at(url).ask([writing(2, 4)])
     assert sorted(item.text for item in reply.items) == [f"text {number}" for number in (1, 2, 4, 5, 6, 7)]
-    order = {"label": other, "kind": "any", "count": 2, "weakness": ""}
-    assert [shown(body)["requests"] for body in log[1:]] == [[order], [order]]
+    request = {"label": other, "kind": "any", "count": 2, "weakness": ""}
+    assert [shown(body)["requests"] for body in log[1:]] == [[request], [request]]
     assert [entry["text"] for entry in shown(log[1])["avoid"]] == ["text 1", "text 2"]
-    assert len({body["seed"] for body in log[1:]}) == 2, "or both might write the same texts"
+    assert len({body["seed"] for body in log[1:]}) == 2, "with one seed both might write the same texts"
 
 
-def test_a_single_item_is_asked_for_again_with_another_seed_and_more_room(scripted, teacher_at) -> None:
+def test_a_cut_single_item_is_requested_again_with_another_seed_and_a_higher_cap(
+    scripted, teacher_at
+) -> None:
     url, log = scripted(cut('{"labels": [{"id": "1", "reason": "so so so so'), whole(labels(1)))
     [reply] = teacher_at(url).ask([labeling(1)])
     assert [item.id for item in reply.items] == ["1"]
@@ -249,7 +256,7 @@ def test_a_single_item_is_asked_for_again_with_another_seed_and_more_room(script
 
 
 @pytest.mark.parametrize("thought", ["", "<think>Let me see: the first text"])
-def test_a_model_that_spent_its_cap_on_reasoning_gets_more_from_then_on(
+def test_a_model_that_used_its_cap_for_reasoning_gets_a_higher_cap_afterwards(
     scripted, teacher_at, thought: str
 ) -> None:
     url, log = scripted(cut(thought), whole(labels(1, 2)), whole(labels(1, 2)))
@@ -261,7 +268,7 @@ def test_a_model_that_spent_its_cap_on_reasoning_gets_more_from_then_on(
     assert len(shown(log[1])["texts"]) == 2
 
 
-def test_the_calls_for_what_is_cut_again_and_again_are_bounded(scripted, teacher_at) -> None:
+def test_the_number_of_calls_for_repeatedly_cut_replies_is_bounded(scripted, teacher_at) -> None:
     runaway = cut('{"labels": [{"id": "1", "reason": "again and again and again')
     url, log = scripted(whole(labels(1)), *[runaway] * 40)
     teacher = teacher_at(url)
@@ -273,7 +280,7 @@ def test_the_calls_for_what_is_cut_again_and_again_are_bounded(scripted, teacher
     assert all(len(body["messages"]) == 2 for body in log)
 
 
-def test_of_a_cut_diagnosis_the_weaknesses_that_are_whole_are_enough(scripted, teacher_at) -> None:
+def test_the_complete_weaknesses_of_a_cut_diagnosis_are_kept(scripted, teacher_at) -> None:
     item = {"evidence": ["1"], "hypothesis": "h", "name": "n", "label": "a", "confused_with": "b"}
     answers = [{"id": str(i), "text": "t", "label": "a", "predicted": "b"} for i in range(4)]
     ask = Request(
@@ -284,4 +291,6 @@ def test_of_a_cut_diagnosis_the_weaknesses_that_are_whole_are_enough(scripted, t
     teacher = teacher_at(url)
     assert len(teacher.ask([ask])[0].items) == 1
     assert len(teacher.ask([replace(ask, seed=1)])[0].items) == 1
-    assert [len(shown(body)["wrong"]) for body in log] == [4, 4, 2], "with nothing whole, half is shown"
+    assert [len(shown(body)["wrong"]) for body in log] == [4, 4, 2], (
+        "without a complete weakness, half of the rows are shown"
+    )

@@ -1,4 +1,4 @@
-"""A run that begins without a label: the teacher labels a first set, and the scores say what they are."""
+"""A run without labelled rows: the teacher labels a first set, and the report says what the scores mean."""
 
 import csv
 import json
@@ -18,8 +18,8 @@ Make = Callable[..., Task]
 NOTE = "no row was labelled by a person: "
 
 
-def pool_alone(folded: Make, **parts: Any) -> Task:
-    """The shop task with unlabelled texts and a test set, and no labelled row."""
+def without_labels(folded: Make, **parts: Any) -> Task:
+    """Return the bundled task with unlabelled texts and a test set, and without labelled rows."""
     data = folded().data
     return folded(
         data={"unlabelled": str(data.unlabelled.path), "test": str(data.test.path)},  # type: ignore[union-attr]
@@ -30,10 +30,10 @@ def pool_alone(folded: Make, **parts: Any) -> Task:
 
 @pytest.fixture(scope="module")
 def from_pool(folded: Make, encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    return run(pool_alone(folded), tmp_path_factory.mktemp("pool") / "run", encoder=encoder)
+    return run(without_labels(folded), tmp_path_factory.mktemp("pool") / "run", encoder=encoder)
 
 
-def test_with_a_pool_alone_the_teacher_labels_a_first_set_and_the_run_goes_on(from_pool: RunFolder) -> None:
+def test_with_unlabelled_texts_alone_the_teacher_labels_a_first_set(from_pool: RunFolder) -> None:
     about = from_pool.about()
     first = [json.loads(line) for line in from_pool.first_labels.read_text().splitlines()]
     assert len(first) == 100
@@ -42,10 +42,10 @@ def test_with_a_pool_alone_the_teacher_labels_a_first_set_and_the_run_goes_on(fr
     samples = [json.loads(line) for line in from_pool.samples.read_text().splitlines()]
     kept = {sample["id"] for sample in samples if sample["status"] == "kept"}
     assert kept
-    assert not {row["id"] for row in first} & kept, "none is labelled again"
+    assert not {row["id"] for row in first} & kept, "no text is labelled twice"
 
 
-def test_every_score_is_called_agreement_until_rows_are_checked(from_pool: RunFolder) -> None:
+def test_scores_are_called_agreement_until_rows_are_checked(from_pool: RunFolder) -> None:
     assert [note for note in from_pool.about()["notes"] if note.startswith(NOTE)]
     assert NOTE in from_pool.report.read_text()
     with from_pool.rows_to_check.open(newline="") as file:
@@ -53,16 +53,16 @@ def test_every_score_is_called_agreement_until_rows_are_checked(from_pool: RunFo
     assert len(rows) == 50
     assert list(rows[0]) == ["text", "label", "right_label"]
     assert all(row["right_label"] == "" for row in rows)
-    assert not from_pool.labels_to_check.exists(), "the labels are none of the user's"
-    assert not from_pool.calibration.exists(), "its own labels tell nothing of the teacher"
+    assert not from_pool.labels_to_check.exists(), "the labels are not the user's"
+    assert not from_pool.calibration.exists(), "the teacher cannot be measured by its own labels"
 
 
-def test_the_first_texts_are_varied(from_pool: RunFolder) -> None:
+def test_the_first_texts_cover_every_label(from_pool: RunFolder) -> None:
     first = [json.loads(line) for line in from_pool.first_labels.read_text().splitlines()]
     assert len(Counter(row["label"] for row in first)) == 6
 
 
-def test_with_descriptions_alone_the_teacher_writes_the_first_set(
+def test_with_descriptions_of_the_labels_alone_the_teacher_writes_the_first_set(
     folded: Make, encoder: Encoder, tmp_path: Path
 ) -> None:
     folder = run(folded(data={}, budget={"rounds": 1}), tmp_path / "run", encoder=encoder)
@@ -76,7 +76,7 @@ def test_with_descriptions_alone_the_teacher_writes_the_first_set(
     assert found is None or found["measured_on"] == "out of fold"
 
 
-def test_killed_after_the_first_labels_it_goes_on_and_pays_nothing_twice(
+def test_a_run_killed_after_the_first_labels_resumes_and_pays_for_nothing_twice(
     from_pool: RunFolder, folded: Make, encoder: Encoder, tmp_path: Path
 ) -> None:
     class Killed(Exception):  # noqa: N818
@@ -87,22 +87,24 @@ def test_killed_after_the_first_labels_it_goes_on_and_pays_nothing_twice(
             raise Killed
 
     with pytest.raises(Killed):
-        run(pool_alone(folded), tmp_path / "run", encoder=encoder, listener=listener)
-    again = resume(tmp_path / "run")
-    assert _chosen(again) == _chosen(from_pool)
-    assert again.about()["spent"] == from_pool.about()["spent"]
+        run(without_labels(folded), tmp_path / "run", encoder=encoder, listener=listener)
+    resumed = resume(tmp_path / "run")
+    assert _labels(resumed) == _labels(from_pool)
+    assert resumed.about()["spent"] == from_pool.about()["spent"]
 
 
-def _chosen(folder: RunFolder) -> list[tuple[str, str, str]]:
-    """Samples without the student's own figures, whose vectors were read in other company."""
+def _labels(folder: RunFolder) -> list[tuple[str, str, str]]:
+    """Return samples without the student's scores, which depend on the batch in their last digits."""
     samples = [json.loads(line) for line in folder.samples.read_text().splitlines()]
     return [(s["text"], s["status"], s.get("label", "")) for s in samples]
 
 
-def test_a_budget_too_small_for_the_first_labels_says_what_to_do(
+def test_a_budget_too_small_for_the_first_labels_is_an_error_and_can_be_raised(
     folded: Make, encoder: Encoder, tmp_path: Path
 ) -> None:
-    task = pool_alone(folded).model_copy(update={"budget": folded(budget={"rounds": 1, "calls": 0}).budget})
+    task = without_labels(folded).model_copy(
+        update={"budget": folded(budget={"rounds": 1, "calls": 0}).budget}
+    )
     words = r"labelled 0 of 100 first texts.*budget of 0 calls.*raise the budget"
     with pytest.raises(InputError, match=words):
         run(task, tmp_path / "run", encoder=encoder)
@@ -110,6 +112,6 @@ def test_a_budget_too_small_for_the_first_labels_says_what_to_do(
     assert finished.about()["stop"] == "1 round is done"
 
 
-def test_without_labels_texts_or_descriptions_there_is_nothing_to_begin_with(folded: Make) -> None:
+def test_a_task_without_labels_texts_and_descriptions_is_refused(folded: Make) -> None:
     with pytest.raises(InputError, match="no labelled rows, no unlabelled texts"):
         folded(kind="seq2seq", labels={}, data={}, metric="exact_match", student={"mode": "full"})

@@ -1,4 +1,4 @@
-"""Screening: whom the student would have labelled, by formulas worked out by hand and in a run."""
+"""Screening: which texts the student is least certain of, by formulas worked out by hand and in runs."""
 
 import json
 import random
@@ -16,12 +16,12 @@ from tutelage.student.data.rows import Row
 from tutelage.student.encoder import Encoder
 from tutelage.student.models.load import load_student
 from tutelage.student.models.predictions import UncertaintyMeasure, entropy, predictions_single
-from tutelage.student.training.loop import train
+from tutelage.student.training.loop import continue_training, train
 
-# Probabilities (1/2, 1/4, 1/4) and (3/5, 2/5 - ε, ε): the second is surer of its first label, and less torn
-# between many, but more between two.
+# Probabilities (1/2, 1/4, 1/4) and (3/5, 2/5 - ε, ε): the second has the higher maximum and the lower
+# entropy, but the smaller margin between its first two labels.
 LABELS = ["a", "b", "c"]
-TORN = np.log(np.array([[0.5, 0.25, 0.25], [0.6, 0.3999, 0.0001]], np.float32))
+LOGITS = np.log(np.array([[0.5, 0.25, 0.25], [0.6, 0.3999, 0.0001]], np.float32))
 
 
 @pytest.mark.parametrize(
@@ -33,13 +33,15 @@ TORN = np.log(np.array([[0.5, 0.25, 0.25], [0.6, 0.3999, 0.0001]], np.float32))
         ("energy", 0.0, 0.0),  # logits that are log-probabilities sum to 1
     ],
 )
-def test_what_is_wanted_most(selection: UncertaintyMeasure, first: float, second: float) -> None:
-    assert predictions_single(TORN, LABELS, None).uncertainty(selection) == pytest.approx(
+def test_uncertainty_of_two_texts_by_each_measure(
+    selection: UncertaintyMeasure, first: float, second: float
+) -> None:
+    assert predictions_single(LOGITS, LABELS, None).uncertainty(selection) == pytest.approx(
         [first, second], abs=1e-4
     )
 
 
-def test_energy_wants_what_all_logits_are_low_for() -> None:
+def test_energy_is_highest_where_all_logits_are_low() -> None:
     logits = np.array([[0.0, 0.0], [3.0, 0.0]], np.float32)
     far, near = predictions_single(logits, LABELS, None).uncertainty("energy")
     assert far == pytest.approx(-log(2))
@@ -54,21 +56,21 @@ def pool_task(strategy: dict[str, Any], rounds: int = 1) -> Task:
     return parse_task(raw, "test", Path())
 
 
-def test_the_student_s_choice_is_of_what_it_doubts_most(encoder: Encoder, tmp_path: Path) -> None:
+def test_the_texts_that_the_student_is_least_certain_of_are_kept(encoder: Encoder, tmp_path: Path) -> None:
     task = pool_task({"base": "entropy", "samples": 20, "oversample": 3, "attempts": 0})
     folder = run(task, tmp_path / "run", encoder=encoder)
     samples = [json.loads(line) for line in folder.samples.read_text().splitlines()]
     seeds = load_splits(task).seed
     student = train(seeds, list(task.labels), task.training_config(), seed=0, encoder=encoder)
 
-    def doubts(*status_counts: str) -> np.ndarray:
-        return entropy(student.probabilities([s["text"] for s in samples if s["status"] in status_counts]))
+    def entropies(status: str) -> np.ndarray:
+        return entropy(student.probabilities([s["text"] for s in samples if s["status"] == status]))
 
-    assert doubts("kept").min() >= doubts("surplus").max() - 1e-6
-    assert len(doubts("surplus")) >= 30
+    assert entropies("kept").min() >= entropies("surplus").max() - 1e-6
+    assert len(entropies("surplus")) >= 30
 
 
-def test_a_choice_by_chance_is_no_run_of_neighbours(encoder: Encoder, tmp_path: Path) -> None:
+def test_a_random_selection_is_spread_over_the_drafts(encoder: Encoder, tmp_path: Path) -> None:
     task = pool_task({"base": "entropy", "samples": 20, "oversample": 3, "selection": "random"})
     folder = run(task, tmp_path / "run", encoder=encoder)
     samples = [json.loads(line) for line in folder.samples.read_text().splitlines()]
@@ -77,7 +79,7 @@ def test_a_choice_by_chance_is_no_run_of_neighbours(encoder: Encoder, tmp_path: 
     assert min(places) < 20
 
 
-def test_a_carried_student_goes_on_from_the_last_on_new_and_old_rows(
+def test_a_carried_student_continues_from_the_last_round_on_new_and_replayed_rows(
     encoder: Encoder, tmp_path: Path
 ) -> None:
     raw = sample_task().model_dump(exclude_none=True)
@@ -100,7 +102,7 @@ def test_a_carried_student_goes_on_from_the_last_on_new_and_old_rows(
     old = random.Random("0 1 replay").sample(seeds, min(len(seeds), 3 * len(new)))
     first = train(seeds, labels, training_config, seed=0, encoder=encoder)
     passes = type(training_config)(**{**vars(training_config), "epochs": 1})
-    expected = train([*new, *old], labels, passes, seed=0, encoder=encoder, start=first)
+    expected = continue_training(first, [*new, *old], passes, seed=0, encoder=encoder)
     texts = [row["text"] for row in seeds]
     found = load_student(folder.student).logits(texts)
     fresh = train([*new, *old], labels, passes, seed=0, encoder=encoder)
@@ -108,7 +110,9 @@ def test_a_carried_student_goes_on_from_the_last_on_new_and_old_rows(
     assert np.abs(found - fresh.logits(texts)).max() > 0.1
 
 
-def test_who_wrote_a_text_and_who_labelled_it_are_to_agree(encoder: Encoder, tmp_path: Path) -> None:
+def test_a_text_is_kept_only_if_the_label_agrees_with_the_requested_one(
+    encoder: Encoder, tmp_path: Path
+) -> None:
     raw = sample_task().model_dump(exclude_none=True)
     strategy = {"base": "random", "samples": 24, "critic": "none", "agree": True, "attempts": 0}
     raw |= {"student": {"mode": "head"}, "strategy": strategy}
@@ -125,7 +129,9 @@ def test_who_wrote_a_text_and_who_labelled_it_are_to_agree(encoder: Encoder, tmp
     )
 
 
-def test_a_text_refused_over_its_label_is_not_paid_for_again(encoder: Encoder, tmp_path: Path) -> None:
+def test_a_text_that_was_refused_for_its_label_is_not_labelled_again(
+    encoder: Encoder, tmp_path: Path
+) -> None:
     raw = sample_task().model_dump(exclude_none=True)
     strategy = {"base": "random", "samples": 60, "critic": "none", "agree": True, "attempts": 2}
     raw |= {"student": {"mode": "head"}, "strategy": strategy}

@@ -1,4 +1,4 @@
-"""The graph as one node of somebody else's graph."""
+"""The compiled graph as a node of another LangGraph graph."""
 
 import json
 import subprocess
@@ -13,7 +13,7 @@ from tutelage.graph.context import rehearsal_model
 from tutelage.graph.task.samples import sample_task
 from tutelage.student.encoder import Encoder
 
-# A parent with a state and a checkpointer of its own, in a process that uses openai-agents too.
+# A parent graph with its own state and checkpointer, in a process that also imports openai-agents.
 PARENT = """
 import json, os, signal, sqlite3, sys
 from typing import TypedDict
@@ -65,7 +65,7 @@ print(json.dumps({"inner": inner, "state": compiled.get_state(config).values}))
 """
 
 
-def test_a_parent_streams_the_child_is_killed_inside_it_and_goes_on_without_paying_twice(
+def test_a_parent_killed_inside_the_child_resumes_there_without_paying_twice(
     encoder: Encoder, tmp_path: Path
 ) -> None:
     log: list[dict[str, Any]] = []
@@ -78,12 +78,12 @@ def test_a_parent_streams_the_child_is_killed_inside_it_and_goes_on_without_payi
         assert paid > 0
         finished = run("")
     assert finished.returncode == 0, finished.stderr[-2000:]
-    told = json.loads(finished.stdout.splitlines()[-1])
-    assert "generator" not in told["inner"], "the child went on inside its round"
-    assert told["inner"][:2] == ["labeler", "critic"]
-    assert told["inner"][-1] == "report"
-    assert told["state"]["answer"] == f"{tmp_path / 'run' / 'student'} 1 round is done"
-    assert told["state"]["notes"] == ["asked"], "the parent's own channels are not doubled"
+    output = json.loads(finished.stdout.splitlines()[-1])
+    assert "generator" not in output["inner"], "the child resumed inside its round"
+    assert output["inner"][:2] == ["labeler", "critic"]
+    assert output["inner"][-1] == "report"
+    assert output["state"]["answer"] == f"{tmp_path / 'run' / 'student'} 1 round is done"
+    assert output["state"]["notes"] == ["asked"], "the child does not repeat the parent's own channels"
     repeated = [n for n in Counter(json.dumps(r, sort_keys=True) for r in log).values() if n > 1]
     assert repeated == []
     assert len(log) > paid

@@ -1,4 +1,4 @@
-"""Runs that ended at a limit go on with a higher one, and pay for nothing twice."""
+"""Runs that ended at a limit continue with a higher limit and pay for nothing twice."""
 
 import json
 import re
@@ -24,7 +24,10 @@ Make = Callable[..., Task]
 
 @pytest.fixture(scope="module")
 def brief_task(tmp_path_factory: pytest.TempPathFactory) -> Make:
-    """The shop task with a head student, small sets and rounds of 16; arguments are its budget."""
+    """Return a function that makes the bundled task with a head student, small sets and rounds of 16 texts.
+
+    Keyword arguments are the budget.
+    """
     folder = tmp_path_factory.mktemp("sets")
 
     def make(**budget: Any) -> Task:
@@ -46,41 +49,41 @@ def whole(brief_task: Make, encoder: Encoder, tmp_path_factory: pytest.TempPathF
     return run(brief_task(rounds=2), tmp_path_factory.mktemp("whole") / "run", encoder=encoder)
 
 
-def outcome(folder: RunFolder) -> dict[str, Any]:
+def results(folder: RunFolder) -> dict[str, Any]:
     about = folder.about()
     rounds = [{k: v for k, v in line.items() if k != "seconds"} for line in folder.read_rounds()]
     keys = ("stop", "best", "spent", "test", "test_by_round", "overlap")
-    # The second digit of a reason's entropy is at the mercy of rounding.
-    told = re.sub(r"\(entropy [^)]*\)", "", folder.samples.read_text())
-    # So are the student's own figures, whose vectors were read in other company.
-    figures = ("energy", "nll", "own_probability")
+    # The second digit of the entropy in a reason depends on rounding.
+    text = re.sub(r"\(entropy [^)]*\)", "", folder.samples.read_text())
+    # So do the student's scores, because embeddings depend on their batch in the last digits.
+    scores = ("energy", "nll", "own_probability")
     samples = [
-        {key: value for key, value in json.loads(line).items() if key not in figures}
-        for line in told.splitlines()
+        {key: value for key, value in json.loads(line).items() if key not in scores}
+        for line in text.splitlines()
     ]
     return {"rounds": rounds, "samples": samples, **{key: about[key] for key in keys}}
 
 
 @pytest.mark.parametrize("calls", [0, 1, 4, 7], ids="calls={}".format)
-def test_a_run_that_the_budget_stopped_anywhere_goes_on_as_if_there_had_been_enough(
+def test_a_run_stopped_by_its_budget_at_any_call_resumes_with_the_results_of_a_whole_run(
     calls: int, whole: RunFolder, brief_task: Make, encoder: Encoder, tmp_path: Path
 ) -> None:
     stopped = run(brief_task(rounds=2, calls=calls), tmp_path / "run", encoder=encoder)
     assert stopped.about()["stop"] == f"budget of {calls} calls is spent"
     assert stopped.about()["spent"]["calls"] == calls
     assert stopped.report.exists()
-    went_on = resume(stopped.path, budget={"calls": 1000})
-    assert outcome(went_on) == outcome(whole)
-    assert "the test set was already opened after round" in went_on.about()["notes"][-1]
+    resumed = resume(stopped.path, budget={"calls": 1000})
+    assert results(resumed) == results(whole)
+    assert "the test set was already opened after round" in resumed.about()["notes"][-1]
 
 
-def test_a_round_cut_where_the_generator_would_be_asked_again_is_begun_anew_too(
+def test_a_round_stopped_before_a_second_generator_attempt_is_repeated_on_resuming(
     brief_task: Make, encoder: Encoder, tmp_path: Path
 ) -> None:
     def task(**budget: Any) -> Task:
         whole = brief_task(rounds=2, **budget)
         teacher = whole.teacher.model_copy(update={"label_noise": 0.4, "force": True})
-        strategy = {"base": "auto", "samples": 16, "enough": 1.0, "critic": "all"}
+        strategy = {"base": "auto", "samples": 16, "min_kept_share": 1.0, "critic": "all"}
         return whole.model_copy(update={"teacher": teacher, "strategy": strategy})
 
     whole = run(task(), tmp_path / "whole", encoder=encoder)
@@ -91,34 +94,47 @@ def test_a_round_cut_where_the_generator_would_be_asked_again_is_begun_anew_too(
     paid = sum(event["event"] == "call" for event in calls[:before])
     stopped = run(task(calls=paid), tmp_path / "run", encoder=encoder)
     assert stopped.about()["spent"]["calls"] == paid
-    assert outcome(resume(stopped.path, budget={"calls": 1000})) == outcome(whole)
+    assert results(resume(stopped.path, budget={"calls": 1000})) == results(whole)
 
 
-def test_a_run_killed_after_the_budget_refused_it_begins_that_round_again(
-    whole: RunFolder, brief_task: Make, encoder: Encoder, tmp_path: Path
+def test_a_round_that_the_budget_ends_before_a_text_is_labelled_trains_no_student(
+    brief_task: Make, encoder: Encoder, tmp_path: Path
+) -> None:
+    folder = run(brief_task(rounds=2, calls=4), tmp_path / "run", encoder=encoder)
+    events = [json.loads(line) for line in folder.trace.read_text().splitlines()]
+    assert {event["node"] for event in events if event["round"] == 1} >= {"analyst", "generator", "keep"}
+    assert not {event["node"] for event in events if event["round"] == 1} & {"train", "examine"}
+    assert [line["round"] for line in folder.read_rounds()] == [0]
+    assert folder.about()["stop"] == "budget of 4 calls is spent"
+    assert folder.student.exists()
+
+
+@pytest.mark.parametrize(("calls", "node"), [(4, "refit"), (7, "train")], ids=["nothing kept", "some kept"])
+def test_a_run_killed_after_its_budget_ended_repeats_that_round(
+    calls: int, node: str, whole: RunFolder, brief_task: Make, encoder: Encoder, tmp_path: Path
 ) -> None:
     class Killed(Exception):  # noqa: N818
         pass
 
     def listener(event: dict[str, Any]) -> None:
-        if event["event"] == "enter" and event["node"] == "train" and event["round"] == 1:
+        if (event["event"], event["node"], event["round"]) == ("enter", node, 1):
             raise Killed
 
     with pytest.raises(Killed):
-        run(brief_task(rounds=2, calls=4), tmp_path / "run", encoder=encoder, listener=listener)
-    assert outcome(resume(tmp_path / "run", budget={"calls": 1000})) == outcome(whole)
+        run(brief_task(rounds=2, calls=calls), tmp_path / "run", encoder=encoder, listener=listener)
+    assert results(resume(tmp_path / "run", budget={"calls": 1000})) == results(whole)
 
 
-def test_a_run_whose_rounds_are_done_goes_on_with_more(
+def test_a_finished_run_continues_with_more_rounds(
     whole: RunFolder, brief_task: Make, encoder: Encoder, tmp_path: Path
 ) -> None:
     first = run(brief_task(rounds=1), tmp_path / "run", encoder=encoder)
     assert first.about()["stop"] == "1 round is done"
-    assert outcome(resume(first.path, budget={"rounds": 2})) == outcome(whole)
+    assert results(resume(first.path, budget={"rounds": 2})) == results(whole)
 
 
 @pytest.mark.parametrize("node", ["labeler", "examine"])
-def test_a_run_killed_in_its_last_round_goes_on_with_more_rounds(
+def test_a_run_killed_in_its_last_round_continues_with_more_rounds(
     node: str, whole: RunFolder, brief_task: Make, encoder: Encoder, tmp_path: Path
 ) -> None:
     class Killed(Exception):  # noqa: N818
@@ -130,10 +146,10 @@ def test_a_run_killed_in_its_last_round_goes_on_with_more_rounds(
 
     with pytest.raises(Killed):
         run(brief_task(rounds=1), tmp_path / "run", encoder=encoder, listener=listener)
-    assert outcome(resume(tmp_path / "run", budget={"rounds": 2})) == outcome(whole)
+    assert results(resume(tmp_path / "run", budget={"rounds": 2})) == results(whole)
 
 
-def test_a_run_that_weighs_texts_by_its_first_student_goes_on_with_more_rounds(
+def test_a_run_with_importance_weights_continues_with_more_rounds(
     brief_task: Make, encoder: Encoder, tmp_path: Path
 ) -> None:
     def task(rounds: int) -> Task:
@@ -143,8 +159,8 @@ def test_a_run_that_weighs_texts_by_its_first_student_goes_on_with_more_rounds(
     whole = run(task(2), tmp_path / "whole", encoder=encoder)
     short = run(task(1), tmp_path / "short", encoder=encoder)
     extended = resume(short.path, budget={"rounds": 2})
-    assert outcome(extended) == outcome(whole)
-    ours, theirs = (
+    assert results(extended) == results(whole)
+    extended_weights, whole_weights = (
         [
             s["own_probability"]
             for s in map(json.loads, folder.samples.read_text().splitlines())
@@ -152,11 +168,11 @@ def test_a_run_that_weighs_texts_by_its_first_student_goes_on_with_more_rounds(
         ]
         for folder in (extended, whole)
     )
-    assert ours
-    assert np.allclose(ours, theirs, atol=1e-3)
+    assert extended_weights
+    assert np.allclose(extended_weights, whole_weights, atol=1e-3)
 
 
-def test_a_run_whose_budget_ended_in_its_first_labels_goes_on_from_those_it_has(
+def test_a_run_whose_budget_ended_during_the_first_labels_continues_from_them(
     folded: Make, encoder: Encoder, tmp_path: Path
 ) -> None:
     data = folded().data.model_dump(mode="json", exclude_none=True)
@@ -165,13 +181,13 @@ def test_a_run_whose_budget_ended_in_its_first_labels_goes_on_from_those_it_has(
     first = stopped.first_labels.read_text()
     assert len(first.splitlines()) == 60, "twelve in each of five calls"
     assert stopped.about()["stop"] == "budget of 5 calls is spent"
-    went_on = resume(stopped.path, budget={"calls": 500})
-    assert went_on.about()["stop"] == "1 round is done"
-    assert went_on.first_labels.read_text() == first
-    assert went_on.read_rounds()[1]["samples_kept"] > 0
+    resumed = resume(stopped.path, budget={"calls": 500})
+    assert resumed.about()["stop"] == "1 round is done"
+    assert resumed.first_labels.read_text() == first
+    assert resumed.read_rounds()[1]["samples_kept"] > 0
 
 
-def test_fewer_rounds_than_are_over_are_refused_and_change_nothing(whole: RunFolder) -> None:
+def test_fewer_rounds_than_are_finished_are_refused(whole: RunFolder) -> None:
     before = whole.run_json.read_bytes()
     with pytest.raises(
         InputError, match=r"has already finished 2 rounds, so --rounds 1 is too few; .* --rounds 1 --reuse"
@@ -180,7 +196,7 @@ def test_fewer_rounds_than_are_over_are_refused_and_change_nothing(whole: RunFol
     assert whole.run_json.read_bytes() == before
 
 
-def test_nothing_happens_while_the_reason_of_the_end_stands(
+def test_resuming_does_nothing_while_the_limit_that_ended_the_run_stands(
     brief_task: Make, encoder: Encoder, tmp_path: Path
 ) -> None:
     stopped = run(brief_task(rounds=2, calls=5), tmp_path / "run", encoder=encoder)
@@ -193,7 +209,7 @@ def test_nothing_happens_while_the_reason_of_the_end_stands(
         resume(stopped.path, budget={"calls": -1})
 
 
-def test_a_rerun_takes_over_what_the_first_run_paid_for(
+def test_a_new_run_can_reuse_the_paid_replies_of_another(
     whole: RunFolder, brief_task: Make, encoder: Encoder, tmp_path: Path
 ) -> None:
     again = run(brief_task(rounds=2), tmp_path / "again", encoder=encoder, reuse=[whole.path])
@@ -204,23 +220,25 @@ def test_a_rerun_takes_over_what_the_first_run_paid_for(
         run(brief_task(rounds=1), tmp_path / "other", encoder=encoder, reuse=[tmp_path])
 
 
-def test_a_teacher_that_gives_nothing_of_use_stops_the_run_before_more_is_spent_on_it(
+def test_a_teacher_without_usable_replies_stops_the_run_early(
     whole: RunFolder, brief_task: Make, encoder: Encoder, tmp_path: Path
 ) -> None:
     task, model = brief_task(rounds=2), rehearsal_model(brief_task(rounds=2), encoder=encoder)
-    with serve(model, faults=Faults(share=1, kinds=("refusal",), stubborn=999)) as url:
+    with serve(model, faults=Faults(share=1, kinds=("refusal",), max_per_request=999)) as url:
         teacher = task.teacher.model_copy(update={"model": "openai:rehearsal", "base_url": url})
         useless = task.model_copy(update={"teacher": teacher})
         with pytest.raises(InputError, match=r"is of no use as the labeler: .*tutelage doctor"):
             run(useless, tmp_path / "run", encoder=encoder)
         paid = Journal(tmp_path / "run" / "journal.sqlite").spent()["calls"]
-    with serve(model, port=int(url.split(":")[2].split("/")[0])):  # it has come to its senses
-        went_on = resume(tmp_path / "run")
-    assert went_on.about()["test"] == whole.about()["test"]
-    assert went_on.about()["spent"]["calls"] == whole.about()["spent"]["calls"] + paid
+    with serve(model, port=int(url.split(":")[2].split("/")[0])):  # without faults
+        resumed = resume(tmp_path / "run")
+    assert resumed.about()["test"] == whole.about()["test"]
+    assert resumed.about()["spent"]["calls"] == whole.about()["spent"]["calls"] + paid
 
 
-def test_a_teacher_that_is_often_wrong_is_told_of(brief_task: Make, encoder: Encoder, tmp_path: Path) -> None:
+def test_a_note_says_that_the_teacher_is_often_wrong(
+    brief_task: Make, encoder: Encoder, tmp_path: Path
+) -> None:
     task = brief_task(rounds=1)
     noisy = task.model_copy(update={"teacher": task.teacher.model_copy(update={"label_noise": 0.9})})
     notes = run(noisy, tmp_path / "run", encoder=encoder).about()["notes"]

@@ -1,4 +1,4 @@
-"""Every task type and every way of choosing texts in the loop on folds."""
+"""The loop on folds for every task type and every selection of texts."""
 
 import json
 from collections.abc import Callable
@@ -30,7 +30,7 @@ QUICK: dict[TaskTypeName, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("kind", QUICK)
-def test_a_task_of_any_type_runs_on_folds_with_a_pool(
+def test_every_task_type_runs_on_folds_with_unlabelled_texts(
     kind: TaskTypeName, tiny_bert: Callable[..., str], tmp_path: Path
 ) -> None:
     raw = json.loads(demo_task(kind, tmp_path / "task").model_dump_json(exclude_none=True))
@@ -47,7 +47,7 @@ def test_a_task_of_any_type_runs_on_folds_with_a_pool(
     assert about["stop"] == "1 round is done"
     assert [line["round"] for line in rounds] == [0, 1]
     names = [arm["name"] for arm in about["comparison"]["arms"]]
-    assert "own" in names
+    assert "labels_alone" in names
     assert ("chosen" in names) == rounds[1]["accepted"], "twelve samples may also do harm"
     assert ("self_trained" in names) == (kind in ("pairs", "multilabel"))
     samples = [json.loads(line) for line in folder.samples.read_text().splitlines()]
@@ -58,9 +58,9 @@ def test_a_task_of_any_type_runs_on_folds_with_a_pool(
     assert load_student(folder.student).kind == kind
 
 
-@pytest.mark.parametrize("how", get_args(Selection))
-def test_every_way_of_choosing_draws_from_the_pool(
-    how: Selection, folded: Make, encoder: Encoder, tmp_path: Path
+@pytest.mark.parametrize("selection", get_args(Selection))
+def test_every_selection_draws_from_the_unlabelled_texts(
+    selection: Selection, folded: Make, encoder: Encoder, tmp_path: Path
 ) -> None:
     class Killed(Exception):  # noqa: N818
         pass
@@ -69,30 +69,34 @@ def test_every_way_of_choosing_draws_from_the_pool(
         if event["event"] == "leave" and event["node"] == "examine":
             raise Killed
 
-    task = folded(strategy={"base": "auto", "samples": 10, "selection": how})
+    task = folded(strategy={"base": "auto", "samples": 10, "selection": selection})
     with pytest.raises(Killed):
         run(task, tmp_path / "run", encoder=encoder, listener=listener)
-    shop = open_context(task, RunFolder(tmp_path / "run"), encoder=encoder)
-    pool(shop, {"round": 1, "attempt": 0, "best": 0, "weaknesses": []})
-    drawn = shop.corpus.drafts(round=1)
+    ctx = open_context(task, RunFolder(tmp_path / "run"), encoder=encoder)
+    pool(ctx, {"round": 1, "attempt": 0, "best": 0, "weaknesses": []})
+    drawn = ctx.corpus.drafts(round=1)
     assert len({s["id"] for s in drawn}) == 10
-    assert all(("uncertainty" in s) == (how not in NEEDS_NO_STUDENT) for s in drawn)
-    shop.close()
+    assert all(("uncertainty" in s) == (selection not in NEEDS_NO_STUDENT) for s in drawn)
+    ctx.close()
 
 
-def test_a_committee_answers_as_most_members_do_with_the_mean_of_their_scores() -> None:
-    def reading(answers: list[str], confidence: list[float]) -> Predictions:
+def test_a_committee_predicts_the_majority_label_with_the_mean_confidence() -> None:
+    def predictions(answers: list[str], confidence: list[float]) -> Predictions:
         score = np.array(confidence)
         return Predictions(answers, score, 1 - score, score, -score)
 
     found = mean_predictions(
-        [reading(["a", "a"], [0.9, 0.4]), reading(["b", "b"], [0.5, 0.9]), reading(["b", "c"], [0.5, 0.3])]
+        [
+            predictions(["a", "a"], [0.9, 0.4]),
+            predictions(["b", "b"], [0.5, 0.9]),
+            predictions(["b", "c"], [0.5, 0.3]),
+        ]
     )
-    assert found.answers == ["b", "b"], "two of three; of three different ones the surest"
+    assert found.answers == ["b", "b"], "the majority; without one, the most confident member"
     assert found.confidence == pytest.approx([1.9 / 3, 1.6 / 3])
 
 
-def test_the_demo_s_task_can_be_read_again(tmp_path: Path) -> None:
+def test_the_task_file_of_the_demo_can_be_loaded(tmp_path: Path) -> None:
     task = demo_task("classification", tmp_path / "task")
     assert load_task(tmp_path / "task" / "task.yaml") == task
     assert len(Path(str(task.data.labelled.path)).read_text().splitlines()) == 90  # type: ignore[union-attr]

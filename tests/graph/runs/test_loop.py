@@ -26,7 +26,10 @@ PINNED_TOKENS = [(0, 0), (14554, 4111), (8172, 2164)]
 
 @pytest.fixture(scope="session")
 def quick() -> Make:
-    """The shop task with a head student and small rounds; keyword arguments replace parts of it."""
+    """Return a function that makes the bundled task with a head student and small rounds.
+
+    Keyword arguments replace parts of the task.
+    """
 
     def make(**parts: Any) -> Task:
         raw = sample_task().model_dump(exclude_none=True)
@@ -48,7 +51,7 @@ def finished(quick: Make, encoder: Encoder, tmp_path_factory: pytest.TempPathFac
     return run(quick(), tmp_path_factory.mktemp("loop") / "run", encoder=encoder)
 
 
-def test_a_run_teaches_the_student_and_leaves_every_file(finished: RunFolder) -> None:
+def test_a_run_trains_a_student_and_writes_every_file(finished: RunFolder) -> None:
     about, rounds = finished.about(), finished.read_rounds()
     assert about["test"]["metric"] > about["test_untouched"] + 0.3
     assert [line["round"] for line in rounds] == [0, 1, 2]
@@ -62,10 +65,10 @@ def test_a_run_teaches_the_student_and_leaves_every_file(finished: RunFolder) ->
     assert student.labels == list(about["task"]["labels"])
 
 
-def test_the_same_seed_asks_and_keeps_the_same_as_in_earlier_versions(
+def test_the_same_seed_gives_the_requests_and_samples_of_earlier_versions(
     quick: Make, encoder: Encoder, tmp_path: Path
 ) -> None:
-    """Change these figures only in a commit that says why a run of the same seed is another one now."""
+    """Change the pinned values only in a commit that says why runs of the same seed differ from before."""
     task = quick(strategy={"base": "random", "samples": 24}, teacher={"label_noise": 0.05})
     folder = run(task, tmp_path / "run", encoder=encoder)
     lines = [json.loads(line) for line in folder.samples.read_text().splitlines()]
@@ -78,16 +81,16 @@ def test_the_same_seed_asks_and_keeps_the_same_as_in_earlier_versions(
 def test_no_agent_ever_sees_a_gate_or_test_text(
     finished: RunFolder, shop: Callable[[str], list[Any]]
 ) -> None:
-    told = json.loads(f"[{','.join(sorted(_requests(finished)))}]")
-    prompts = "\n".join(text for request in told for _, text in request["messages"])
+    requests = json.loads(f"[{','.join(sorted(_requests(finished)))}]")
+    prompts = "\n".join(text for request in requests for _, text in request["messages"])
     assert prompts
-    sealed = [row["text"] for name in ("gate", "test") for row in shop(name)]
-    assert [text for text in sealed if json.dumps(text, ensure_ascii=False)[1:-1] in prompts] == []
+    held_out = [row["text"] for name in ("gate", "test") for row in shop(name)]
+    assert [text for text in held_out if json.dumps(text, ensure_ascii=False)[1:-1] in prompts] == []
     shown = [row["text"] for row in shop("diagnose")]
     assert any(json.dumps(text, ensure_ascii=False)[1:-1] in prompts for text in shown)
 
 
-def test_every_kept_sample_can_be_followed_to_its_calls_and_weakness(finished: RunFolder) -> None:
+def test_every_kept_sample_refers_to_its_calls_and_its_weakness(finished: RunFolder) -> None:
     trace = [json.loads(line) for line in finished.trace.read_text().splitlines()]
     calls = {event["call"]: event for event in trace if event["event"] == "call"}
     cards = {card["id"]: card for card in json.loads(finished.weaknesses.read_text())}
@@ -105,14 +108,14 @@ def test_every_kept_sample_can_be_followed_to_its_calls_and_weakness(finished: R
         assert sample["status"] not in ("duplicate", "leak") or sample["similarity"] >= 0.92
 
 
-def test_weaknesses_have_evidence_from_diagnose_and_a_history(
+def test_weaknesses_have_a_history_and_evidence_from_the_diagnose_set(
     finished: RunFolder, shop: Callable[[str], list[Any]]
 ) -> None:
     diagnose = {row["id"]: row for row in shop("diagnose")}
     cards = json.loads(finished.weaknesses.read_text())
     assert cards
     pairs = [(card["label"], card["confused_with"]) for card in cards]
-    assert len(set(pairs)) == len(pairs), "one card for a pair of labels"
+    assert len(set(pairs)) == len(pairs), "one card for each pair of labels"
     for card in cards:
         assert card["support"] == sum(row["label"] == card["label"] for row in diagnose.values())
         assert 0 < card["errors"] <= card["support"]
@@ -121,7 +124,7 @@ def test_weaknesses_have_evidence_from_diagnose_and_a_history(
         assert card["kept"] <= card["ordered"]
 
 
-def test_the_same_seed_gives_the_same_run_and_another_seed_another(
+def test_the_same_seed_repeats_a_run_and_another_seed_does_not(
     finished: RunFolder, quick: Make, encoder: Encoder, tmp_path: Path
 ) -> None:
     again = run(quick(), tmp_path / "again", encoder=encoder)
@@ -130,7 +133,7 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(
     assert other.samples.read_text() != finished.samples.read_text()
 
 
-def test_through_http_and_the_openai_client_the_run_is_the_same(
+def test_a_run_over_http_with_the_openai_client_gives_the_same_samples(
     finished: RunFolder, quick: Make, encoder: Encoder, tmp_path: Path
 ) -> None:
     log: list[dict[str, Any]] = []
@@ -144,7 +147,7 @@ def test_through_http_and_the_openai_client_the_run_is_the_same(
     assert over_http.about()["spent"]["cost"] is None, "no price was given: the cost is unknown, not 0"
 
 
-def test_a_round_of_wrong_labels_is_rolled_back_and_not_trained_on_again(
+def test_a_round_of_wrong_labels_is_rolled_back_and_left_out_of_later_training(
     quick: Make, encoder: Encoder, tmp_path: Path
 ) -> None:
     task = quick(
@@ -157,12 +160,12 @@ def test_a_round_of_wrong_labels_is_rolled_back_and_not_trained_on_again(
     assert [line["accepted"] for line in rounds] == [True, False, False]
     assert folder.about()["best"] == 0
     assert rounds[2]["trained_on"] == 30 + rounds[2]["samples_kept"], "round 1 is left out"
-    own, *others = folder.about()["comparison"]["arms"]
-    assert (own["name"], own["delivered"], others) == ("own", True, []), "refitted on the user's labels alone"
-    assert folder.about()["test"]["metric"] == own["score"] > folder.about()["test_by_round"][2]
+    alone, *others = folder.about()["comparison"]["arms"]
+    assert (alone["name"], alone["delivered"], others) == ("labels_alone", True, []), "refitted on no sample"
+    assert folder.about()["test"]["metric"] == alone["score"] > folder.about()["test_by_round"][2]
 
 
-def test_the_critic_sends_back_and_refuses_what_stays_disputed(
+def test_the_critic_asks_for_a_second_label_and_refuses_texts_that_stay_disputed(
     quick: Make, encoder: Encoder, tmp_path: Path
 ) -> None:
     task = quick(
@@ -179,7 +182,7 @@ def test_the_critic_sends_back_and_refuses_what_stays_disputed(
     assert all("labeler and critic disagree twice" in sample["reason"] for sample in disputed)
 
 
-def test_a_short_round_asks_the_generator_again_with_reasons_and_then_gives_up(
+def test_a_round_with_too_few_texts_asks_the_generator_twice_more_with_reasons(
     quick: Make, encoder: Encoder, tmp_path: Path
 ) -> None:
     rows = [json.loads(line) for line in (sample_task().teacher.corpus or Path()).read_text().splitlines()]
@@ -197,15 +200,15 @@ def test_a_short_round_asks_the_generator_again_with_reasons_and_then_gives_up(
     events = [json.loads(line) for line in folder.trace.read_text().splitlines()]
     attempts = [e["attempt"] for e in events if e["event"] == "leave" and e["node"] == "generator"]
     assert attempts[:3] == [1, 2, 3]
-    assert max(attempts) == 3, "two more attempts than the first"
+    assert max(attempts) == 3, "the first attempt and two more"
     reasons = [json.dumps(r["messages"]) for r in log if "too near to a text in" in json.dumps(r["messages"])]
-    assert reasons, "the generator is told why its texts were refused"
+    assert reasons, "the generator is shown why its texts were refused"
     samples = [json.loads(line) for line in folder.samples.read_text().splitlines()]
     assert {s["status"] for s in samples} >= {"kept", "duplicate"}
     assert sum(s["status"] == "kept" for s in samples) <= 12
 
 
-def test_a_text_near_the_test_set_is_refused_as_a_leak_and_its_neighbour_not_spread(
+def test_a_text_close_to_the_test_set_is_refused_and_shown_to_no_agent(
     quick: Make, encoder: Encoder, shop: Callable[[str], list[Any]], tmp_path: Path
 ) -> None:
     leaky = tmp_path / "leaky.jsonl"
@@ -215,15 +218,17 @@ def test_a_text_near_the_test_set_is_refused_as_a_leak_and_its_neighbour_not_spr
     samples = [json.loads(line) for line in folder.samples.read_text().splitlines()]
     leaks = [sample for sample in samples if sample["status"] == "leak"]
     assert len(leaks) > len(samples) / 2
-    sealed = {row["id"] for row in shop("test")}
-    assert all(sample["neighbour"] in sealed for sample in leaks)
+    held_out = {row["id"] for row in shop("test")}
+    assert all(sample["neighbour"] in held_out for sample in leaks)
     assert folder.about()["overlap"]["test"]["near"] == 0
     prompts = "".join(text for request in _requests(folder) for _, text in json.loads(request)["messages"])
     generated = [json.dumps(sample["text"], ensure_ascii=False)[1:-1] for sample in leaks]
-    assert not any(text in prompts for text in generated), "what leaked is not told to any agent again"
+    assert not any(text in prompts for text in generated), "no agent is shown a refused text again"
 
 
-def test_the_budget_stops_a_run_in_order(quick: Make, encoder: Encoder, tmp_path: Path) -> None:
+def test_a_run_stopped_by_its_budget_ends_with_a_test_score_and_a_report(
+    quick: Make, encoder: Encoder, tmp_path: Path
+) -> None:
     folder = run(quick(budget={"rounds": 5, "calls": 14}), tmp_path / "run", encoder=encoder)
     about = folder.about()
     assert about["spent"]["calls"] == 14
@@ -232,14 +237,14 @@ def test_the_budget_stops_a_run_in_order(quick: Make, encoder: Encoder, tmp_path
     assert folder.report.exists()
 
 
-def test_without_feedback_no_analyst_is_asked(quick: Make, encoder: Encoder, tmp_path: Path) -> None:
+def test_a_strategy_without_feedback_calls_no_analyst(quick: Make, encoder: Encoder, tmp_path: Path) -> None:
     folder = run(quick(strategy="random", budget={"rounds": 1}), tmp_path / "run", encoder=encoder)
     events = [json.loads(line) for line in folder.trace.read_text().splitlines()]
     assert {e["role"] for e in events if e["event"] == "call"} == {"generator", "labeler", "critic"}
     assert json.loads(folder.weaknesses.read_text()) == []
 
 
-def test_with_seeds_alone_it_runs_and_says_what_could_not_be_held_out(
+def test_a_run_on_a_seed_set_alone_notes_the_missing_sets(
     quick: Make, encoder: Encoder, tmp_path: Path
 ) -> None:
     seed_only = {"seed": sample_task().data.seed.model_dump(exclude_none=True)}
@@ -255,7 +260,7 @@ def test_with_seeds_alone_it_runs_and_says_what_could_not_be_held_out(
     assert folder.read_rounds()[1]["accepted"]
 
 
-def test_a_checkpoint_stays_small_however_many_samples_are_made(
+def test_the_size_of_a_checkpoint_does_not_grow_with_the_samples(
     quick: Make, encoder: Encoder, tmp_path: Path
 ) -> None:
     task = quick(
@@ -264,9 +269,8 @@ def test_a_checkpoint_stays_small_however_many_samples_are_made(
     folder = run(task, tmp_path / "run", encoder=encoder)
     assert len(folder.samples.read_text()) > 100_000
     with sqlite3.connect(folder.checkpoints) as db:
-        largest = db.execute("SELECT max(length(checkpoint) + length(metadata)) FROM checkpoints").fetchone()[
-            0
-        ]
+        checkpoints = db.execute("SELECT max(length(checkpoint) + length(metadata)) FROM checkpoints")
+        [largest] = checkpoints.fetchone()
         writes = db.execute("SELECT max(length(value)) FROM writes").fetchone()[0]
     assert largest + writes < 20_000
 
@@ -281,7 +285,7 @@ def _kept(folder: RunFolder) -> list[tuple[str, str, int]]:
     return [(s["text"], s["label"], s["round"]) for s in samples if s["status"] == "kept"]
 
 
-def test_a_run_folder_of_another_version_is_refused_in_one_line_and_its_replies_can_be_reused(
+def test_a_run_folder_of_another_version_is_refused_but_its_replies_can_be_reused(
     finished: RunFolder, quick: Make, encoder: Encoder, tmp_path: Path
 ) -> None:
     old = RunFolder(tmp_path / "runs" / "old")

@@ -1,4 +1,4 @@
-"""A round of both: texts drawn from the user's own, and texts that are written."""
+"""Rounds that draw some texts from the unlabelled ones and have the others written."""
 
 import json
 import sqlite3
@@ -14,7 +14,7 @@ from tutelage.graph.task.load import parse_task
 from tutelage.graph.task.samples import sample_task
 from tutelage.graph.task.schema import Task
 from tutelage.prompts import read_payload
-from tutelage.student.data.rows import read_rows
+from tutelage.student.data.readers import Columns, read_rows
 from tutelage.student.encoder import Encoder
 from tutelage.student.tasks.fields import TaskTypeName
 
@@ -22,7 +22,7 @@ from tutelage.student.tasks.fields import TaskTypeName
 def mixed(
     folder: Path, strategy: dict[str, Any], *, kind: TaskTypeName = "classification", **parts: Any
 ) -> Task:
-    """A sample task whose pool are the texts that the rehearsal teacher answers from; one round."""
+    """Return a sample task of one round whose unlabelled texts are those of the rehearsal teacher."""
     raw = sample_task(kind, folder / "task").model_dump(exclude_none=True)
     raw["data"]["unlabelled"] = {"path": raw["teacher"]["corpus"]}
     raw["teacher"]["calibrate"] = 0
@@ -34,8 +34,8 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def labelled(folder: RunFolder) -> int:
-    """How many texts the labeler was sent."""
+def count_labelled(folder: RunFolder) -> int:
+    """Return how many texts the labeler was sent."""
     with sqlite3.connect(folder.journal) as journal:
         rows = journal.execute("SELECT request FROM replies WHERE role = 'labeler'").fetchall()
     sent = (read_payload(dict(json.loads(request)["messages"])["human"]) for (request,) in rows)
@@ -57,10 +57,12 @@ def test_half_of_a_round_is_drawn_and_half_is_written(
     samples = lines(folder.samples)
     kinds = Counter(s["kind"] for s in samples if s["attempt"] == 1)
     assert kinds["pool"] == 12
-    assert 0 < kinds["hard"] + kinds["easy"] <= 12, "not every order finds its text"
+    assert 0 < kinds["hard"] + kinds["easy"] <= 12, "the rehearsal teacher has no text for some requests"
     assert set(kinds) <= {"pool", "hard", "easy"}
     assert task.teacher.corpus
-    rows = read_rows(task.teacher.corpus, list(task.labels), task_type=task.type, fields=task.fields)
+    rows = read_rows(
+        task.teacher.corpus, list(task.labels), task_type=task.type, columns=Columns(task.fields)
+    )
     drawn = [s for s in samples if s["kind"] == "pool"]
     assert {s["id"] for s in drawn} <= {row["id"] for row in rows}
     kept = [s for s in drawn if s["status"] == "kept"]
@@ -70,16 +72,18 @@ def test_half_of_a_round_is_drawn_and_half_is_written(
     assert nodes[nodes.index("analyst") :][:4] == ["analyst", "pool", "generator", "screen"]
 
 
-def test_only_what_is_drawn_is_labelled_where_labels_are_written(encoder: Encoder, tmp_path: Path) -> None:
+def test_only_drawn_texts_are_labelled_if_written_texts_come_with_labels(
+    encoder: Encoder, tmp_path: Path
+) -> None:
     strategy = {"base": "zerogen", "samples": 20, "pool_share": 0.25, "attempts": 0}
     folder = run(mixed(tmp_path, strategy), tmp_path / "run", encoder=encoder)
     samples = lines(folder.samples)
-    assert labelled(folder) == 5
+    assert count_labelled(folder) == 5
     assert Counter(s["kind"] for s in samples) == {"pool": 5, "any": 15}
     assert all(s["label"] == s["requested"] for s in samples if s["kind"] == "any" and s["status"] == "kept")
 
 
-def test_what_the_pool_no_longer_gives_is_written(encoder: Encoder, tmp_path: Path) -> None:
+def test_texts_that_an_empty_pool_lacks_are_written(encoder: Encoder, tmp_path: Path) -> None:
     few = tmp_path / "few.jsonl"
     rows = lines(sample_task().teacher.corpus or Path())[:10]
     few.write_text("".join(json.dumps({"text": row["text"]}) + "\n" for row in rows))
@@ -94,8 +98,8 @@ def test_what_the_pool_no_longer_gives_is_written(encoder: Encoder, tmp_path: Pa
     assert folder.about()["stop"] == "2 rounds are done"
 
 
-def test_what_the_student_doubts_is_chosen_of_each_source_by_itself(encoder: Encoder, tmp_path: Path) -> None:
-    strategy = {"base": "entropy", "samples": 16, "pool_share": 0.25, "oversample": 2, "enough": 1.0}
+def test_uncertain_texts_are_chosen_from_each_source_separately(encoder: Encoder, tmp_path: Path) -> None:
+    strategy = {"base": "entropy", "samples": 16, "pool_share": 0.25, "oversample": 2, "min_kept_share": 1.0}
     folder = run(mixed(tmp_path, strategy), tmp_path / "run", encoder=encoder)
     samples = lines(folder.samples)
     first = [s for s in samples if s["attempt"] == 1]
@@ -105,12 +109,14 @@ def test_what_the_student_doubts_is_chosen_of_each_source_by_itself(encoder: Enc
     assert sum(s["status"] == "kept" for s in samples) <= 16
 
 
-def test_no_more_is_ordered_than_a_round_still_lacks(encoder: Encoder, tmp_path: Path) -> None:
+def test_a_later_attempt_requests_no_more_texts_than_the_round_lacks(
+    encoder: Encoder, tmp_path: Path
+) -> None:
     near = tmp_path / "near.jsonl"
     rows = lines(sample_task().teacher.corpus or Path())[:4]
     texts = [f"{row['text']} {'!' * n} {n}" for row in rows for n in range(1, 20)]
     near.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
-    strategy = {"base": "random", "samples": 16, "pool_share": 0.5, "oversample": 3, "enough": 1.0}
+    strategy = {"base": "random", "samples": 16, "pool_share": 0.5, "oversample": 3, "min_kept_share": 1.0}
     raw = mixed(tmp_path, strategy).model_dump(exclude_none=True)
     raw["data"]["unlabelled"] = {"path": near}
     folder = run(parse_task(raw, "test", Path()), tmp_path / "run", encoder=encoder)
@@ -118,10 +124,10 @@ def test_no_more_is_ordered_than_a_round_still_lacks(encoder: Encoder, tmp_path:
     for attempt in {s["attempt"] for s in samples}:
         kept = sum(s["status"] == "kept" for s in samples if s["attempt"] < attempt)
         assert sum(s["attempt"] == attempt for s in samples) <= 16 - kept or attempt == 1
-    assert sum(s["status"] == "kept" for s in samples) > 8, "the pool brings four at most"
+    assert sum(s["status"] == "kept" for s in samples) > 8, "the pool gives four at most"
 
 
-def test_a_mixed_run_that_was_killed_ends_as_if_it_had_not_been(encoder: Encoder, tmp_path: Path) -> None:
+def test_a_killed_mixed_run_resumes_with_the_same_results(encoder: Encoder, tmp_path: Path) -> None:
     task = mixed(tmp_path, {"base": "auto", "samples": 16, "pool_share": 0.5})
     whole = run(task, tmp_path / "whole", encoder=encoder)
 
@@ -134,12 +140,12 @@ def test_a_mixed_run_that_was_killed_ends_as_if_it_had_not_been(encoder: Encoder
 
     with pytest.raises(Killed):
         run(task, tmp_path / "run", encoder=encoder, listener=kill)
-    again = resume(tmp_path / "run")
-    assert lines(again.samples) == lines(whole.samples)
-    assert again.about()["test"] == whole.about()["test"]
+    resumed = resume(tmp_path / "run")
+    assert lines(resumed.samples) == lines(whole.samples)
+    assert resumed.about()["test"] == whole.about()["test"]
 
 
-def test_a_pool_that_nothing_is_drawn_from_is_told(encoder: Encoder, tmp_path: Path) -> None:
+def test_a_note_says_that_the_unlabelled_texts_are_not_used(encoder: Encoder, tmp_path: Path) -> None:
     task = mixed(tmp_path, {"base": "random"}, budget={"rounds": 0})
     notes = run(task, tmp_path / "run", encoder=encoder).about()["notes"]
     assert any(note.startswith("the pool is not used: strategy random") for note in notes)

@@ -1,4 +1,4 @@
-"""The whole loop while everything goes wrong at once: it ends with the samples of a faultless run."""
+"""The whole loop with all faults at once: it ends with the samples of a run without faults."""
 
 import json
 import sqlite3
@@ -14,15 +14,15 @@ from tutelage.graph.runs.run import run
 from tutelage.graph.task.load import parse_task
 from tutelage.graph.task.samples import sample_task
 
-# The rest of a truncated reply is asked for in other requests, to which other texts are written.
-TASK_TYPES = [kind for kind in ALL_KINDS if kind != "truncated json"]
-# Ids of calls: a repaired reply has another. Confidences: a reply of other length is cut into other
-# tokens, whose log-probabilities are kept to six digits; they are compared up to that.
+# The rest of a truncated reply is requested separately, and the rehearsal teacher then writes other texts.
+FAULT_KINDS = [kind for kind in ALL_KINDS if kind != "truncated json"]
+# A repaired reply has another call id. Confidences are compared separately, up to rounding: a reply of
+# another length has other tokens, whose log-probabilities are stored to six digits.
 DIFFERENT = ("written_by", "labelled_by", "judged_by", "confidence", "confidence_raw")
 
 
-def ran(place: Path, encoder: Any, faults: Faults | None) -> RunFolder:
-    """A run of three rounds through HTTP and the real client."""
+def run_with(place: Path, encoder: Any, faults: Faults | None) -> RunFolder:
+    """Return the folder of a run of three rounds over HTTP with the OpenAI client."""
     with serve(rehearsal_model(sample_task(), encoder=encoder), faults=faults) as url:
         raw = sample_task().model_dump(exclude_none=True)
         teacher = {"model": "openai:rehearsal", "base_url": url, "timeout": 2.5, "concurrency": 16}
@@ -41,24 +41,22 @@ def confidences(folder: RunFolder) -> list[float]:
     return [sample["confidence"] for sample in found if "confidence" in sample]
 
 
-def test_under_all_faults_at_once_a_run_ends_with_the_samples_of_a_faultless_one(
-    encoder: Any, tmp_path: Path
-) -> None:
-    # A seed that leaves each diagnosis whole: one with fewer weaknesses is an answer, and no fault to repair.
-    faults = Faults(share=0.7, kinds=TASK_TYPES, stubborn=2, retry_after=0.05, hang=5, drip=5, seed=1)
-    spoilt = ran(tmp_path / "spoilt", encoder, faults)
-    whole = ran(tmp_path / "whole", encoder, None)
-    assert set(faults.injected) == set(TASK_TYPES), "every fault came, or this test shows nothing"
+def test_a_run_with_all_faults_has_the_samples_of_a_run_without_faults(encoder: Any, tmp_path: Path) -> None:
+    # This seed cuts no diagnosis short: one with fewer weaknesses is a valid reply and would not be repaired.
+    faults = Faults(share=0.7, kinds=FAULT_KINDS, max_per_request=2, retry_after=0.05, hang=5, drip=5, seed=1)
+    faulty = run_with(tmp_path / "faulty", encoder, faults)
+    whole = run_with(tmp_path / "whole", encoder, None)
+    assert set(faults.injected) == set(FAULT_KINDS), "every fault was injected"
     assert faults.injected.total() >= 60
     # Every sample, kept or refused, with label, reason and place.
-    assert samples(spoilt) == samples(whole)
-    assert confidences(spoilt) == pytest.approx(confidences(whole), abs=1e-5)
+    assert samples(faulty) == samples(whole)
+    assert confidences(faulty) == pytest.approx(confidences(whole), abs=1e-5)
     for key in ("stop", "best", "test", "test_by_round", "overlap"):
-        assert spoilt.about()[key] == whole.about()[key], key
-    told = spoilt.about()["teacher"]
-    assert told["set aside"] == told["refused by the provider"] == 0
-    assert told["tries that failed"] >= sum(faults.injected[kind] for kind in (*STATUS_KINDS, *WIRE_KINDS))
-    assert told["replies"] == spoilt.about()["spent"]["calls"] > whole.about()["spent"]["calls"]
-    with sqlite3.connect(spoilt.journal) as journal:
+        assert faulty.about()[key] == whole.about()[key], key
+    counters = faulty.about()["teacher"]
+    assert counters["entries set aside"] == counters["refused by the provider"] == 0
+    assert counters["failed attempts"] >= sum(faults.injected[kind] for kind in (*STATUS_KINDS, *WIRE_KINDS))
+    assert counters["replies"] == faulty.about()["spent"]["calls"] > whole.about()["spent"]["calls"]
+    with sqlite3.connect(faulty.journal) as journal:
         [(paid,)] = journal.execute("SELECT count(*) FROM replies WHERE paid")
-    assert paid == told["replies"], "every reply that came is in the journal"
+    assert paid == counters["replies"], "every received reply is in the journal"

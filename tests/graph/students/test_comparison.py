@@ -1,4 +1,4 @@
-"""What a teacher is worth: measured before it is paid, in every report, and where it brings nothing."""
+"""The value of the teacher's labels: measured before they are paid for, and compared in every report."""
 
 import csv
 import json
@@ -18,7 +18,7 @@ from tutelage.graph.task.load import Task
 from tutelage.student.encoder import Encoder
 
 Make = Callable[..., Task]
-SHOP = Path(tutelage.__file__).parent / "graph" / "sample"
+SAMPLE = Path(tutelage.__file__).parent / "graph" / "sample"
 
 
 @pytest.fixture(scope="module")
@@ -27,19 +27,21 @@ def finished(folded: Make, encoder: Encoder, tmp_path_factory: pytest.TempPathFa
     return run(folded(strategy=strategy), tmp_path_factory.mktemp("worth") / "run", encoder=encoder)
 
 
-def test_a_report_says_what_the_user_would_have_had_without_the_teacher(finished: RunFolder) -> None:
+def test_the_report_compares_the_student_with_students_trained_without_the_teacher(
+    finished: RunFolder,
+) -> None:
     about = finished.about()
     found = about["comparison"]
     arms = {arm["name"]: arm for arm in found["arms"]}
-    assert list(arms) == ["own", "self_trained", "random", "chosen", "all"]
-    assert arms["own"]["rows"] == 210
-    assert arms["own"]["teacher_labels"] == 0
+    assert list(arms) == ["labels_alone", "self_trained", "random", "chosen", "all"]
+    assert arms["labels_alone"]["rows"] == 210
+    assert arms["labels_alone"]["teacher_labels"] == 0
     kept = about["samples"]["kept"]
     assert arms["chosen"]["teacher_labels"] == arms["random"]["teacher_labels"] == kept
     assert arms["all"]["teacher_labels"] > kept
     assert arms["self_trained"]["unlabelled"] > 0
-    assert "gain" not in arms["own"]
-    without = max(arms["own"]["score"], arms["self_trained"]["score"])
+    assert "gain" not in arms["labels_alone"]
+    without = max(arms["labels_alone"]["score"], arms["self_trained"]["score"])
     for name in ("random", "chosen", "all"):
         difference, low, high = arms[name]["gain"]
         assert low <= difference <= high
@@ -52,7 +54,7 @@ def test_a_report_says_what_the_user_would_have_had_without_the_teacher(finished
         assert words in page
 
 
-def test_the_control_is_drawn_at_random_and_its_labels_are_not_wasted(finished: RunFolder) -> None:
+def test_the_control_labels_are_drawn_at_random_and_train_the_final_student_too(finished: RunFolder) -> None:
     rows = [json.loads(line) for line in finished.control_labels.read_text().splitlines()]
     found = {arm["name"]: arm for arm in finished.about()["comparison"]["arms"]}
     assert len(rows) == found["random"]["teacher_labels"]
@@ -62,7 +64,7 @@ def test_the_control_is_drawn_at_random_and_its_labels_are_not_wasted(finished: 
     assert found["all"]["teacher_labels"] == len(chosen) + len(new)
 
 
-def test_a_budget_that_ends_the_rounds_leaves_enough_for_the_random_labels(
+def test_rounds_leave_enough_of_the_budget_for_the_random_labels(
     folded: Make, encoder: Encoder, tmp_path: Path
 ) -> None:
     strategy = {"base": "random", "control": True, "samples": 24, "pool_share": 1.0, "critic": "none"}
@@ -78,7 +80,7 @@ def test_a_budget_that_ends_the_rounds_leaves_enough_for_the_random_labels(
     assert sum(line["teacher_calls"] for line in folder.read_rounds()) == 13
 
 
-def test_a_run_that_goes_on_with_a_higher_limit_pays_for_no_random_label_twice(
+def test_a_run_extended_by_a_higher_limit_pays_for_no_random_label_twice(
     folded: Make, encoder: Encoder, tmp_path: Path
 ) -> None:
     strategy = {"base": "random", "control": True, "samples": 24, "pool_share": 1.0, "critic": "none"}
@@ -99,20 +101,20 @@ def test_a_run_that_goes_on_with_a_higher_limit_pays_for_no_random_label_twice(
     assert extended.about()["spent"]["calls"] <= 17
 
 
-def test_a_run_cut_off_in_its_calibration_goes_on_with_it(
-    folded: Make, encoder: Encoder, tmp_path: Path
-) -> None:
+def test_a_run_stopped_during_calibration_resumes_it(folded: Make, encoder: Encoder, tmp_path: Path) -> None:
     stopped = run(
         folded(teacher={"label_noise": 0.3}, budget={"calls": 1, "rounds": 1}),
         tmp_path / "run",
         encoder=encoder,
     )
     assert stopped.about()["stop"] == "budget of 1 calls is spent"
-    went_on = resume(stopped.path, budget={"calls": 100})
-    assert json.loads(went_on.calibration.read_text())["rivals"]["rows"] == 100
+    resumed = resume(stopped.path, budget={"calls": 100})
+    assert json.loads(resumed.calibration.read_text())["rivals"]["rows"] == 100
 
 
-def test_the_first_round_may_choose_differently(folded: Make, encoder: Encoder, tmp_path: Path) -> None:
+def test_the_first_round_can_have_a_selection_of_its_own(
+    folded: Make, encoder: Encoder, tmp_path: Path
+) -> None:
     strategy = {
         "base": "random",
         "samples": 12,
@@ -129,20 +131,20 @@ def test_the_first_round_may_choose_differently(folded: Make, encoder: Encoder, 
     assert all(("uncertainty" in s) == (s["round"] == 2) for s in samples)
 
 
-def test_without_a_test_set_the_gain_is_told_out_of_fold(
+def test_without_a_test_set_the_gain_is_measured_out_of_fold(
     folded: Make, encoder: Encoder, tmp_path: Path
 ) -> None:
     data = {"labelled": "labelled.jsonl", "unlabelled": "pool.jsonl"}
     folder = run(folded(data=data, budget={"rounds": 1}), tmp_path / "run", encoder=encoder)
     found = folder.about()["comparison"]
     assert found["measured_on"] == "out of fold"
-    assert [arm["name"] for arm in found["arms"]] == ["own", "chosen"]
+    assert [arm["name"] for arm in found["arms"]] == ["labels_alone", "chosen"]
     assert found["arms"][0]["score"] == pytest.approx(folder.read_rounds()[0]["gate"])
     assert "(out of fold; 95 % interval" in found["sentence"]
     assert folder.student.exists()
 
 
-def test_a_teacher_no_better_than_the_student_stops_the_run_before_anything_else_is_paid(
+def test_a_teacher_no_better_than_the_student_stops_the_run_before_more_is_paid(
     folded: Make, encoder: Encoder, tmp_path: Path
 ) -> None:
     task = folded(teacher={"label_noise": 0.6}, budget={"rounds": 1})
@@ -159,7 +161,7 @@ def test_a_teacher_no_better_than_the_student_stops_the_run_before_anything_else
     assert measured["teacher"][0] < measured["student"][0]
     assert all(low <= score <= high for score, low, high in (measured["teacher"], measured["student"]))
     assert "a student trained on your labels alone" in folder.report.read_text()
-    assert folder.student.exists(), "what the user's labels alone are worth is left"
+    assert folder.student.exists(), "the student of the user's labels alone remains"
     assert resume(folder.path).about()["stop"] == stop, "nothing has changed"
     forced = resume(folder.path, force=True)
     assert forced.about()["stop"] == "1 round is done"
@@ -172,7 +174,7 @@ def test_a_forced_run_is_not_stopped(folded: Make, encoder: Encoder, tmp_path: P
     assert folder.about()["stop"] == "1 round is done"
 
 
-def test_rounds_that_bring_no_gain_end_the_run_and_say_what_the_next_would_cost(
+def test_rounds_without_a_gain_end_the_run_with_the_cost_of_another_round(
     folded: Make, encoder: Encoder, tmp_path: Path
 ) -> None:
     teacher = {"label_noise": 0.7, "force": False, "calibrate": 0}
@@ -186,15 +188,15 @@ def test_rounds_that_bring_no_gain_end_the_run_and_say_what_the_next_would_cost(
     assert "calls and" in stop
 
 
-def test_labels_that_look_wrong_are_listed_and_nothing_is_changed(
+def test_labels_that_look_wrong_are_listed_and_left_unchanged(
     folded: Make, encoder: Encoder, tmp_path: Path
 ) -> None:
     lines = [json.loads(line) for line in Path(str(folded().data.labelled.path)).read_text().splitlines()]  # type: ignore[union-attr]
-    chance, labels = random.Random(0), list(folded().labels)
-    wrong = chance.sample(range(len(lines)), 20)
+    rng, labels = random.Random(0), list(folded().labels)
+    wrong = rng.sample(range(len(lines)), 20)
     for place in wrong:
         others = [label for label in labels if label != lines[place]["label"]]
-        lines[place]["label"] = chance.choice(others)
+        lines[place]["label"] = rng.choice(others)
     path = tmp_path / "labelled.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     data = {"labelled": str(path), "unlabelled": "pool.jsonl"}
@@ -211,8 +213,8 @@ def test_labels_that_look_wrong_are_listed_and_nothing_is_changed(
 
 
 @pytest.fixture
-def shop_of_round_0(folded: Make, encoder: Encoder, tmp_path: Path) -> RunContext:
-    """The collaborators of a run killed after round 0, when its students are on disk."""
+def context_after_round_0(folded: Make, encoder: Encoder, tmp_path: Path) -> RunContext:
+    """Return the context of a run killed after round 0, when its students are on disk."""
 
     class Killed(Exception):  # noqa: N818
         pass
@@ -227,27 +229,29 @@ def shop_of_round_0(folded: Make, encoder: Encoder, tmp_path: Path) -> RunContex
     return open_context(task, RunFolder(tmp_path / "run"), encoder=encoder)
 
 
-def test_a_fold_student_learns_no_answer_but_its_predecessors_own(shop_of_round_0: RunContext) -> None:
-    shop = shop_of_round_0
-    answers = pool_answers(shop, 0)
-    assert answers.shape[0] == shop.task.fold_count
-    for fold in range(shop.task.fold_count):
-        rows = soft_rows(shop, answers, set(), fold)
+def test_a_fold_student_learns_only_predictions_of_its_own_fold(context_after_round_0: RunContext) -> None:
+    ctx = context_after_round_0
+    answers = pool_answers(ctx, 0)
+    assert answers.shape[0] == ctx.task.fold_count
+    for fold in range(ctx.task.fold_count):
+        rows = soft_rows(ctx, answers, set(), fold)
         assert np.allclose([row["target"] for row in rows], answers[fold])
-    whole = soft_rows(shop, answers, set())
+    whole = soft_rows(ctx, answers, set())
     assert np.allclose([row["target"] for row in whole], answers.mean(0))
-    self_training_helps(shop, answers, 0, [])
-    before = shop.folder.load_array("self-training", "probabilities")
+    self_training_helps(ctx, answers, 0, [])
+    before = ctx.folder.load_array("self-training", "probabilities")
     others = np.roll(answers, 1, axis=2)
     others[0] = answers[0]
-    self_training_helps(shop, others, 0, [])
-    after = shop.folder.load_array("self-training", "probabilities")
-    own = [shop.splits.folds[row["id"]] == 0 for row in shop.splits.labelled]
-    assert np.array_equal(before[own], after[own]), "what other folds' students answer reaches no own row"
+    self_training_helps(ctx, others, 0, [])
+    after = ctx.folder.load_array("self-training", "probabilities")
+    own = [ctx.splits.folds[row["id"]] == 0 for row in ctx.splits.labelled]
+    assert np.array_equal(before[own], after[own]), (
+        "predictions of other folds' students do not change its own rows"
+    )
     assert not np.allclose(before[~np.array(own)], after[~np.array(own)], atol=1e-3)
 
 
-def test_a_run_that_keeps_nothing_ends_with_a_report_and_a_student(
+def test_a_run_that_keeps_no_sample_ends_with_a_report_and_a_student(
     folded: Make, encoder: Encoder, tmp_path: Path
 ) -> None:
     (tmp_path / "mine.py").write_text("def refuse(row):\n    return 'none of these'\n")
@@ -262,7 +266,7 @@ def test_a_run_that_keeps_nothing_ends_with_a_report_and_a_student(
     assert "Value of the teacher labels" in folder.report.read_text()
 
 
-def test_the_teacher_s_accuracy_is_that_of_labels_as_frequent_as_the_user_s(
+def test_the_teachers_accuracy_is_weighted_by_the_frequency_of_the_users_labels(
     folded: Make, encoder: Encoder, tmp_path: Path
 ) -> None:
     lines = Path(str(folded().data.labelled.path)).read_text().splitlines(keepends=True)  # type: ignore[union-attr]
@@ -271,7 +275,7 @@ def test_the_teacher_s_accuracy_is_that_of_labels_as_frequent_as_the_user_s(
     path = tmp_path / "labelled.jsonl"
     path.write_text("".join([*common, *rare]))
     labels = {name: folded().labels[name] for name in ("order_status", "return_refund")}
-    corpus = [json.loads(line) for line in (SHOP / "teacher.jsonl").read_text().splitlines()]
+    corpus = [json.loads(line) for line in (SAMPLE / "teacher.jsonl").read_text().splitlines()]
     (tmp_path / "corpus.jsonl").write_text(
         "".join(json.dumps(row) + "\n" for row in corpus if row["label"] in labels)
     )

@@ -1,4 +1,4 @@
-"""Labelled rows in folds: no row is answered by a student that learnt it, or anything written from it."""
+"""Labelled rows in folds: no student predicts a row after training on it or on a text written from it."""
 
 import json
 import random
@@ -37,30 +37,28 @@ def finished(folded: Make, encoder: Encoder, tmp_path_factory: pytest.TempPathFa
     return run(folded(), tmp_path_factory.mktemp("run") / "run", encoder=encoder)
 
 
-def test_one_file_of_labels_is_enough_and_every_score_is_out_of_fold(
-    finished: RunFolder, folded: Make
-) -> None:
+def test_with_one_labelled_file_every_score_is_out_of_fold(finished: RunFolder, folded: Make) -> None:
     about, rounds = finished.about(), finished.read_rounds()
     assert about["data"]["labelled"] == 210
     assert [line["round"] for line in rounds] == [0, 1, 2]
-    assert all(line["metric"] == line["gate"] for line in rounds), "one set serves both"
-    assert 0.5 < rounds[0]["metric"] < 0.95, "a row that was learnt would be answered right"
+    assert all(line["metric"] == line["gate"] for line in rounds), "one set is used for both"
+    assert 0.5 < rounds[0]["metric"] < 0.95, "a student would be right on rows it was trained on"
     assert rounds[0]["trained_on"] == 210
     assert load_student(finished.student).labels == list(folded().labels)
     assert about["test"]["metric"] > about["test_untouched"] + 0.4
     assert about["test_by_round"] is None, "fold students are not measured on test"
 
 
-def test_a_call_of_analyst_or_generator_shows_rows_of_one_fold_and_none_of_test(
+def test_a_request_to_analyst_or_generator_shows_rows_of_one_fold_and_none_of_test(
     finished: RunFolder, folded: Make
 ) -> None:
     splits = load_splits(folded())
     fold_of = {row["text"]: splits.folds[row["id"]] for row in splits.labelled}
-    sealed = [row["text"] for row in splits.test]
+    held_out = [row["text"] for row in splits.test]
     shown = Counter[str]()
     for request in _requests(finished):
         prompt = "\n".join(text for _, text in request["messages"])
-        assert [text for text in sealed if _quoted(text) in prompt] == []
+        assert [text for text in held_out if _quoted(text) in prompt] == []
         if request["form"]["title"] in ("Diagnosis", "Drafts"):
             found = {fold for text, fold in fold_of.items() if f'"{_quoted(text)}"' in prompt}
             assert len(found) == 1
@@ -69,32 +67,32 @@ def test_a_call_of_analyst_or_generator_shows_rows_of_one_fold_and_none_of_test(
     assert shown["Drafts"] > 0
 
 
-def test_a_written_text_keeps_its_fold_and_a_drawn_one_has_none(finished: RunFolder, folded: Make) -> None:
+def test_a_written_text_has_a_fold_and_an_unlabelled_text_has_none(finished: RunFolder, folded: Make) -> None:
     samples = _samples(finished)
     kept = [sample for sample in samples if sample["status"] == "kept"]
     drawn = [sample for sample in kept if sample["kind"] == "pool"]
     written = [sample for sample in kept if sample["kind"] != "pool"]
     assert drawn
     assert all("fold" not in sample for sample in drawn)
-    assert all("uncertainty" in sample for sample in drawn), "they were chosen, and by what is told"
+    assert all("uncertainty" in sample for sample in drawn), "their uncertainty at selection is stored"
     assert written
     assert {sample["fold"] for sample in written} <= set(range(folded().fold_count))
     cards = {card["id"]: card for card in json.loads(finished.weaknesses.read_text())}
     assert all(cards[s["weakness"]]["fold"] == s["fold"] for s in written if s["weakness"])
 
 
-class Planting(RehearsalModel):
-    """A rehearsal teacher that writes, when it is shown rows of the first fold, their near-copies (or, as the
-    control, texts that have nothing to do with them), and labels both wrong.
+class CopyingTeacher(RehearsalModel):
+    """A rehearsal teacher that writes near-copies of the rows it is shown, if they are of the first fold, or
+    unrelated texts as the control, and labels all texts wrong.
     """
 
-    first: set[str]
-    plants: bool
+    first_fold: set[str]
+    copies: bool
 
     def _generate(self, messages: list[BaseMessage], *args: Any, **options: Any) -> Any:
         result = super()._generate(messages, *args, **options)
         payload = read_payload(messages[1].text)
-        if "requests" in payload and {shot["text"] for shot in payload["shots"]} <= self.first:
+        if "requests" in payload and {shot["text"] for shot in payload["shots"]} <= self.first_fold:
             texts = [shot["text"] for shot in payload["shots"]] * 12
             drafts = [
                 {"label": request["label"], "kind": request["kind"], "weakness": request["weakness"]}
@@ -103,18 +101,18 @@ class Planting(RehearsalModel):
             ]
             for number, draft in enumerate(drafts):
                 copy = f"{texts[number]} ({number})"
-                draft["text"] = copy if self.plants else f"nothing to see here, number {number} {copy[::-1]}"
-            return _said(result, {"drafts": drafts})
+                draft["text"] = copy if self.copies else f"nothing to see here, number {number} {copy[::-1]}"
+            return _with_content(result, {"drafts": drafts})
         if "texts" in payload and "samples" not in payload:
             labels = [
                 {"id": one["id"], "reason": "", "label": "account_privacy", "confidence": 1.0}
                 for one in payload["texts"]
             ]
-            return _said(result, {"labels": labels})
+            return _with_content(result, {"labels": labels})
         return result
 
 
-def test_a_near_copy_planted_through_the_generator_does_not_reach_its_rows_own_answer(
+def test_a_near_copy_of_a_row_does_not_train_the_student_that_predicts_the_row(
     folded: Make, encoder: Encoder, tmp_path: Path
 ) -> None:
     strategy = {
@@ -124,32 +122,34 @@ def test_a_near_copy_planted_through_the_generator_does_not_reach_its_rows_own_a
     plain = folded(**parts)
     splits = load_splits(plain)
     first = [row for row in splits.labelled if splits.folds[row["id"]] == 0]
-    rehearsed = rehearsal_model(plain, encoder=encoder)
+    rehearsal = rehearsal_model(plain, encoder=encoder)
     found = []
-    for plants in (True, False):
-        model = Planting(
-            rehearsal=rehearsed.rehearsal,  # type: ignore[attr-defined]
-            first={row["text"] for row in first},
-            plants=plants,
+    for copies in (True, False):
+        model = CopyingTeacher(
+            rehearsal=rehearsal.rehearsal,  # type: ignore[attr-defined]
+            first_fold={row["text"] for row in first},
+            copies=copies,
         )
         with serve(model) as url:
             teacher = {"model": "openai:rehearsal", "base_url": url, "force": True, "logprobs": False}
             task = folded(**parts, teacher={**teacher, "corpus": None})
-            folder = run(task, tmp_path / f"{plants}", encoder=encoder)
+            folder = run(task, tmp_path / f"{copies}", encoder=encoder)
         kept = [s for s in _samples(folder) if s["status"] == "kept"]
         assert any(s["fold"] == 0 for s in kept)
-        if plants:
+        if copies:
             copied = {row["text"] for row in first}
             assert any(s["text"].rsplit(" (", 1)[0] in copied for s in kept if s["fold"] == 0)
-        with np.load(folder.path / "sealed" / "round-01.npz") as stored:
+        with np.load(folder.path / "predictions" / "round-01.npz") as stored:
             found.append(stored["probabilities"])
     own = [i for i, row in enumerate(splits.labelled) if splits.folds[row["id"]] == 0]
     others = [i for i in range(len(splits.labelled)) if i not in set(own)]
-    assert np.array_equal(found[0][own], found[1][own]), "the copies of its rows never reach this student"
-    assert not np.allclose(found[0][others], found[1][others], atol=1e-3), "they reach the others"
+    assert np.array_equal(found[0][own], found[1][own]), (
+        "the student of the first fold is not trained on the copies"
+    )
+    assert not np.allclose(found[0][others], found[1][others], atol=1e-3), "the other students are"
 
 
-def test_folds_are_even_in_size_and_in_every_label() -> None:
+def test_folds_have_equal_sizes_and_equal_shares_of_every_label() -> None:
     labels = ["a"] * 31 + ["b"] * 10 + ["c"] * 2
     rows = [Row(id=f"{i:02d}", text=f"text {i}", label=label) for i, label in enumerate(labels)]
     folds = stratified_folds(rows, CLASSIFICATION, 3, seed=0)
@@ -163,11 +163,11 @@ def test_folds_are_even_in_size_and_in_every_label() -> None:
     assert labels_below(rows, CLASSIFICATION, 3) == ["c"]
 
 
-def test_a_row_of_several_labels_is_dealt_by_its_rarest() -> None:
-    chance = random.Random(0)
+def test_a_row_of_several_labels_is_stratified_by_its_rarest_label() -> None:
+    rng = random.Random(0)
     sets = [["common", "rare"] if i % 10 == 0 else ["common"] for i in range(60)]
     rows = [Row(id=f"{i:02d}", text=str(i), label=json.dumps(labels)) for i, labels in enumerate(sets)]
-    chance.shuffle(rows)
+    rng.shuffle(rows)
     folds = stratified_folds(rows, MULTILABEL, 3, seed=0)
     rare = Counter(folds[row["id"]] for row in rows if "rare" in row["label"])
     assert set(rare.values()) == {2}
@@ -183,7 +183,7 @@ def test_a_row_of_several_labels_is_dealt_by_its_rarest() -> None:
     ],
     ids=["both", "no seed", "folds of seeds", "one fold"],
 )
-def test_forms_of_data_that_do_not_fit_are_refused_in_one_line(
+def test_sections_of_data_that_contradict_each_other_are_refused(
     data: dict[str, Any], words: str, folded: Make
 ) -> None:
     with pytest.raises(InputError, match=words):
@@ -191,12 +191,12 @@ def test_forms_of_data_that_do_not_fit_are_refused_in_one_line(
 
 
 @pytest.mark.parametrize("strategy", ["evokd", "gold", {"base": "auto", "probe": "batch"}], ids=str)
-def test_a_strategy_that_would_join_folds_asks_for_separate_sets(strategy: Any, folded: Make) -> None:
+def test_a_strategy_that_would_mix_folds_needs_separate_sets(strategy: Any, folded: Make) -> None:
     with pytest.raises(InputError, match=r"needs separate sets: give `data.seed`"):
         folded(strategy=strategy)
 
 
-def test_few_rows_are_refused_and_rare_labels_named(folded: Make, tmp_path: Path) -> None:
+def test_too_few_rows_are_refused_and_rare_labels_are_noted(folded: Make, tmp_path: Path) -> None:
     lines = _lines(sample_task(), "seed")
     by_label = {
         label: [x for x in lines if json.loads(x)["label"] == label] for label in sample_task().labels
@@ -210,7 +210,7 @@ def test_few_rows_are_refused_and_rare_labels_named(folded: Make, tmp_path: Path
         load_splits(folded(data={"labelled": str(tmp_path / "few.jsonl"), "folds": 3}))
 
 
-def test_the_same_text_in_labelled_and_test_is_refused(folded: Make, tmp_path: Path) -> None:
+def test_a_text_in_both_labelled_and_test_is_refused(folded: Make, tmp_path: Path) -> None:
     lines = _lines(sample_task(), "seed")
     (tmp_path / "test.jsonl").write_text(lines[0])
     (tmp_path / "labelled.jsonl").write_text("".join(lines))
@@ -237,7 +237,7 @@ def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)[1:-1]
 
 
-def _said(result: Any, reply: dict[str, Any]) -> Any:
+def _with_content(result: Any, reply: dict[str, Any]) -> Any:
     generation = result.generations[0]
     generation.message = generation.message.model_copy(update={"content": json.dumps(reply)})
     return result

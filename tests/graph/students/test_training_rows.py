@@ -1,4 +1,4 @@
-"""What a student learns from, and how much each row weighs."""
+"""The rows that a student is trained on, and their weights."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,16 +14,16 @@ from tutelage.student.tasks.classification import CLASSIFICATION
 AUTO = STRATEGIES["auto"]
 
 
-def test_by_default_no_row_weighs_more_than_another(draft: Callable[..., Sample]) -> None:
+def test_rows_have_no_weight_by_default(draft: Callable[..., Sample]) -> None:
     rows = [Row(id="1", text="a", label="x")]
     assert own_rows(AUTO, rows) == rows
     assert "weight" not in sample_row(AUTO, draft("a", label="x", confidence=0.3))
 
 
-def test_own_rows_weigh_what_the_strategy_says() -> None:
+def test_the_users_rows_have_the_weight_of_the_strategy() -> None:
     rows = [Row(id="1", text="a", label="x")]
     assert own_rows(replace(AUTO, own_weight=4.0), rows)[0]["weight"] == 4.0
-    assert "weight" not in rows[0], "the user's rows are left as they are"
+    assert "weight" not in rows[0], "the given rows are not changed"
 
 
 @pytest.mark.parametrize(
@@ -44,14 +44,14 @@ def test_own_rows_weigh_what_the_strategy_says() -> None:
     ],
     ids=["confidence", "no confidence", "importance", "of a fold", "drawn", "unlikely", "both"],
 )
-def test_a_sample_weighs_its_confidence_and_its_importance(
+def test_a_sample_is_weighted_by_confidence_and_importance(
     strategy: Strategy, fields: dict[str, Any], fold: int | None, weight: float, draft: Callable[..., Sample]
 ) -> None:
     sample = draft("a", label="x", **fields)
     assert sample_weight(strategy, sample, fold) == pytest.approx(weight)
 
 
-def test_a_teacher_s_label_can_be_mixed_with_the_students_answer(draft: Callable[..., Sample]) -> None:
+def test_a_teachers_label_can_be_mixed_with_the_students_prediction(draft: Callable[..., Sample]) -> None:
     sample = draft("a", label="x", answer_before=[0.2, 0.8])
     assert "target" not in mixed_row(AUTO, sample, ["x", "y"], CLASSIFICATION)
     mixed = mixed_row(replace(AUTO, label_mix=0.25), sample, ["x", "y"], CLASSIFICATION)

@@ -1,4 +1,4 @@
-"""The bundled sample task is what it claims to be."""
+"""The bundled task: its size, its labels, and the distance between its sets."""
 
 import json
 from collections import Counter
@@ -9,7 +9,7 @@ from tutelage.graph.task.splits import load_corpus, load_splits
 from tutelage.student.encoder import Encoder
 
 
-def test_it_has_enough_texts_of_every_label_and_a_tail() -> None:
+def test_the_bundled_task_has_enough_texts_of_every_label_and_some_untypical_ones() -> None:
     task = sample_task()
     splits = load_splits(task)
     assert task.teacher.corpus
@@ -23,10 +23,10 @@ def test_it_has_enough_texts_of_every_label_and_a_tail() -> None:
     assert 0.6 < sum(typical) / len(typical) < 0.8
 
 
-def test_no_two_of_its_texts_are_near_duplicates_across_sets(encoder: Encoder) -> None:
+def test_no_held_out_text_is_a_near_duplicate_of_another_set(encoder: Encoder) -> None:
     task = sample_task()
     splits = load_splits(task)
     corpus = task.teacher.corpus or Path()
-    taught = [row["text"] for row in [*load_corpus(task, splits, corpus), *splits.seed, *splits.diagnose]]
-    sealed = [row["text"] for row in [*splits.gate, *splits.test]]
-    assert (encoder.encode(taught) @ encoder.encode(sealed).T).max() < 0.9
+    shown = [row["text"] for row in [*load_corpus(task, splits, corpus), *splits.seed, *splits.diagnose]]
+    held_out = [row["text"] for row in [*splits.gate, *splits.test]]
+    assert (encoder.encode(shown) @ encoder.encode(held_out).T).max() < 0.9

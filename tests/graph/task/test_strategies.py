@@ -1,4 +1,4 @@
-"""Strategies: what sets each method apart, and how single fields are changed."""
+"""Strategies: the fields that each method sets, and how single fields are overridden."""
 
 from dataclasses import fields, replace
 from pathlib import Path
@@ -19,14 +19,14 @@ PAPER: dict[str, Any] = {"refit": False, "self_training": "off", "control": Fals
 # All that a method sets; everything else is a default of `Strategy`.
 SETTINGS: dict[str, dict[str, Any]] = {
     "auto": {"agree": True, "samples": 200, "critic": "disputed", "stall": 2},
-    "evokd": {"probe": "batch", "shown": 8, "critic": "none", "carry": True, **PAPER},
+    "evokd": {"probe": "batch", "analyst_examples": 8, "critic": "none", "continue_training": True, **PAPER},
     "gold": {
-        "feedback": "band", "ood_share": 0.5, "label_apart": False, "critic": "none", "length": (10, 400),
-        "carry": True, "repeat": 1, "replay": "all", "final": Objective(loss="sce"), **PAPER,
+        "feedback": "band", "ood_share": 0.5, "blind_labels": False, "critic": "none", "length": (10, 400),
+        "continue_training": True, "repeat": 1, "replay": "all", "final": Objective(loss="sce"), **PAPER,
     },
     "llkd": {
         "pool_share": 1.0, "feedback": "none", "critic": "none", "samples": 500, "cold_rounds": 0,
-        "objective": Objective(thresholds=AdaptiveSelection()), **PAPER,
+        "objective": Objective(adaptive_selection=AdaptiveSelection()), **PAPER,
     },
     "ksm": {
         "pool_share": 1.0, "feedback": "none", "critic": "none", "samples": 500, "cold_rounds": 0,
@@ -34,11 +34,11 @@ SETTINGS: dict[str, dict[str, Any]] = {
     },
     "random": {"feedback": "none", "selection": "random", "agree": True, "control": False},
     "zerogen": {
-        "feedback": "none", "selection": "random", "shots": 0, "label_apart": False, "critic": "none",
+        "feedback": "none", "selection": "random", "shots": 0, "blind_labels": False, "critic": "none",
         "control": False,
     },
     "auggpt": {
-        "feedback": "none", "selection": "random", "paraphrase_rounds": 99, "label_apart": False,
+        "feedback": "none", "selection": "random", "paraphrase_rounds": 99, "blind_labels": False,
         "critic": "none", "control": False,
     },
     "entropy": {
@@ -51,7 +51,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def test_a_method_differs_from_the_defaults_in_nothing_but_its_own_settings() -> None:
+def test_a_method_differs_from_the_defaults_only_in_its_own_settings() -> None:
     plain = Strategy("plain")
     found = {
         name: {
@@ -65,7 +65,7 @@ def test_a_method_differs_from_the_defaults_in_nothing_but_its_own_settings() ->
     assert all(strategy.name == name for name, strategy in STRATEGIES.items())
 
 
-def test_auto_draws_from_a_pool_where_there_is_one_unless_told_how_much() -> None:
+def test_auto_uses_unlabelled_texts_first_unless_pool_share_is_set() -> None:
     def resolved(strategy: Any) -> Strategy:
         raw = sample_task().model_dump(exclude_none=True)
         raw["data"]["unlabelled"] = {"path": raw["teacher"]["corpus"]}
@@ -74,36 +74,36 @@ def test_auto_draws_from_a_pool_where_there_is_one_unless_told_how_much() -> Non
     drawing = {"pool_share": 1.0, "fill_gaps": True, "choose_from": 5000, "cold_rounds": 0}
     drawing |= {"selection": "uncertain_and_diverse"}
     assert resolved("auto") == replace(STRATEGIES["auto"], **drawing)
-    assert resolved("auto").writes, "what the pool lacks"
+    assert resolved("auto").writes, "texts that the pool lacks are written"
     half = resolved({"base": "auto", "pool_share": 0.5})
     assert half == replace(STRATEGIES["auto"], pool_share=0.5, name="auto (pool_share)")
     assert resolved("random") == STRATEGIES["random"]
-    assert sample_task().resolved_strategy() == STRATEGIES["auto"], "without a pool all is written"
+    assert sample_task().resolved_strategy() == STRATEGIES["auto"], "without a pool all texts are written"
 
 
-def test_the_published_numbers_are_the_defaults() -> None:
-    gold, llkd = STRATEGIES["gold"], STRATEGIES["llkd"].objective.thresholds
-    assert (gold.band, gold.score, gold.fed_share) == ((0.5, 0.8), "energy", 0.5)
+def test_the_defaults_are_the_published_numbers() -> None:
+    gold, llkd = STRATEGIES["gold"], STRATEGIES["llkd"].objective.adaptive_selection
+    assert (gold.band, gold.score, gold.similar_share) == ((0.5, 0.8), "energy", 0.5)
     assert gold.final == Objective(loss="sce", alpha=0.1, beta=1.0)
     assert llkd == AdaptiveSelection("both", "adaptive", "both", "mean", "mean", decay=0.99, start="batch")
     evokd = STRATEGIES["evokd"]
-    assert (evokd.test_first, evokd.label_apart, evokd.repeat, evokd.hard_share) == (True, True, 3, 0.5)
+    assert (evokd.test_first, evokd.blind_labels, evokd.repeat, evokd.hard_share) == (True, True, 3, 0.5)
 
 
-def test_one_field_is_changed_and_nothing_else_even_deep_inside() -> None:
-    made = varied(STRATEGIES["llkd"], {"objective": {"thresholds": {"weight": "none"}}})
+def test_an_override_changes_one_field_and_nothing_else_also_in_nested_values() -> None:
+    made = varied(STRATEGIES["llkd"], {"objective": {"adaptive_selection": {"weight": "none"}}})
     thresholds = replace(AdaptiveSelection(), weight="none")
-    objective, name = Objective(thresholds=thresholds), "llkd (objective)"
+    objective, name = Objective(adaptive_selection=thresholds), "llkd (objective)"
     assert made == replace(STRATEGIES["llkd"], objective=objective, name=name)
     narrow = varied(STRATEGIES["gold"], {"band": [0.2, 0.5], "samples": 24})
     assert narrow == replace(STRATEGIES["gold"], band=(0.2, 0.5), samples=24, name="gold (band)")
     assert varied(STRATEGIES["gold"], {"samples": 24}).name == "gold"
-    with_thresholds = varied(STRATEGIES["evokd"], {"objective": {"thresholds": {"decay": 0.9}}})
-    assert with_thresholds.objective == Objective(thresholds=AdaptiveSelection(decay=0.9))
+    with_thresholds = varied(STRATEGIES["evokd"], {"objective": {"adaptive_selection": {"decay": 0.9}}})
+    assert with_thresholds.objective == Objective(adaptive_selection=AdaptiveSelection(decay=0.9))
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"hardshare": 0.5}, "strategy has no field 'hardshare'; did you mean 'hard_share'?"),
         ({"objective": {"los": "sce"}}, "strategy.objective has no field 'los'; did you mean 'loss'?"),
@@ -116,28 +116,31 @@ def test_one_field_is_changed_and_nothing_else_even_deep_inside() -> None:
         ({"objective": 3}, "`strategy.objective`"),
     ],
     ids=[
-        "a field that is none",
-        "one inside",
-        "a value that is none",
-        "a truth value",
-        "a band upside down",
+        "unknown field",
+        "unknown nested field",
+        "unknown value",
+        "a boolean",
+        "a reversed band",
         "no mapping",
     ],
 )  # fmt: skip
-def test_a_change_that_is_none_is_told_in_one_line(changes: dict[str, Any], told: str) -> None:
+def test_an_invalid_override_is_refused_in_one_line(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match="strategy") as raised:
         varied(STRATEGIES["gold"], changes)
-    assert told in str(raised.value)
+    assert message in str(raised.value)
     assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize(
-    ("strategy", "told"),
+    ("strategy", "message"),
     [
-        ({"base": "gold", "objective": {"thresholds": {}}}, "needs the teacher's confidence"),
+        ({"base": "gold", "objective": {"adaptive_selection": {}}}, "needs the teacher's confidence"),
         ({"base": "zerogen", "objective": {"target": "soft"}}, "needs the teacher's confidence"),
         ({"base": "ksm", "objective": {"loss": "sce"}}, "leave out `objective.loss`"),
-        ({"base": "ksm", "objective": {"thresholds": {}}}, "leave out `objective.thresholds`"),
+        (
+            {"base": "ksm", "objective": {"adaptive_selection": {}}},
+            "leave out `objective.adaptive_selection`",
+        ),
         ({"base": "gold", "objective": {"alpha": float("nan")}}, "`alpha` is nan; it must be a number"),
         ({"base": "gold", "objective": {"alpha": 0, "beta": 0}}, "nothing would be learnt"),
         ({"base": "gold", "objective": {"alpha": 0.01}}, "weigh the parts of `loss: sce`"),
@@ -146,19 +149,17 @@ def test_a_change_that_is_none_is_told_in_one_line(changes: dict[str, Any], told
         ({"base": "ksm", "objective": {"knowledge": {"gamma": 7}}}, "`gamma` is 7"),
     ],
 )
-def test_a_setting_that_does_nothing_or_cannot_be_is_refused_before_a_run(
-    strategy: dict[str, Any], told: str
-) -> None:
+def test_a_setting_without_effect_or_out_of_range_is_refused(strategy: dict[str, Any], message: str) -> None:
     raw = sample_task().model_dump(exclude_none=True)
     raw["data"]["unlabelled"] = {"path": raw["teacher"]["corpus"]}
     with pytest.raises(InputError) as raised:
         parse_task({**raw, "strategy": strategy}, "task.yaml", Path())
-    assert told in str(raised.value)
+    assert message in str(raised.value)
     assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (
             {"white_box_teacher": {"base": "minilm"}},
@@ -167,11 +168,11 @@ def test_a_setting_that_does_nothing_or_cannot_be_is_refused_before_a_run(
         ({"unlabelled": {"per_label": 3}}, "`data.unlabelled` is always used whole"),
     ],
 )
-def test_parts_that_a_strategy_has_no_use_for_are_refused(change: dict[str, Any], told: str) -> None:
+def test_sections_that_a_strategy_does_not_use_are_refused(change: dict[str, Any], message: str) -> None:
     raw = sample_task().model_dump(exclude_none=True)
     pool = change.pop("unlabelled", None)
     if pool:
         raw["data"]["unlabelled"] = {"path": raw["teacher"]["corpus"], **pool}
     with pytest.raises(InputError) as raised:
         parse_task({**raw, **change}, "task.yaml", Path())
-    assert told in str(raised.value)
+    assert message in str(raised.value)

@@ -1,4 +1,4 @@
-"""The policy: its targets and bonus by hand, when a phase ends, and that it finds what pays."""
+"""Test the policy: targets and bonus by hand, phases, and that it learns which action pays."""
 
 import random
 from math import log, sqrt
@@ -15,16 +15,16 @@ TWO: Any = ("fin", "res")
 
 
 def situation(at: float = 0.0) -> Situation:
-    """Of a student four wide and a teacher six wide, which is sure to degree `at`."""
+    """Return a situation with 4 student and 6 teacher features; the student is the surer the larger `at`."""
     return Situation(tensor([[0.0, at]]), torch.full((4,), float(at)), torch.full((6,), 1.0 - at))
 
 
 def policy(**settings: Any) -> Policy:
-    """Of that student and teacher."""
+    """Return a policy for the widths of `situation`."""
     return Policy(Knowledge(**settings), 4, 6, 0)
 
 
-def test_the_widths_are_those_that_were_set_down() -> None:
+def test_the_networks_have_the_documented_widths() -> None:
     made = Policy(Knowledge(), 384, 384, 0)
 
     def widths(part: Any) -> list[tuple[int, int]]:
@@ -34,7 +34,7 @@ def test_the_widths_are_those_that_were_set_down() -> None:
     assert (widths(made.actor), widths(made.critic)) == ([(128, 64), (64, 4)], [(132, 64), (64, 1)])
 
 
-def test_the_state_sees_student_and_teacher_each_in_its_half() -> None:
+def test_student_and_teacher_each_fill_half_of_the_state() -> None:
     made, one = policy(), situation(0.2)
     before = made.state([one])[0]
     after = made.state([one._replace(teacher=one.teacher + 1)])[0]
@@ -45,23 +45,23 @@ def test_the_state_sees_student_and_teacher_each_in_its_half() -> None:
 @pytest.mark.parametrize(
     ("target", "wanted", "last"), [("usual", 0.5 + 0.9 * 2, 0.5), ("printed", 0.9 * 0.5 + 2, 0.45)]
 )
-def test_the_target_discounts_the_value_or_as_printed_the_reward(
+def test_the_target_discounts_the_value_or_as_printed_in_the_paper_the_reward(
     target: Any, wanted: float, last: float
 ) -> None:
     made = policy(target=target, gamma=0.9)
-    with torch.no_grad():  # a critic that finds everything worth 2
+    with torch.no_grad():  # a critic whose value is always 2
         made.critic[-1].weight.zero_()
         made.critic[-1].bias.fill_(2.0)
     one = Transition(situation(), torch.ones(4), 0.5, situation(1))
-    assert made.goal(one).item() == pytest.approx(wanted)
-    assert made.goal(one._replace(following=None)).item() == pytest.approx(last)
+    assert made.critic_target(one).item() == pytest.approx(wanted)
+    assert made.critic_target(one._replace(following=None)).item() == pytest.approx(last)
 
 
-def test_the_critic_learns_the_target_and_the_actor_what_the_critic_prefers() -> None:
+def test_the_critic_learns_the_target_and_the_actor_follows_the_critic() -> None:
     made = policy(kinds=TWO, updates=400, replayed=32)
-    chance = random.Random(0)
+    rng = random.Random(0)
     for _ in range(40):  # one kind pays, the other costs
-        action = tensor([chance.random(), chance.random()])
+        action = tensor([rng.random(), rng.random()])
         made.seen.append(Transition(situation(), action, float(action[0] - action[1]), None))
     made.learn()
     values = made.value(made.state([situation()] * 2), tensor([[0.9, 0.1], [0.1, 0.9]]))
@@ -81,12 +81,12 @@ def test_the_mean_action_is_taken_over_all_states_seen() -> None:
 
 
 def test_a_hard_action_is_one_from_the_threshold_on() -> None:
-    assert policy(action="hard", hard_above=0.5).taken(tensor([0.49, 0.5, 0.51])).tolist() == [0, 1, 1]
-    assert policy(action="hard", hard_above=0.6).taken(tensor([0.5, 0.7])).tolist() == [0, 1]
-    assert policy().taken(tensor([0.49, 0.5])).tolist() == pytest.approx([0.49, 0.5])
+    assert policy(action="hard", hard_above=0.5).to_action(tensor([0.49, 0.5, 0.51])).tolist() == [0, 1, 1]
+    assert policy(action="hard", hard_above=0.6).to_action(tensor([0.5, 0.7])).tolist() == [0, 1]
+    assert policy().to_action(tensor([0.49, 0.5])).tolist() == pytest.approx([0.49, 0.5])
 
 
-def test_exploring_adds_noise_and_stays_between_none_and_all() -> None:
+def test_exploration_adds_noise_and_stays_between_zero_and_one() -> None:
     made = policy(noise=0.1)
     plain = made.act(situation())
     drawn = torch.stack([made.act(situation(), explore=True) for _ in range(400)])
@@ -97,7 +97,7 @@ def test_exploring_adds_noise_and_stays_between_none_and_all() -> None:
     assert wild.max() <= 1
 
 
-def test_a_phase_holds_its_action_and_ends_with_the_drop_of_the_cross_entropy() -> None:
+def test_a_phase_keeps_its_action_and_is_rewarded_by_the_drop_of_the_cross_entropy() -> None:
     measured = iter([1.0, 0.6, 0.5, 0.7])
     made = policy(phase=3, bonus=0.0)
     phases = Phases(made, lambda: next(measured))
@@ -113,7 +113,7 @@ def test_a_phase_holds_its_action_and_ends_with_the_drop_of_the_cross_entropy() 
     assert next(measured, None) is None  # nothing else was measured
 
 
-def test_the_policy_learns_at_the_end_of_a_phase_and_at_no_other_time() -> None:
+def test_the_policy_learns_only_at_the_end_of_a_phase() -> None:
     made = policy(phase=3, noise=0.0)
     phases = Phases(made, lambda: 1.0)
     weights = []
@@ -125,7 +125,7 @@ def test_the_policy_learns_at_the_end_of_a_phase_and_at_no_other_time() -> None:
     assert torch.equal(weights[3], weights[4])
 
 
-def test_without_a_measure_nothing_is_learnt_or_tried() -> None:
+def test_without_a_measure_the_policy_neither_learns_nor_explores() -> None:
     made = policy(phase=2)
     before = made.actor[0].weight.clone()
     phases = Phases(made)
@@ -137,7 +137,7 @@ def test_without_a_measure_nothing_is_learnt_or_tried() -> None:
     assert made.seen == []
 
 
-def test_a_soft_bonus_is_the_distance_from_the_phase_before() -> None:
+def test_a_soft_bonus_is_the_distance_from_the_previous_action() -> None:
     phases = Phases(policy(kinds=TWO, bonus=0.5), lambda: 1.0)
     assert phases.bonus(tensor([1.0, 0.0])) == 0
     for before, now, wanted in [
@@ -149,7 +149,7 @@ def test_a_soft_bonus_is_the_distance_from_the_phase_before() -> None:
         assert phases.bonus(tensor(now).float()) == pytest.approx(wanted, abs=1e-6)
 
 
-def test_a_hard_bonus_fades_with_the_times_an_action_was_taken_in_any_episode() -> None:
+def test_a_hard_bonus_shrinks_with_the_number_of_times_an_action_was_taken() -> None:
     made = policy(kinds=TWO, action="hard", bonus=0.5)
     found = [
         Phases(made, lambda: 1.0).bonus(tensor(a)) for a in ([1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 0.0])
@@ -157,18 +157,18 @@ def test_a_hard_bonus_fades_with_the_times_an_action_was_taken_in_any_episode() 
     assert found == pytest.approx([0.5, 0.5 / sqrt(2), 0.5, 0.5 / sqrt(3)])
 
 
-def test_no_weight_no_bonus() -> None:
+def test_a_bonus_weight_of_zero_gives_no_bonus() -> None:
     phases = Phases(policy(action="hard", bonus=0.0), lambda: 1.0)
     assert phases.bonus(torch.ones(4)) == 0
 
 
 def drawn(steps: int = 200, seed: int = 0, **settings: Any) -> Tensor:
-    """The actions of a control, one a step."""
+    """Return the actions of a fixed policy, one for each step."""
     choose = fixed(Knowledge(**settings), seed)
     return torch.stack([choose(situation(log(3))) for _ in range(steps)])
 
 
-def test_the_controls_are_one_each_or_drawn_at_every_step_or_the_gate() -> None:
+def test_fixed_policies_are_equal_or_random_or_the_gate() -> None:
     assert drawn(2, weights="equal").tolist() == [[1] * 4] * 2
     soft = drawn(weights="random")
     assert soft.unique().numel() > 700

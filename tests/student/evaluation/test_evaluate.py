@@ -1,4 +1,4 @@
-"""The exam: every figure against one worked out by hand."""
+"""Test evaluation: every figure against one worked out by hand."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ def test_precision_recall_and_f1_of_each_class() -> None:
     assert [c["f1"] for c in classes] == pytest.approx([4 / 5, 1 / 2, 2 / 3])
 
 
-def test_accuracy_is_the_share_of_right_answers_and_of_one_label_a_text_micro_f1_too() -> None:
+def test_accuracy_is_the_share_of_right_answers_and_equals_micro_f1() -> None:
     figures = graded(GOLD, ANSWERS)["figures"]
     assert figures["accuracy"] == figures["micro_f1"] == pytest.approx(4 / 6)
 
@@ -39,21 +39,21 @@ def test_macro_f1_is_the_mean_over_the_classes_that_occur() -> None:
         assert graded(GOLD, ANSWERS, labels)["metric"] == pytest.approx((4 / 5 + 1 / 2 + 2 / 3) / 3)
 
 
-def test_macro_f1_counts_a_label_that_was_only_answered_as_nought() -> None:
+def test_macro_f1_counts_a_label_without_gold_rows_as_zero() -> None:
     assert graded(list("aaa"), list("aab"))["metric"] == pytest.approx((4 / 5 + 0) / 2)
 
 
-def test_a_class_that_occurs_nowhere_scores_nought_and_not_nan() -> None:
+def test_a_class_that_does_not_occur_scores_zero_and_not_nan() -> None:
     last = graded(GOLD, GOLD, [*LABELS, "d"])["classes"][-1]
     assert last == {"label": "d", "precision": 0, "recall": 0, "f1": 0, "support": 0}
 
 
-def test_an_empty_exam_scores_nought() -> None:
+def test_an_empty_test_set_scores_zero() -> None:
     report = graded([], [])
     assert (report["metric"], report["figures"]["accuracy"], report["size"]) == (0, 0, 0)
 
 
-def test_a_report_holds_every_figure_under_its_label() -> None:
+def test_a_report_holds_every_figure() -> None:
     report = graded(GOLD, ANSWERS, metric="accuracy")
     assert report["metric"] == report["figures"]["accuracy"] != report["figures"]["macro_f1"]
     assert (report["size"], report["items"]) == (6, [1, 1])
@@ -61,7 +61,7 @@ def test_a_report_holds_every_figure_under_its_label() -> None:
     assert report["classes"][1] == {"label": "b", "precision": 0.5, "recall": 0.5, "f1": 0.5, "support": 2}
 
 
-def test_a_student_is_graded_on_rows_by_its_own_label_order(encoder) -> None:
+def test_a_student_is_evaluated_in_its_own_label_order(encoder) -> None:
     towards = encoder.encode(["my parcel is late", "refund my money"])
     student = HeadStudent(encoder, towards, np.zeros(2, np.float32), ["status", "refund"])
     texts = {"my parcel is late": "status", "refund my money": "refund", "refund my money now": "status"}
@@ -72,7 +72,7 @@ def test_a_student_is_graded_on_rows_by_its_own_label_order(encoder) -> None:
 
 
 def answers_with(right: int, of: int) -> tuple[np.ndarray, np.ndarray]:
-    """Gold labels a, b, a, … and answers of which the first `right` are right."""
+    """Return gold labels a, b, a, … and answers of which the first `right` are right."""
     gold = np.array(["a", "b"] * (of // 2))
     return gold, np.where(np.arange(of) < right, gold, other(gold))
 
@@ -86,7 +86,7 @@ def chance(gold: np.ndarray, before: np.ndarray, after: np.ndarray, metric: str,
         CLASSIFICATION.example_statistics(gold, gold, answers, ["a", "b"], metric)
         for answers in (before, after)
     )
-    return chance_not_worse(CLASSIFICATION, old, new, ["a", "b"], metric, **options)
+    return chance_not_worse(CLASSIFICATION, old, new, metric, **options)
 
 
 def test_equal_answers_are_certainly_not_worse() -> None:
@@ -100,28 +100,28 @@ def test_without_rows_nothing_is_worse() -> None:
 
 
 @pytest.mark.parametrize("metric", ["macro_f1", "accuracy"])
-def test_clearly_worse_answers_have_next_to_no_chance(metric) -> None:
+def test_clearly_worse_answers_are_almost_never_as_good(metric) -> None:
     gold, before = answers_with(90, 100)
     _, after = answers_with(60, 100)
     assert chance(gold, before, after, metric) < 0.01
     assert chance(gold, after, before, metric) > 0.99
 
 
-def test_slightly_worse_answers_lie_in_between() -> None:
+def test_slightly_worse_answers_have_a_chance_in_between() -> None:
     gold, before = answers_with(80, 100)
     after = before.copy()
     after[:6], after[80:85] = other(gold[:6]), gold[80:85]  # six lost, five won
     assert 0.1 < chance(gold, before, after, "accuracy") < 0.9
 
 
-def test_one_lost_answer_of_a_hundred_is_as_likely_as_a_draw_without_it() -> None:
+def test_one_lost_answer_is_not_worse_in_the_draws_without_its_row() -> None:
     gold, before = answers_with(80, 100)
     after = before.copy()
     after[0] = other(gold[:1])[0]
     assert chance(gold, before, after, "accuracy", draws=4000) == pytest.approx(0.99**100, abs=0.03)  # 0.366
 
 
-def test_the_chance_is_the_same_every_time() -> None:
+def test_the_chance_is_deterministic() -> None:
     gold, before = answers_with(80, 100)
     _, after = answers_with(78, 100)
     chances = {chance(gold, before, after, "macro_f1", draws=200) for _ in range(2)}
@@ -141,11 +141,11 @@ def test_wilsons_interval_narrows_with_more_rows_and_with_a_smaller_z() -> None:
     assert wilson(20, 100, z=1.0)[1] < wilson(20, 100)[1]
 
 
-def test_nothing_seen_could_be_any_rate() -> None:
+def test_without_rows_wilsons_interval_is_zero_to_one() -> None:
     assert wilson(0, 0) == (0.0, 1.0)
 
 
-def test_entropy_runs_from_sure_to_clueless() -> None:
+def test_entropy_runs_from_zero_to_one() -> None:
     rows = np.array([[1, 0, 0, 0], [0.5, 0.5, 0, 0], [0.25, 0.25, 0.25, 0.25]], np.float32)
     assert entropy(rows) == pytest.approx([0, 0.5, 1], abs=1e-6)
 

@@ -1,4 +1,4 @@
-"""Label errors: confident learning worked out by hand, and on real texts with flipped labels."""
+"""Test confident learning on a case worked out by hand, and on real texts with flipped labels."""
 
 import random
 
@@ -20,7 +20,7 @@ ROWS = [
     ("a", 0.10, 0.70, 0.20),  # counted for b
     ("b", 0.20, 0.70, 0.10),
     ("b", 0.55, 0.40, 0.05),  # counted for a
-    ("b", 0.45, 0.40, 0.15),  # looks like a, but a is told with 0.5 on average: counted for none
+    ("b", 0.45, 0.40, 0.15),  # looks like a, but misses the threshold of a: counted for none
     ("c", 0.10, 0.10, 0.80),
     ("c", 0.00, 0.55, 0.45),  # b reaches its threshold, c does not
 ]
@@ -31,7 +31,7 @@ def found(rows: list[tuple[str, float, float, float]], labels: list[str] = LABEL
     return label_errors(CLASSIFICATION, [row[0] for row in rows], np.array([row[1:] for row in rows]), labels)
 
 
-def test_rows_counted_for_another_label_are_found_the_clearest_first() -> None:
+def test_rows_counted_for_another_label_are_found_clearest_first() -> None:
     assert found(ROWS) == [
         (2, "a", "b", 0.10, 0.70),  # margin -0.60
         (4, "b", "a", 0.55 - 0.15, 0.55),  # margin -0.15
@@ -52,15 +52,15 @@ def test_the_margin_is_to_the_most_probable_label_even_if_that_is_not_suggested(
     assert [error.place for error in found(rows)] == [2, 4, 3]  # margins -0.35, -0.05, 0
 
 
-def test_a_label_that_no_row_carries_is_never_suggested() -> None:
+def test_a_label_without_rows_is_never_suggested() -> None:
     assert found([("a", 0.2, 0.1, 0.7), ("b", 0.1, 0.2, 0.7)]) == []
 
 
-def test_a_row_that_reaches_its_own_threshold_first_is_not_suspected() -> None:
+def test_a_row_that_reaches_the_threshold_of_its_own_label_is_not_reported() -> None:
     assert found([("a", 0.9, 0.1, 0), ("b", 0.1, 0.9, 0), ("c", 0, 0, 1)]) == []
 
 
-def test_each_label_of_a_set_is_a_problem_by_itself() -> None:
+def test_each_label_of_a_multilabel_row_is_checked_separately() -> None:
     given = ['["a", "b"]', '["a"]', "[]", '["b"]']
     p = np.array([[0.9, 0.2], [0.8, 0.8], [0.1, 0.1], [0.7, 0.9]])
     # a: in 0.9, 0.8: threshold 0.85; out 0.9, 0.3: threshold 0.6. The last row's 0.7 stays below 0.85.
@@ -71,7 +71,7 @@ def test_each_label_of_a_set_is_a_problem_by_itself() -> None:
     ]
 
 
-def test_entities_targets_and_empty_sets_have_none() -> None:
+def test_entities_targets_and_empty_sets_have_no_label_errors() -> None:
     assert label_errors(NER, ["[]"], None, ["x"]) == []
     assert label_errors(SEQ2SEQ, ["one"], None, []) == []
     assert label_errors(CLASSIFICATION, [], np.zeros((0, 3)), LABELS) == []
@@ -83,16 +83,16 @@ def test_probabilities_of_another_shape_are_refused() -> None:
 
 
 def test_flipped_labels_of_real_texts_are_found_out_of_fold(encoder, brief, shop) -> None:
-    labels, luck = list(brief["labels"]), random.Random(0)
+    labels, rng = list(brief["labels"]), random.Random(0)
     rows = shop("diagnose") + shop("gate")
-    flipped = set(luck.sample(range(len(rows)), len(rows) // 10))
+    flipped = set(rng.sample(range(len(rows)), len(rows) // 10))
     noisy = [
-        {**row, "label": luck.choice([label for label in labels if label != row["label"]])}
+        {**row, "label": rng.choice([label for label in labels if label != row["label"]])}
         if i in flipped
         else row
         for i, row in enumerate(rows)
     ]
-    folds = luck.sample([i % 5 for i in range(len(rows))], len(rows))
+    folds = rng.sample([i % 5 for i in range(len(rows))], len(rows))
     p = np.zeros((len(rows), len(labels)))
     for fold in range(5):
         rest = [row for row, own in zip(noisy, folds, strict=True) if own != fold]

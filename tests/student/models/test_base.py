@@ -1,4 +1,4 @@
-"""The student on disk: saved, loaded, and opened by transformers alone."""
+"""Test that students are saved and loaded, and opened by transformers without tutelage."""
 
 import json
 from pathlib import Path
@@ -31,7 +31,7 @@ def head(encoder, easy) -> HeadStudent:
 
 
 def through_pipeline(folder: Path, texts: list[str], labels: list[str], **options) -> np.ndarray:
-    """Probabilities as a transformers pipeline gives them, in the order of labels."""
+    """Return the probabilities of a transformers pipeline, in the order of labels."""
     from transformers import pipeline
 
     pipe = pipeline("text-classification", str(folder), top_k=None, device="cpu", **options)
@@ -39,7 +39,7 @@ def through_pipeline(folder: Path, texts: list[str], labels: list[str], **option
     return np.array([[answer[label] for label in labels] for answer in given])
 
 
-def test_probabilities_come_in_the_order_of_the_texts(full) -> None:
+def test_probabilities_are_in_the_order_of_the_texts(full) -> None:
     alone = np.concatenate([full.probabilities([text]) for text in TEXTS])
     assert full.probabilities(TEXTS) == pytest.approx(alone, abs=1e-5)
     assert full.probabilities(TEXTS[::-1]) == pytest.approx(alone[::-1], abs=1e-5)
@@ -58,7 +58,7 @@ def test_a_full_student_is_the_same_after_saving_and_loading(full, tmp_path: Pat
     assert loaded.probabilities(TEXTS) == pytest.approx(full.probabilities(TEXTS), abs=1e-6)
 
 
-def test_a_full_student_that_reads_far_still_does_after_loading(tiny_bert, encoder, easy, tmp_path) -> None:
+def test_a_full_student_keeps_its_token_limit_after_loading(tiny_bert, encoder, easy, tmp_path) -> None:
     base = tiny_bert(tmp_path / "long", positions=1100)
     training_config = TrainingConfig(base=base, epochs=1, min_steps=1, max_tokens=1000, device="cpu")
     train(easy, LABELS, training_config, seed=0, encoder=encoder).save(tmp_path / "student")
@@ -82,12 +82,12 @@ def test_a_head_student_is_the_same_after_saving_and_loading(head, tmp_path: Pat
     assert loaded.probabilities(TEXTS) == pytest.approx(head.probabilities(TEXTS), abs=1e-5)
 
 
-def test_a_saved_head_is_small_because_the_encoder_is_named_and_not_copied(head, tmp_path: Path) -> None:
+def test_a_saved_head_is_small_because_it_only_names_its_encoder(head, tmp_path: Path) -> None:
     head.save(tmp_path / "student")
     assert sum(path.stat().st_size for path in (tmp_path / "student").iterdir()) < 10_000
 
 
-def test_a_loaded_head_takes_the_encoder_at_hand_only_if_it_is_its_own(head, encoder, tmp_path) -> None:
+def test_a_loaded_head_reuses_a_given_encoder_only_if_it_is_the_same(head, encoder, tmp_path) -> None:
     head.save(tmp_path / "student")
     other = Encoder("minilm", max_tokens=16)
     assert load_student(tmp_path / "student", encoder=encoder).encoder is encoder
@@ -100,7 +100,7 @@ def test_an_exported_head_opens_as_a_transformers_pipeline(head, tmp_path: Path)
     assert found == pytest.approx(head.probabilities(TEXTS), abs=1e-4)
 
 
-def test_an_exported_head_needs_no_tutelage(head, tmp_path: Path) -> None:
+def test_an_exported_head_does_not_import_tutelage(head, tmp_path: Path) -> None:
     head.export(tmp_path / "student")
     code = (tmp_path / "student" / "modeling_head.py").read_text()
     imports = [line for line in code.splitlines() if line.startswith(("import", "from"))]
@@ -137,19 +137,19 @@ def test_a_head_on_another_pooling_is_never_exported_as_a_mean_pooled_one(tiny_b
     assert found == pytest.approx(student.probabilities(TEXTS), abs=1e-4)
 
 
-def test_a_folder_without_a_student_is_told(tmp_path: Path) -> None:
+def test_a_folder_without_a_student_is_reported(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(InputError, match=f"{folder} holds no student \\(no config.json\\); give a run"):
             load_student(folder)
 
 
-def test_a_damaged_student_is_told(tmp_path: Path) -> None:
+def test_a_damaged_student_is_reported(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(InputError, match=r"cannot be (loaded|read)"):
         load_student(tmp_path)
 
 
-def test_a_damaged_head_is_told(head, tmp_path: Path) -> None:
+def test_a_damaged_head_is_reported(head, tmp_path: Path) -> None:
     head.save(tmp_path)
     stored = (tmp_path / "head.npz").read_bytes()
     (tmp_path / "head.npz").write_bytes(stored[: len(stored) // 2])

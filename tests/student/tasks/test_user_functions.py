@@ -1,4 +1,4 @@
-"""Functions of the user's own: where they are looked for, what they may give, what is told when they fail."""
+"""Test functions of the user: where they are found, what they can return, and how errors are reported."""
 
 import json
 import subprocess
@@ -16,11 +16,11 @@ from tutelage.student.encoder import Encoder
 from tutelage.student.errors import InputError
 from tutelage.student.tasks.arithmetic import evaluates, same_value, value
 from tutelage.student.tasks.fields import TaskTypeName
-from tutelage.student.tasks.user_functions import extractive, filtered, judge, title
+from tutelage.student.tasks.user_functions import extractive, load_metric, run_filter, title
 
 
-def shop(folder: Path, code: str, **parts: Any) -> Any:
-    """The sample task with a file of functions, `mine.py`, in a folder."""
+def task_with(folder: Path, code: str, **parts: Any) -> Any:
+    """Return the sample task with a file of functions, `mine.py`, in a folder."""
     (folder / "mine.py").write_text(code, encoding="utf-8")
     raw = sample_task().model_dump(exclude_none=True)
     raw |= {"student": {"mode": "head"}, "budget": {"rounds": 1}, **parts}
@@ -57,36 +57,38 @@ def shop(folder: Path, code: str, **parts: Any) -> Any:
         ("1 +" * 300 + "1", None),
     ],
 )
-def test_arithmetic_has_a_value_and_nothing_else_has(written: str, wanted: float | None) -> None:
+def test_only_arithmetic_expressions_have_a_value(written: str, wanted: float | None) -> None:
     assert value(written) == wanted
 
 
-def test_answers_are_the_same_where_they_come_to_the_same() -> None:
+def test_answers_with_equal_values_are_the_same() -> None:
     assert same_value("45 * 10", "( 10.0 * 45.0 )", "") == 1
     assert same_value("45 + 10", "( 10.0 * 45.0 )", "") == 0
     assert same_value("many", "( 10.0 * 45.0 )", "") == 0
     assert same_value("0.33333333", "1 / 3", "") == 1
-    assert (same_value("many", "many", ""), same_value("1", "many", "")) == (1, 0), "no arithmetic is wanted"
+    assert (same_value("many", "many", ""), same_value("1", "many", "")) == (1, 0), (
+        "a target without arithmetic must be equal"
+    )
 
 
-def test_ready_filters_say_what_is_wrong() -> None:
+def test_built_in_filters_report_the_problem() -> None:
     assert evaluates({"target": "2 + 2"}) == ""
     assert evaluates({"target": "four"}) == "its target is not an arithmetic expression"
     assert extractive({"text": "born in Rome", "target": "Rome"}) == ""
     assert extractive({"text": "born in Rome", "target": "Paris"}) == "its target does not occur in its text"
 
 
-def test_a_function_of_a_file_is_looked_for_beside_the_task(tmp_path: Path) -> None:
-    task = shop(tmp_path, "def short(row):\n    return None\n", filters=["mine.py:short"])
+def test_a_function_file_is_found_beside_the_task(tmp_path: Path) -> None:
+    task = task_with(tmp_path, "def short(row):\n    return None\n", filters=["mine.py:short"])
     assert task.filters == [f"{tmp_path}/mine.py:short"]
     assert title(task.filters[0]) == "mine:short"
 
 
-def test_what_a_filter_finds_wrong_is_refused_with_its_words_before_a_critic_is_asked(
+def test_a_sample_rejected_by_a_filter_is_refused_with_its_message_before_the_critic(
     encoder: Encoder, tmp_path: Path
 ) -> None:
     code = "def short(row):\n    if len(row['text']) > 60 and row['label']:\n        return 'too long'\n"
-    task = shop(tmp_path, code, filters=["mine.py:short"], strategy={"base": "auto", "samples": 24})
+    task = task_with(tmp_path, code, filters=["mine.py:short"], strategy={"base": "auto", "samples": 24})
     folder = run(task, tmp_path / "run", encoder=encoder)
     samples = [json.loads(line) for line in folder.samples.read_text().splitlines()]
     kept = [s for s in samples if s["status"] == "kept"]
@@ -101,21 +103,21 @@ def test_what_a_filter_finds_wrong_is_refused_with_its_words_before_a_critic_is_
 
 
 @pytest.mark.parametrize(
-    ("code", "told"),
+    ("code", "message"),
     [
         ("def f(row):\n    return row['none']\n", "failed on"),
         ("import sys\ndef f(row):\n    sys.exit(3)\n", "SystemExit: 3"),
         ("def f(row):\n    return True\n", "returned True; expected a string with the problem"),
     ],
 )
-def test_a_filter_that_fails_is_told_before_anything_is_paid(code: str, told: str, tmp_path: Path) -> None:
-    task = shop(tmp_path, code, filters=["mine.py:f"])
-    with pytest.raises(InputError, match=told):
+def test_a_failing_filter_is_reported_before_any_call(code: str, message: str, tmp_path: Path) -> None:
+    task = task_with(tmp_path, code, filters=["mine.py:f"])
+    with pytest.raises(InputError, match=message):
         load_splits(task)
 
 
 @pytest.mark.parametrize(
-    ("parts", "told"),
+    ("parts", "message"),
     [
         ({"filters": ["mine.py:nothing"]}, "`filters`: no function at"),
         ({"filters": ["other.py:f"]}, "is not a file"),
@@ -125,9 +127,9 @@ def test_a_filter_that_fails_is_told_before_anything_is_paid(code: str, told: st
         ({"filters": [3]}, "`filters.0`"),
     ],
 )
-def test_a_filter_that_is_none_is_told(parts: dict[str, Any], told: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=told):
-        shop(tmp_path, "LIMIT = 3\n\ndef f(row):\n    return ''\n", **parts)
+def test_an_invalid_filter_is_reported(parts: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=message):
+        task_with(tmp_path, "LIMIT = 3\n\ndef f(row):\n    return ''\n", **parts)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +141,7 @@ def test_a_filter_that_is_none_is_told(parts: dict[str, Any], told: str, tmp_pat
         ("seq2seq", {"text", "target"}),
     ],
 )
-def test_a_filter_is_given_a_row_as_samples_are_filed(
+def test_a_filter_gets_rows_in_the_format_of_exported_samples(
     kind: TaskTypeName, held: set[str], tmp_path: Path
 ) -> None:
     (tmp_path / "mine.py").write_text("def keys(row):\n    return ' '.join(sorted(row))\n", encoding="utf-8")
@@ -149,7 +151,7 @@ def test_a_filter_is_given_a_row_as_samples_are_filed(
     assert set(note.rpartition(": ")[2].split()) == held
 
 
-def test_a_file_may_hold_whatever_modules_hold(tmp_path: Path) -> None:
+def test_a_function_file_can_hold_any_module_code(tmp_path: Path) -> None:
     (tmp_path / "words.py").write_text("LIMIT = 3\n", encoding="utf-8")
     code = (
         "from __future__ import annotations\nfrom dataclasses import dataclass\nfrom words import LIMIT\n"
@@ -158,21 +160,21 @@ def test_a_file_may_hold_whatever_modules_hold(tmp_path: Path) -> None:
     )
     (tmp_path / "mine.py").write_text(code, encoding="utf-8")
     name = f"{tmp_path}/mine.py:short"
-    assert filtered(name, {"text": "a b c d"}) == "long"
+    assert run_filter(name, {"text": "a b c d"}) == "long"
     (tmp_path / "mine.py").write_text("def short(row):\n    return 'changed'\n", encoding="utf-8")
-    assert filtered(name, {"text": "a"}) == "changed"
+    assert run_filter(name, {"text": "a"}) == "changed"
 
 
-def test_an_error_inside_a_file_is_not_taken_for_a_missing_function(tmp_path: Path) -> None:
+def test_an_error_inside_a_function_file_is_not_reported_as_a_missing_function(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("import math\nmath.nothing\ndef f(row): ...\n", encoding="utf-8")
     with pytest.raises(InputError, match="AttributeError: module 'math' has no attribute 'nothing'"):
-        filtered(f"{tmp_path}/mine.py:f", {})
+        run_filter(f"{tmp_path}/mine.py:f", {})
 
 
-def test_a_run_whose_filter_failed_goes_on_once_it_is_mended(encoder: Encoder, tmp_path: Path) -> None:
+def test_a_run_stopped_by_a_filter_error_resumes_after_the_fix(encoder: Encoder, tmp_path: Path) -> None:
     seeds = [json.loads(line)["text"] for line in (sample_task().data.seed.path or Path()).open()]
     code = f"def late(row):\n    return '' if row['text'] in {seeds!r} else row['late']\n"
-    task = shop(tmp_path, code, filters=["mine.py:late"], strategy={"base": "random", "samples": 12})
+    task = task_with(tmp_path, code, filters=["mine.py:late"], strategy={"base": "random", "samples": 12})
     with pytest.raises(
         InputError, match=r"KeyError: 'late'; correct the function, then `tutelage resume .*run`"
     ):
@@ -187,24 +189,24 @@ def test_a_run_whose_filter_failed_goes_on_once_it_is_mended(encoder: Encoder, t
     assert len(paid) == len(set(paid)) == about["spent"]["calls"]
 
 
-def test_what_a_function_prints_stays_out_of_the_result(
+def test_output_printed_by_a_function_goes_to_stderr(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "mine.py").write_text("print('read')\ndef f(row):\n    print('asked')\n", encoding="utf-8")
-    assert filtered(f"{tmp_path}/mine.py:f", {}) == ""
+    assert run_filter(f"{tmp_path}/mine.py:f", {}) == ""
     assert capsys.readouterr() == ("", "read\nasked\n")
 
 
 @pytest.mark.parametrize(
-    ("gives", "told"), [("2", "returned 2.0"), ("1 / 0", "ZeroDivisionError"), ("None", "failed")]
+    ("gives", "message"), [("2", "returned 2.0"), ("1 / 0", "ZeroDivisionError"), ("None", "failed")]
 )
-def test_a_metric_that_fails_is_told_with_the_answer(gives: str, told: str, tmp_path: Path) -> None:
+def test_a_failing_metric_is_reported(gives: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(f"def f(answer, target, text):\n    return {gives}\n", encoding="utf-8")
-    with pytest.raises(InputError, match=told):
-        judge(f"{tmp_path}/own.py:f")("an answer", "a target", "a text")
+    with pytest.raises(InputError, match=message):
+        load_metric(f"{tmp_path}/own.py:f")("an answer", "a target", "a text")
 
 
-def test_a_metric_that_fails_is_told_before_a_student_is_trained(tmp_path: Path) -> None:
+def test_a_failing_metric_is_reported_before_training(tmp_path: Path) -> None:
     raw = sample_task("seq2seq", tmp_path / "task").model_dump(exclude_none=True)
     (tmp_path / "own.py").write_text("def f(answer, target, text):\n    return 7\n", encoding="utf-8")
     task = parse_task({**raw, "metric": "own.py:f"}, "task.yaml", tmp_path)
@@ -212,7 +214,7 @@ def test_a_metric_that_fails_is_told_before_a_student_is_trained(tmp_path: Path)
         load_splits(task)
 
 
-def test_evaluate_grades_by_the_metric_of_the_run(encoder: Encoder, tmp_path: Path) -> None:
+def test_evaluate_uses_the_metric_of_the_run(encoder: Encoder, tmp_path: Path) -> None:
     task = sample_task()
     raw = {**task.model_dump(exclude_none=True), "metric": "accuracy", "student": {"mode": "head"}}
     folder = run(
@@ -232,10 +234,10 @@ def test_evaluate_grades_by_the_metric_of_the_run(encoder: Encoder, tmp_path: Pa
     found = json.loads(done.stdout)
     assert found["metric"] == found["figures"]["accuracy"]
     assert (found["metric_name"], next(iter(found["figures"]))) == ("accuracy", "accuracy")
-    assert metric_in(folder.student) is None, "a student by itself is measured by the first of its kind"
+    assert metric_in(folder.student) is None, "a student alone has the default metric of its task type"
 
 
-def test_the_functions_that_the_page_shows_work(tmp_path: Path) -> None:
+def test_the_functions_in_the_documentation_work(tmp_path: Path) -> None:
     page = Path(__file__).parents[3] / "docs" / "seq2seq.md"
     if not page.exists():
         pytest.skip("tests run without the checkout")
@@ -246,4 +248,4 @@ def test_the_functions_that_the_page_shows_work(tmp_path: Path) -> None:
     task = parse_task(raw, "task.yaml", tmp_path)
     assert title(task.metric) == "years:same"
     assert not any("the filter" in note for note in load_splits(task).notes)
-    assert filtered(task.filters[0], {"target": "1999-05-03"}) == "its year is of another century"
+    assert run_filter(task.filters[0], {"target": "1999-05-03"}) == "its year is of another century"

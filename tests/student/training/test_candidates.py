@@ -1,4 +1,4 @@
-"""Named training configurations, and what task.yaml says of them."""
+"""Test the named training configurations, and how task.yaml chooses and changes them."""
 
 from pathlib import Path
 from typing import Any
@@ -38,10 +38,10 @@ def test_the_contrastive_candidate_is_for_few_rows() -> None:
 def test_a_fixed_field_overrides_every_candidate_and_equal_ones_are_left_out() -> None:
     found = candidates(TrainingConfig(kind="multilabel", class_weights="inverse"), fixed=["class_weights"])
     assert {one.class_weights for one in found.values()} == {"inverse"}
-    assert list(found) == ["plain", "probe", "probe_first"]  # `weighted` differs in its class weights alone
+    assert list(found) == ["plain", "probe", "probe_first"]  # `weighted` differs only in its class weights
 
 
-def test_epochs_of_the_user_are_not_those_of_a_probe_alone() -> None:
+def test_the_epochs_of_the_user_do_not_apply_to_a_probe_alone() -> None:
     found = candidates(TrainingConfig(epochs=3), fixed=["epochs"])
     assert {name: one.epochs for name, one in found.items()} == {
         "weighted": 3,
@@ -51,7 +51,7 @@ def test_epochs_of_the_user_are_not_those_of_a_probe_alone() -> None:
     }
 
 
-def test_a_pooling_of_the_user_leaves_only_what_pools_so() -> None:
+def test_the_pooling_of_the_user_leaves_only_candidates_with_that_pooling() -> None:
     assert list(candidates(TrainingConfig(), fixed=["pooling"])) == ["weighted"]
     mean = candidates(TrainingConfig(pooling="mean"), fixed=["pooling"])
     assert {one.pooling for one in mean.values()} == {"mean"}
@@ -72,7 +72,7 @@ def task(**student: Any) -> Task:
     return parse_task(raw, "task.yaml", Path())
 
 
-def test_without_a_choice_a_task_has_its_type_s_default_configuration() -> None:
+def test_a_task_without_a_choice_uses_the_default_of_its_type() -> None:
     assert task().training_config() == configuration(TrainingConfig(), "auto")
     assert task().training_config().probe_first
     assert task(kind="ner").training_config().class_weights == "none"
@@ -80,12 +80,12 @@ def test_without_a_choice_a_task_has_its_type_s_default_configuration() -> None:
 
 
 @pytest.mark.parametrize("strategy", ["llkd", "ksm"])
-def test_a_method_that_chooses_or_weighs_at_every_step_starts_from_no_probe(strategy: str) -> None:
+def test_methods_that_select_or_weigh_at_every_step_use_no_probe(strategy: str) -> None:
     assert task(strategy=strategy).training_config() == configuration(TrainingConfig(), "weighted")
     assert task(strategy=strategy, training="probe_first").training_config().probe_first
 
 
-def test_a_task_names_its_configuration_and_changes_single_fields_of_it() -> None:
+def test_a_task_can_name_a_configuration_and_change_single_fields() -> None:
     made = task(training="probe_first", class_weights="none", average=0.3, smoothing=0.1)
     training_config = made.training_config()
     assert training_config.probe_first
@@ -99,8 +99,8 @@ def test_a_task_names_its_configuration_and_changes_single_fields_of_it() -> Non
     assert not made.training_config("weighted").probe_first
 
 
-def test_overriding_a_task_fixes_no_field_that_it_left_open() -> None:
-    again = override(task(), seed=1)
+def test_overriding_a_task_leaves_unset_fields_unset() -> None:
+    again = override(task(), {"seed": 1})
     assert again.student.epochs is None
     assert list(candidates(again.training_config(), fixed=again.student.fixed())) == list(
         candidates(TrainingConfig())
@@ -118,7 +118,7 @@ def test_overriding_a_task_fixes_no_field_that_it_left_open() -> None:
         ({"training": "best"}, "training"),
     ],
 )
-def test_student_fields_that_do_not_fit_are_refused(student: dict[str, Any], message: str) -> None:
+def test_student_fields_that_contradict_each_other_are_refused(student: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         task(**student)
 
@@ -126,6 +126,6 @@ def test_student_fields_that_do_not_fit_are_refused(student: dict[str, Any], mes
 @pytest.mark.parametrize(
     "student", [{"kind": "ner", "training": "probe"}, {"mode": "head", "training": "probe_first"}]
 )
-def test_a_configuration_that_is_not_for_the_task_is_refused(student: dict[str, Any]) -> None:
+def test_a_configuration_that_does_not_fit_the_task_is_refused(student: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=r"does not fit this task .* take .*weighted.* or auto"):
         task(**student).training_config()

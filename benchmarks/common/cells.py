@@ -44,7 +44,7 @@ def _side_by_side(cells: Sequence[Cell], work: Work, jobs: int, cache: Path) -> 
             raise
 
 
-def tell_failures(failed: Sequence[Cell]) -> None:
+def print_failures(failed: Sequence[Cell]) -> None:
     if failed:
         print(f"\n{len(failed)} cells failed. Run the script again to retry them:")
         for found in failed:

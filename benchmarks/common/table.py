@@ -6,7 +6,7 @@ from math import inf
 from statistics import mean, median, stdev
 from typing import Any
 
-from methods_arms import CONTROLS
+from common.arms import CONTROLS
 
 Result = dict[str, Any]
 Runs = dict[int, Result]  # by seed

@@ -11,7 +11,7 @@ import yaml
 from tutelage.student.data.rows import Row, content_id
 from tutelage.student.tasks.fields import ONE, PAIR, Fields, join, split
 
-TASKS = Path(__file__).parent / "tasks"
+TASKS = Path(__file__).parent.parent / "tasks"
 Record = dict[str, Any]
 
 
@@ -19,14 +19,14 @@ Record = dict[str, Any]
 class Replay:
     """The size and sources of a replay: `labels` are bought in total, in `rounds` rounds. `written` names
     files of texts that a model wrote. They have only the label they were written for, so buying fewer of them
-    saves nothing; the teacher's answers to the user's own texts are not known. `folded` maps labels to
+    saves nothing; the teacher's answers to the user's own texts are not known. `mapped` maps labels to
     others.
     """
 
     labels: int = 1000
     rounds: int = 4
     written: tuple[str, ...] = ()
-    folded: Mapping[str, str] = field(default_factory=dict)
+    mapped: Mapping[str, str] = field(default_factory=dict)
 
 
 _WRITTEN = Replay(rounds=10, written=("generated_gpt4", "generated_llama2_70b"))
@@ -38,7 +38,7 @@ REPLAYS = {
     "llm_esnli": Replay(),
     "llm_aug_crowdflower": _WRITTEN,
     "llm_aug_hyperbole": _WRITTEN,
-    "llm_s3_rte": Replay(rounds=10, written=("generated",), folded=_TWO_WAY),
+    "llm_s3_rte": Replay(rounds=10, written=("generated",), mapped=_TWO_WAY),
 }
 
 
@@ -70,10 +70,10 @@ def unpack(name: str, folder: Path) -> Unpacked:
         files = [TASKS / source["path"]]
         if which == "unlabelled" and replay.written:
             files = [files[0].with_name(f"{part}.jsonl.gz") for part in replay.written]
-        kept = [record for file in files for record in records(file) if said(record)["label"] != ""]
+        kept = [record for file in files for record in records(file) if model_answer(record)["label"] != ""]
         pool = kept if which == "unlabelled" else pool
         path = folder / f"{which}.jsonl"
-        lines = [{**split(text_of(r), fields_of(r)), "label": folded(r["label"], replay)} for r in kept]
+        lines = [{**split(text_of(r), fields_of(r)), "label": mapped_label(r["label"], replay)} for r in kept]
         path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
         task["data"][which] = {**source, "path": str(path)}
     rows = [recorded(record) for record in pool]
@@ -85,21 +85,21 @@ def unpack(name: str, folder: Path) -> Unpacked:
 
 def recorded(record: Record) -> Row:
     """Return the row with the label that a model gave to a text, or for which it wrote the text."""
-    answer, text = said(record), text_of(record)
+    answer, text = model_answer(record), text_of(record)
     row = Row(id=content_id(text), text=text, label=str(answer["label"]))
     if answer.get("confidence") is not None:
         row["confidence"] = float(answer["confidence"])
     return row
 
 
-def said(record: Record) -> Record:
+def model_answer(record: Record) -> Record:
     """Return the part with the label that a model gave; in other files, the record itself."""
     [answer] = record.get("llm") or [record]
     return answer
 
 
-def folded(label: object, replay: Replay) -> str:
-    return replay.folded.get(str(label), str(label))
+def mapped_label(label: object, replay: Replay) -> str:
+    return replay.mapped.get(str(label), str(label))
 
 
 def text_of(record: Record) -> str:

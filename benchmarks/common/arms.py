@@ -7,7 +7,7 @@ Arm = dict[str, Any]
 # `auto` before this benchmark: three times as many texts, among which the student chooses.
 FORMER: Arm = {"base": "auto", "agree": False, "oversample": 3}
 # `gold` before: every round trains a fresh student with symmetric cross-entropy.
-FORMER_GOLD: Arm = {"base": "gold", "carry": False, "final": None, "objective": {"loss": "sce"}}
+FORMER_GOLD: Arm = {"base": "gold", "continue_training": False, "final": None, "objective": {"loss": "sce"}}
 # Arms with written texts. Each gets the same number of labelled samples, or `share` times as many.
 WRITTEN: dict[str, Arm] = {
     "random": {"base": "random"},  # the control for feedback, analysis and selection
@@ -21,13 +21,13 @@ WRITTEN: dict[str, Arm] = {
     "evokd -correct": {"base": "evokd", "shows_right": False},
     "evokd -review": {"base": "evokd", "replay": 0.0},
     "evokd more review": {"base": "evokd", "replay": 3.0},
-    "evokd -separation": {"base": "evokd", "label_apart": False},
+    "evokd -separation": {"base": "evokd", "blind_labels": False},
     "evokd -analysis": {"base": "evokd", "feedback": "errors"},
     "evokd -feedback": {"base": "evokd", "feedback": "none"},
     "evokd placebo": {"base": "evokd", "shows_wrong": "random"},
     "evokd +init": {"base": "evokd", "paraphrase_rounds": 1},
     "evokd train first": {"base": "evokd", "test_first": False},
-    "evokd fresh": {"base": "evokd", "carry": False},
+    "evokd fresh": {"base": "evokd", "continue_training": False},
     "evokd on diagnose": {"base": "evokd", "probe": "diagnose"},
     "gold -feedback": {"base": "gold", "feedback": "none"},
     "gold -ood": {"base": "gold", "ood_share": 0.0},
@@ -35,7 +35,7 @@ WRITTEN: dict[str, Arm] = {
     "gold low band": {"base": "gold", "band": [0.0, 0.5]},
     "gold high band": {"base": "gold", "band": [0.8, 1.0]},
     "gold choice": {"base": "gold", "oversample": 3},
-    "gold fresh": {"base": "gold", "carry": False},
+    "gold fresh": {"base": "gold", "continue_training": False},
     "gold -final": {"base": "gold", "final": None},
     "gold ce": {"base": "gold", "final": {"loss": "ce"}},
     "former gold": FORMER_GOLD,
@@ -45,10 +45,10 @@ WRITTEN: dict[str, Arm] = {
     "auto -agreement": {"base": "auto", "agree": False},
     "auto -analysis": {"base": "auto", "feedback": "errors"},
     "auto -feedback": {"base": "auto", "feedback": "none"},
-    "auto -separation": {"base": "auto", "label_apart": False},
+    "auto -separation": {"base": "auto", "blind_labels": False},
     "auto -critic": {"base": "auto", "critic": "none"},
     "random -critic": {"base": "random", "critic": "none"},
-    "labels as written": {"base": "auto", "critic": "none", "label_apart": False},
+    "labels as written": {"base": "auto", "critic": "none", "blind_labels": False},
     "auto +choice": {"base": "auto", "oversample": 3},
     "auto sce": {"base": "auto", "objective": {"loss": "sce"}},
     "auto soft": {"base": "auto", "objective": {"target": "soft"}},
@@ -58,7 +58,7 @@ WRITTEN: dict[str, Arm] = {
         "agree": False,
         "share": 1.6,
     },  # about as many tokens as `former` takes
-    "former random thresholds": {"base": "random", "agree": False, "objective": {"thresholds": {}}},
+    "former random thresholds": {"base": "random", "agree": False, "objective": {"adaptive_selection": {}}},
     "former": FORMER,
     "former -choice": {**FORMER, "oversample": 1},
     "former -critic": {**FORMER, "critic": "none"},
@@ -68,7 +68,7 @@ WRITTEN: dict[str, Arm] = {
     "former band": {**FORMER, "feedback": "band"},
     "former five": {**FORMER, "oversample": 5},
     "former soft": {**FORMER, "objective": {"target": "soft"}},
-    "former thresholds": {**FORMER, "objective": {"thresholds": {}}},
+    "former thresholds": {**FORMER, "objective": {"adaptive_selection": {}}},
     # Half of a round, or all of it, is drawn from the user's own texts instead of written.
     "auto +pool": {"base": "auto", "pool_share": 0.5},
     "random +pool": {"base": "random", "pool_share": 0.5},
@@ -80,7 +80,7 @@ WRITTEN: dict[str, Arm] = {
 
 
 def _llkd(**changed: Any) -> Arm:
-    return {"base": "llkd", "objective": {"thresholds": changed}}
+    return {"base": "llkd", "objective": {"adaptive_selection": changed}}
 
 
 _ALL = {"rule": "random", "top": 1.0, "weight": "none"}  # LLKD's training steps, without selection
@@ -111,7 +111,7 @@ POOL: dict[str, Arm] = {
     "llkd warm": _llkd(warm_up=60),
     "llkd slow": _llkd(decay=0.999, start="uniform"),
     "llkd one pass": _llkd(passes=1),
-    "llkd soft": {"base": "llkd", "objective": {"target": "soft", "thresholds": {}}},
+    "llkd soft": {"base": "llkd", "objective": {"target": "soft", "adaptive_selection": {}}},
 }
 
 ARMS = {**WRITTEN, **POOL}

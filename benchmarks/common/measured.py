@@ -3,6 +3,7 @@
 import json
 import random
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -13,7 +14,7 @@ def upper_bound(task: Any, labelled: Path, encoder: Any, most: int, *, reasons: 
     the rows of gate, diagnose and test. With `reasons` it is trained on the rationales too.
     """
     from tutelage.graph.task.splits import load_splits
-    from tutelage.student.data.rows import read_rows
+    from tutelage.student.data.readers import Columns, read_rows
     from tutelage.student.evaluation.evaluate import evaluate
     from tutelage.student.training.decision_thresholds import tune_thresholds
     from tutelage.student.training.loop import train
@@ -21,13 +22,11 @@ def upper_bound(task: Any, labelled: Path, encoder: Any, most: int, *, reasons: 
 
     splits, labels = load_splits(task), list(task.labels)
     column, reserved = "rationale" if reasons else None, splits.ids()
-    known = read_rows(labelled, labels, task_type=task.type, fields=task.fields, rationale_field=column)
+    known = read_rows(labelled, labels, task_type=task.type, columns=Columns(task.fields, rationale=column))
     rows = [row for row in known if row["id"] not in reserved]
     rows = random.Random(task.seed).sample(rows, min(most, len(rows)))
-    objective = Objective(rationale=float(reasons))
-    student = train(
-        rows, labels, task.training_config(), seed=task.seed, encoder=encoder, objective=objective
-    )
+    training_config = replace(task.training_config(), objective=Objective(rationale=float(reasons)))
+    student = train(rows, labels, training_config, seed=task.seed, encoder=encoder)
     return round(evaluate(tune_thresholds(student, splits.gate), splits.test, task.metric)["metric"], 4)
 
 
@@ -46,20 +45,20 @@ def measured(done: Any, gold: Mapping[str, str]) -> dict[str, Any]:
         "refused": sum(line["samples_rejected"] for line in rounds),
         "tokens": [line["prompt_tokens"] + line["completion_tokens"] for line in rounds],
         "leaks": about["overlap"]["test"]["exact"] + about["overlap"]["test"]["near"],
-        "right": right(labels, gold, labels),
+        "right": agreement(labels, gold, labels),
     }
-    leaves = [*_leaves(done, "train"), *_leaves(done, "final")]
-    trained = [e for e in leaves if e["round"] == about["best"]]
+    finished = [*_finished_nodes(done, "train"), *_finished_nodes(done, "final")]
+    trained = [e for e in finished if e["round"] == about["best"]]
     if "used" in (last := trained[-1]):
         promoted = {line["round"] for line in rounds if line["accepted"] and line["round"] <= about["best"]}
         offered = {s["id"] for s in kept if s["round"] in promoted}
         found |= {name: last[name] for name in ("unique", "kept_share", "backpropagated", "empty_steps")}
-        found["right_used"] = right(labels, gold, offered & set(last["used"]))
-        found["right_unused"] = right(labels, gold, offered - set(last["used"]))
+        found["right_used"] = agreement(labels, gold, offered & set(last["used"]))
+        found["right_unused"] = agreement(labels, gold, offered - set(last["used"]))
     return found
 
 
-def right(labels: Mapping[str, str], gold: Mapping[str, str], keys: Collection[str]) -> float | None:
+def agreement(labels: Mapping[str, str], gold: Mapping[str, str], keys: Collection[str]) -> float | None:
     """Return the share of the labels that agree with the human ones; None if no human label is known."""
     known = [labels[key] == gold[key] for key in keys if key in gold]
     return round(mean(known), 4) if known else None
@@ -72,7 +71,7 @@ def kept_samples(done: Any) -> list[dict[str, Any]]:
     return [s for s in samples if s["status"] == "kept"]
 
 
-def _leaves(done: Any, node: str) -> list[dict[str, Any]]:
+def _finished_nodes(done: Any, node: str) -> list[dict[str, Any]]:
     with done.trace.open(encoding="utf-8") as file:
         events = [json.loads(line) for line in file]
     return [e for e in events if e["event"] == "leave" and e["node"] == node]

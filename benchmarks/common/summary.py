@@ -4,8 +4,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from statistics import mean, stdev
 
-from methods_arms import CONTROLS
-from methods_table import Compare, Result, at_equal_tokens, holm, promoted
+from common.arms import CONTROLS
+from common.table import Compare, Result, at_equal_tokens, holm, promoted
 
 
 def print_summary(results: Sequence[Result]) -> None:

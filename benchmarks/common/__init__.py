@@ -1,0 +1,1 @@
+"""What several benchmarks share: arms, cells, data, measurements and tables."""

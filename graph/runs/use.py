@@ -1,0 +1,82 @@
+"""Use the student of a run: evaluate it on labelled rows, or predict texts."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from tutelage.graph.run_folder.folder import metric_in, student_in
+from tutelage.student.data.rows import to_record
+from tutelage.student.errors import InputError
+from tutelage.student.evaluation.evaluate import Report, evaluate
+from tutelage.student.models.load import load_student
+from tutelage.student.models.prediction_inputs import read_inputs, read_labelled, truncation_note
+from tutelage.student.tasks.fields import split
+from tutelage.student.tasks.registry import TASK_TYPES
+from tutelage.student.tasks.user_functions import title
+
+Warn = Callable[[str], None]  # called with a sentence for the user
+
+
+class Evaluated(Report):
+    """An evaluation with the name of its main metric, which is also the first of its figures."""
+
+    metric_name: str
+
+
+def evaluate_file(
+    path: Path,
+    data: Path,
+    warn: Warn,
+    *,
+    columns: Sequence[str] | None = None,
+    label: str | None = None,
+    metric: str | None = None,
+) -> Evaluated:
+    """Evaluate the student of a run folder or a student folder on the labelled rows of a file.
+
+    `columns` and `label` name columns of the file. The default of `metric` is that of the run.
+
+    Raises:
+        InputError: there is no student, a row cannot be used, or the metric is not one of the task type.
+    """
+    student = load_student(student_in(path))
+    task_type = TASK_TYPES[student.kind]
+    metric = metric or metric_in(path) or task_type.metrics[0]
+    rows = read_labelled(student, data, columns, label)
+    if problem := task_type.check_metric(metric):
+        raise InputError(f"the metric {metric}: {problem}; or choose another with --metric")
+    if note := truncation_note(student, [row["text"] for row in rows]):
+        warn(note)
+    name, report = title(metric), evaluate(student, rows, metric)
+    figures = {name: report["metric"], **report["figures"]}
+    return Evaluated(**{**report, "figures": figures, "metric_name": name})
+
+
+def predict_texts(
+    path: Path,
+    texts: Sequence[str] | None,
+    warn: Warn,
+    *,
+    file: Path | None = None,
+    columns: Sequence[str] | None = None,
+    lines: Iterable[str] = (),
+) -> Iterator[tuple[dict[str, Any], str]]:
+    """Yield the predictions for texts, or for the named columns of a file, or else for lines.
+
+    Each is a row as in data files, with its `confidence`, and a line: label, confidence, text, split by tabs.
+
+    Raises:
+        InputError: there is no student, or a text cannot be used.
+    """
+    student = load_student(student_in(path))
+    task_type, fields = TASK_TYPES[student.kind], student.fields
+    inputs = read_inputs(student, texts, file, columns, lines)
+    if not inputs:
+        return warn(f"note: no text was read from {file or 'standard input'}")
+    if note := truncation_note(student, inputs):
+        warn(note)
+    predictions = student.predict(inputs, best=True)
+    for text, label, confidence in zip(inputs, predictions.answers, predictions.confidence, strict=True):
+        row = to_record(text, label, task_type=task_type, fields=fields)
+        parts = task_type.to_text(label, text), f"{confidence:.3f}", *split(text, fields).values()
+        yield {**row, "confidence": round(float(confidence), 4)}, "\t".join(parts)
