@@ -302,7 +302,7 @@ def graph(
 @app.command()
 def doctor(
     task: Annotated[Path | None, typer.Argument(help="A task file.", metavar="[TASK]")] = None,
-    again: Annotated[bool, typer.Option("--again", help="Do not use stored results.")] = False,
+    again: Annotated[bool, typer.Option("--refresh", help="Do not use stored results.")] = False,
     as_json: Json = False,
 ) -> None:
     """Check the installation and the device; with a task, also test what its teacher's endpoint supports.
@@ -318,7 +318,7 @@ def doctor(
     if as_json:
         typer.echo(json.dumps([finding._asdict() for finding in findings]))
     else:
-        marks = {True: "ok ", False: "BAD", None: "   "}
+        marks = {True: "ok  ", False: "FAIL", None: "    "}
         _print(f"{marks[one.good]} {one.what}: {one.words}" for one in findings)
     if any(one.good is False for one in findings):
         raise typer.Exit(2)

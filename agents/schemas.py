@@ -38,7 +38,7 @@ NonBlank = Annotated[str, AfterValidator(_not_blank)]
 
 def _without_mark(text: str) -> str:
     if MARK in text:
-        raise ValueError(f"holds {MARK}, which stands between the texts of a pair here")
+        raise ValueError(f"contains {MARK}, which is reserved as the separator between the texts of a pair")
     return text
 
 

@@ -89,13 +89,13 @@ class Batches:
         """Mark the endpoint as down and return the error to raise, like `Endpoint.down`."""
         return self.endpoint.down(role, why)
 
-    def useless(self, role: str, why: str) -> TeacherDownError:
+    def mark_useless(self, role: str, why: str) -> TeacherDownError:
         """Mark the endpoint as useless for a role and return the error, like `Endpoint.useless`."""
-        return self.endpoint.useless(role, why)
+        return self.endpoint.mark_useless(role, why)
 
-    def back(self) -> None:
+    def reopen(self) -> None:
         """Allow calls again after `down` or `useless`, like `Endpoint.back`."""
-        self.endpoint.back()
+        self.endpoint.reopen()
 
     async def close(self) -> None:
         """Close the connections."""

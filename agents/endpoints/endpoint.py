@@ -108,10 +108,10 @@ class Endpoint:
         )
         return self.down_error
 
-    def useless(self, role: str, why: str) -> TeacherDownError:
+    def mark_useless(self, role: str, why: str) -> TeacherDownError:
         """Mark the endpoint as useless for a role and return the error; waiting calls raise it, too."""
         self.down_error = UselessError(
-            role, f"the teacher {self.spec.place} is of no use as the {role}: {why}"
+            role, f"the teacher {self.spec.place} gives no usable replies as the {role}: {why}"
         )
         return self.down_error
 
@@ -124,7 +124,7 @@ class Endpoint:
         self._least_refused = min(self._least_refused, call.cap or math.inf)
         return replace(call, cap=None)
 
-    def back(self) -> None:
+    def reopen(self) -> None:
         """Allow calls again after `down` or `useless`."""
         self.down_error = None
 

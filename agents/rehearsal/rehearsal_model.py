@@ -104,6 +104,8 @@ def _obeyed(payload: Payload) -> dict[str, object] | None:
     if label is None:
         return None
     if "texts" in payload:
-        answer = {"reason": "told to", "label": label, "confidence": 1.0}
+        answer = {"reason": "fixed reply", "label": label, "confidence": 1.0}
         return {"labels": [{"id": entry["id"], **answer} for entry in entries]}
-    return {"verdicts": [{"id": entry["id"], "reason": "told to", "verdict": "accept"} for entry in entries]}
+    return {
+        "verdicts": [{"id": entry["id"], "reason": "fixed reply", "verdict": "accept"} for entry in entries]
+    }

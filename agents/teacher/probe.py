@@ -64,7 +64,7 @@ async def _probe(endpoint: Endpoint, call: Call, known: Capabilities | None) -> 
             return [Finding("reachable", False, words)]
         reached = Finding("reachable", True, f"at {spec.base_url or 'its provider'}")
         if known:
-            source = Finding("remembered", None, f"probed on {known.probed}; --again probes anew")
+            source = Finding("stored", None, f"probed on {known.probed}; --refresh probes again")
             return [reached, *_findings(known), source]
         can = await _probe_modes(endpoint, plain, call)
     finally:

@@ -64,7 +64,7 @@ class Teacher:
         if not requests:
             return []
         for endpoint in self._endpoints.values():
-            endpoint.back()
+            endpoint.reopen()
         future = submit(self._send_all(requests))
         try:
             return future.result()
@@ -111,7 +111,7 @@ class Teacher:
         async def send(request: Request[Item]) -> Reply[Item]:
             async with gate:
                 if failures:
-                    return Reply(problems=["not asked: the teacher is down"])
+                    return Reply(problems=["not sent: the teacher is down"])
                 try:
                     return await self._send(request)
                 except SchemaRefusedError as refusal:
@@ -164,7 +164,7 @@ class Teacher:
                 return Reply(parsed, [*problems, str(refusal)])
             parsed, problems = read_reply(request, call, entry, parsed)
             lacking = request.lacks(parsed, entry.finish)
-            self.settings.on_call({**event, "problems": problems, "set_aside": bool(lacking) and not left})
+            self.settings.on_call({**event, "problems": problems, "incomplete": bool(lacking) and not left})
             self._check_use(request, entry, parsed, problems, replayed=bool(event["replayed"]))
             if not lacking or not left:
                 break
@@ -190,7 +190,7 @@ class Teacher:
         # A diagnosis may be empty.
         usable = bool(parsed) or (request.wanted is None and not request.schema.read(entry.content)[1])
         if why := self._usefulness.note(entry, problems, usable=usable, replayed=replayed):
-            raise self._endpoint(self.specs[request.role]).useless(request.role, why)
+            raise self._endpoint(self.specs[request.role]).mark_useless(request.role, why)
 
     async def _send_rest(
         self, request: Request[Item], parsed: list[ParsedItem[Item]], entry: Entry, tries: int

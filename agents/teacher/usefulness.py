@@ -45,7 +45,7 @@ def _explanation(entry: Entry, problems: Sequence[str]) -> str:
     begins = " ".join(entry.content.split())[:_QUOTED]
     cut = f", cut off after {entry.completion_tokens:,} tokens," if was_cut(entry.finish) else ""
     return (
-        f"none of its first {_FEWEST} replies holds a usable item; the last{cut} begins {begins!r}"
+        f"none of its first {_FEWEST} replies contains a usable item; the last{cut} begins {begins!r}"
         f" ({'; '.join(problems[:1])}); use a stronger model or an endpoint that supports JSON schemas"
         " (`tutelage doctor` shows this), or correct your own prompt"
     )

@@ -5,6 +5,7 @@ confidence.
 import random
 from collections import Counter
 from collections.abc import Sequence
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +13,13 @@ from tutelage.agents import labeler
 from tutelage.agents.endpoints.endpoint import TeacherDownError
 from tutelage.agents.teacher.calibration import Rivals
 from tutelage.agents.teacher.calibration import calibrate as calibrate_on
+from tutelage.agents.teacher.teacher import Teacher
 from tutelage.graph.context import RunContext
 from tutelage.graph.requests.evidence import shots as shots_of
 from tutelage.graph.state import State
 from tutelage.graph.stopping import teacher_too_weak
 from tutelage.graph.students.predictions import answers_on_diagnose
+from tutelage.graph.task.schema import Task
 from tutelage.student.corpus import Sample, drawn_sample
 from tutelage.student.data.rows import Row
 from tutelage.student.evaluation.gains import interval, score
@@ -49,7 +52,7 @@ def _measure(ctx: RunContext) -> str:
     )
     answered = [(s, row["label"]) for s, row in zip(labelled, rows, strict=True) if "label" in s]
     if not answered and not ctx.teacher.refusal():
-        _stop(ctx, labelled[0])
+        _stop(ctx.teacher, ctx.task, labelled[0])
     [(source, _)] = Counter(s["confidence_source"] for s, _ in answered).most_common(1) or [("", 0)]
     measured = [(s, gold) for s, gold in answered if s["confidence_source"] == source]
     correct = [sample["label"] == gold for sample, gold in measured]
@@ -124,11 +127,11 @@ def _accuracy(right: NDArray[np.bool_], weights: NDArray[np.float64]) -> tuple[f
     return float((right * weights).sum() / weights.sum()), float(low), float(high)
 
 
-def _stop(ctx: RunContext, sample: Sample) -> None:
+def _stop(teacher: Teacher, task: Task, sample: Sample) -> NoReturn:
     """Stop a run whose teacher gives no usable label. The replies are dropped: a resumed run asks again."""
-    ctx.teacher.journal.void("labeler")
+    teacher.journal.void("labeler")
     raise TeacherDownError(
-        f"the teacher {ctx.task.model_specs()['labeler'].place} labelled none of your texts"
+        f"the teacher {task.model_specs()['labeler'].place} labelled none of your texts"
         f" ({sample.get('reason', 'no reason')}); see what `tutelage doctor` finds"
     )
 

@@ -8,6 +8,7 @@ import random
 from tutelage.agents import generator, labeler
 from tutelage.agents.endpoints.endpoint import TeacherDownError
 from tutelage.agents.generator import Evidence
+from tutelage.agents.teacher.teacher import Teacher
 from tutelage.graph.context import RunContext
 from tutelage.graph.nodes.train import predict_untrained
 from tutelage.graph.requests.generation_requests import apportion, requests_for
@@ -58,7 +59,7 @@ def _labelled(ctx: RunContext) -> list[Row]:
         ctx.teacher, ctx.task.brief(), samples, labeler.LabelerSettings(votes), seed=seed
     )
     rows = [Row(id=s["id"], text=s["text"], label=s["label"]) for s in labelled if "label" in s]
-    _check(ctx, rows, labelled)
+    _check(ctx.teacher, ctx.task, rows, labelled)
     return rows
 
 
@@ -82,12 +83,12 @@ def _written(ctx: RunContext) -> list[Sample]:
     return [sample for sample, neighbour in zip(samples, near, strict=True) if neighbour is None]
 
 
-def _check(ctx: RunContext, rows: list[Row], labelled: list[Sample]) -> None:
-    present = {label for row in rows for label in ctx.task.type.labels_in(row["label"])}
-    if len(rows) >= 2 * ctx.task.fold_count and len(present) >= min(2, ctx.task.type.min_labels or 1):
+def _check(teacher: Teacher, task: Task, rows: list[Row], labelled: list[Sample]) -> None:
+    present = {label for row in rows for label in task.type.labels_in(row["label"])}
+    if len(rows) >= 2 * task.fold_count and len(present) >= min(2, task.type.min_labels or 1):
         return
     reason = next((s["reason"] for s in labelled if "label" not in s), "all of them got the same label")
-    why = ctx.teacher.refusal() or reason
+    why = teacher.refusal() or reason
     raise TeacherDownError(
         f"the teacher labelled {len(rows)} of {len(labelled)} first texts, too few to train on ({why}); raise"
         " the budget, or label some rows yourself and set `data.labelled` to their file"

@@ -76,9 +76,8 @@ def refits(strategy: Strategy, splits: Splits) -> bool:
     return splits.folded or strategy.refit
 
 
-def compares_at_random(ctx: RunContext) -> bool:
+def compares_at_random(strategy: Strategy, splits: Splits) -> bool:
     """Return whether, at the end, random texts of the pool are labelled and compared with the chosen ones."""
-    strategy, splits = ctx.strategy, ctx.splits
     return bool(strategy.control and refits(strategy, splits) and splits.test and splits.unlabelled)
 
 
@@ -100,7 +99,9 @@ def _arms(ctx: RunContext, state: State) -> list[Arm]:
             soft = soft_rows(ctx, answers, set())
     if not kept:
         return arms if soft or not first else arms[::-1]
-    drawn, complete = _control(ctx, len(kept)) if compares_at_random(ctx) else ([], False)
+    drawn, complete = (
+        _control(ctx, len(kept)) if compares_at_random(ctx.strategy, ctx.splits) else ([], False)
+    )
     if complete:
         arms.append(_arm("random", own, drawn, soft))
     arms.append(_arm("chosen", own, kept, soft))

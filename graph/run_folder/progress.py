@@ -106,7 +106,7 @@ def _summary(node: str, event: Event, *, asked: bool) -> str:
             names = list(event.get("weaknesses", {}).values())
             if names:
                 return f"{len(names)} weakness{'es' * (len(names) != 1)}: {'; '.join(names)}"
-            return "no weakness found" if asked else "not asked"
+            return "no weakness found" if asked else "not called"
         case "generator":
             return f"{len(event['written'])} texts written, attempt {event['attempt']}"
         case "pool":
@@ -114,7 +114,7 @@ def _summary(node: str, event: Event, *, asked: bool) -> str:
         case "screen" | "critic" | "keep":
             statuses = {status: len(ids) for status, ids in event["samples"].items()}
             counts = {**event.get("verdicts", {}), **statuses}
-            none = "not asked" if node == "critic" and not asked else "nothing refused"
+            none = "not called" if node == "critic" and not asked else "nothing refused"
             return ", ".join(f"{count} {status}" for status, count in counts.items()) or none
         case "labeler":
             return f"{len(event['labelled'])} labelled{' a second time' if event['again'] else ''}"
@@ -150,7 +150,7 @@ def _configurations(event: Event) -> str:
 def _calibration(event: Event) -> str:
     """Return the accuracy of the teacher and the calibration of its confidence."""
     if "rows" not in event:
-        return "not asked for"
+        return "skipped"
     if not event["rows"]:
         return str(event["note"])
     ece = f"ECE {event['ece_before']:.3f} -> {event['ece_after']:.3f}"

@@ -85,7 +85,7 @@ class Trace:
         return {
             "replies": len(calls),
             "incomplete replies": sum(bool(event["problems"]) for event in calls),
-            "entries set aside": sum(event["set_aside"] for event in calls),
+            "incomplete after all repairs": sum(event["incomplete"] for event in calls),
             "failed attempts": sum(event["tries"] - 1 for event in all_calls if not event["replayed"]),
             "refused by the provider": sum(not event["over_budget"] for event in refused),
         }

@@ -70,7 +70,7 @@ def extend(ctx: RunContext, graph: "CompiledStateGraph[Any, Any, Any, Any]", thr
     final = bool(before.values.get("final"))
     last = before.values["round"] - final  # the round of a final student is undone
     state = cast(State, {**before.values, "round": last, "rounds": rounds})
-    cut = _cut_short(ctx, last)
+    cut = _cut_short(ctx.trace, last)
     under_way = not final and before.next not in ((), ("final",), ("refit",), ("report",))
     if before.next in _OPENING or (under_way and (not cut or ctx.teacher.refusal())):
         if rounds != before.values["rounds"]:
@@ -78,7 +78,7 @@ def extend(ctx: RunContext, graph: "CompiledStateGraph[Any, Any, Any, Any]", thr
         return True
     if why_stop(ctx, state, cut_short=cut):
         return bool(before.next)  # the remaining nodes after the last round
-    _reopen(ctx, last)
+    _reopen(ctx.folder, last)
     if cut:
         node = "analyst" if last else "calibrate"
         ahead = "calibrate" if last == 1 else "examine"
@@ -92,13 +92,13 @@ def extend(ctx: RunContext, graph: "CompiledStateGraph[Any, Any, Any, Any]", thr
     return True
 
 
-def _reopen(ctx: RunContext, round: int) -> None:
+def _reopen(folder: RunFolder, round: int) -> None:
     """Remove the results of the ended run from its run.json, and note that test was already used."""
-    about = ctx.folder.about()
+    about = folder.about()
     if about.get("test"):
         note = f"the test set was already opened after round {round}, and the run was continued after that"
         about["notes"] = [*dict.fromkeys([*about["notes"], note])]
-    ctx.folder.write_json(ctx.folder.run_json, {k: v for k, v in about.items() if k not in RESULTS})
+    folder.write_json(folder.run_json, {k: v for k, v in about.items() if k not in RESULTS})
 
 
 def _before(graph: "CompiledStateGraph[Any, Any, Any, Any]", thread: Any, node: str, round: int) -> Any:
@@ -107,14 +107,14 @@ def _before(graph: "CompiledStateGraph[Any, Any, Any, Any]", thread: Any, node: 
     return next(old for old in history if old.next == (node,) and old.values["round"] == round)
 
 
-def _cut_short(ctx: RunContext, round: int) -> bool:
+def _cut_short(trace: Trace, round: int) -> bool:
     """Return whether the budget refused a call since the round last began.
 
     Calls refused in `first_labels` or `refit` do not cut a round short: the first labels are either too few
     or enough, and the labels of random texts come after the last round.
     """
     first_node, others = "analyst" if round else "calibrate", ("first_labels", "refit")
-    for event in reversed(ctx.trace.events()):
+    for event in reversed(trace.events()):
         if event["event"] == "refused" and event.get("over_budget") and event["node"] not in others:
             return True
         if event["event"] == "enter" and event["node"] == first_node and event["round"] == round:

@@ -200,7 +200,9 @@ def _locked(folder: RunFolder) -> Iterator[None]:
         except sqlite3.OperationalError as error:
             if "locked" not in str(error):
                 raise
-            raise InputError(f"another process is at work in {folder.path}; wait for it or stop it") from None
+            raise InputError(
+                f"another process is using {folder.path}; wait until it ends, or stop it"
+            ) from None
         yield
 
 

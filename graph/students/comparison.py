@@ -6,7 +6,9 @@ from typing import NotRequired, TypedDict
 
 from tutelage.graph.context import RunContext
 from tutelage.graph.report.run_section import metric_title
+from tutelage.graph.run_folder.folder import RunFolder
 from tutelage.graph.students.predictions import example_statistics
+from tutelage.graph.task.schema import Task
 from tutelage.student.evaluation.gains import Gain, gain, interval, score, worth
 from tutelage.student.tasks.scoring import ExampleStatistics
 from tutelage.student.tasks.user_functions import title
@@ -86,7 +88,7 @@ def _comparison(
     scores, gains = dict[str, ArmScore](), dict[str, Gain]()
     for one in trained:
         name = str(one["name"])
-        scores[name] = arm = _arm_score(ctx, one, statistics[name], set_name)
+        scores[name] = arm = _arm_score(ctx.task, ctx.folder, one, statistics[name], set_name)
         arm["delivered"] = set_name == "test" and one is trained[-1]
         if arm["teacher_labels"]:
             gains[name] = gain(task_type, statistics[base], statistics[name], metric)
@@ -108,19 +110,19 @@ def _comparison(
 
 
 def _arm_score(
-    ctx: RunContext, one: Mapping[str, int | str], statistics: ExampleStatistics, set_name: str
+    task: Task, folder: RunFolder, one: Mapping[str, int | str], statistics: ExampleStatistics, set_name: str
 ) -> ArmScore:
     """Return the score of a student listed in arms.json; the gain and the delivered student are set later."""
     name, count, soft = str(one["name"]), int(one["teacher_labels"]), int(one["soft"])
-    low, high = interval(ctx.task.type, statistics, ctx.task.metric)
-    by_teacher = name == "labels_alone" and ctx.folder.first_labels.exists()
+    low, high = interval(task.type, statistics, task.metric)
+    by_teacher = name == "labels_alone" and folder.first_labels.exists()
     return ArmScore(
         name=name,
         title="the teacher's first labels alone" if by_teacher else NAMES[name].format(count),
         rows=int(one["rows"]) - count - soft,
         teacher_labels=count,
         unlabelled=soft if set_name == "test" else 0,  # fold students learn from none
-        score=score(ctx.task.type, statistics, ctx.task.metric),
+        score=score(task.type, statistics, task.metric),
         low=low,
         high=high,
         delivered=False,

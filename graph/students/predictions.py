@@ -84,13 +84,18 @@ def answers_on_diagnose(folder: RunFolder, splits: Splits, round: int, fold: Fol
 
 def evaluation(ctx: RunContext, round: int | str, set_name: str) -> Report:
     """Grade the stored answers of a round's students, or those stored under a name, on a set."""
-    return grade(ctx.task.type, *_texts_gold_answers(ctx, round, set_name), ctx.labels, ctx.task.metric)
+    return grade(
+        ctx.task.type,
+        *_texts_gold_answers(ctx.folder, ctx.splits, round, set_name),
+        ctx.labels,
+        ctx.task.metric,
+    )
 
 
 def example_statistics(ctx: RunContext, round: int | str, set_name: str) -> ExampleStatistics:
     """Return the per-example statistics of the stored answers, shape (rows, m)."""
     return ctx.task.type.example_statistics(
-        *_texts_gold_answers(ctx, round, set_name), ctx.labels, ctx.task.metric
+        *_texts_gold_answers(ctx.folder, ctx.splits, round, set_name), ctx.labels, ctx.task.metric
     )
 
 
@@ -108,8 +113,8 @@ def comparable_statistics(ctx: RunContext, rounds: Sequence[int]) -> list[Exampl
 
 
 def _texts_gold_answers(
-    ctx: RunContext, round: int | str, set_name: str
+    folder: RunFolder, splits: Splits, round: int | str, set_name: str
 ) -> tuple[list[str], list[str], list[str]]:
-    rows = ctx.splits.rows_of(set_name)
-    answers = ctx.folder.load_predictions(round if isinstance(round, str) else f"round-{round:02d}", set_name)
+    rows = splits.rows_of(set_name)
+    answers = folder.load_predictions(round if isinstance(round, str) else f"round-{round:02d}", set_name)
     return [row["text"] for row in rows], [row["label"] for row in rows], answers

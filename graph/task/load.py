@@ -30,7 +30,9 @@ def load_task(path: Path | str) -> Task:
     except yaml.YAMLError as error:
         raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(raw, dict):
-        raise InputError(f"{path} holds {type(raw).__name__}, expected fields such as `name:` and `labels:`")
+        raise InputError(
+            f"{path} must contain fields such as `name:` and `labels:`; found a {type(raw).__name__}"
+        )
     return parse_task(raw, str(path), path.parent.resolve())
 
 

@@ -120,5 +120,6 @@ def keep_layers(student: "FullStudent", layers: int | None) -> "FullStudent":
                 config.num_hidden_layers = layers
                 return student
     raise InputError(
-        f"a {config.model_type} has no list of {depth} layers to shorten; leave `layers` out, or take a BERT"
+        f"a {config.model_type} has no list of {depth} layers, so it cannot be shortened;"
+        " leave `layers` out, or use a BERT model"
     )

@@ -83,7 +83,6 @@ def chance_not_worse(
         task_type: the task type.
         before: per-example statistics of one student's predictions, shape (n, m).
         after: those of another student's predictions for the same texts.
-        labels: the labels of the task.
         metric: the metric to compare.
         draws: number of resampled sets.
     """

@@ -194,7 +194,7 @@ def test_doctor_detects_the_capabilities_of_an_endpoint_and_stores_them(
     assert f"    {who} function calling: no" in again
     down = cli("doctor", task)
     assert down.returncode == 2
-    assert f"BAD {who} reachable" in down.stdout
+    assert f"FAIL {who} reachable" in down.stdout
 
 
 def test_the_demo_ends_with_the_comparison_and_names_the_rehearsal_teacher(cli: Make, tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def test_a_reply_that_stays_unusable_is_set_aside_and_its_text_journalled(
         "not a JSON object with the list 'labels': there is none",
         f"labels are missing for the ids 1 (it ended with {events[-1]['finish']!r})",
     ]
-    assert [event["set_aside"] for event in events] == [False, False, True]
+    assert [event["incomplete"] for event in events] == [False, False, True]
     assert b"I'm sorry, I can't help with that." in (tmp_path / "journal.sqlite").read_bytes() + b"".join(
         path.read_bytes() for path in tmp_path.glob("journal.sqlite-wal")
     )

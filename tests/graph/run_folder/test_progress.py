@@ -38,8 +38,8 @@ def test_replayed_calls_are_counted_apart(replayed: list[bool], shown: str) -> N
 def test_the_analyst_found_nothing_only_if_it_was_asked() -> None:
     call, found_nothing = {"event": "call", "replayed": False}, {"event": "leave", "weaknesses": {}}
     assert printed(call, found_nothing).endswith("no weakness found\n")
-    assert printed(found_nothing).endswith("not asked\n")
-    assert printed({"event": "leave"}).endswith("not asked\n")
+    assert printed(found_nothing).endswith("not called\n")
+    assert printed({"event": "leave"}).endswith("not called\n")
     two = {"event": "leave", "weaknesses": {"w01-1": "one", "w01-2": "two"}}
     assert printed(call, two).endswith("2 weaknesses: one; two\n")
 

@@ -227,7 +227,7 @@ def test_a_teacher_without_usable_replies_stops_the_run_early(
     with serve(model, faults=Faults(share=1, kinds=("refusal",), max_per_request=999)) as url:
         teacher = task.teacher.model_copy(update={"model": "openai:rehearsal", "base_url": url})
         useless = task.model_copy(update={"teacher": teacher})
-        with pytest.raises(InputError, match=r"is of no use as the labeler: .*tutelage doctor"):
+        with pytest.raises(InputError, match=r"gives no usable replies as the labeler: .*tutelage doctor"):
             run(useless, tmp_path / "run", encoder=encoder)
         paid = Journal(tmp_path / "run" / "journal.sqlite").spent()["calls"]
     with serve(model, port=int(url.split(":")[2].split("/")[0])):  # without faults

@@ -54,7 +54,7 @@ def test_a_run_with_all_faults_has_the_samples_of_a_run_without_faults(encoder: 
     for key in ("stop", "best", "test", "test_by_round", "overlap"):
         assert faulty.about()[key] == whole.about()[key], key
     counters = faulty.about()["teacher"]
-    assert counters["entries set aside"] == counters["refused by the provider"] == 0
+    assert counters["incomplete after all repairs"] == counters["refused by the provider"] == 0
     assert counters["failed attempts"] >= sum(faults.injected[kind] for kind in (*STATUS_KINDS, *WIRE_KINDS))
     assert counters["replies"] == faulty.about()["spent"]["calls"] > whole.about()["spent"]["calls"]
     with sqlite3.connect(faulty.journal) as journal:
