@@ -42,7 +42,11 @@ Batch = Annotated[
 ]
 Limit = Annotated[float | None, typer.Option(min=0, help="A new limit, counted from the start of the run.")]
 Force = Annotated[
-    bool, typer.Option("--force", help="Go on even if the teacher is no better than the student.")
+    bool,
+    typer.Option(
+        "--force",
+        help="Go on although the teacher is no better than the student, or the last rounds brought no gain.",
+    ),
 ]
 Columns = Annotated[list[str] | None, typer.Option(help="The column of the text; for pairs, give it twice.")]
 NewFolder = Annotated[Path | None, typer.Option("--out", help="A new folder to write to, instead of runs/….")]
@@ -290,9 +294,12 @@ def graph(
     """
     from tutelage.graph.build import drawable
     from tutelage.graph.drawing import draw
+    from tutelage.student.errors import InputError
 
     drawing = draw(drawable(), form)
     if out:
+        if not out.parent.is_dir():
+            raise InputError(f"the folder {out.parent} does not exist; create it, or choose another --out")
         out.write_text(drawing, encoding="utf-8")
         typer.echo(f"wrote {out}")
     else:
@@ -311,10 +318,10 @@ def doctor(
 
     Example: [bold]tutelage doctor task.yaml[/bold]
     """
-    from tutelage.graph.doctor import examine_installation, examine_teacher
+    from tutelage.graph.doctor import check_installation, check_teacher
     from tutelage.graph.task.load import load_task
 
-    findings = examine_installation() + (examine_teacher(load_task(task), again=again) if task else [])
+    findings = check_installation() + (check_teacher(load_task(task), again=again) if task else [])
     if as_json:
         typer.echo(json.dumps([finding._asdict() for finding in findings]))
     else:
@@ -361,7 +368,7 @@ def main() -> None:
     """Run a command. Exit codes: 0 success, 1 bug, 2 bad input (with one line), 130 interrupted."""
     try:
         sys.exit(app(standalone_mode=False))
-    except Exception as error:
+    except Exception as error:  # every error gets an exit code and one line; --debug shows where it arose
         from tutelage.agents.providers.redact import redact
 
         code, line = _exit_code(error)

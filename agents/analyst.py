@@ -2,51 +2,18 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, NotRequired, TypedDict
+from typing import NamedTuple, NotRequired, TypedDict
 
+from tutelage.agents.brief import Brief, labelled_entry, labels_of, task_type_of
 from tutelage.agents.request import Reply, Request
 from tutelage.agents.schemas import FoundWeakness, diagnosis_schema
 from tutelage.agents.teacher.teacher import Teacher
-from tutelage.student.tasks.fields import ONE, Fields, split
-from tutelage.student.tasks.registry import TASK_TYPES
 from tutelage.student.tasks.task_type import BOUNDARY, INVENTED, MISSED, TaskType
 
 EXAMPLES = 4  # wrong texts that the generator is shown for each weakness
 
 
-class Brief(TypedDict):
-    """The description of the task that every agent receives: the instruction, label -> description, the names
-    of the two texts of a pair, and the task type unless it is classification. Each type has its own prompts.
-    """
-
-    task: str
-    labels: NotRequired[dict[str, str]]
-    fields: NotRequired[list[str]]
-    kind: NotRequired[str]
-
-
-def fields_of(brief: Mapping[str, Any]) -> Fields:
-    """Return the names of the fields of a text, from a brief or any payload: one field, or two for pairs."""
-    return tuple(brief.get("fields", ONE))
-
-
-def task_type_of(brief: Mapping[str, Any]) -> TaskType:
-    """Return the task type that a brief or any payload names; classification is the default."""
-    return TASK_TYPES[brief.get("kind", "classification")]
-
-
-def labels_of(brief: Mapping[str, Any]) -> list[str]:
-    """Return the names of the task's labels."""
-    return list(brief.get("labels", ()))
-
-
-def labelled_entry(text: str, label: str, brief: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the payload entry of a labelled text: the fields of the text, and the label under its key."""
-    task_type = task_type_of(brief)
-    return {**split(text, fields_of(brief)), task_type.label_field: task_type.to_payload(label, text)}
-
-
-class Answer(TypedDict):
+class LabelledPrediction(TypedDict):
     """A text with its gold label, the student's prediction and, if the rows are in folds, the text's fold."""
 
     id: str
@@ -56,11 +23,11 @@ class Answer(TypedDict):
     fold: NotRequired[int]
 
 
-class GradedAnswers(NamedTuple):
-    """What the analyst is shown of the student: right and wrong answers, and the report of the last round."""
+class GradedPredictions(NamedTuple):
+    """What the analyst is shown: right and wrong predictions, and the report of the last round."""
 
-    right: Sequence[Answer]
-    wrong: Sequence[Answer]
+    right: Sequence[LabelledPrediction]
+    wrong: Sequence[LabelledPrediction]
     report: Mapping[str, object]
 
 
@@ -85,7 +52,7 @@ class Weakness(TypedDict):
 
 
 def diagnose(
-    teacher: Teacher, brief: Brief, answers: GradedAnswers, *, limit: int, round: int, seed: int
+    teacher: Teacher, brief: Brief, predictions: GradedPredictions, *, limit: int, round: int, seed: int
 ) -> list[Weakness]:
     """Request the patterns behind the errors (EvoKD's P1: analysis of right and wrong; figure 2).
 
@@ -95,20 +62,22 @@ def diagnose(
     Returns:
         At most `limit` weaknesses, most harmful first; an empty list if no prediction is wrong.
     """
-    if not answers.wrong:
+    if not predictions.wrong:
         return []
-    [reply] = teacher.ask([diagnosis_request(brief, answers, seed)])
-    return _with_evidence(task_type_of(brief), reply, answers.wrong, round)[:limit]
+    [reply] = teacher.ask([diagnosis_request(brief, predictions, seed)])
+    return _with_evidence(task_type_of(brief), reply, predictions.wrong, round)[:limit]
 
 
-def grouped(task_type: TaskType, wrong: Sequence[Answer], *, limit: int, round: int) -> list[Weakness]:
+def grouped(
+    task_type: TaskType, wrong: Sequence[LabelledPrediction], *, limit: int, round: int
+) -> list[Weakness]:
     """Group the errors by pair of labels, most frequent first, without the analyst. The effect of EvoKD's P1
     is measured against this control.
     """
-    pairs: dict[tuple[str, str], list[Answer]] = defaultdict(list)
-    for answer in wrong:
-        for pair in task_type.error_pairs(answer["label"], answer["predicted"]):
-            pairs[pair].append(answer)
+    pairs: dict[tuple[str, str], list[LabelledPrediction]] = defaultdict(list)
+    for prediction in wrong:
+        for pair in task_type.error_pairs(prediction["label"], prediction["predicted"]):
+            pairs[pair].append(prediction)
     ranked = sorted(pairs.items(), key=lambda item: -len(item[1]))[:limit]
     return [
         Weakness(
@@ -118,18 +87,18 @@ def grouped(task_type: TaskType, wrong: Sequence[Answer], *, limit: int, round: 
             hypothesis="",
             label=label,
             confused_with=predicted,
-            evidence=[answer["id"] for answer in answers],
-            examples=[answer["text"] for answer in answers[:EXAMPLES]],
+            evidence=[prediction["id"] for prediction in predictions],
+            examples=[prediction["text"] for prediction in predictions[:EXAMPLES]],
             found_by="",
         )
-        for number, ((label, predicted), answers) in enumerate(ranked, 1)
+        for number, ((label, predicted), predictions) in enumerate(ranked, 1)
     ]
 
 
-def diagnosis_request(brief: Brief, answers: GradedAnswers, seed: int) -> Request[FoundWeakness]:
+def diagnosis_request(brief: Brief, predictions: GradedPredictions, seed: int) -> Request[FoundWeakness]:
     """Build the request for a diagnosis."""
-    task_type, (right, wrong, report) = task_type_of(brief), answers
-    entries = [{"id": a["id"], **labelled_entry(a["text"], a["label"], brief)} for a in [*right, *wrong]]
+    task_type, (right, wrong, report) = task_type_of(brief), predictions
+    entries = [{"id": a["id"], **labelled_entry(a, brief)} for a in [*right, *wrong]]
     errors = [
         {**entry, "predicted": task_type.to_payload(a["predicted"], a["text"])}
         for entry, a in zip(entries[len(right) :], wrong, strict=True)
@@ -155,10 +124,10 @@ def weakness_name(label: str, confused_with: str) -> str:
 
 
 def _with_evidence(
-    task_type: TaskType, reply: Reply[FoundWeakness], wrong: Sequence[Answer], round: int
+    task_type: TaskType, reply: Reply[FoundWeakness], wrong: Sequence[LabelledPrediction], round: int
 ) -> list[Weakness]:
     """Return the weaknesses that cite a wrong text with their pair of labels, one for each pair."""
-    shown = {answer["id"]: answer for answer in wrong}
+    shown = {prediction["id"]: prediction for prediction in wrong}
     error_pairs = {key: task_type.error_pairs(a["label"], a["predicted"]) for key, a in shown.items()}
     weaknesses: dict[tuple[str, str, int], Weakness] = {}
     for parsed in reply.parsed:

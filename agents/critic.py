@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from tutelage.agents.analyst import Brief, labelled_entry
-from tutelage.agents.prompt_injection import apart
+from tutelage.agents.brief import Brief, labelled_entry
+from tutelage.agents.prompt_injection import batches_isolating_injections
 from tutelage.agents.request import Reply, Request
 from tutelage.agents.schemas import Verdict, verdicts_schema
 from tutelage.agents.teacher.teacher import Teacher
@@ -29,10 +29,8 @@ def verdict_requests(
     brief: Brief, samples: Sequence[Sample], seed: int
 ) -> Iterator[tuple[Sequence[Sample], Request[Verdict]]]:
     """Yield the requests for these samples, each with the samples that it covers."""
-    for number, batch in enumerate(apart(samples, TEXTS_A_CALL)):
-        shown = [
-            {"id": str(i), **labelled_entry(s["text"], s["label"], brief)} for i, s in enumerate(batch, 1)
-        ]
+    for number, batch in enumerate(batches_isolating_injections(samples, TEXTS_A_CALL)):
+        shown = [{"id": str(i), **labelled_entry(one, brief)} for i, one in enumerate(batch, 1)]
         wanted = [str(entry["id"]) for entry in shown]
         yield batch, Request("critic", {**brief, "samples": shown}, verdicts_schema(), seed + number, wanted)
 

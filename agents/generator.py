@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NotRequired, TypedDict
 
-from tutelage.agents.analyst import Brief, Weakness, fields_of, labelled_entry, labels_of, task_type_of
+from tutelage.agents.analyst import Weakness
+from tutelage.agents.brief import Brief, fields_of, labelled_entry, labels_of, task_type_of
 from tutelage.agents.request import Reply, Request
 from tutelage.agents.schemas import Draft, RequestKind, drafts_schema
 from tutelage.agents.teacher.teacher import Teacher
@@ -41,9 +42,9 @@ class Evidence:
 
 @dataclass(frozen=True)
 class DraftRules:
-    """Whether each draft comes with its label, and the fewest and most characters of a text."""
+    """Whether each draft is written with its label, and the fewest and most characters of a text."""
 
-    answered: bool = False
+    with_labels: bool = False
     length: tuple[int, int] = (1, LONGEST)
 
 
@@ -67,7 +68,7 @@ def write(
         and `attempt`.
     """
     known = {weakness["id"] for weakness in evidence.weaknesses}
-    planned = list(draft_requests(brief, requests, evidence, seed, answered=rules.answered))
+    planned = list(draft_requests(brief, requests, evidence, seed, with_labels=rules.with_labels))
     samples = _samples(teacher.ask(planned), known, brief, rules)
     return [changed(sample, place=place) for place, sample in enumerate(samples)]
 
@@ -78,11 +79,11 @@ def draft_requests(
     evidence: Evidence,
     seed: int,
     *,
-    answered: bool = False,
+    with_labels: bool = False,
 ) -> Iterator[Request[Draft]]:
     """Yield the teacher requests for these generation requests."""
     fields, task_type = fields_of(brief), task_type_of(brief)
-    schema = drafts_schema(labels_of(brief), fields, task_type=task_type, answered=answered)
+    schema = drafts_schema(labels_of(brief), fields, task_type=task_type, with_labels=with_labels)
     for number, part in enumerate(_portions(requests)):
         targeted = {request["weakness"] for request in part}
         labels = {request["label"] for request in part}
@@ -93,17 +94,15 @@ def draft_requests(
             ],
             "requests": [_request_entry(request, fields, task_type.min_labels > 0) for request in part],
             "shots": [
-                labelled_entry(row["text"], row["label"], brief)
+                labelled_entry(row, brief)
                 for row in evidence.shots
                 if labels & {*task_type.labels_in(row["label"])}
             ],
             "avoid": [{**split(one["text"], fields), "reason": one["reason"]} for one in evidence.avoid],
         }
         if any(request["kind"] == "like" for request in part):
-            payload["feedback"] = [
-                labelled_entry(row["text"], row["label"], brief) for row in evidence.resemble
-            ]
-        if answered and not task_type.single_label:
+            payload["feedback"] = [labelled_entry(row, brief) for row in evidence.resemble]
+        if with_labels and not task_type.single_label:
             payload["answers"] = True
         wanted = sum(request["count"] for request in part)
         yield Request("generator", payload, schema, seed + number, wanted)
@@ -136,7 +135,7 @@ def _samples(
             sample = changed(
                 sample, kind=item.kind, requested=item.requested, weakness=weakness, written_by=parsed.call
             )
-            if not rules.answered:
+            if not rules.with_labels:
                 yield sample
                 continue
             try:

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from statistics import mean
 from typing import NamedTuple
 
-from tutelage.agents.analyst import Brief, fields_of, labelled_entry, labels_of, task_type_of
-from tutelage.agents.prompt_injection import apart
+from tutelage.agents.brief import Brief, fields_of, labelled_entry, labels_of, task_type_of
+from tutelage.agents.prompt_injection import batches_isolating_injections
 from tutelage.agents.request import ParsedItem, Request
 from tutelage.agents.schemas import GivenLabel, labels_schema
 from tutelage.agents.teacher.calibration import Calibration, calibrated
@@ -105,8 +105,8 @@ def label_requests(
     schema = labels_schema(labels_of(brief), task_type_of(brief))
     payload: dict[str, object] = {**brief}
     if task_type_of(brief).needs_examples and shots:
-        payload["shots"] = [labelled_entry(row["text"], row["label"], brief) for row in shots]
-    for number, batch in enumerate(apart(samples, size)):
+        payload["shots"] = [labelled_entry(row, brief) for row in shots]
+    for number, batch in enumerate(batches_isolating_injections(samples, size)):
         fields = fields_of(brief)
         texts = [{"id": str(i), **split(sample["text"], fields)} for i, sample in enumerate(batch, 1)]
         wanted = [text["id"] for text in texts]

@@ -30,7 +30,7 @@ def is_injection(text: str) -> bool:
     return bool(_PATTERNS.search(text))
 
 
-def apart(samples: Sequence[Sample], size: int) -> list[Sequence[Sample]]:
+def batches_isolating_injections(samples: Sequence[Sample], size: int) -> list[Sequence[Sample]]:
     """Split samples into batches of at most `size`; each likely injection gets its own batch, at the end."""
     harmless = [sample for sample in samples if not is_injection(sample["text"])]
     suspicious: list[Sequence[Sample]] = [[sample] for sample in samples if is_injection(sample["text"])]

@@ -222,26 +222,26 @@ def drafts_schema(
     fields: Fields = ONE,
     *,
     task_type: TaskType = CLASSIFICATION,
-    answered: bool = False,
+    with_labels: bool = False,
 ) -> ReplySchema[Draft]:
     """Return the generator's reply schema: a text or a pair, and the label it is for, if the task has labels.
-    With `answered` each draft also holds its full annotation, for instance the entities of the text.
+    If `with_labels`, each draft also holds its full annotation, for instance the entities of the text.
     """
     requested = (*labels, *task_type.no_label)  # "" is a label to request, never one to answer with
     parts: dict[str, Any] = {"label": (one_of(requested), ...)} if any(requested) else {}
     parts |= {"kind": (one_of(get_args(RequestKind)), ...), "weakness": (str, ...)}
     parts |= dict.fromkeys(fields, (NonBlank if len(fields) == 1 else PairText, ...))
-    if answered and not task_type.single_label:
+    if with_labels and not task_type.single_label:
         parts[task_type.label_field] = (task_type.reply_type(labels), ...)
     return ReplySchema("Drafts", "drafts", create_model("Draft", __base__=Draft, **parts), key="written")
 
 
-def diagnosis_schema(labels: Sequence[str], outcomes: Sequence[str] = ()) -> ReplySchema[FoundWeakness]:
+def diagnosis_schema(labels: Sequence[str], error_kinds: Sequence[str] = ()) -> ReplySchema[FoundWeakness]:
     """Return the analyst's reply schema; the pair of labels is left out if the task has no labels."""
     pair: dict[str, Any] = {}
     if labels:
         pair["label"] = (one_of(labels), ...)
-        pair["confused_with"] = (one_of((*labels, *outcomes)), ...)
+        pair["confused_with"] = (one_of((*labels, *error_kinds)), ...)
     item = create_model("FoundWeakness", __base__=FoundWeakness, **pair)
     return ReplySchema("Diagnosis", "weaknesses", item, key="hypothesis")
 

@@ -11,14 +11,14 @@ from tutelage.graph.context import RunContext, open_context
 from tutelage.graph.nodes.analyst import analyst
 from tutelage.graph.nodes.calibrate import calibrate
 from tutelage.graph.nodes.critic import critic
-from tutelage.graph.nodes.examine import examine
+from tutelage.graph.nodes.evaluate import evaluate
 from tutelage.graph.nodes.first_labels import first_labels
 from tutelage.graph.nodes.generator import generator
 from tutelage.graph.nodes.keep import keep
 from tutelage.graph.nodes.labeler import labeler
 from tutelage.graph.nodes.pool import pool
 from tutelage.graph.nodes.prepare import prepare
-from tutelage.graph.nodes.refit import compares_at_random, refit
+from tutelage.graph.nodes.refit import refit
 from tutelage.graph.nodes.report import report
 from tutelage.graph.nodes.screen import screen
 from tutelage.graph.nodes.train import final, train
@@ -27,7 +27,7 @@ from tutelage.graph.run_folder.trace import Listener
 from tutelage.graph.state import Input, Output, State
 from tutelage.graph.task.load import load_task
 from tutelage.graph.task.schema import Task
-from tutelage.graph.task.splits import Splits, load_splits
+from tutelage.graph.task.splits import Splits, compares_at_random, load_splits
 
 if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -38,7 +38,7 @@ NODES: dict[str, Node] = {
     "prepare": prepare,
     "first_labels": first_labels,
     "train": train,
-    "examine": examine,
+    "evaluate": evaluate,
     "calibrate": calibrate,
     "analyst": analyst,
     "generator": generator,
@@ -59,7 +59,7 @@ BEFORE_AND_AFTER = frozenset({"prepare", "first_labels", "calibrate", "refit", "
 # The possible successors of each branching node.
 ROUTES: dict[str, tuple[Callable[[RunContext, State], str], list[str]]] = {
     "prepare": (routes.after_prepare, ["first_labels", "train"]),
-    "examine": (routes.after_examine, ["calibrate", "analyst", "final", "refit", "report"]),
+    "evaluate": (routes.after_evaluate, ["calibrate", "analyst", "final", "refit", "report"]),
     "calibrate": (routes.after_calibrate, ["analyst", "final", "refit", "report"]),
     "analyst": (routes.after_analyst, ["generator", "pool"]),
     "pool": (routes.after_pool, ["generator", "screen"]),
@@ -111,12 +111,12 @@ def wire(
     for name, node in NODES.items():
         graph.add_node(name, cast(Any, _traced(name, node, ctx)))
     graph.add_edge(START, "prepare")
-    for path in (("first_labels", "train", "examine"), ("generator", "screen", "labeler", "critic")):
+    for path in (("first_labels", "train", "evaluate"), ("generator", "screen", "labeler", "critic")):
         for name, following in pairwise(path):
             graph.add_edge(name, following)
     for name, (route, ends) in ROUTES.items():
         graph.add_conditional_edges(name, _bound(route, ctx), ends)
-    graph.add_edge("final", "examine")
+    graph.add_edge("final", "evaluate")
     graph.add_edge("refit", "report")
     graph.add_edge("report", END)
     return graph.compile(checkpointer=checkpointer, name="tutelage")

@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,14 +18,13 @@ from tutelage.graph.run_folder.folder import RunFolder
 from tutelage.graph.run_folder.trace import Listener, Trace
 from tutelage.graph.state import State
 from tutelage.graph.strategies import Strategy
+from tutelage.graph.student_cache import StudentCache
 from tutelage.graph.task.schema import Task
 from tutelage.graph.task.splits import Splits, fold_rows, load_corpus, load_splits
 from tutelage.student.corpus import Corpus, Sample
 from tutelage.student.data.rows import Row
 from tutelage.student.encoder import Encoder, PairEncoder, Vectors
 from tutelage.student.errors import InputError
-from tutelage.student.models.base import Student
-from tutelage.student.models.load import load_student
 from tutelage.student.models.predictions import Predictions
 from tutelage.student.training.configuration import TrainingConfig
 
@@ -49,9 +49,8 @@ class RunContext:
     teacher: Teacher
     trace: Trace
     servers: ExitStack
-    white_box_teachers: list["WhiteBoxTeacher"] = field(default_factory=list)
-    pool_predictions: dict[tuple[int, int], list[Predictions]] = field(default_factory=dict)
-    _loaded: dict[int, Student] = field(default_factory=dict)
+    students: StudentCache
+    pool_predictions: dict[tuple[int, int], list[Predictions]] = field(default_factory=dict)  # a cache
 
     @property
     def labels(self) -> list[str]:
@@ -63,11 +62,21 @@ class RunContext:
         """The folds of the labelled rows; [None] if they are not folded, so that a round has one student."""
         return [*range(self.task.fold_count)] if self.splits.folded else [None]
 
+    @cached_property
+    def white_box_teacher(self) -> "WhiteBoxTeacher | None":
+        """The task's white-box teacher, if it has one. It is not stored on disk: after a crash the same seeds
+        produce the same one.
+        """
+        from tutelage.student.distillation.white_box_teacher import find_white_box_teacher
+
+        config, seed = self.task.white_box_config(), self.task.seed
+        return find_white_box_teacher(config, self.labels, self.splits.seed, seed=seed) if config else None
+
     def call_seed(self, state: State, step: int, fold: int | None = None) -> int:
         """Return the seed for one step's calls: different for every run, round, attempt, step and fold."""
-        place = f"{self.task.seed} {state['round']} {state['attempt']} {step}"
+        seed_text = f"{self.task.seed} {state['round']} {state['attempt']} {step}"
         of_fold = f" {fold}" if fold is not None else ""
-        return random.Random(place + of_fold).randrange(2**30)  # agents count up from it
+        return random.Random(seed_text + of_fold).randrange(2**30)  # agents count up from it
 
     def unfinished(self, state: State) -> list[Sample]:
         """Return the samples of this attempt that are neither kept nor refused yet."""
@@ -89,26 +98,6 @@ class RunContext:
         return self.task.training_config(
             json.loads(self.folder.training.read_text(encoding="utf-8"))["chosen"]
         )
-
-    def student(self, round: int) -> Student:
-        """Return the student of a round, from memory or from its folder."""
-        if round not in self._loaded:
-            found = load_student(
-                self.folder.student_of(round),
-                encoder=self.student_encoder,
-                device_name=self.task.student.device,
-            )
-            self.remember(round, found)
-        return self._loaded[round]
-
-    def remember(self, round: int, student: Student) -> None:
-        """Keep this student in memory, and no other: a GPU holds one at a time."""
-        self.unload()
-        self._loaded[round] = student
-
-    def unload(self) -> None:
-        """Drop the student in memory."""
-        self._loaded.clear()
 
     def check(self) -> None:
         """Set up every model, before anything is written and any request is sent.
@@ -169,9 +158,9 @@ def open_context(
     maker, journal = _maker(task, users, vectors, servers), Journal(folder.journal, reuse)
     teacher = _teacher(task, folder, maker, journal, trace)
     corpus = Corpus(folder.corpus, vectors, threshold=task.duplicate_above, task_type=task.type)
-    strategy = task.resolved_strategy()
+    strategy, students = task.resolved_strategy(), StudentCache(folder, student_encoder, task.student.device)
     return RunContext(
-        task, strategy, splits, folder, vectors, student_encoder, corpus, teacher, trace, servers
+        task, strategy, splits, folder, vectors, student_encoder, corpus, teacher, trace, servers, students
     )
 
 
@@ -222,19 +211,14 @@ def _maker(task: Task, splits: Splits, encoder: Vectors, servers: ExitStack) -> 
     def make(spec: ModelSpec) -> "BaseChatModel":
         if spec.model != "rehearsal":
             return make_model(spec)
-        from tutelage.agents.rehearsal.rehearsal import Rehearsal
+        from tutelage.agents.rehearsal.rehearsal import Behaviour, Rehearsal
         from tutelage.agents.rehearsal.rehearsal_model import RehearsalModel
 
         assert spec.corpus, "checked when the task is loaded"
         rows = load_corpus(task, splits, spec.corpus)
-        noise, typicality = spec.label_noise, spec.typicality
+        behaviour = Behaviour(label_noise=spec.label_noise, typicality=spec.typicality)
         rehearsal = Rehearsal(
-            rows,
-            encoder.encode,
-            task_type=task.type,
-            known=splits.diagnose,
-            label_noise=noise,
-            typicality=typicality,
+            rows, encoder.encode, task_type=task.type, known=splits.diagnose, behaviour=behaviour
         )
         model = RehearsalModel(rehearsal=rehearsal)
         return _behind_faults(model, spec, task.seed, servers) if spec.faults else model

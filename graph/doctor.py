@@ -3,7 +3,7 @@
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-from tutelage.agents.analyst import fields_of
+from tutelage.agents.brief import fields_of
 from tutelage.agents.endpoints.exchange import Call
 from tutelage.agents.providers.models import ModelSpec
 from tutelage.agents.schemas import labels_schema
@@ -16,7 +16,7 @@ _LIBRARIES = ("langgraph", "langchain-openai", "torch", "transformers", "sentenc
 _OPTIONAL = {"grandalf": "ascii", "langchain": "providers"}
 
 
-def examine_installation() -> list[Finding]:
+def check_installation() -> list[Finding]:
     """Check Python, the libraries and extras, the device, and whether the built-in encoder loads."""
     import torch
     from tutelage.student.device import device
@@ -37,7 +37,7 @@ def examine_installation() -> list[Finding]:
     return findings
 
 
-def examine_teacher(task: Task, *, again: bool = False) -> list[Finding]:
+def check_teacher(task: Task, *, again: bool = False) -> list[Finding]:
     """Probe every model of a task: let it label a text in every request format, and store which ones work."""
     findings: list[Finding] = []
     roles: dict[ModelSpec, list[str]] = {}

@@ -3,9 +3,9 @@
 from typing import Literal
 
 from tutelage.graph.context import RunContext
-from tutelage.graph.nodes.refit import refits
 from tutelage.graph.state import State
 from tutelage.graph.stopping import short_of_samples
+from tutelage.graph.task.splits import refits
 
 
 def after_prepare(ctx: RunContext, state: State) -> Literal["first_labels", "train"]:
@@ -13,7 +13,7 @@ def after_prepare(ctx: RunContext, state: State) -> Literal["first_labels", "tra
     return "train" if ctx.splits.labelled else "first_labels"
 
 
-def after_examine(
+def after_evaluate(
     ctx: RunContext, state: State
 ) -> Literal["calibrate", "analyst", "final", "refit", "report"]:
     """Measure the teacher after round 0; otherwise begin another round, unless there is a reason to stop."""

@@ -67,7 +67,7 @@ def stalled(ctx: RunContext) -> str:
     return (
         f"the last {stall} rounds brought no gain beyond noise ({scores[0]:.3f} before,"
         f" {scores[1]:.3f} at best since); another round would take about {calls} calls and"
-        f" {tokens:,} tokens{cost}; use --force to continue"
+        f" {tokens:,} tokens{cost}; to continue: tutelage resume {ctx.folder.path} --force"
     )
 
 
@@ -79,17 +79,17 @@ def teacher_too_weak(task: Task, folder: RunFolder) -> str:
     """
     if task.teacher.force or (measured := folder.read_calibration()) is None:
         return ""
-    if (rivals := measured.get("rivals")) is None:
+    if (found := measured.get("baselines")) is None:
         return ""
-    teacher, student, commonest = rivals["teacher"], rivals["student"], rivals["commonest"]
-    if teacher[0] > max(student[0], commonest[0]):
+    teacher, student, majority = found["teacher"], found["student"], found["majority_class"]
+    if teacher[0] > max(student[0], majority[0]):
         return ""
-    better = student[0] >= commonest[0]
-    rival = "a student trained on your labels alone" if better else "always answering the most frequent label"
+    better = student[0] >= majority[0]
+    other = "a student trained on your labels alone" if better else "always answering the most frequent label"
     return (
-        f"the teacher is no better than the student it would teach: {rivals['metric']} on {rivals['rows']} of"
+        f"the teacher is no better than the student it would teach: {found['metric']} on {found['rows']} of"
         f" your own rows is {_with_interval(teacher)} for the teacher and"
-        f" {_with_interval(student if better else commonest)} for {rival}; use a stronger model, improve the"
+        f" {_with_interval(student if better else majority)} for {other}; use a stronger model, improve the"
         " label descriptions, or continue with --force"
     )
 

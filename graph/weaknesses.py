@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Literal, cast
 
-from tutelage.agents.analyst import Answer, Weakness, identity
+from tutelage.agents.analyst import LabelledPrediction, Weakness, identity
 from tutelage.graph.run_folder.folder import RunFolder
 from tutelage.student.evaluation.evaluate import wilson
 from tutelage.student.tasks.task_type import INVENTED, TaskType
@@ -18,20 +18,23 @@ class Card(Weakness):
     where it was invented. `errors` counts the ones answered `confused_with` when the weakness was first
     found. They are not counted on the shown errors alone: those were selected for being wrong, and the
     weakness would look cured by chance. `found_in` lists the rounds whose analysis named it. `history` holds
-    [round, errors] of every later evaluation; `ordered` and `kept` count samples written for it.
+    [round, errors] of every later evaluation; `requested` and `kept` count samples written for it.
     """
 
     support: int
     errors: int
     found_in: list[int]
-    ordered: int
+    requested: int
     kept: int
     history: list[list[int]]
     status: Literal["open", "cured", "returned"]
 
 
 def open_cards(
-    task_type: TaskType, cards: Sequence[Card], found: Sequence[Weakness], answers: Sequence[Answer]
+    task_type: TaskType,
+    cards: Sequence[Card],
+    found: Sequence[Weakness],
+    answers: Sequence[LabelledPrediction],
 ) -> tuple[list[Card], list[str]]:
     """Return the cards with the weaknesses of a new analysis added, and the ids of these weaknesses.
 
@@ -51,7 +54,7 @@ def open_cards(
                 support=support,
                 errors=errors,
                 found_in=[weakness["round"]],
-                ordered=0,
+                requested=0,
                 kept=0,
                 history=[],
                 status="open",
@@ -76,7 +79,7 @@ _RENEWED = ("name", "hypothesis", "evidence", "examples", "found_by")
 
 
 def measure_again(
-    task_type: TaskType, cards: Sequence[Card], answers: Sequence[Answer], round: int
+    task_type: TaskType, cards: Sequence[Card], answers: Sequence[LabelledPrediction], round: int
 ) -> list[Card]:
     """Return the cards with the error counts and the status after a new evaluation.
 
@@ -117,7 +120,9 @@ def _with(card: Card, history: list[list[int]]) -> Card:
     return cast(Card, {**card, "history": history, "status": status})
 
 
-def _measure(task_type: TaskType, weakness: Weakness, answers: Sequence[Answer]) -> tuple[int, int]:
+def _measure(
+    task_type: TaskType, weakness: Weakness, answers: Sequence[LabelledPrediction]
+) -> tuple[int, int]:
     pair = weakness["label"], weakness["confused_with"]
     answers = [a for a in answers if a["id"] in weakness.get("slice", (a["id"],))]
     answers = [a for a in answers if a.get("fold") == weakness.get("fold", a.get("fold"))]

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from tutelage.student.models.predictions import Floats
 
 Embeddings = NDArray[np.float32]
-Places = NDArray[np.int64]
+Integers = NDArray[np.int64]
 
 _BLOCK = 2048  # rows compared at a time, which limits the memory of a distance matrix
 _FITTED = 20_000  # rows that k-means is fitted on; the others are only assigned to clusters (ours)
@@ -17,7 +17,7 @@ _NEIGHBOURS = 20  # number of neighbours in TypiClust's density (Hacohen et al. 
 
 def kmeans(
     vectors: Embeddings, clusters: int, random: np.random.Generator, *, steps: int = 10
-) -> tuple[Places, Embeddings]:
+) -> tuple[Integers, Embeddings]:
     """Cluster unit vectors by Lloyd's algorithm with a k-means++ start (Arthur and Vassilvitskii 2007).
 
     If there are more than 20,000 rows, the fit uses a random sample of that size. A cluster that loses all
@@ -48,7 +48,7 @@ def kmeans(
     return nearest_centre(vectors, centres), centres
 
 
-def nearest_centre(vectors: Embeddings, centres: Embeddings) -> Places:
+def nearest_centre(vectors: Embeddings, centres: Embeddings) -> Integers:
     """Return the index of the centre with the least Euclidean distance to each row, shape (n,)."""
     half = (centres**2).sum(1) / 2
     blocks = [
@@ -64,7 +64,7 @@ def spread_out(
     turns: Sequence[int],
     *,
     random: np.random.Generator,
-    groups: Places | None = None,
+    groups: Integers | None = None,
     known: Embeddings | None = None,
 ) -> list[int]:
     """Pick rows far from each other and from `known`, by the seeding rule of k-means++.
@@ -89,11 +89,11 @@ def spread_out(
     free = np.ones(len(vectors), bool)
     picked = []
     for group in turns:
-        places = np.flatnonzero(free & (groups == group))
-        place = int(places[_drawn(weights[places] * distance[places], weights[places], random)])
-        free[place] = False
-        picked.append(place)
-        distance = np.minimum(distance, 2 - 2 * (vectors @ vectors[place]).astype(float)).clip(0)
+        indices = np.flatnonzero(free & (groups == group))
+        index = int(indices[_drawn(weights[indices] * distance[indices], weights[indices], random)])
+        free[index] = False
+        picked.append(index)
+        distance = np.minimum(distance, 2 - 2 * (vectors @ vectors[index]).astype(float)).clip(0)
     return picked
 
 
@@ -109,7 +109,7 @@ def squared_distance(vectors: Embeddings, known: Embeddings | None) -> Floats:
     return np.asarray((2 - 2 * nearest).clip(0))
 
 
-def densest(vectors: Embeddings, centre: Embeddings) -> Places:
+def densest(vectors: Embeddings, centre: Embeddings) -> Integers:
     """Return the indices of a cluster's rows, sorted by density, the most typical first.
 
     The density is the inverse of the mean distance to the 20 nearest rows of the cluster (TypiClust,

@@ -28,9 +28,9 @@ class Sample(TypedDict):
     is the labeler's reason, kept if a student may learn to write it. `written_by`, `labelled_by` and
     `judged_by` are ids of teacher calls in trace.jsonl. `fold` is the fold whose rows the teacher saw when it
     wrote or labelled the text; the student that predicts this fold never trains on the sample. `uncertainty`
-    is the score by which a drawn text was selected, `own_probability` the probability of its label under each
-    student trained on the user's labels only, and `answer_before` the students' mean probabilities of all
-    labels before they were trained on it.
+    is the score by which a drawn text was selected, `baseline_probability` the probability of its label under
+    each student trained on the user's labels only, and `predicted_before` the students' mean probabilities of
+    all labels before they were trained on it.
     """
 
     id: str
@@ -59,8 +59,8 @@ class Sample(TypedDict):
     similarity: NotRequired[float]
     fold: NotRequired[int]
     uncertainty: NotRequired[float]
-    own_probability: NotRequired[list[float]]
-    answer_before: NotRequired[list[float]]
+    baseline_probability: NotRequired[list[float]]
+    predicted_before: NotRequired[list[float]]
 
 
 def changed(sample: Sample, **fields: object) -> Sample:
@@ -92,10 +92,10 @@ def is_drawn(sample: Sample) -> bool:
 class Neighbour(NamedTuple):
     """The text nearest to another one: `source` is where it is stored, `similarity` the cosine (1 = equal).
 
-    For a sealed neighbour `text` is its id, so that gate and test texts do not leak through refusals.
+    For a held-out neighbour `text` is its id, so that gate and test texts do not leak through refusals.
     """
 
-    source: Literal["batch", "known", "sealed"]
+    source: Literal["batch", "known", "held_out"]
     text: str
     similarity: float
 
@@ -105,7 +105,7 @@ class Corpus:
 
     There are three Chroma collections. `drafts` holds every generated or drawn text with its sample, under
     its place (round, attempt, number). `known` holds the texts that need no new sample: the user's rows and
-    all judged samples. `sealed` holds the vectors of gate and test texts; they serve comparisons only, and
+    all judged samples. `held_out` holds the vectors of gate and test texts; they serve comparisons only, and
     their texts are not stored.
     """
 
@@ -115,18 +115,18 @@ class Corpus:
         self.folder, self.encoder, self.threshold, self.task_type = folder, encoder, threshold, task_type
 
     def forget(self, since: int = 0) -> None:
-        """Remove the samples of round `since` and of all later rounds, by default all; sealed texts stay. A
+        """Remove the samples of round `since` and of all later rounds, by default all; held-out texts stay. A
         restarted run writes them again from the teacher's replies in the journal.
         """
         for name in ("drafts", "known"):
-            collection = self._collection(name)
+            collection = self._collections[name]
             ids = collection.get(where={"round": {"$gte": since}}, include=[])["ids"]
             for start in range(0, len(ids), self._client.get_max_batch_size()):
                 collection.delete(ids=ids[start : start + self._client.get_max_batch_size()])
 
     def hold_out(self, texts: Sequence[str]) -> None:
         """Add gate or test texts; new samples near them are leaks."""
-        self._upsert("sealed", [(content_id(text, self.task_type), text, {"n": 0}) for text in texts])
+        self._upsert("held_out", [(content_id(text, self.task_type), text, {"n": 0}) for text in texts])
 
     def add_rows(self, rows: Sequence[Row]) -> None:
         """Add the user's own rows; new samples near them are duplicates."""
@@ -141,7 +141,7 @@ class Corpus:
         step = self._client.get_max_batch_size()
         for start in range(0, len(samples), step):
             part = samples[start : start + step]
-            self._collection("drafts").update(
+            self._collections["drafts"].update(
                 ids=[_place(s) for s in part], metadatas=[_metadata(s) for s in part]
             )
 
@@ -153,7 +153,7 @@ class Corpus:
         """Return the samples in the order of writing, optionally of one round or one status only."""
         filters = [{key: value} for key, value in (("round", round), ("status", status)) if value is not None]
         where = {"$and": filters} if len(filters) > 1 else (filters[0] if filters else None)
-        found = self._collection("drafts").get(where=where, include=["metadatas"])
+        found = self._collections["drafts"].get(where=where, include=["metadatas"])
         rows = sorted(zip(found["ids"], (meta["sample"] for meta in found["metadatas"]), strict=True))
         return [json.loads(sample) for _, sample in rows]
 
@@ -164,7 +164,7 @@ class Corpus:
         list that have no neighbour themselves. Texts with the same `content_id` have similarity 1.
         """
         vectors, ids = self.encoder.encode(texts), [content_id(text, self.task_type) for text in texts]
-        stored = [self._nearest(name, vectors, ids) for name in ("sealed", "known")]
+        stored = [self._nearest(name, vectors, ids) for name in ("held_out", "known")]
         inner = vectors @ vectors.T
         result: list[Neighbour | None] = []
         free: list[int] = []
@@ -175,23 +175,23 @@ class Corpus:
                 j = same[0] if same else max(free, key=lambda j: inner[i, j])
                 found.append(Neighbour("batch", texts[j], 1.0 if same else _near(inner[i, j])))
             close = [n for n in found if n and n.similarity >= self.threshold]
-            # A sealed neighbour precedes nearer ones, so that the sample is reported as a leak.
-            nearest = max(close, key=lambda n: (n.source == "sealed", n.similarity), default=None)
+            # A held-out neighbour precedes nearer ones, so that the sample is reported as a leak.
+            nearest = max(close, key=lambda n: (n.source == "held_out", n.similarity), default=None)
             result.append(nearest)
             if not close:
                 free.append(i)
         return result
 
     def near_held_out(self, texts: Sequence[str]) -> list[bool]:
-        """Return for each text whether its similarity to a sealed text is at or above the threshold."""
+        """Return for each text whether its similarity to a held-out text is at or above the threshold."""
         vectors, ids = self.encoder.encode(texts), [content_id(text, self.task_type) for text in texts]
-        found = self._nearest("sealed", vectors, ids)
+        found = self._nearest("held_out", vectors, ids)
         return [near is not None and near.similarity >= self.threshold for near in found]
 
     def _nearest(
-        self, name: Literal["sealed", "known"], vectors: NDArray[np.float32], ids: Sequence[str]
+        self, name: Literal["held_out", "known"], vectors: NDArray[np.float32], ids: Sequence[str]
     ) -> list[Neighbour | None]:
-        collection = self._collection(name)
+        collection = self._collections[name]
         if not len(vectors) or collection.count() == 0:
             return [None] * len(vectors)
         same = collection.get(ids=sorted(set(ids)), include=["documents"])
@@ -213,15 +213,12 @@ class Corpus:
         for start in range(0, len(distinct), step):
             part = distinct[start : start + step]
             texts = [text for _, text, _ in part]
-            self._collection(name).upsert(
+            self._collections[name].upsert(
                 ids=[key for key, _, _ in part],
-                documents=None if name == "sealed" else texts,
+                documents=None if name == "held_out" else texts,
                 metadatas=[meta for _, _, meta in part],
                 embeddings=self.encoder.encode(texts),
             )
-
-    def _collection(self, name: str) -> Any:
-        return self._collections[name]
 
     @cached_property
     def _client(self) -> Any:
@@ -239,7 +236,7 @@ class Corpus:
                 metadata={"encoder": self.encoder.fingerprint},
                 configuration={"hnsw": {"space": "cosine", "ef_search": 100}},
             )
-            for name in ("drafts", "known", "sealed")
+            for name in ("drafts", "known", "held_out")
         }
         for collection in collections.values():  # Chroma keeps an old collection's metadata
             if (got := collection.metadata["encoder"]) != self.encoder.fingerprint:

@@ -23,7 +23,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from tutelage.student.clustering import Embeddings, Places, densest, kmeans, spread_out
+from tutelage.student.clustering import Embeddings, Integers, densest, kmeans, spread_out
 from tutelage.student.models.predictions import Floats, Predictions, Probabilities, entropy
 
 Selection = Literal[
@@ -95,7 +95,7 @@ def select(how: Selection, count: int, pool: Pool, *, seed: int) -> list[int]:
     else:
         ties = random.random(size), _margin(pool.predictions)
         chosen = np.lexsort((*ties, -uncertainty(how, pool.predictions)))
-    return [int(place) for place in chosen[:count]]
+    return [int(index) for index in chosen[:count]]
 
 
 def uncertainty(how: Selection, predictions: Sequence[Predictions]) -> Floats:
@@ -136,7 +136,7 @@ def uncertainty(how: Selection, predictions: Sequence[Predictions]) -> Floats:
     return -_margin(predictions)
 
 
-def _diverse(count: int, pool: Pool, groups: Places, random: np.random.Generator) -> list[int]:
+def _diverse(count: int, pool: Pool, groups: Integers, random: np.random.Generator) -> list[int]:
     """Choose texts evenly from the groups: distant ones among those with the smallest margins."""
     assert pool.vectors is not None
     weights = (1 - _margin(pool.predictions)).clip(0)
@@ -147,14 +147,14 @@ def _diverse(count: int, pool: Pool, groups: Places, random: np.random.Generator
     for group, quota in sorted(wanted.items()):
         own = ranked[groups[ranked] == group]
         parts.append(own[: max(quota, min(_CANDIDATES * quota, len(own) // 2))])
-    places = np.concatenate(parts) if parts else np.zeros(0, np.int64)
+    rows = np.concatenate(parts) if parts else np.zeros(0, np.int64)
     picked = spread_out(
-        pool.vectors[places], weights[places], turns, random=random, groups=groups[places], known=pool.known
+        pool.vectors[rows], weights[rows], turns, random=random, groups=groups[rows], known=pool.known
     )
-    return [int(place) for place in places[picked]]
+    return [int(index) for index in rows[picked]]
 
 
-def _turns(groups: Places, count: int) -> list[int]:
+def _turns(groups: Integers, count: int) -> list[int]:
     """Return the group of each pick: groups take turns until they are used up, the smallest first."""
     sizes = np.bincount(groups)
     turn = np.concatenate([np.arange(size) for size in sizes]) if len(sizes) else sizes
@@ -181,15 +181,15 @@ def _typical(count: int, pool: Pool, random: np.random.Generator) -> list[int]:
     while len(chosen) < count:
         cluster = int(np.lexsort((-sizes, covered, sizes == 0))[0])
         if cluster not in waiting:
-            places = np.flatnonzero(own == cluster)
-            waiting[cluster] = places[densest(vectors[places], centres[cluster])][::-1].tolist()
+            indices = np.flatnonzero(own == cluster)
+            waiting[cluster] = indices[densest(vectors[indices], centres[cluster])][::-1].tolist()
         chosen.append(waiting[cluster].pop())
         covered[cluster] += 1
         sizes[cluster] -= 1
     return chosen
 
 
-def _accepted(wanted: Floats, random: np.random.Generator) -> Places:
+def _accepted(wanted: Floats, random: np.random.Generator) -> Integers:
     """Return indices in the order in which repeated passes accept the texts.
 
     The number of the pass that accepts a text has a geometric distribution, so it is drawn directly.
@@ -250,7 +250,7 @@ def _vote_entropy(predictions: Sequence[Predictions]) -> Floats:
     return np.array([float((share * -np.log(share)).sum()) / highest for share in shares])
 
 
-def _predicted(predictions: Sequence[Predictions]) -> Places:
+def _predicted(predictions: Sequence[Predictions]) -> Integers:
     """Return the index of each text's most probable label, shape (n,)."""
     p = _mean_probabilities(predictions)
     return np.zeros(len(predictions[0].answers), np.int64) if p is None else p.argmax(1)

@@ -20,9 +20,9 @@ os.environ.pop("LANGSMITH_TRACING", None)
 import pytest
 import tutelage
 import yaml
-from tutelage.agents.analyst import Brief
+from tutelage.agents.brief import Brief
 from tutelage.agents.providers.models import ModelSpec, make_model
-from tutelage.agents.rehearsal.rehearsal import Rehearsal
+from tutelage.agents.rehearsal.rehearsal import Behaviour, Rehearsal
 from tutelage.agents.rehearsal.rehearsal_model import RehearsalModel
 from tutelage.agents.rehearsal.server import serve
 from tutelage.agents.teacher.journal import Journal
@@ -222,7 +222,9 @@ def rehearsal(
 ) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Return the URL of a server with an error-free rehearsal teacher, and the list of requests so far."""
     log: list[dict[str, Any]] = []
-    model = RehearsalModel(rehearsal=Rehearsal(shop("teacher"), encoder.encode, label_noise=0.0))
+    model = RehearsalModel(
+        rehearsal=Rehearsal(shop("teacher"), encoder.encode, behaviour=Behaviour(label_noise=0.0))
+    )
     with serve(model, log=log) as url:
         yield url, log
 

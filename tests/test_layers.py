@@ -16,12 +16,12 @@ ROOMS = {
         "distillation", "clustering", "selection", "corpus",
     ],
     "agents": [
-        "schemas", "request", "prompt_injection", "providers", "endpoints", "teacher", "analyst", "generator",
-        "labeler", "critic", "rehearsal",
+        "schemas", "brief", "request", "prompt_injection", "providers", "endpoints", "teacher", "analyst",
+        "generator", "labeler", "critic", "rehearsal",
     ],
     "graph": [
-        "strategies", "task", "run_folder", "weaknesses", "report", "state", "context", "students",
-        "requests", "stopping", "nodes", "routes", "build", "planning", "runs", "doctor", "drawing",
+        "strategies", "task", "run_folder", "weaknesses", "state", "student_cache", "context", "students",
+        "report", "requests", "stopping", "nodes", "routes", "build", "planning", "runs", "doctor", "drawing",
     ],
 }  # fmt: skip
 MOST_FILES = 16  # in a folder: the graph has fifteen nodes, one a file
@@ -71,6 +71,15 @@ def test_a_room_imports_only_from_rooms_before_it(path: Path) -> None:
     below = set(rooms[: rooms.index(parts[1]) + 1])
     inside = [name.split(".")[2:] for name in imported(path) if name.startswith(f"tutelage.{parts[0]}.")]
     assert {name[0] for name in inside if name} <= below
+
+
+def test_only_the_graph_is_built_from_nodes() -> None:
+    users = {
+        path.relative_to(ROOT).as_posix()
+        for path in modules()
+        if any(name.startswith("tutelage.graph.nodes.") for name in imported(path))
+    }
+    assert users == {"graph/build.py"}, "a function that several files need is no node"
 
 
 def test_every_folder_has_few_files_and_a_docstring() -> None:

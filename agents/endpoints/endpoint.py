@@ -42,7 +42,7 @@ class Endpoint:
 
     def __init__(self, spec: ModelSpec, model: "BaseChatModel", limits: Limits):
         self.spec, self.model = spec, model
-        self.capabilities = remembered(spec.model, spec.base_url) or _assumed(spec)
+        self.capabilities = remembered(spec.display_name) or _assumed(spec)
         if spec.structured != "auto":
             self.capabilities = replace(self.capabilities, modes=(spec.structured,))
         self.throttle, self._pace = Throttle(limits), Pace(spec.timeout)
@@ -103,7 +103,7 @@ class Endpoint:
     def down(self, role: str, why: str) -> TeacherDownError:
         """Mark the endpoint as down and return the error to raise; calls that wait for it raise it, too."""
         self.down_error = TeacherDownError(
-            f"the teacher {self.spec.place} gave no answer to the {role}: {why};"
+            f"the teacher {self.spec.display_name} gave no answer to the {role}: {why};"
             " run `tutelage doctor` to check the endpoint"
         )
         return self.down_error
@@ -111,7 +111,7 @@ class Endpoint:
     def mark_useless(self, role: str, why: str) -> TeacherDownError:
         """Mark the endpoint as useless for a role and return the error; waiting calls raise it, too."""
         self.down_error = UselessError(
-            role, f"the teacher {self.spec.place} gives no usable replies as the {role}: {why}"
+            role, f"the teacher {self.spec.display_name} gives no usable replies as the {role}: {why}"
         )
         return self.down_error
 
@@ -143,41 +143,44 @@ class Endpoint:
 
     async def _negotiated(self, call: Call, seconds: float) -> Entry:
         """Return the reply; while the server refuses the request as malformed, drop one feature at a time."""
-        can, sent = self.capabilities, self.allowed(call)
+        capabilities, sent = self.capabilities, self.allowed(call)
         refusal: Exception | None = None
         while True:
             try:
-                entry = await exchange(self.spec, self.model, can, sent, seconds)
+                entry = await exchange(self.spec, self.model, capabilities, sent, seconds)
                 break
-            except Exception as error:
+            except Exception as error:  # every provider has its own exception types
                 if read_failure(error).kind != "malformed":
                     raise
                 refusal = refusal or error
-                reduced = self._reduced(can, sent, error)
+                reduced = self._reduced(capabilities, sent, error)
                 if reduced is None:
                     self._exhausted = True
                     raise refusal from None
-                can, sent = reduced
+                capabilities, sent = reduced
         if refusal:
-            if can == self.capabilities and not sent.cap:
+            if capabilities == self.capabilities and not sent.cap:
                 self.uncapped(call)
             # A reply format that has worked stays in use: only this one call needed another.
-            self.capabilities = replace(can, modes=self.capabilities.modes) if self.settled else can
+            modes = self.capabilities.modes if self.settled else capabilities.modes
+            self.capabilities = replace(capabilities, modes=modes)
         self.settled = True
         return entry
 
-    def _reduced(self, can: Capabilities, call: Call, error: Exception) -> tuple[Capabilities, Call] | None:
+    def _reduced(
+        self, capabilities: Capabilities, call: Call, error: Exception
+    ) -> tuple[Capabilities, Call] | None:
         """Return what to try after a refusal; None if no feature is left to drop.
 
         The completion cap is dropped if the refusal names it: it exceeds what the model can write, or prompt
         and cap exceed its context. It is also dropped first if nothing is named and nothing was answered yet.
         """
         words, format_known, named = str(error), self.settled or self._exhausted, names_cap(str(error))
-        if call.cap and (named or not (format_known or _too_long(error) or can.features_in(words))):
-            return can, self.uncapped(call) if named else replace(call, cap=None)
+        if call.cap and (named or not (format_known or _too_long(error) or capabilities.features_in(words))):
+            return capabilities, self.uncapped(call) if named else replace(call, cap=None)
         if _too_long(error):
             return None
-        reduced = can.conceded(words, logprobs=call.logprobs, named_only=format_known)
+        reduced = capabilities.conceded(words, logprobs=call.logprobs, named_only=format_known)
         return (reduced, call) if reduced else None
 
 

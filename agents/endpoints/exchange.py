@@ -65,14 +65,18 @@ class RawReply:
 
 
 async def exchange(
-    spec: ModelSpec, model: "BaseChatModel", can: Capabilities, call: Call, seconds: float | None = None
+    spec: ModelSpec,
+    model: "BaseChatModel",
+    capabilities: Capabilities,
+    call: Call,
+    seconds: float | None = None,
 ) -> Entry:
     """Make one call of a chat model with the options that its endpoint supports.
 
     Args:
         spec: the model, with its settings.
         model: its client.
-        can: the capabilities of the endpoint.
+        capabilities: the capabilities of the endpoint.
         call: the call to make.
         seconds: the time limit of the whole call, `spec.timeout` by default; a model in this process has no
             limit, because it may first have to load its weights and work through its queue.
@@ -83,11 +87,11 @@ async def exchange(
     """
     start = time.monotonic()
     seconds = None if spec.in_process else seconds or spec.timeout
-    ask = _ask_openai if spec.speaks_openai else _ask_in_process if spec.in_process else _ask_other
+    request = _request_openai if spec.speaks_openai else _request_local if spec.in_process else _request_other
     try:
         # A client's own time-out restarts with every byte.
         async with asyncio.timeout(seconds) as timer:
-            message = await ask(model, can, call)
+            message = await request(model, capabilities, call)
     except TimeoutError as error:
         if not timer.expired():
             raise
@@ -103,40 +107,40 @@ def _too_slow(call: Call, seconds: float) -> str:
     )
 
 
-def openai_options(can: Capabilities, call: Call) -> dict[str, Any]:
+def openai_options(capabilities: Capabilities, call: Call) -> dict[str, Any]:
     """Return the options of a request in the OpenAI protocol, without model and messages."""
-    options: dict[str, Any] = {"seed": call.seed} if can.seed else {}
-    if call.logprobs and can.logprobs:
+    options: dict[str, Any] = {"seed": call.seed} if capabilities.seed else {}
+    if call.logprobs and capabilities.logprobs:
         options["logprobs"] = True
     if call.cap:
         options["max_tokens"] = call.cap
     base = {"name": call.schema.title, "strict": True}
-    if can.structured == "json_schema":
+    if capabilities.structured == "json_schema":
         schema = {**base, "schema": call.schema.json_schema}
         options["response_format"] = {"type": "json_schema", "json_schema": schema}
-    elif can.structured == "json_mode":
+    elif capabilities.structured == "json_mode":
         options["response_format"] = {"type": "json_object"}
-    elif can.structured == "function_calling":
+    elif capabilities.structured == "function_calling":
         options["tools"] = [{"type": "function", "function": {**base, "parameters": call.schema.json_schema}}]
         options["tool_choice"] = {"type": "function", "function": {"name": call.schema.title}}
     return options
 
 
-async def _ask_openai(model: "BaseChatModel", can: Capabilities, call: Call) -> "AIMessage":
-    return await model.ainvoke(call.messages, **openai_options(can, call))
+async def _request_openai(model: "BaseChatModel", capabilities: Capabilities, call: Call) -> "AIMessage":
+    return await model.ainvoke(call.messages, **openai_options(capabilities, call))
 
 
-async def _ask_in_process(model: "BaseChatModel", can: Capabilities, call: Call) -> "AIMessage":
+async def _request_local(model: "BaseChatModel", capabilities: Capabilities, call: Call) -> "AIMessage":
     options: dict[str, Any] = {"max_tokens": call.cap} if call.cap else {}
     return await model.ainvoke(call.messages, seed=call.seed, logprobs=call.logprobs, **options)
 
 
-async def _ask_other(model: "BaseChatModel", can: Capabilities, call: Call) -> "AIMessage":
+async def _request_other(model: "BaseChatModel", capabilities: Capabilities, call: Call) -> "AIMessage":
     """Call another provider; LangChain translates the reply schema for it."""
     model = _capped(model, call.cap)
-    if can.structured == "text":
+    if capabilities.structured == "text":
         return await model.ainvoke(call.messages)
-    method: Any = can.structured
+    method: Any = capabilities.structured
     try:
         bound = model.with_structured_output(call.schema.json_schema, method=method, include_raw=True)
     except (ValueError, TypeError, NotImplementedError) as error:

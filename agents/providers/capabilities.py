@@ -73,29 +73,24 @@ class Capabilities:
         return next((steps[step] for step in order if steps[step]), None)
 
 
-def remembered(model: str, base_url: str | None) -> Capabilities | None:
-    """Return the cached capabilities of an endpoint from an earlier probe on this machine, if any."""
+def remembered(endpoint: str) -> Capabilities | None:
+    """Return the cached capabilities of an endpoint (`ModelSpec.display_name`), if it was probed before."""
     try:
-        return TypeAdapter(Capabilities).validate_python(_read_cache().get(_name(model, base_url)))
+        return TypeAdapter(Capabilities).validate_python(_read_cache().get(endpoint))
     except ValidationError:  # nothing is cached, or another version wrote it
         return None
 
 
-def remember(model: str, base_url: str | None, can: Capabilities) -> Capabilities:
+def remember(endpoint: str, capabilities: Capabilities) -> Capabilities:
     """Cache the probed capabilities on disk and return them with today's date."""
-    can = replace(can, probed=time.strftime("%Y-%m-%d"))
+    capabilities = replace(capabilities, probed=time.strftime("%Y-%m-%d"))
     path = _cache_file()
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_text(
-        json.dumps({**_read_cache(), _name(model, base_url): asdict(can)}, indent=1), encoding="utf-8"
-    )
+    content = json.dumps({**_read_cache(), endpoint: asdict(capabilities)}, indent=1)
+    part.write_text(content, encoding="utf-8")
     part.replace(path)
-    return can
-
-
-def _name(model: str, base_url: str | None) -> str:
-    return f"{model} at {base_url}" if base_url else model
+    return capabilities
 
 
 def _read_cache() -> Mapping[str, dict[str, object]]:

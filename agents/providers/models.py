@@ -61,8 +61,8 @@ class ModelSpec:
     faults: float = 0.0
 
     @property
-    def place(self) -> str:
-        """Return the model and its address, for messages."""
+    def display_name(self) -> str:
+        """Return the model and its address, for messages and for the cache of capabilities."""
         return f"{self.model} at {self.base_url}" if self.base_url else self.model
 
     @property

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tutelage.agents.analyst import fields_of
+from tutelage.agents.brief import fields_of
 from tutelage.student.data.rows import Row, content_id
 from tutelage.student.tasks.fields import join
 

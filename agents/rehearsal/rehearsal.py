@@ -9,11 +9,13 @@ import json
 import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tutelage.agents.analyst import fields_of, labels_of, weakness_name
+from tutelage.agents.analyst import weakness_name
+from tutelage.agents.brief import fields_of, labels_of
 from tutelage.student.data.rows import Row, content_id, normal_form
 from tutelage.student.tasks.classification import CLASSIFICATION
 from tutelage.student.tasks.fields import join, split
@@ -25,15 +27,25 @@ _CANDIDATES = 8  # candidate texts for each text returned
 _OOD_BIAS = -1.5  # bias away from the centroid in requests for texts of another domain
 
 
+@dataclass(frozen=True)
+class Behaviour:
+    """How the rehearsal teacher errs. A share `label_noise` of texts is labelled wrongly, always the same
+    texts, because a model's errors are systematic. The same share of drafts has another label than requested,
+    so that labels fixed before writing are no better than labels assigned afterwards. The critic notices a
+    share `noticed_errors` of the errors. Drafts of plain texts are taken near the centroid of their label,
+    more so with a higher `typicality` (0: no preference), as language models do.
+    """
+
+    label_noise: float = 0.1
+    noticed_errors: float = 0.3
+    typicality: float = 1.5
+
+
 class Rehearsal:
     """Answer each role's payload from `rows`; texts in `known` are only labelled, never returned as drafts.
 
-    `task_type` defines the labels. A share `label_noise` of texts is labelled wrongly, always the same texts,
-    because a model's errors are systematic. The same share of drafts has another label than requested, so
-    that labels fixed before writing are no better than labels assigned afterwards. The critic notices a
-    share `second_thoughts` of the errors. Drafts of plain texts are taken near the centroid of their label,
-    more so with a higher `typicality` (0: no preference), as language models do; hard texts, paraphrases and
-    similar texts near the given examples; texts of another domain far from the centroid.
+    `task_type` defines the labels. Hard texts, paraphrases and similar texts are taken near the given
+    examples, texts of another domain far from the centroid of their label.
     """
 
     def __init__(
@@ -43,12 +55,9 @@ class Rehearsal:
         *,
         task_type: TaskType = CLASSIFICATION,
         known: Sequence[Row] = (),
-        label_noise: float = 0.1,
-        second_thoughts: float = 0.3,
-        typicality: float = 1.5,
+        behaviour: Behaviour = Behaviour(),
     ):
-        self.label_noise, self.second_thoughts, self.typicality = label_noise, second_thoughts, typicality
-        self._encode, self._task_type = encode, task_type
+        self._encode, self._task_type, self._behaviour = encode, task_type, behaviour
         self._label_of = {row["id"]: row["label"] for row in [*rows, *known]}
         self._by_label: dict[str, list[str]] = defaultdict(list)
         for row in {row["id"]: row for row in rows}.values():
@@ -108,11 +117,11 @@ class Rehearsal:
                 texts = self._pick(label, count, near, taken, rng, request["kind"])
                 taken |= {content_id(text, self._task_type) for text in texts}
                 drafts += [
-                    {**about, **split(text, fields), **self._answered(text, payload)} for text in texts
+                    {**about, **split(text, fields), **self._draft_label(text, payload)} for text in texts
                 ]
         return {"drafts": drafts}
 
-    def _answered(self, text: str, payload: Payload) -> dict[str, object]:
+    def _draft_label(self, text: str, payload: Payload) -> dict[str, object]:
         """Return the label field of a draft if the payload requests it, otherwise nothing."""
         if not payload.get("answers"):
             return {}
@@ -121,10 +130,10 @@ class Rehearsal:
 
     def _label_counts(self, request: Payload, labels: Sequence[str], rng: random.Random) -> Counter[str]:
         """Return the true labels of the drafts for a request, with counts; label noise changes some."""
-        ordered = request.get("label", "")
-        others = [label for label in labels if label != ordered]
+        requested = request.get("label", "")
+        others = [label for label in labels if label != requested]
         return Counter(
-            rng.choice(others) if others and rng.random() < self.label_noise else ordered
+            rng.choice(others) if others and rng.random() < self._behaviour.label_noise else requested
             for _ in range(request["count"])
         )
 
@@ -133,9 +142,11 @@ class Rehearsal:
         if request["kind"] == "paraphrase":
             return [whole(request["of"], payload)]
         if request["kind"] == "like":
-            ordered, field = request.get("label", ""), self._task_type.label_field
+            requested, field = request.get("label", ""), self._task_type.label_field
             rows = ((row, self._label_in(row, field, payload)) for row in payload["feedback"])
-            return [whole(row, payload) for row, label in rows if ordered in self._task_type.labels_in(label)]
+            return [
+                whole(row, payload) for row, label in rows if requested in self._task_type.labels_in(label)
+            ]
         return examples.get(request["weakness"], []) if request["kind"] == "hard" else []
 
     def _pick(
@@ -154,7 +165,7 @@ class Rehearsal:
         goal = self._encode(near) if near else vectors.mean(0, keepdims=True)
         closeness = (vectors @ goal.T).max(1)
         scores = (closeness - closeness.mean()) / (closeness.std() + 1e-9)
-        bias = 2.0 if near else _OOD_BIAS if kind == "ood" else self.typicality
+        bias = 2.0 if near else _OOD_BIAS if kind == "ood" else self._behaviour.typicality
         # Gumbel noise on the scores samples without replacement in proportion to exp(bias · score).
         keys = bias * scores + np.array([-np.log(-np.log(rng.random() or 1e-12)) for _ in pool])
         return [pool[i] for i in np.argsort(-keys)[:count]]
@@ -180,7 +191,8 @@ class Rehearsal:
         for entry in payload["samples"]:
             text = whole(entry, payload)
             view, wrong = self._noisy_label(text, labels_of(payload))
-            if wrong and _unit_hash(f"second thoughts {text}") < self.second_thoughts:
+            # The words "second thoughts" are part of a seed: other words would change the results.
+            if wrong and _unit_hash(f"second thoughts {text}") < self._behaviour.noticed_errors:
                 view = self._true_label(text)
             same = self._task_type.to_payload(view, text) == entry[self._task_type.label_field]
             verdicts.append(
@@ -203,7 +215,7 @@ class Rehearsal:
     def _noisy_label(self, text: str, labels: Sequence[str]) -> tuple[str, bool]:
         """Return the label assigned to a text, and whether it is a planted error."""
         true = self._true_label(text)
-        if _unit_hash(f"noise {text}") >= self.label_noise:
+        if _unit_hash(f"noise {text}") >= self._behaviour.label_noise:
             return true, False
         wrong = self._task_type.corrupted(true, labels, _unit_hash(f"which {text}"))
         return wrong, wrong != true

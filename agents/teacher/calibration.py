@@ -27,7 +27,7 @@ class Bin(TypedDict):
     accuracy: float
 
 
-class Rivals(TypedDict):
+class Baselines(TypedDict):
     """The teacher's score on the user's own rows, compared with a student that was not trained on them and
     with always predicting the most common label; each score with its 95 % interval (bootstrap).
     """
@@ -36,7 +36,7 @@ class Rivals(TypedDict):
     rows: int
     teacher: list[float]
     student: list[float]
-    commonest: list[float]
+    majority_class: list[float]
 
 
 class Calibration(TypedDict):
@@ -59,7 +59,7 @@ class Calibration(TypedDict):
     bins_before: list[Bin]
     bins_after: list[Bin]
     note: str
-    rivals: NotRequired[Rivals]
+    baselines: NotRequired[Baselines]
 
 
 def calibrate(confidences: Sequence[float], correct: Sequence[bool], source: str, labels: int) -> Calibration:

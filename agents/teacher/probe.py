@@ -48,7 +48,7 @@ def probe(spec: ModelSpec, call: Call, *, again: bool = False) -> list[Finding]:
         endpoint = Endpoint(spec, make_model(spec), Limits())
     except InputError as error:
         return [Finding("reachable", False, str(error))]
-    known = None if again else remembered(spec.model, spec.base_url)
+    known = None if again else remembered(spec.display_name)
     return submit(_probe(endpoint, call, known)).result()
 
 
@@ -66,13 +66,13 @@ async def _probe(endpoint: Endpoint, call: Call, known: Capabilities | None) -> 
         if known:
             source = Finding("stored", None, f"probed on {known.probed}; --refresh probes again")
             return [reached, *_findings(known), source]
-        can = await _probe_modes(endpoint, plain, call)
+        capabilities = await _probe_modes(endpoint, plain, call)
     finally:
         await endpoint.close()
-    if not can.modes:
+    if not capabilities.modes:
         return [reached, Finding("structured replies", False, f"no reply could be parsed; {words}")]
-    remember(spec.model, spec.base_url, can)
-    return [reached, *_findings(can)]
+    remember(spec.display_name, capabilities)
+    return [reached, *_findings(capabilities)]
 
 
 async def _probe_modes(endpoint: Endpoint, plain: Capabilities, call: Call) -> Capabilities:
@@ -82,35 +82,27 @@ async def _probe_modes(endpoint: Endpoint, plain: Capabilities, call: Call) -> C
         if entry and call.schema.read(entry.content)[0]:
             modes.append(mode)
             counted = entry.completion_tokens > 0
-    can = replace(plain, modes=tuple(modes), usage=counted)
+    capabilities = replace(plain, modes=tuple(modes), usage=counted)
     if modes:
-        seeded, _ = await _try(endpoint, replace(can, seed=True), call)
-        measured, _ = await _try(endpoint, replace(can, logprobs=True), call)
-        can = replace(can, seed=bool(seeded), logprobs=bool(measured and measured.tokens))
-    return can
+        seeded, _ = await _try(endpoint, replace(capabilities, seed=True), call)
+        measured, _ = await _try(endpoint, replace(capabilities, logprobs=True), call)
+        capabilities = replace(capabilities, seed=bool(seeded), logprobs=bool(measured and measured.tokens))
+    return capabilities
 
 
-async def _try(endpoint: Endpoint, can: Capabilities, call: Call) -> tuple[Entry | None, str]:
+async def _try(endpoint: Endpoint, capabilities: Capabilities, call: Call) -> tuple[Entry | None, str]:
     """Return the reply and its problems, or None and the error."""
     try:
-        entry = await exchange(endpoint.spec, endpoint.model, can, call)
+        entry = await exchange(endpoint.spec, endpoint.model, capabilities, call)
     except Exception as error:  # providers raise types of their own; probing reports them
         return None, read_failure(error).words
     return entry, "; ".join(call.schema.read(entry.content)[1])
 
 
-def _findings(can: Capabilities) -> list[Finding]:
-    modes = [
-        Finding(name, mode in can.modes or None, _yes(mode in can.modes)) for mode, name in _NAMES.items()
-    ]
+def _findings(capabilities: Capabilities) -> list[Finding]:
+    words = {name: "yes" if mode in capabilities.modes else "no" for mode, name in _NAMES.items()}
     lacking = "no: confidence comes from votes or the model's own statement"
-    return [
-        *modes,
-        Finding("log-probabilities", can.logprobs or None, "yes" if can.logprobs else lacking),
-        Finding("seed", can.seed or None, _yes(can.seed)),
-        Finding("token counts", can.usage or None, "yes" if can.usage else "no: tokens are estimated"),
-    ]
-
-
-def _yes(supported: bool) -> str:
-    return "yes" if supported else "no"
+    words["log-probabilities"] = "yes" if capabilities.logprobs else lacking
+    words["seed"] = "yes" if capabilities.seed else "no"
+    words["token counts"] = "yes" if capabilities.usage else "no: tokens are estimated"
+    return [Finding(feature, word == "yes" or None, word) for feature, word in words.items()]

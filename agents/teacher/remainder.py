@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from tutelage.agents.brief import fields_of
 from tutelage.agents.request import ParsedItem, Request
 from tutelage.agents.schemas import Item
-from tutelage.student.tasks.fields import ONE, Fields, split
+from tutelage.student.tasks.fields import split
 
 _STRIDE = 1_000_003  # added to the seed of a request that is repeated unchanged
 _GROWTH = 4  # factor for the room of a request whose reply was all hidden reasoning
@@ -43,12 +44,10 @@ def remainder(request: Request[Item], parsed_items: Sequence[ParsedItem[Item]]) 
         return _for_diagnosis(request)
     received = {request.key(parsed) for parsed in parsed_items}
     missing = [key for key in request.wanted if key not in received]
+    if len(missing) == request.size == 1:
+        return [_repeated(request)]
     parts = _halves(missing) if len(missing) > request.size // 2 else [missing]
-    return (
-        [_repeated(request)]
-        if len(missing) == request.size == 1
-        else [_narrowed(request, part) for part in parts]
-    )
+    return [_narrowed(request, part) for part in parts]
 
 
 def _repeated(request: Request[Item]) -> Request[Item]:
@@ -83,7 +82,7 @@ def _for_count(request: Request[Item], items: Sequence[ParsedItem[Item]]) -> lis
     entries = _open_entries(request, [parsed.item for parsed in distinct.values()])
     if request.size == 1 or sum(entry["count"] for entry in entries) != missing:
         return [replace(_repeated(request), wanted=missing)]
-    fields: Fields = tuple(request.payload.get("fields", ONE))  # type: ignore[arg-type]
+    fields = fields_of(request.payload)
     written = [{**split(key, fields), "reason": "already written"} for key in distinct]
     parts = (missing - missing // 2, missing // 2) if missing > request.size // 2 else (missing,)
     requests = []

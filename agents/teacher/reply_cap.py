@@ -7,10 +7,10 @@ enough room for any reply that answers the request. It depends only on the reque
 import re
 from collections.abc import Mapping, Sequence
 
+from tutelage.agents.brief import fields_of
 from tutelage.agents.providers.models import ModelSpec
 from tutelage.agents.request import Request
 from tutelage.agents.schemas import Item
-from tutelage.student.tasks.fields import ONE
 
 # Numbers of tokens; all of these are ours.
 _OPENING = 256  # a sentence before the JSON, the code fence, the outer braces
@@ -60,17 +60,11 @@ def _item_tokens(request: Request[Item]) -> int:
     fields = set(request.schema.item.model_fields)
     labels = request.payload.get("labels")
     label = max(map(room_of, labels), default=0) if isinstance(labels, Mapping) else 0
-    parts = {*_text_fields(request), "entities", "target"} & fields
+    parts = {*fields_of(request.payload), "entities", "target"} & fields
     tokens = _ITEM + label * (len(fields & {"label", "confused_with"}) + _MOST_LABELS * ("labels" in fields))
     if fields & {"reason", "hypothesis"}:
         tokens += _SOLUTION if "target" in fields else _REASON
     return tokens + len(parts) * max(_TEXT, 2 * _longest_shown(request))
-
-
-def _text_fields(request: Request[Item]) -> Sequence[str]:
-    """Return the fields of a text: one, or the two of a pair."""
-    fields = request.payload.get("fields", ONE)
-    return [str(field) for field in fields] if isinstance(fields, list | tuple) else ONE
 
 
 def _longest_shown(request: Request[Item]) -> int:

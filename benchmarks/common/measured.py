@@ -39,7 +39,7 @@ def measured(done: Any, gold: Mapping[str, str]) -> dict[str, Any]:
         "test": round(about["test"]["metric"], 4),
         "by_round": [round(score, 4) for score in about["test_by_round"]],
         "gate": [round(line["gate"], 4) for line in rounds],
-        "untouched": round(about["test_untouched"], 4),
+        "untouched": round(about["test_untrained"], 4),
         "accepted": [line["accepted"] for line in rounds],
         "kept": [line["samples_kept"] for line in rounds],
         "refused": sum(line["samples_rejected"] for line in rounds),

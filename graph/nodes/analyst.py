@@ -10,7 +10,7 @@ from tutelage.graph.requests import evidence
 from tutelage.graph.requests.gaps import gaps
 from tutelage.graph.state import State
 from tutelage.graph.students.committee import Fold
-from tutelage.graph.students.predictions import answers_on_diagnose
+from tutelage.graph.students.predictions import predictions_on_diagnose
 from tutelage.graph.weaknesses import Card, cards_before, open_cards, read_cards, write_cards
 
 
@@ -30,7 +30,7 @@ def analyst(ctx: RunContext, state: State) -> State:
         found += _weaknesses(ctx, state, cards, fold, first=len(found))
     if not ctx.labels:
         found = evidence.with_slices(ctx.splits, ctx.encoder, found)
-    answers = answers_on_diagnose(ctx.folder, ctx.splits, state["best"])
+    answers = predictions_on_diagnose(ctx.folder, ctx.splits, state["best"])
     cards, served = open_cards(ctx.task.type, cards, found, answers)
     write_cards(ctx.folder, cards)
     ctx.trace.log(weaknesses={card["id"]: card["name"] for card in cards if card["id"] in served})
@@ -45,7 +45,7 @@ def _weaknesses(
     If texts are written only for gaps of the pool, errors that the pool covers are left out.
     """
     strategy, task_type, round = ctx.strategy, ctx.task.type, state["round"] + 1
-    answers = shown = evidence.probed_answers(ctx, state, fold)
+    answers = shown = evidence.probed_predictions(ctx, state, fold)
     if strategy.fill_gaps and (uncovered := gaps(ctx, state["best"], round)):
         shown = [a for a in answers if a["label"] == a["predicted"] or uncovered.lacks(task_type, a)]
     chance = random.Random(f"{ctx.task.seed} {round}" + ("" if fold is None else f" {fold}"))
@@ -55,11 +55,11 @@ def _weaknesses(
         found = the_analyst.grouped(task_type, wrong, limit=limit, round=round)
     else:
         own = [card for card in cards if fold is None or card.get("fold") == fold]
-        report = evidence.analyst_report(state, evidence.graded_answers(ctx.task, answers), own)
+        report = evidence.analyst_report(state, evidence.graded_predictions(ctx.task, answers), own)
         found = the_analyst.diagnose(
             ctx.teacher,
             ctx.task.brief(),
-            the_analyst.GradedAnswers(right, wrong, report),
+            the_analyst.GradedPredictions(right, wrong, report),
             limit=limit,
             round=round,
             seed=ctx.call_seed(state, 1, fold),

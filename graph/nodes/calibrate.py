@@ -11,16 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 from tutelage.agents import labeler
 from tutelage.agents.endpoints.endpoint import TeacherDownError
-from tutelage.agents.teacher.calibration import Rivals
+from tutelage.agents.teacher.calibration import Baselines
 from tutelage.agents.teacher.calibration import calibrate as calibrate_on
 from tutelage.agents.teacher.teacher import Teacher
 from tutelage.graph.context import RunContext
 from tutelage.graph.requests.evidence import shots as shots_of
 from tutelage.graph.state import State
 from tutelage.graph.stopping import teacher_too_weak
-from tutelage.graph.students.predictions import answers_on_diagnose
+from tutelage.graph.students.predictions import predictions_on_diagnose
 from tutelage.graph.task.schema import Task
 from tutelage.student.corpus import Sample, drawn_sample
+from tutelage.student.data.folds import first_label, stratified_sample
 from tutelage.student.data.rows import Row
 from tutelage.student.evaluation.gains import interval, score
 from tutelage.student.tasks.task_type import TaskType
@@ -39,7 +40,7 @@ def _measure(ctx: RunContext) -> str:
     Return the reason why the run stops, or "" if it goes on.
     """
     part = ctx.task.teacher
-    rows = slice_of(ctx.task.type, ctx.splits.diagnose, part.calibrate, ctx.task.seed)
+    rows = stratified_sample(ctx.splits.diagnose, ctx.task.type, part.calibrate, ctx.task.seed)
     if not rows or ctx.folder.first_labels.exists():  # the teacher cannot be measured by its own labels
         return ctx.teacher.refusal() or ""
     seed = random.Random(f"{ctx.task.seed} calibrate").randrange(2**30)  # agents count up from it
@@ -50,19 +51,19 @@ def _measure(ctx: RunContext) -> str:
     labelled = labeler.label(
         ctx.teacher, ctx.task.brief(), asked, labeler.LabelerSettings(part.votes, shots=shots), seed=seed
     )
-    answered = [(s, row["label"]) for s, row in zip(labelled, rows, strict=True) if "label" in s]
+    answered = [(s, row) for s, row in zip(labelled, rows, strict=True) if "label" in s]
     if not answered and not ctx.teacher.refusal():
         _stop(ctx.teacher, ctx.task, labelled[0])
     [(source, _)] = Counter(s["confidence_source"] for s, _ in answered).most_common(1) or [("", 0)]
-    measured = [(s, gold) for s, gold in answered if s["confidence_source"] == source]
-    correct = [sample["label"] == gold for sample, gold in measured]
+    measured = [(s, row) for s, row in answered if s["confidence_source"] == source]
+    correct = [sample["label"] == row["label"] for sample, row in measured]
     found = calibrate_on(
         [s["confidence"] for s, _ in measured], correct, source, ctx.task.type.choice_count(ctx.labels)
     )
     notes = [*_left_out(labelled, len(answered) - len(measured), source), found["note"]]
     found["note"] = "; ".join(note for note in notes if note)
-    if rivals := _rivals(ctx, [(s, row) for s, row in zip(labelled, rows, strict=True) if "label" in s]):
-        found["rivals"] = rivals
+    if baselines := _baselines(ctx, answered):
+        found["baselines"] = baselines
     ctx.folder.write_json(ctx.folder.calibration, found)
     accuracy = found["accuracy"]
     if accuracy is not None and accuracy < DOUBTFUL:
@@ -75,7 +76,7 @@ def _measure(ctx: RunContext) -> str:
     return ctx.teacher.refusal() or teacher_too_weak(ctx.task, ctx.folder)
 
 
-def _rivals(ctx: RunContext, labelled: Sequence[tuple[Sample, Row]]) -> Rivals | None:
+def _baselines(ctx: RunContext, labelled: Sequence[tuple[Sample, Row]]) -> Baselines | None:
     """Score the teacher's labels, the answers of a student not trained on these rows, and the most frequent
     label. Return None if there is no such student (no folds and no diagnose set).
     """
@@ -84,12 +85,12 @@ def _rivals(ctx: RunContext, labelled: Sequence[tuple[Sample, Row]]) -> Rivals |
     task_type, labels = ctx.task.type, ctx.labels
     metric = "accuracy" if "accuracy" in task_type.metrics else ctx.task.metric
     texts, gold = [row["text"] for _, row in labelled], [row["label"] for _, row in labelled]
-    student = {answer["id"]: answer["predicted"] for answer in answers_on_diagnose(ctx.folder, ctx.splits, 0)}
-    commonest = Counter(row["label"] for row in ctx.splits.diagnose).most_common(1)[0][0]
+    student = {one["id"]: one["predicted"] for one in predictions_on_diagnose(ctx.folder, ctx.splits, 0)}
+    majority_class = Counter(row["label"] for row in ctx.splits.diagnose).most_common(1)[0][0]
     answers = {
         "teacher": [sample["label"] for sample, _ in labelled],
         "student": [student[row["id"]] for _, row in labelled],
-        "commonest": [commonest] * len(gold),
+        "majority_class": [majority_class] * len(gold),
     }
     scores = {}
     for name, predicted in answers.items():
@@ -102,27 +103,28 @@ def _rivals(ctx: RunContext, labelled: Sequence[tuple[Sample, Row]]) -> Rivals |
                 *interval(task_type, example_statistics, metric),
             )
         scores[name] = [round(part, 4) for part in found]
-    return Rivals(
+    return Baselines(
         metric=metric,
         rows=len(labelled),
         teacher=scores["teacher"],
         student=scores["student"],
-        commonest=scores["commonest"],
+        majority_class=scores["majority_class"],
     )
 
 
 def _weights(task_type: TaskType, gold: Sequence[str], rows: Sequence[Row]) -> NDArray[np.float64]:
-    """Return the weight of each row of the slice, which is balanced by label: how many rows it stands for."""
-    every = Counter(_stratum(task_type, row["label"]) for row in rows)
-    drawn = Counter(_stratum(task_type, label) for label in gold)
-    return np.array([every[_stratum(task_type, label)] / drawn[_stratum(task_type, label)] for label in gold])
+    """Return the weight of each row of the sample, balanced by label: how many rows it stands for."""
+    every = Counter(first_label(row["label"], task_type) for row in rows)
+    strata = [first_label(label, task_type) for label in gold]
+    drawn = Counter(strata)
+    return np.array([every[stratum] / drawn[stratum] for stratum in strata])
 
 
 def _accuracy(right: NDArray[np.bool_], weights: NDArray[np.float64]) -> tuple[float, float, float]:
     """Return the weighted accuracy with its 95 % interval (percentile bootstrap, 1,000 draws)."""
     random = np.random.default_rng(0)
-    places = random.integers(0, len(right), (1000, len(right)))
-    drawn = (right * weights)[places].sum(1) / weights[places].sum(1)
+    indices = random.integers(0, len(right), (1000, len(right)))
+    drawn = (right * weights)[indices].sum(1) / weights[indices].sum(1)
     low, high = np.quantile(drawn, (0.025, 0.975))
     return float((right * weights).sum() / weights.sum()), float(low), float(high)
 
@@ -131,27 +133,9 @@ def _stop(teacher: Teacher, task: Task, sample: Sample) -> NoReturn:
     """Stop a run whose teacher gives no usable label. The replies are dropped: a resumed run asks again."""
     teacher.journal.void("labeler")
     raise TeacherDownError(
-        f"the teacher {task.model_specs()['labeler'].place} labelled none of your texts"
+        f"the teacher {task.model_specs()['labeler'].display_name} labelled none of your texts"
         f" ({sample.get('reason', 'no reason')}); see what `tutelage doctor` finds"
     )
-
-
-def slice_of(task_type: TaskType, rows: Sequence[Row], size: int, seed: int) -> list[Row]:
-    """Return at most `size` rows, drawn with the seed and balanced by (first) label as far as rows allow."""
-    drawn = random.Random(f"{seed} slice").sample(rows, len(rows))
-    seen: Counter[str] = Counter()
-    turns = []
-    for number, row in enumerate(drawn):
-        label = _stratum(task_type, row["label"])
-        turns.append((seen[label], number))
-        seen[label] += 1
-    picked = sorted(turns)[:size]
-    return [drawn[number] for number in sorted(number for _, number in picked)]
-
-
-def _stratum(task_type: TaskType, label: str) -> str:
-    """Return the (first) label by which rows are stratified, "" for texts of a pool."""
-    return task_type.labels_in(label)[0] if label else ""
 
 
 def _left_out(labelled: Sequence[Sample], other: int, source: str) -> list[str]:

@@ -6,12 +6,9 @@ from collections.abc import Sequence
 from tutelage.agents import critic as the_critic
 from tutelage.graph.context import RunContext
 from tutelage.graph.state import State
-from tutelage.graph.strategies import Strategy
 from tutelage.graph.students.committee import predictions
-from tutelage.graph.task.schema import Task
-from tutelage.student.corpus import Sample, changed, is_drawn
-from tutelage.student.data.rows import to_record
-from tutelage.student.tasks.user_functions import run_filter, title
+from tutelage.graph.students.training_rows import objection
+from tutelage.student.corpus import Sample, changed
 
 DISPUTED = 0.5  # dispute from which on a label is judged, with `critic: disputed` (ours)
 
@@ -40,20 +37,6 @@ def critic(ctx: RunContext, state: State) -> State:
     ctx.trace.log(verdicts=dict(Counter(s["verdict"] for s in judged)))
     again = any(s.get("verdict") == "relabel" for s in ctx.unfinished(state))
     return {"rejudge": again and not state.get("rejudge", False)}
-
-
-def objection(task: Task, strategy: Strategy, sample: Sample) -> str:
-    """Return why a labelled sample is refused regardless of the critic, or "" if it is not: its label is not
-    the one it was written for (with `Strategy.agree`), or a filter of the task rejects it.
-    """
-    text, label = sample["text"], sample["label"]
-    written = strategy.agree and not is_drawn(sample)
-    if written and sample["requested"] not in task.type.labels_in(label):
-        shown = task.type.to_text(label, text)
-        return f"written for {sample['requested'] or 'none'}, and labelled {shown}"
-    row = to_record(text, label, task_type=task.type, fields=task.fields)
-    reasons = ((name, run_filter(name, row)) for name in task.filters)
-    return next((f"{title(name)}: {reason}" for name, reason in reasons if reason), "")
 
 
 def dispute(ctx: RunContext, round: int, samples: Sequence[Sample]) -> dict[str, float]:

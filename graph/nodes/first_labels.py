@@ -10,10 +10,10 @@ from tutelage.agents.endpoints.endpoint import TeacherDownError
 from tutelage.agents.generator import Evidence
 from tutelage.agents.teacher.teacher import Teacher
 from tutelage.graph.context import RunContext
-from tutelage.graph.nodes.train import predict_untrained
 from tutelage.graph.requests.generation_requests import apportion, requests_for
 from tutelage.graph.run_folder.folder import RunFolder
 from tutelage.graph.state import State
+from tutelage.graph.students.predictions import predict_untrained
 from tutelage.graph.students.self_training import leak_free
 from tutelage.graph.task.schema import Task
 from tutelage.graph.task.splits import FIRST_LABELS, fold_rows

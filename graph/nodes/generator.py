@@ -62,21 +62,24 @@ def _written(
         for card in read_cards(ctx.folder)
         if card["id"] in state["weaknesses"] and (fold is None or card.get("fold") == fold)
     ]
-    fed = evidence.band(strategy, ctx.corpus, round) if strategy.feedback == "band" else []
+    feedback = evidence.band(strategy, ctx.corpus, round) if strategy.feedback == "band" else []
+    # The word "orders" is part of the seed: another word would change the results.
     chance = random.Random(f"{ctx.task.seed} {round} {attempt} orders{of_fold}")
     if round <= strategy.paraphrase_rounds:
         safe = [row for row in ctx.splits.rows_of("seed", fold) if not is_injection(row["text"])]
         requests = paraphrases(ctx.task.type, safe, count, chance)
     elif not (requests := _for_gaps(ctx, state, count, cards)):
-        requests = plan_requests(strategy, count, cards, _f1(ctx, state, fold), chance, fed=bool(fed))
+        requests = plan_requests(
+            strategy, count, cards, _f1(ctx, state, fold), chance, has_feedback=bool(feedback)
+        )
     own = [s for s in so_far if not is_drawn(s) and (fold is None or s.get("fold") == fold)]
     shown = Evidence(
         weaknesses=cards,
         shots=evidence.shots(ctx.task, strategy, ctx.splits, round, fold),
         avoid=evidence.rejected_examples(own),
-        resemble=fed,
+        resemble=feedback,
     )
-    rules = DraftRules(answered=not strategy.blind_labels, length=strategy.length)
+    rules = DraftRules(with_labels=not strategy.blind_labels, length=strategy.length)
     seed = ctx.call_seed(state, 2, fold)
     samples = the_generator.write(ctx.teacher, ctx.task.brief(), requests, shown, rules, seed=seed)
     of_run = {"round": round, "attempt": attempt} | ({} if fold is None else {"fold": fold})
@@ -94,6 +97,6 @@ def _f1(ctx: RunContext, state: State, fold: Fold) -> dict[str, float]:
     and for texts without any label, if the task type allows them.
     """
     opened: State = {**state, "round": state["round"] - 1}
-    report = evidence.graded_answers(ctx.task, evidence.probed_answers(ctx, opened, fold))
+    report = evidence.graded_predictions(ctx.task, evidence.probed_predictions(ctx, opened, fold))
     f1 = {c["label"]: c["f1"] if c["support"] else 1.0 for c in report["classes"]}
     return {**f1, **dict.fromkeys(ctx.task.type.no_label, 1.0)}

@@ -49,13 +49,13 @@ def _with_predictions(ctx: RunContext, state: State, samples: Sequence[Sample]) 
     ]
     if ctx.strategy.label_mix and mean.probabilities is not None:
         predicted = [
-            changed(sample, answer_before=[round(float(p), 4) for p in row])
+            changed(sample, predicted_before=[round(float(p), 4) for p in row])
             for sample, row in zip(predicted, mean.probabilities, strict=True)
         ]
-    return _own_probabilities(ctx, predicted) if ctx.strategy.importance else predicted
+    return _baseline_probabilities(ctx, predicted) if ctx.strategy.importance else predicted
 
 
-def _own_probabilities(ctx: RunContext, samples: Sequence[Sample]) -> list[Sample]:
+def _baseline_probabilities(ctx: RunContext, samples: Sequence[Sample]) -> list[Sample]:
     """Return samples; written ones with the probability of their label under each student of round 0."""
     written = [s for s in samples if not is_drawn(s)]
     texts, labels = [s["text"] for s in written], [s["label"] for s in written]
@@ -64,17 +64,17 @@ def _own_probabilities(ctx: RunContext, samples: Sequence[Sample]) -> list[Sampl
         s["id"]: [round(float(np.exp(-one[i])), 4) for one in found if one is not None]
         for i, s in enumerate(written)
     }
-    return [changed(s, own_probability=chances[s["id"]]) if s["id"] in chances else s for s in samples]
+    return [changed(s, baseline_probability=chances[s["id"]]) if s["id"] in chances else s for s in samples]
 
 
 def _count_on_cards(folder: RunFolder, corpus: Corpus) -> None:
     if not (cards := read_cards(folder)):
         return
     written = corpus.drafts()
-    ordered = Counter(s["weakness"] for s in written)
+    requested = Counter(s["weakness"] for s in written)
     kept = Counter(s["weakness"] for s in written if s["status"] == "kept")
     for card in cards:
-        card["ordered"], card["kept"] = ordered[card["id"]], kept[card["id"]]
+        card["requested"], card["kept"] = requested[card["id"]], kept[card["id"]]
     write_cards(folder, cards)
 
 

@@ -50,12 +50,13 @@ def _chosen(ctx: RunContext, state: State, left: Sequence[Row], attempt: int, co
     strategy, round = ctx.strategy, state["round"]
     how = strategy.selection_in(round)
     ids, candidates = {row["id"] for row in left}, pool_candidates(ctx, round)
-    places = [i for i, row in enumerate(candidates) if row["id"] in ids]
-    rows = [candidates[i] for i in places]
+    indices = [i for i, row in enumerate(candidates) if row["id"] in ids]
+    rows = [candidates[i] for i in indices]
+    if not rows:  # a round can use up the pool
+        return []
     texts = [row["text"] for row in rows]
-    needed = how not in NEEDS_NO_STUDENT and rows
-    of_all = candidate_predictions(ctx, state["best"], round) if needed else []
-    found = [predictions_at(one, places) for one in of_all]
+    of_all = [] if how in NEEDS_NO_STUDENT else candidate_predictions(ctx, state["best"], round)
+    found = [predictions_at(one, indices) for one in of_all]
     vectors = ctx.encoder.encode(texts) if how in NEEDS_VECTORS else None
     labelled = [*ctx.splits.labelled, *ctx.corpus.drafts(status="kept")]
     known = [one["text"] for one in labelled] if how in NEEDS_VECTORS else []

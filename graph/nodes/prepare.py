@@ -1,8 +1,8 @@
 """The node that begins a run: it loads the user's rows into the corpus."""
 
 from tutelage.graph.context import RunContext
-from tutelage.graph.nodes.train import predict_untrained
 from tutelage.graph.state import State
+from tutelage.graph.students.predictions import predict_untrained
 from tutelage.graph.weaknesses import write_cards
 
 

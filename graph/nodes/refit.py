@@ -7,21 +7,19 @@ from dataclasses import dataclass
 import numpy as np
 from tutelage.agents import labeler
 from tutelage.graph.context import RunContext
-from tutelage.graph.nodes.critic import objection
 from tutelage.graph.requests.evidence import labeler_settings
 from tutelage.graph.state import State
-from tutelage.graph.strategies import Strategy
 from tutelage.graph.students.self_training import (
     can_self_train,
-    first_pool_answers,
+    first_pool_probabilities,
     leak_free,
-    pool_answers,
+    pool_probabilities,
     self_training_helps,
     soft_rows,
 )
 from tutelage.graph.students.training import refitted_student
-from tutelage.graph.students.training_rows import kept_samples, mixed_row, own_rows, sample_row
-from tutelage.graph.task.splits import Splits
+from tutelage.graph.students.training_rows import kept_samples, mixed_row, objection, own_rows, sample_row
+from tutelage.graph.task.splits import compares_at_random
 from tutelage.student.corpus import drawn_sample
 from tutelage.student.data.rows import Row
 
@@ -32,8 +30,8 @@ NEARLY_ALL = 0.9  # share of the random texts that must get a label to count as 
 class Arm:
     """A student that is trained at the end, and its training set.
 
-    `name` is a key of `NAMES` in graph/students/comparison.py. `teacher_labels` counts the rows that the
-    teacher labelled, `soft` the unlabelled texts with the students' predictions as targets.
+    `name` is a key of `TITLES` in graph/report/comparison_section.py. `teacher_labels` counts the rows that
+    the teacher labelled, `soft` the unlabelled texts with the students' predictions as targets.
     """
 
     name: str
@@ -71,16 +69,6 @@ def refit(ctx: RunContext, state: State) -> State:
     return {}
 
 
-def refits(strategy: Strategy, splits: Splits) -> bool:
-    """Return whether the run ends with a refitted student; with folds it always does."""
-    return splits.folded or strategy.refit
-
-
-def compares_at_random(strategy: Strategy, splits: Splits) -> bool:
-    """Return whether, at the end, random texts of the pool are labelled and compared with the chosen ones."""
-    return bool(strategy.control and refits(strategy, splits) and splits.test and splits.unlabelled)
-
-
 def _arms(ctx: RunContext, state: State) -> list[Arm]:
     """Return the students to train; the delivered one is last."""
     own, strategy = own_rows(ctx.strategy, ctx.splits.labelled), ctx.strategy
@@ -92,9 +80,9 @@ def _arms(ctx: RunContext, state: State) -> list[Arm]:
     first: list[Row] = []
     soft: list[Row] = []
     if can_self_train(ctx.task, strategy, ctx.splits):
-        first = soft_rows(ctx, first_pool_answers(ctx.folder), set())
+        first = soft_rows(ctx, first_pool_probabilities(ctx.folder), set())
         arms.append(Arm("self_trained", [*own, *first], 0, len(first)))
-        answers = pool_answers(ctx, state["best"])
+        answers = pool_probabilities(ctx, state["best"])
         if self_training_helps(ctx, answers, state["best"], state["promoted"]):
             soft = soft_rows(ctx, answers, set())
     if not kept:

@@ -6,17 +6,16 @@ from collections import Counter
 from typing import Any
 
 from tutelage.graph.context import RunContext
-from tutelage.graph.nodes.refit import refits
 from tutelage.graph.report.build import write_report
 from tutelage.graph.state import State
 from tutelage.graph.students.comparison import compare
 from tutelage.graph.students.label_check import suspected_labels, write_labels_to_check
 from tutelage.graph.students.predictions import evaluation
 from tutelage.graph.task.schema import Task
+from tutelage.graph.task.splits import refits
 from tutelage.student.corpus import Sample
 from tutelage.student.evaluation.evaluate import Report
 from tutelage.student.evaluation.overlap import overlap
-from tutelage.student.models.load import load_student
 from tutelage.student.tasks.fields import split
 
 
@@ -52,8 +51,8 @@ def finalize(ctx: RunContext, best: int, stop: str) -> Report | None:
         "spent": ctx.teacher.journal.spent(),
         "teacher": ctx.trace.teacher(),
         "samples": dict(sorted(Counter(sample["status"] for sample in samples).items())),
-        "test": tests.get("left"),
-        "test_untouched": tests["untouched"]["metric"] if tests else None,
+        "test": tests.get("delivered"),
+        "test_untrained": tests["untrained"]["metric"] if tests else None,
         "test_by_round": [tests[str(round)]["metric"] for round in rounds if str(round) in tests] or None,
         "comparison": compare(ctx, best),
         "labels_to_check": None if suspects is None else len(suspects),
@@ -61,23 +60,23 @@ def finalize(ctx: RunContext, best: int, stop: str) -> Report | None:
     }
     folder.write_json(folder.run_json, {**folder.about(), **result})
     write_report(folder)
-    return tests.get("left")
+    return tests.get("delivered")
 
 
 def _tests(ctx: RunContext, best: int) -> dict[str, Report]:
     """Return the reports on test: of the untrained student, of each round if it has a single student, and of
-    the delivered student (`left`).
+    the delivered student.
     """
     if not ctx.splits.test:
         return {}
-    found = {"untouched": evaluation(ctx, "untouched", "test")}
+    found = {"untrained": evaluation(ctx, "untrained", "test")}
     if not ctx.splits.folded:
         rounds = [line["round"] for line in ctx.folder.read_rounds()]
         found |= {str(round): evaluation(ctx, round, "test") for round in rounds}
     if ctx.folder.arms.exists():
         name = json.loads(ctx.folder.arms.read_text(encoding="utf-8"))[-1]["name"]
-        return {**found, "left": evaluation(ctx, f"arm-{name}", "test")}
-    return {**found, "left": found[str(best)]}
+        return {**found, "delivered": evaluation(ctx, f"arm-{name}", "test")}
+    return {**found, "delivered": found[str(best)]}
 
 
 def _overlaps(ctx: RunContext, kept: list[str]) -> dict[str, Any]:
@@ -115,8 +114,7 @@ def _export(ctx: RunContext, best: int) -> None:
         return
     part = ctx.folder.path / "student.part"
     shutil.rmtree(part, ignore_errors=True)
-    device = ctx.task.student.device
-    load_student(source, encoder=ctx.student_encoder, device_name=device).export(part)
+    ctx.students.load(source).export(part)
     shutil.rmtree(ctx.folder.student, ignore_errors=True)
     part.replace(ctx.folder.student)
     ctx.folder.drop_students([])

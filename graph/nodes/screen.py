@@ -27,10 +27,10 @@ def _surplus(ctx: RunContext, state: State, fresh: Sequence[Sample], wanted: int
     drawn, written = ([s for s in fresh if is_drawn(s) == of] for of in (True, False))
     of_pool = max(ctx.strategy.from_pool(wanted), wanted - len(written))
     parts = ((drawn, of_pool), (written, wanted - min(of_pool, len(drawn))))
-    return [s for part, count in parts for s in _least_wanted(ctx, state, part, len(part) - count)]
+    return [s for part, count in parts for s in _lowest_ranked(ctx, state, part, len(part) - count)]
 
 
-def _least_wanted(ctx: RunContext, state: State, fresh: Sequence[Sample], surplus: int) -> list[Sample]:
+def _lowest_ranked(ctx: RunContext, state: State, fresh: Sequence[Sample], surplus: int) -> list[Sample]:
     """Return `surplus` samples that the selection method passes over, or any if nothing is selected."""
     strategy, reason = ctx.strategy, "more texts were written or drawn than are needed"
     how = strategy.selection_in(state["round"])
@@ -56,12 +56,12 @@ def _least_wanted(ctx: RunContext, state: State, fresh: Sequence[Sample], surplu
 
 
 def _refuse_near(sample: Sample, neighbour: Neighbour) -> Sample:
-    leak = neighbour.source == "sealed"
-    place = "gate or test" if leak else {"known": "the corpus", "batch": "this batch"}[neighbour.source]
+    leak = neighbour.source == "held_out"
+    source = "gate or test" if leak else {"known": "the corpus", "batch": "this batch"}[neighbour.source]
     return changed(
         sample,
         status="leak" if leak else "duplicate",
-        reason=f"too near to a text in {place}",
+        reason=f"too near to a text in {source}",
         neighbour=neighbour.text,
         similarity=round(neighbour.similarity, 4),
     )

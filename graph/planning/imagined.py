@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import cycle
 
-from tutelage.graph.nodes.calibrate import slice_of
 from tutelage.graph.task.schema import Task
 from tutelage.graph.task.splits import FIRST_LABELS, Splits, fold_rows
+from tutelage.student.data.folds import stratified_sample
 from tutelage.student.data.rows import Row, content_id
 from tutelage.student.tasks.fields import join
 
@@ -20,7 +20,7 @@ def with_first_labels(task: Task, splits: Splits) -> Splits:
     """
     if splits.labelled:
         return splits
-    texts = slice_of(task.type, splits.unlabelled, FIRST_LABELS, task.seed) or list(_made_up(task))
+    texts = stratified_sample(splits.unlabelled, task.type, FIRST_LABELS, task.seed) or list(_made_up(task))
     rows = [
         Row(id=row["id"], text=row["text"], label=_label(task, row["text"], label))
         for row, label in zip(texts, cycle(task.labels or [""]))

@@ -123,7 +123,7 @@ def _part(task: Task, role: int, ends: list[Usage]) -> Part:
     if price:
         source = FREE if spec.in_process else price.source or "task"
         details = {"prompt": price.prompt, "completion": price.completion, "source": source}
-    return Part(**_expected(task, [role], ends), model=spec.place, price=details)
+    return Part(**_expected(task, [role], ends), model=spec.display_name, price=details)
 
 
 def _limits(task: Task, roles: list[int], ends: list[Usage]) -> dict[str, Limit]:

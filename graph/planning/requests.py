@@ -12,16 +12,16 @@ from tutelage.agents import analyst, critic, generator, labeler
 from tutelage.agents.analyst import Weakness
 from tutelage.agents.generator import Evidence
 from tutelage.agents.request import Request
-from tutelage.graph.nodes.calibrate import slice_of
 from tutelage.graph.planning.imagined import MADE_UP, with_first_labels
-from tutelage.graph.requests.evidence import AVOIDED, answer
+from tutelage.graph.requests.evidence import AVOIDED, labelled_prediction
 from tutelage.graph.requests.gaps import WRITTEN_SHARE
 from tutelage.graph.requests.generation_requests import apportion, gap_requests, plan_requests, requests_for
 from tutelage.graph.strategies import Strategy
 from tutelage.graph.students.committee import Fold
 from tutelage.graph.task.schema import Task
-from tutelage.graph.task.splits import FIRST_LABELS, Splits
+from tutelage.graph.task.splits import FIRST_LABELS, Splits, compares_at_random
 from tutelage.student.corpus import Sample
+from tutelage.student.data.folds import stratified_sample
 from tutelage.student.data.rows import Row
 
 _REPORTED = 20  # most classes and most weaknesses in a report to the analyst
@@ -68,7 +68,9 @@ class PlannedRun:
 
     def calibration(self) -> list[Request[Any]]:
         """Return the requests that measure the labeler on the user's rows, with the texts a run sends."""
-        rows = slice_of(self.task.type, self.splits.diagnose, self.task.teacher.calibrate, self.task.seed)
+        rows = stratified_sample(
+            self.splits.diagnose, self.task.type, self.task.teacher.calibrate, self.task.seed
+        )
         return self._labelling(rows, self._shots(self.known.seed))
 
     def round(self, written: int) -> list[Request[Any]]:
@@ -84,8 +86,7 @@ class PlannedRun:
     def control(self) -> list[Request[Any]]:
         """Return the final requests, which label as many random texts of the pool as were chosen before."""
         strategy, pool = self.strategy, self.known.unlabelled
-        refitted = self.splits.folded or strategy.refit
-        if not (strategy.control and refitted and self.splits.test and pool):
+        if not compares_at_random(strategy, self.known):
             return []
         low, rounds = self.end == "low", self.last_round()
         count = min(
@@ -177,9 +178,9 @@ class PlannedRun:
         low, shown = self.end == "low", self.strategy.analyst_examples
         rows = self._half(self.known.rows_of("diagnose", fold), 2 * shown)[: shown if low else 2 * shown]
         task_type, labels = self.task.type, list(self.task.labels)
-        answers = [answer(row, task_type.corrupted(row["label"], labels, 0.0)) for row in rows]
+        answers = [labelled_prediction(row, task_type.corrupted(row["label"], labels, 0.0)) for row in rows]
         errors = 1 if low else -(-len(rows) // 2)
-        graded = analyst.GradedAnswers(answers[errors:], answers[:errors], self._report())
+        graded = analyst.GradedPredictions(answers[errors:], answers[:errors], self._report())
         return analyst.diagnosis_request(self.task.brief(), graded, 0)
 
     def _report(self) -> dict[str, object]:
@@ -206,22 +207,24 @@ class PlannedRun:
 
     def _writing_for(self, fold: Fold, count: int, avoided: int) -> list[Request[Any]]:
         labels, weaknesses, strategy = self._requested_labels(), self._weaknesses(fold), self.strategy
-        fed = strategy.feedback == "band" and self.end != "low"
+        has_feedback = strategy.feedback == "band" and self.end != "low"
         if strategy.fill_gaps:
             requests = gap_requests(count, weaknesses, labels)
         else:
             # Fewest requests: out-of-domain texts would get requests of their own, for random labels.
             kinds = replace(strategy, ood_share=0.0) if self.end == "low" else strategy
             f1 = dict.fromkeys(labels, 0.5)
-            requests = plan_requests(kinds, count, weaknesses, f1, random.Random(0), fed=fed)
+            requests = plan_requests(
+                kinds, count, weaknesses, f1, random.Random(0), has_feedback=has_feedback
+            )
         shown = Evidence(
             weaknesses=weaknesses,
             shots=self._shots(self.known.rows_of("seed", fold)),
             avoid=[{"text": row["text"], "reason": MADE_UP} for row in self.texts(avoided)],
-            resemble=self.texts(ceil(0.5 * strategy.samples)) if fed else [],
+            resemble=self.texts(ceil(0.5 * strategy.samples)) if has_feedback else [],
         )
-        answered = not strategy.blind_labels
-        return list(generator.draft_requests(self.task.brief(), requests, shown, 0, answered=answered))
+        with_labels = not strategy.blind_labels
+        return list(generator.draft_requests(self.task.brief(), requests, shown, 0, with_labels=with_labels))
 
     def _shots(self, rows: Sequence[Row]) -> list[Row]:
         """Return a few of these rows for each label, as many as the strategy shows to agents."""
@@ -271,10 +274,10 @@ class PlannedRun:
     def _half(self, rows: Sequence[Row], least: int = 0) -> list[Row]:
         """Return the shorter or longer half of the rows (for an example all), at least `least`, shuffled."""
         if self.end == "example":
-            return slice_of(self.task.type, rows, len(rows), self.task.seed)
+            return stratified_sample(rows, self.task.type, len(rows), self.task.seed)
         ranked = sorted(rows, key=lambda row: len(row["text"]), reverse=self.end == "high")
         half = ranked[: max(least, -(-len(rows) // 2))]
-        return slice_of(self.task.type, half, len(half), self.task.seed)
+        return stratified_sample(half, self.task.type, len(half), self.task.seed)
 
     def _of(self, rows: Sequence[Row], label: str) -> list[Row]:
         return [row for row in rows if label in self.task.type.labels_in(row["label"])]

@@ -6,7 +6,7 @@ from html import escape
 from typing import Any
 
 from tutelage.graph.report.charts import learning_curve
-from tutelage.graph.report.comparison_section import comparison_section, labels_section
+from tutelage.graph.report.comparison_section import arm_title, comparison_section, labels_section
 from tutelage.graph.report.page import PAGE, STYLE, Html, pairs, table, tag
 from tutelage.graph.report.run_section import Run, differences, figures, metric_name, paid, read_run, total
 from tutelage.graph.report.samples_section import classes_section, samples_section, weaknesses_section
@@ -117,11 +117,13 @@ def _on_test(run: Run, final_score: float) -> list[tuple[str, float | None]]:
 
     `final_score` is the score of the final student.
     """
-    steps: list[tuple[str, float | None]] = [("untrained", run.about["test_untouched"])]
+    steps: list[tuple[str, float | None]] = [("untrained", run.about["test_untrained"])]
     if run.folded:
         arms = (run.about.get("comparison") or {"arms": []})["arms"]
         return steps + [
-            (arm["title"], arm["score"]) for arm in arms if arm["name"] == "labels_alone" or arm["delivered"]
+            (arm_title(run, one), one["score"])
+            for one in arms
+            if one["name"] == "labels_alone" or one["delivered"]
         ]
     scores = run.scores("test")
     steps += [

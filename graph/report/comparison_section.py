@@ -4,11 +4,11 @@ the user's labels that look wrong.
 
 import csv
 import json
-from typing import Any
 
 from tutelage.graph.report.page import Html, table, tag
 from tutelage.graph.report.run_section import Run, metric_title
 from tutelage.graph.run_folder.folder import RunFolder
+from tutelage.graph.students.comparison import ArmScore, Comparison
 
 METHOD = """All students are trained with the same settings and evaluated on the same rows. They differ in
 the labels and in the unlabelled texts that they learn from; a text that a student has a teacher label for is
@@ -21,6 +21,13 @@ CHECK = """Students that were not trained on these rows of yours disagree with t
 learning, Northcutt et al. 2021). Nothing was changed. Check these rows, and correct your file if a label is
 wrong. All of them are in labels_to_check.csv."""
 SHOWN = 20
+TITLES = {
+    "labels_alone": "your labels alone",
+    "self_trained": "your labels and your unlabelled texts, no teacher",
+    "random": "+ {} teacher labels at random",
+    "chosen": "+ {} teacher labels, chosen",
+    "all": "+ all {} teacher labels",
+}
 HEAD = (
     "Trained on", ">Your rows", ">Teacher labels", ">Unlabelled", ">Score", ">95 % interval", ">Gain",
     ">95 % interval",
@@ -36,12 +43,47 @@ def comparison_section(run: Run) -> list[Html]:
         return [tag("p", "Not measured: no student was refitted on all rows, or no row was held out.")]
     rows = []
     for arm in comparison["arms"]:
-        name = tag("b", arm["title"]) if arm["delivered"] else arm["title"]
-        rows.append((name, *arm_cells(arm)))
+        name = arm_title(run, arm)
+        rows.append((tag("b", name) if arm["delivered"] else name, *arm_cells(arm)))
     measured = f"The score is {metric_title(comparison['metric'])}, measured on {comparison['measured_on']}."
     note = tag("p", f"{measured} The student that you get is in bold. {METHOD}", class_="soft")
-    parts = [tag("p", comparison["sentence"]), table(HEAD, rows), note]
+    parts = [tag("p", comparison_sentence(run, comparison)), table(HEAD, rows), note]
     return [*parts, *_training(run.folder)]
+
+
+def arm_title(run: Run, arm: ArmScore) -> str:
+    """Return the name of a student of the comparison to show."""
+    if arm["name"] == "labels_alone" and run.folder.first_labels.exists():
+        return "the teacher's first labels alone"
+    return TITLES[arm["name"]].format(arm["teacher_labels"])
+
+
+def comparison_sentence(run: Run, comparison: Comparison) -> str:
+    """Return a sentence that states how much the teacher's labels improved the student."""
+    metric, where = metric_title(comparison["metric"]), comparison["measured_on"]
+    arms = {arm["name"]: arm for arm in comparison["arms"]}
+    without = [arms[name] for name in ("labels_alone", "self_trained") if name in arms]
+    base = max(without, key=lambda arm: arm["score"])
+    before = base["score"]
+    if "chosen" not in arms:
+        return f"No teacher label was kept: {metric} is {before:.2f} with {arm_title(run, base)} ({where})."
+    chosen = arms["chosen"]
+    count, after, (_, low, high) = chosen["teacher_labels"], chosen["score"], chosen["gain"]
+    span = f"({where}; 95 % interval of the gain {low:.2f} to {high:.2f})"
+    alone = base["name"] == "labels_alone"
+    rival = "" if alone else ", compared with your labels and unlabelled texts without a teacher"
+    if low > 0:
+        effect = f"raised {metric} from {before:.2f} to {after:.2f}{rival} {span}"
+    else:
+        effect = "brought no gain beyond noise" if high >= 0 else "made the student worse"
+        effect += f"{rival}: {metric} is {before:.2f} without them and {after:.2f} with them {span}"
+    result = f"The teacher's {count} labels {effect}"
+    if (equal := comparison["worth"]) is not None and low > 0:
+        least = "at least " if equal > arms["random"]["teacher_labels"] else ""  # `worth` extrapolates
+        result += f"; they were worth {least}as much as about {equal} labels of random texts"
+    if every := arms.get("all"):
+        result += f". With all {every['teacher_labels']} paid labels, {metric} is {every['score']:.2f}"
+    return result + "."
 
 
 def labels_section(run: Run) -> list[Html]:
@@ -62,7 +104,7 @@ def labels_section(run: Run) -> list[Html]:
     return [tag("p", CHECK, class_="soft"), table(titles, rows[:SHOWN]), *more]
 
 
-def arm_cells(arm: dict[str, Any]) -> tuple[object, ...]:
+def arm_cells(arm: ArmScore) -> tuple[object, ...]:
     """Return the figures of a student of the comparison, as the columns of `HEAD` after the first."""
     gain: tuple[str, ...] = ("", "")
     if "gain" in arm:

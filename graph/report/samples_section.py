@@ -83,13 +83,13 @@ def weaknesses_section(cards: Sequence[Card]) -> list[Html]:
 
 
 def _card(card: Card) -> Html:
-    set_names = [
-        ("when found", card["errors"]),
-        *((f"after round {r}", errors) for r, errors in card["history"]),
-    ]
+    later = [(f"after round {round}", errors) for round, errors in card["history"]]
+    evaluations = [("when found", card["errors"]), *later]
     size = card["support"]
-    rows = [(when, rate(errors, size), bar(*wilson(errors, size))) for when, errors in set_names]
-    origin = f"{card['id']} of round {card['round']}; {card['ordered']} texts requested, {card['kept']} kept"
+    rows = [(when, rate(errors, size), bar(*wilson(errors, size))) for when, errors in evaluations]
+    origin = (
+        f"{card['id']} of round {card['round']}; {card['requested']} texts requested, {card['kept']} kept"
+    )
     return tag(
         "article",
         tag("span", MARKS[card["status"]], class_="mark"),

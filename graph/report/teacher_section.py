@@ -39,25 +39,25 @@ def teacher_section(measured: Calibration | None, counters: Mapping[str, object]
     return [
         pairs(_facts(measured, measured["accuracy"])),
         *notes,
-        *_rivals(measured),
+        *_baselines(measured),
         reliability_plot(measured),
         tag("p", METHOD, " ", care, class_="soft"),
         *counted,
     ]
 
 
-def _rivals(measured: Calibration) -> list[Html]:
+def _baselines(measured: Calibration) -> list[Html]:
     """Compare the teacher with a student trained on the user's labels alone, on the same rows."""
-    if (rivals := measured.get("rivals")) is None:
+    if (found := measured.get("baselines")) is None:
         return []
     scores = {
-        "the teacher": rivals["teacher"],
-        "a student trained on your labels alone": rivals["student"],
-        "always predicting the most frequent label": rivals["commonest"],
+        "the teacher": found["teacher"],
+        "a student trained on your labels alone": found["student"],
+        "always predicting the most frequent label": found["majority_class"],
     }
     rows = [(name, score, f"{low:.3f} to {high:.3f}") for name, (score, low, high) in scores.items()]
-    caption = f"Scores on the same {rivals['rows']:,} of your own rows; the student was not trained on them:"
-    return [tag("p", caption), table(["", f">{rivals['metric']}", ">95 % interval"], rows)]
+    caption = f"Scores on the same {found['rows']:,} of your own rows; the student was not trained on them:"
+    return [tag("p", caption), table(["", f">{found['metric']}", ">95 % interval"], rows)]
 
 
 def _facts(measured: Calibration, accuracy: float) -> dict[str, object]:

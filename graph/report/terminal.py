@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich.table import Table
-from tutelage.graph.report.comparison_section import HEAD, arm_cells
+from tutelage.graph.report.comparison_section import HEAD, arm_cells, arm_title, comparison_sentence
 from tutelage.graph.report.run_section import Run, differences, metric_name, metric_title, read_run
 from tutelage.graph.run_folder.folder import RESULTS, RunFolder, student_name
 from tutelage.student.errors import InputError
@@ -32,7 +32,7 @@ def results_text(folder: RunFolder, control: RunFolder | None = None) -> list[Ta
         return [unfinished, f"report: {folder.report}"]
     parts = result_tables(folder, control)
     if count := about.get("labels_to_check"):
-        parts.append(f"{count} of your labels look wrong: {folder.labels_to_check}")
+        parts.append(f"labels of yours that look wrong: {count}, listed in {folder.labels_to_check}")
     notes = about["notes"] + (differences(about, control.about()) if control else [])
     parts += [f"note: {note}" for note in notes]
     parts += [f"stopped because {about['stop']}", f"student: {folder.student}"]
@@ -50,7 +50,9 @@ def result_tables(folder: RunFolder, control: RunFolder | None = None) -> list[T
     run = read_run(folder)
     rounds = _round_table(run, read_run(control) if control else None)
     comparison = run.about.get("comparison")
-    return [rounds, _comparison_table(run, comparison), comparison["sentence"]] if comparison else [rounds]
+    if not comparison:
+        return [rounds]
+    return [rounds, _comparison_table(run, comparison), comparison_sentence(run, comparison)]
 
 
 def class_table(classes: Sequence[ClassReport]) -> Table:
@@ -90,7 +92,7 @@ def _round_table(run: Run, control: Run | None) -> Table:
     scores = [f">{where}", *(f">{_control_name(one)}" for one in runs[1:])]
     rows: list[Sequence[object]] = []
     if not run.folded:
-        rows.append(("untrained", 0, *(one.about.get("test_untouched") for one in runs)))
+        rows.append(("untrained", 0, *(one.about.get("test_untrained") for one in runs)))
     for line in run.rounds:
         name, counts = student_name(line, folded=run.folded), line["refused"].items()
         rows.append(
@@ -131,8 +133,8 @@ def _control_name(control: Run) -> str:
 def _comparison_table(run: Run, comparison: dict[str, Any]) -> Table:
     rows = []
     for arm in comparison["arms"]:
-        name = f"{arm['title']}  <- the student you get" if arm["delivered"] else arm["title"]
-        rows.append((name, *arm_cells(arm)))
+        delivered = "  <- the student you get" if arm["delivered"] else ""
+        rows.append((f"{arm_title(run, arm)}{delivered}", *arm_cells(arm)))
     metric = metric_title(comparison["metric"])
     title = f"{run.about['task']['name']}: {metric}, {comparison['measured_on']}"
     return text_table([heading.lower() for heading in HEAD], rows, title)

@@ -7,14 +7,14 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
-from tutelage.agents.analyst import Answer, Weakness
+from tutelage.agents.analyst import LabelledPrediction, Weakness
 from tutelage.agents.labeler import LabelerSettings
 from tutelage.agents.prompt_injection import is_injection
 from tutelage.graph.context import RunContext
 from tutelage.graph.state import State
 from tutelage.graph.strategies import Strategy
 from tutelage.graph.students.committee import Fold
-from tutelage.graph.students.predictions import answers_on_diagnose
+from tutelage.graph.students.predictions import predictions_on_diagnose
 from tutelage.graph.task.schema import Task
 from tutelage.graph.task.splits import Splits
 from tutelage.graph.weaknesses import Card
@@ -30,7 +30,7 @@ SLICE = 10  # diagnose texts on which a weakness without labels is measured
 AVOIDED = 12  # refused texts shown to the generator
 
 
-def probed_answers(ctx: RunContext, state: State, fold: Fold = None) -> list[Answer]:
+def probed_predictions(ctx: RunContext, state: State, fold: Fold = None) -> list[LabelledPrediction]:
     """Return the answers in which weaknesses are looked for (see `Strategy.probe`), to the rows of one fold
     or to all. The state is the one before the next round is opened.
     """
@@ -40,24 +40,24 @@ def probed_answers(ctx: RunContext, state: State, fold: Fold = None) -> list[Ans
     return _placebo(ctx.task, answers, random.Random(f"{ctx.task.seed} {state['round']} placebo"))
 
 
-def _probed(ctx: RunContext, state: State, fold: Fold) -> list[Answer]:
+def _probed(ctx: RunContext, state: State, fold: Fold) -> list[LabelledPrediction]:
     strategy, last = ctx.strategy, state["round"]
     if strategy.probe == "diagnose":
-        return answers_on_diagnose(ctx.folder, ctx.splits, state["best"], fold)
+        return predictions_on_diagnose(ctx.folder, ctx.splits, state["best"], fold)
     batch = ctx.corpus.drafts(round=last, status="kept")
     if last and strategy.test_first:
-        return [answer(sample, sample["answered"]) for sample in batch]
+        return [labelled_prediction(sample, sample["answered"]) for sample in batch]
     rows: Sequence[Row | Sample] = batch if last else ctx.splits.seed
-    answers = ctx.student(state["best"]).predict([row["text"] for row in rows]).answers
-    return [answer(row, predicted) for row, predicted in zip(rows, answers, strict=True)]
+    answers = ctx.students.get(state["best"]).predict([row["text"] for row in rows]).answers
+    return [labelled_prediction(row, predicted) for row, predicted in zip(rows, answers, strict=True)]
 
 
-def answer(row: Row | Sample | Answer, predicted: str) -> Answer:
-    """Return an `Answer`: a labelled text with a student's prediction."""
-    return Answer(id=row["id"], text=row["text"], label=row["label"], predicted=predicted)
+def labelled_prediction(row: Row | Sample | LabelledPrediction, predicted: str) -> LabelledPrediction:
+    """Return a `LabelledPrediction`: a labelled text with a student's prediction."""
+    return LabelledPrediction(id=row["id"], text=row["text"], label=row["label"], predicted=predicted)
 
 
-def graded_answers(task: Task, answers: Sequence[Answer]) -> Report:
+def graded_predictions(task: Task, answers: Sequence[LabelledPrediction]) -> Report:
     """Grade the answers against their labels."""
     texts, gold = [a["text"] for a in answers], [a["label"] for a in answers]
     predicted = [a["predicted"] for a in answers]
@@ -65,8 +65,8 @@ def graded_answers(task: Task, answers: Sequence[Answer]) -> Report:
 
 
 def right_and_wrong(
-    task_type: TaskType, strategy: Strategy, answers: Sequence[Answer], chance: random.Random
-) -> tuple[list[Answer], list[Answer]]:
+    task_type: TaskType, strategy: Strategy, answers: Sequence[LabelledPrediction], chance: random.Random
+) -> tuple[list[LabelledPrediction], list[LabelledPrediction]]:
     """Return right and wrong answers for the analyst. Errors come in turn, three of each pair of labels (the
     first pair of an answer), frequent pairs first, so that no pair fills the page. Right answers have the
     same labels. Texts that look like prompt injection are left out.
@@ -140,7 +140,7 @@ def band(strategy: Strategy, corpus: Corpus, round: int) -> list[Row]:
     batch = [s for s in kept if s["kind"] == "ood"] or kept
     safe = [s for s in batch if not is_injection(s["text"])]
     scores = np.array([s[strategy.score] for s in safe])
-    chosen = [safe[place] for place in indices_in_band(scores, strategy.band)]
+    chosen = [safe[i] for i in indices_in_band(scores, strategy.band)]
     return [Row(id=s["id"], text=s["text"], label=s["label"]) for s in chosen]
 
 
@@ -174,12 +174,16 @@ def labeler_settings(ctx: RunContext, round: int, fold: Fold = None) -> LabelerS
     return LabelerSettings(ctx.task.teacher.votes, ctx.folder.read_calibration(), examples)
 
 
-def _placebo(task: Task, answers: Sequence[Answer], chance: random.Random) -> list[Answer]:
+def _placebo(
+    task: Task, answers: Sequence[LabelledPrediction], chance: random.Random
+) -> list[LabelledPrediction]:
     """Return the answers with a random third marked as errors and the rest as right: a placebo that measures
     what feedback, and every figure made from it, is worth without information on the student.
     """
     labels, wrong = list(task.labels), set(chance.sample(range(len(answers)), len(answers) // 3))
     return [
-        answer(a, task.type.corrupted(a["label"], labels, chance.random()) if i in wrong else a["label"])
+        labelled_prediction(
+            a, task.type.corrupted(a["label"], labels, chance.random()) if i in wrong else a["label"]
+        )
         for i, a in enumerate(answers)
     ]

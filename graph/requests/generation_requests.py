@@ -4,7 +4,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tutelage.agents.analyst import Answer, Weakness
+from tutelage.agents.analyst import LabelledPrediction, Weakness
 from tutelage.agents.generator import GenerationRequest
 from tutelage.agents.schemas import RequestKind
 from tutelage.graph.strategies import Strategy
@@ -22,7 +22,7 @@ class Gaps:
     labels: list[str]
     covered: set[frozenset[str]] | None
 
-    def lacks(self, task_type: TaskType, answer: Answer) -> bool:
+    def lacks(self, task_type: TaskType, answer: LabelledPrediction) -> bool:
         """Return whether the pool has hardly any text like a wrong answer: one with its gold label, or one
         undecided between gold and predicted label.
         """
@@ -39,7 +39,7 @@ def plan_requests(
     f1: Mapping[str, float],
     chance: random.Random,
     *,
-    fed: bool = False,
+    has_feedback: bool = False,
 ) -> list[GenerationRequest]:
     """Return requests for `count` texts in total.
 
@@ -58,15 +58,15 @@ def plan_requests(
         weaknesses: the weaknesses to write for, all with the same share.
         f1: label -> F1 of the student.
         chance: random generator that decides which labels get one more if a count does not divide evenly.
-        fed: whether texts of the last round are fed back.
+        has_feedback: whether texts of the last round are fed back.
     """
     if strategy.feedback in ("none", "band"):
-        return _alike(strategy, count, list(f1), chance, fed)
+        return _equal_shares(strategy, count, list(f1), chance, has_feedback)
     hard = round(count * strategy.hard_share)
     requests = [] if weaknesses else requests_for("hard", apportion(dict.fromkeys(f1, 1.0), hard))
     shares = apportion(dict.fromkeys((w["id"] for w in weaknesses), 1.0), hard)
     for weakness in weaknesses:
-        parts = {label: share for label, share in sides(weakness) if label in f1}
+        parts = {label: share for label, share in label_shares(weakness) if label in f1}
         requests += requests_for("hard", apportion(parts, shares[weakness["id"]]), weakness["id"])
     shares = apportion({label: 2.0 - score for label, score in f1.items()}, count)
     for request in requests:
@@ -74,7 +74,7 @@ def plan_requests(
     return requests + requests_for("easy", apportion(shares, count - hard))
 
 
-def sides(weakness: Weakness) -> list[tuple[str, float]]:
+def label_shares(weakness: Weakness) -> list[tuple[str, float]]:
     """Return the labels to write texts for, with their relative shares: both labels of the weakness. If the
     student invents a label, texts without that label (`""`) stand for the other side.
     """
@@ -92,7 +92,7 @@ def gap_requests(
     shares = apportion(dict.fromkeys(keys, 1.0), count) if keys else {}
     requests: list[GenerationRequest] = []
     for weakness in weaknesses:
-        parts = apportion(dict(sides(weakness)), shares[weakness["id"]])
+        parts = apportion(dict(label_shares(weakness)), shares[weakness["id"]])
         requests += requests_for("hard", parts, weakness["id"])
     return requests + requests_for("any", {label: shares[label] for label in labels})
 
@@ -128,8 +128,8 @@ def apportion(weights: Mapping[str, float], count: int) -> dict[str, int]:
     return result
 
 
-def _alike(
-    strategy: Strategy, count: int, labels: Sequence[str], chance: random.Random, fed: bool
+def _equal_shares(
+    strategy: Strategy, count: int, labels: Sequence[str], chance: random.Random, has_feedback: bool
 ) -> list[GenerationRequest]:
     """Return requests with an equal share for every label; the kinds are spread over the labels at random."""
     shuffled = chance.sample(list(labels), len(labels))
@@ -137,7 +137,7 @@ def _alike(
     units = [label for label in labels for _ in range(shares[label])]
     chance.shuffle(units)
     apart = round(count * strategy.ood_share)
-    like = round((count - apart) * strategy.similar_share) if fed else 0
+    like = round((count - apart) * strategy.similar_share) if has_feedback else 0
     parts: list[tuple[RequestKind, list[str]]] = [
         ("any", units[apart + like :]),
         ("like", units[apart : apart + like]),

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from tutelage.agents.teacher.calibration import Calibration
 from tutelage.student.errors import InputError
 
-FORMAT = 3  # of run folders; raise it when older ones cannot be read any more
+FORMAT = 4  # of run folders; raise it when older ones cannot be read any more
 _RUN = "run.json"
 RESULTS = (  # the keys of run.json that are written when the run ends
-    "stop", "best", "spent", "samples", "teacher", "test", "test_untouched", "test_by_round", "comparison",
+    "stop", "best", "spent", "samples", "teacher", "test", "test_untrained", "test_by_round", "comparison",
     "labels_to_check", "overlap",
 )  # fmt: skip
 

@@ -13,7 +13,7 @@ _DOING = {
     "calibrate": "measuring the accuracy of the teacher",
     "train": "training the students",
     "final": "training the final student from scratch on all kept samples",
-    "examine": "evaluating the students",
+    "evaluate": "evaluating the students",
     "analyst": "looking for weaknesses",
     "generator": "writing texts",
     "pool": "selecting unlabelled texts of yours",
@@ -98,8 +98,8 @@ def _summary(node: str, event: Event, *, asked: bool) -> str:
             return _calibration(event)
         case "train" | "final":
             return _training(event)
-        case "examine":
-            return _examination(event)
+        case "evaluate":
+            return _evaluation(event)
         case "refit":
             return ", ".join(f"{arm['name'].replace('_', ' ')} ({arm['rows']} rows)" for arm in event["arms"])
         case "analyst":
@@ -122,7 +122,7 @@ def _summary(node: str, event: Event, *, asked: bool) -> str:
             return str(event.get("stop", ""))
 
 
-def _examination(event: Event) -> str:
+def _evaluation(event: Event) -> str:
     """Return the scores of a round's student, and whether the round was accepted."""
     outcome = "accepted" if event["accepted"] else f"rolled back (p = {event['p_value']:.3f})"
     if event.get("folded"):
@@ -161,7 +161,7 @@ def _calibration(event: Event) -> str:
 
 def _student(event: Event) -> str:
     """Return the score of a student trained on the user's labels alone, on the same rows."""
-    if "rivals" not in event:
+    if "baselines" not in event:
         return ""
-    score, low, high = event["rivals"]["student"]
+    score, low, high = event["baselines"]["student"]
     return f" (a student trained on your labels alone: {score:.2f}, {low:.2f}-{high:.2f})"

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, cast
 from tutelage.agents.teacher.budget import usage
 from tutelage.agents.teacher.journal import Journal
 from tutelage.graph.context import RunContext
-from tutelage.graph.nodes.train import train_members
 from tutelage.graph.run_folder.folder import RESULTS, RunFolder, rounds_over
 from tutelage.graph.run_folder.trace import Trace
 from tutelage.graph.state import State
 from tutelage.graph.stopping import why_stop
+from tutelage.graph.students.training import train_members
 from tutelage.graph.task.load import merged, parse_task
 from tutelage.graph.task.schema import Task
 from tutelage.student.errors import InputError
@@ -81,11 +81,11 @@ def extend(ctx: RunContext, graph: "CompiledStateGraph[Any, Any, Any, Any]", thr
     _reopen(ctx.folder, last)
     if cut:
         node = "analyst" if last else "calibrate"
-        ahead = "calibrate" if last == 1 else "examine"
+        ahead = "calibrate" if last == 1 else "evaluate"
         start = _before(graph, thread, node, max(last - 1, 0))
         ctx.corpus.forget(since=max(last, 1))
     else:
-        start, ahead = _before(graph, thread, "final", last) if final else before, "examine"
+        start, ahead = _before(graph, thread, "final", last) if final else before, "evaluate"
     for round in {start.values["best"], *([0] if ctx.strategy.importance else [])}:
         _restore_student(ctx, round)
     graph.update_state(start.config, {"rounds": rounds, "stop": ""}, as_node=ahead)

@@ -165,7 +165,7 @@ def _execute(ctx: RunContext, *, raised: bool = False) -> RunFolder:
     except (UserFunctionError, TeacherDownError) as error:
         first = "; correct the function" if isinstance(error, UserFunctionError) else ""
         raise InputError(f"{error}{first}, then `tutelage resume {path}`") from error
-    except Exception as error:
+    except Exception as error:  # libraries raise types of their own for a full disk
         if not _is_disk_error(error):
             raise
         raise InputError(

@@ -8,7 +8,6 @@ import numpy as np
 from tutelage.graph.context import RunContext
 from tutelage.student.errors import InputError
 from tutelage.student.models.base import Student
-from tutelage.student.models.load import load_student
 from tutelage.student.models.predictions import Predictions
 
 Fold = int | None  # None: the rows are not folded, and the round has one student
@@ -28,12 +27,11 @@ def member(ctx: RunContext, round: int | str, fold: Fold) -> Student:
     """
     if fold is None:
         assert isinstance(round, int), "only fold students have names"
-        return ctx.student(round)
+        return ctx.students.get(round)
     path = ctx.folder.student_of(round, fold)
     if not path.exists():
         raise InputError(f"{path} is missing: the run folder was changed during the run")
-    device = ctx.task.student.device
-    return load_student(path, encoder=ctx.student_encoder, device_name=device)
+    return ctx.students.load(path)
 
 
 def predictions(ctx: RunContext, round: int, texts: Sequence[str]) -> list[Predictions]:
@@ -54,21 +52,21 @@ def mean_predictions(found: Sequence[Predictions]) -> Predictions:
     return replace(found[0], answers=_votes(found), **cast(Any, means))
 
 
-def predictions_at(found: Predictions, places: Sequence[int]) -> Predictions:
-    """Return the predictions for the texts at the given places."""
+def predictions_at(found: Predictions, indices: Sequence[int]) -> Predictions:
+    """Return the predictions for the texts at the given indices."""
     names = ("confidence", "entropy", "margin", "energy", "nll", "probabilities")
     parts = {name: getattr(found, name) for name in names}
-    cut = {name: None if value is None else value[list(places)] for name, value in parts.items()}
-    return replace(found, answers=[found.answers[i] for i in places], **cast(Any, cut))
+    cut = {name: None if value is None else value[list(indices)] for name, value in parts.items()}
+    return replace(found, answers=[found.answers[i] for i in indices], **cast(Any, cut))
 
 
 def _votes(found: Sequence[Predictions]) -> list[str]:
     """Return the answer of most members for each text; ties go to the more confident members."""
     answers = []
-    for place in range(len(found[0].answers)):
+    for index in range(len(found[0].answers)):
         weight: dict[str, float] = {}
         for one in found:
-            answer = one.answers[place]
-            weight[answer] = weight.get(answer, 0.0) + 1 + float(one.confidence[place]) / (len(found) + 1)
+            answer = one.answers[index]
+            weight[answer] = weight.get(answer, 0.0) + 1 + float(one.confidence[index]) / (len(found) + 1)
         answers.append(max(weight, key=lambda answer: weight[answer]))
     return answers

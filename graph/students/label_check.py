@@ -35,8 +35,10 @@ def write_labels_to_check(task: Task, splits: Splits, folder: RunFolder, suspect
     writer = csv.writer(text)
     writer.writerow([*task.fields, *COLUMNS])
     for one in suspects:
-        parts = split(rows[one.place]["text"], task.fields)
-        labels = [task.type.to_text(label, rows[one.place]["text"]) for label in (one.given, one.suggested)]
+        parts = split(rows[one.row_index]["text"], task.fields)
+        labels = [
+            task.type.to_text(label, rows[one.row_index]["text"]) for label in (one.given, one.suggested)
+        ]
         writer.writerow([*parts.values(), *labels, f"{one.p_given:.3f}", f"{one.p_suggested:.3f}"])
     if suspects:
         folder.write(folder.labels_to_check, text.getvalue())

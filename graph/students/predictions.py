@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from tutelage.agents.analyst import Answer
+from tutelage.agents.analyst import LabelledPrediction
 from tutelage.graph.context import RunContext
 from tutelage.graph.run_folder.folder import RunFolder
 from tutelage.graph.students.committee import Fold, members
@@ -12,6 +12,7 @@ from tutelage.graph.task.splits import Splits
 from tutelage.student.evaluation.evaluate import Report, grade
 from tutelage.student.models.base import Student
 from tutelage.student.tasks.scoring import ExampleStatistics
+from tutelage.student.training.loop import untrained_student
 
 SETS = ("diagnose", "gate", "test")
 
@@ -25,13 +26,20 @@ def store_predictions(folder: RunFolder, splits: Splits, name: str, student: Stu
     folder.store_predictions(name, **stored)
 
 
+def predict_untrained(ctx: RunContext) -> None:
+    """Store the answers of the student before any training, the baseline of the report."""
+    config, seed, encoder = ctx.task.training_config(), ctx.task.seed, ctx.student_encoder
+    student = untrained_student(ctx.labels, config, seed=seed, encoder=encoder)
+    store_predictions(ctx.folder, ctx.splits, "untrained", student)
+
+
 def predict_round(ctx: RunContext, round: int) -> None:
     """Store the answers of a round's students; each row is answered by a student not trained on it."""
     name = f"round-{round:02d}"
     if ctx.splits.folded:
         predict_out_of_fold(ctx.folder, ctx.splits, name, members(ctx, round))
     else:
-        store_predictions(ctx.folder, ctx.splits, name, ctx.student(round))
+        store_predictions(ctx.folder, ctx.splits, name, ctx.students.get(round))
 
 
 def predict_out_of_fold(
@@ -69,12 +77,14 @@ def out_of_fold_probabilities(folder: RunFolder, splits: Splits, round: int) -> 
         return None
 
 
-def answers_on_diagnose(folder: RunFolder, splits: Splits, round: int, fold: Fold = None) -> list[Answer]:
+def predictions_on_diagnose(
+    folder: RunFolder, splits: Splits, round: int, fold: Fold = None
+) -> list[LabelledPrediction]:
     """Return the labelled rows that agents may see, with a round's answers; those of one fold, or all."""
     stored = folder.load_predictions(f"round-{round:02d}", "diagnose")
     answers = []
     for row, predicted in zip(splits.diagnose, stored, strict=True):
-        answer = Answer(id=row["id"], text=row["text"], label=row["label"], predicted=predicted)
+        answer = LabelledPrediction(id=row["id"], text=row["text"], label=row["label"], predicted=predicted)
         if splits.folds:
             answer["fold"] = splits.folds[row["id"]]
         if fold is None or answer["fold"] == fold:

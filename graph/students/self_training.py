@@ -34,10 +34,10 @@ def can_self_train(task: Task, strategy: Strategy, splits: Splits) -> bool:
     return bool(splits.unlabelled) and task.type.label_probabilities
 
 
-def answer_pool(ctx: RunContext) -> None:
+def predict_pool(ctx: RunContext) -> None:
     """Store the predictions of round 0, whose students saw only the user's labels, on unlabelled texts."""
     if can_self_train(ctx.task, ctx.strategy, ctx.splits):
-        ctx.folder.store_predictions(_STORED, probabilities=pool_answers(ctx, 0))
+        ctx.folder.store_predictions(_STORED, probabilities=pool_probabilities(ctx, 0))
 
 
 def soft_texts(ctx: RunContext) -> list[Row]:
@@ -58,7 +58,7 @@ def soft_rows(ctx: RunContext, answers: Answers, known: set[str], fold: Fold = N
 
     Args:
         ctx: the run.
-        answers: probabilities of shape (members, texts, labels), as returned by `pool_answers`.
+        answers: probabilities of shape (members, texts, labels), as returned by `pool_probabilities`.
         known: ids of texts to leave out because they are trained on with a label.
         fold: use the answers of this fold's student as targets; without it, the mean over all members.
     """
@@ -97,12 +97,12 @@ def self_training_helps(ctx: RunContext, answers: Answers, round: int, promoted:
     return after >= before
 
 
-def first_pool_answers(folder: RunFolder) -> Answers:
-    """Return the probabilities stored by `answer_pool`, shape (members, texts, labels)."""
+def first_pool_probabilities(folder: RunFolder) -> Answers:
+    """Return the probabilities stored by `predict_pool`, shape (members, texts, labels)."""
     return folder.load_array(_STORED, "probabilities")
 
 
-def pool_answers(ctx: RunContext, round: int) -> Answers:
+def pool_probabilities(ctx: RunContext, round: int) -> Answers:
     """Return the probabilities of each student of a round on `soft_texts`, shape (members, texts, labels)."""
     texts = [row["text"] for row in soft_texts(ctx)]
     probabilities = [student.predict(texts).probabilities for _, student in members(ctx, round)]

@@ -6,10 +6,12 @@ from typing import Any, cast
 import numpy as np
 from tutelage.graph.strategies import Strategy
 from tutelage.graph.students.committee import Fold
+from tutelage.graph.task.schema import Task
 from tutelage.graph.task.splits import Splits
 from tutelage.student.corpus import Corpus, Sample, is_drawn
-from tutelage.student.data.rows import Row
+from tutelage.student.data.rows import Row, to_record
 from tutelage.student.tasks.task_type import TaskType
+from tutelage.student.tasks.user_functions import run_filter, title
 
 
 def training_rows(
@@ -28,6 +30,20 @@ def training_rows(
 def kept_samples(corpus: Corpus, rounds: Sequence[int]) -> list[Sample]:
     """Return the kept samples of these rounds in the order of creation."""
     return [s for s in corpus.drafts(status="kept") if s["round"] in rounds]
+
+
+def objection(task: Task, strategy: Strategy, sample: Sample) -> str:
+    """Return why a labelled sample is refused regardless of the critic, or "" if it is not: its label is not
+    the one it was written for (with `Strategy.agree`), or a filter of the task rejects it.
+    """
+    text, label = sample["text"], sample["label"]
+    written = strategy.agree and not is_drawn(sample)
+    if written and sample["requested"] not in task.type.labels_in(label):
+        shown = task.type.to_text(label, text)
+        return f"written for {sample['requested'] or 'none'}, and labelled {shown}"
+    row = to_record(text, label, task_type=task.type, fields=task.fields)
+    reasons = ((name, run_filter(name, row)) for name in task.filters)
+    return next((f"{title(name)}: {reason}" for name, reason in reasons if reason), "")
 
 
 def own_rows(strategy: Strategy, rows: Sequence[Row]) -> list[Row]:
@@ -53,13 +69,13 @@ def mixed_row(strategy: Strategy, sample: Sample, labels: Sequence[str], task_ty
     with the students' probabilities from before they were trained on it (`Strategy.label_mix`).
     """
     row = sample_row(strategy, sample)
-    if not strategy.label_mix or "answer_before" not in sample:
+    if not strategy.label_mix or "predicted_before" not in sample:
         return row
     held = set(task_type.labels_in(sample["label"]))
     share = strategy.label_mix
     row["target"] = [
         (1 - share) * (label in held) + share * before
-        for label, before in zip(labels, sample["answer_before"], strict=True)
+        for label, before in zip(labels, sample["predicted_before"], strict=True)
     ]
     return row
 
@@ -72,6 +88,6 @@ def sample_weight(strategy: Strategy, sample: Sample, fold: Fold = None) -> floa
     weight = 1.0
     if strategy.confidence_weight:
         weight *= sample.get("confidence", 1.0)
-    if strategy.importance and not is_drawn(sample) and (found := sample.get("own_probability")):
+    if strategy.importance and not is_drawn(sample) and (found := sample.get("baseline_probability")):
         weight *= found[fold] if fold is not None else float(np.mean(found))
     return max(weight, 0.01)  # a weight of 0 would silently drop the sample

@@ -28,14 +28,8 @@ def distilled(ctx: RunContext, rows: Sequence[Row], knowledge: Knowledge) -> Stu
 
 
 def _views(ctx: RunContext, rows: Sequence[Row], knowledge: Knowledge) -> "Views":
-    from tutelage.student.distillation.white_box_teacher import black_box, find_white_box_teacher
+    from tutelage.student.distillation.white_box_teacher import black_box
 
-    training_config, seed = ctx.task.white_box_config(), ctx.task.seed
-    if training_config is None:
+    if ctx.white_box_teacher is None:
         return black_box(rows, ctx.labels, ctx.encoder)
-    if not ctx.white_box_teachers:
-        # It is not stored on disk: after a crash the same seeds produce the same white-box teacher.
-        ctx.white_box_teachers.append(
-            find_white_box_teacher(training_config, ctx.labels, ctx.splits.seed, seed=seed)
-        )
-    return ctx.white_box_teachers[0].views([row["text"] for row in rows], knowledge)
+    return ctx.white_box_teacher.views([row["text"] for row in rows], knowledge)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from pydantic import Field, field_validator, model_validator
-from tutelage.agents.analyst import Brief
+from tutelage.agents.brief import Brief
 from tutelage.agents.endpoints.limits import Limits
 from tutelage.agents.providers.models import ModelSpec
 from tutelage.agents.schemas import Draft
@@ -185,7 +185,7 @@ class Task(Part):
             )
         if self.teacher.batch and not any(spec.speaks_openai for spec in specs):
             raise ValueError("`teacher.batch` uses the OpenAI Batch API, but no role has an `openai:` model")
-        unpriced = [spec.place for spec in specs if spec.price() is None]
+        unpriced = [spec.display_name for spec in specs if spec.price() is None]
         if self.budget.money is not None and unpriced:
             raise ValueError(
                 f"`budget.money` needs prices, but the price of {unpriced[0]} is unknown: set `price_prompt`"

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tutelage.graph.strategies import Strategy
 from tutelage.graph.task.schema import Task
 from tutelage.graph.task.sources import read_pool, read_sets
 from tutelage.student.data.folds import labels_below, stratified_folds
@@ -72,6 +73,16 @@ class Splits:
         self.unlabelled[:] = [row for row in self.unlabelled if row["id"] not in adopted]
 
 
+def refits(strategy: Strategy, splits: Splits) -> bool:
+    """Return whether the run ends with a refitted student; with folds it always does."""
+    return splits.folded or strategy.refit
+
+
+def compares_at_random(strategy: Strategy, splits: Splits) -> bool:
+    """Return whether, at the end, random texts of the pool are labelled and compared with the chosen ones."""
+    return bool(strategy.control and refits(strategy, splits) and splits.test and splits.unlabelled)
+
+
 def load_splits(task: Task) -> Splits:
     """Read the task's rows, draw the random samples, and check that no text is in two sets.
 
@@ -93,7 +104,10 @@ def _load_folded(task: Task) -> Splits:
         notes += _try_user_functions(task, rows)
     folds = fold_rows(task, rows, notes) if rows else {}
     if not sets["test"]:
-        notes.append("no test set: all scores are cross-validated, none is measured on held-out texts")
+        notes.append(
+            "no test set: all scores are cross-validated, none is measured on held-out texts, and chosen"
+            " labels are not compared with random ones"
+        )
     pool = read_pool(task, {row["id"] for part in sets.values() for row in part}, notes)
     if pool and not rows and len(pool) < 2 * task.fold_count:
         raise InputError(

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -269,6 +270,13 @@ def scaffold(folder: Path, kind: TaskTypeName = "classification") -> list[Path]:
         keys = example.fields if part == "unlabelled" else columns
         lines = [json.dumps(dict(zip(keys, map(_file_value, row), strict=True))) for row in rows]
         contents[f"{part}.jsonl"] = "".join(f"{line}\n" for line in lines)
+    return _write_new(folder, contents)
+
+
+def _write_new(folder: Path, contents: Mapping[str, str]) -> list[Path]:
+    """Write files of a folder and return their paths; no file is overwritten."""
+    if folder.is_file():
+        raise InputError(f"{folder} is a file; give a folder, which is created if it is missing")
     if existing := [file for file in contents if (folder / file).exists()]:
         raise InputError(f"{folder / existing[0]} exists already; choose another folder, or remove it")
     try:

@@ -1,4 +1,4 @@
-"""Folds: K stratified parts of the user's labelled rows (cross-fitting). A student that was not trained on a
+"""Stratified samples of labelled rows, and their K folds (cross-fitting): a student that was not trained on a
 row's fold predicts its label.
 """
 
@@ -30,7 +30,7 @@ def stratified_folds(rows: Sequence[Row], task_type: TaskType, count: int, seed:
     stratum = {row["id"]: _rarest(task_type.labels_in(row["label"]), frequency) for row in rows}
     shuffled = random.Random(f"{seed} folds").sample(list(rows), len(rows))
     ordered = sorted(shuffled, key=lambda row: stratum[row["id"]])
-    return {row["id"]: place % count for place, row in enumerate(ordered)}
+    return {row["id"]: index % count for index, row in enumerate(ordered)}
 
 
 def labels_below(rows: Sequence[Row], task_type: TaskType, count: int) -> list[str]:
@@ -39,6 +39,24 @@ def labels_below(rows: Sequence[Row], task_type: TaskType, count: int) -> list[s
     """
     frequency = Counter(label for row in rows for label in set(task_type.labels_in(row["label"])))
     return sorted(label for label, rows_with in frequency.items() if label and rows_with < count)
+
+
+def stratified_sample(rows: Sequence[Row], task_type: TaskType, size: int, seed: int) -> list[Row]:
+    """Return at most `size` rows, drawn with the seed and balanced by (first) label as far as rows allow."""
+    drawn = random.Random(f"{seed} slice").sample(rows, len(rows))
+    seen: Counter[str] = Counter()
+    turns = []
+    for number, row in enumerate(drawn):
+        label = first_label(row["label"], task_type)
+        turns.append((seen[label], number))
+        seen[label] += 1
+    picked = sorted(turns)[:size]
+    return [drawn[number] for number in sorted(number for _, number in picked)]
+
+
+def first_label(label: str, task_type: TaskType) -> str:
+    """Return the (first) label of a row, by which samples are stratified; "" for unlabelled texts."""
+    return task_type.labels_in(label)[0] if label else ""
 
 
 def _rarest(labels: Sequence[str], frequency: Counter[str]) -> str:

@@ -65,8 +65,8 @@ def distil(
     first = _learn_policy(setup) if knowledge.weights in ("learnt", "constant") else _Stage1()
     middle = perf_counter()
     student = setup.fresh(seed)
-    places = [i for i in range(len(rows)) if knowledge.reuse or i not in first.held_out]
-    actions = _train(setup, student, places, _weights_of_stage_2(knowledge, first.policy, seed), seed)
+    indices = [i for i in range(len(rows)) if knowledge.reuse or i not in first.held_out]
+    actions = _train(setup, student, indices, _weights_of_stage_2(knowledge, first.policy, seed), seed)
     seconds = (middle - began, perf_counter() - middle)
     return Distilled(student, _report(setup, first, actions, seconds))
 
@@ -128,25 +128,25 @@ def _held_out(size: int, knowledge: Knowledge, seed: int) -> tuple[list[int], li
 def _learn_policy(setup: _Setup) -> _Stage1:
     """Run stage 1: each episode trains a fresh student on a new sample [2][O]."""
     knowledge, teacher_width = setup.knowledge, setup.views.features.shape[-1]
-    held, places = _held_out(len(setup.training_set.texts), knowledge, setup.seed)
-    size, steps, policy = max(1, round(knowledge.share * len(places))), 0, None
+    held, indices = _held_out(len(setup.training_set.texts), knowledge, setup.seed)
+    size, steps, policy = max(1, round(knowledge.share * len(indices))), 0, None
     for seed in range(setup.seed + 1, setup.seed + 1 + knowledge.episodes):
         student = setup.fresh(seed)
         policy = policy or Policy(knowledge, student.model.config.hidden_size, teacher_width, setup.seed)
         phases = Phases(policy, lambda student=student: _cross_entropy(setup, student, held))  # type: ignore[misc]
-        sample = random.Random(seed).sample(places, size)
+        sample = random.Random(seed).sample(indices, size)
         steps += len(_train(setup, student, sample, phases, seed))
         phases.end()
     return _Stage1(policy, held, steps)
 
 
-def _cross_entropy(setup: _Setup, student: FullStudent, places: list[int]) -> float:
-    """Return the mean loss on the rows at `places`; set the student back to training mode."""
+def _cross_entropy(setup: _Setup, student: FullStudent, indices: list[int]) -> float:
+    """Return the mean loss on the rows at `indices`; set the student back to training mode."""
     import torch
 
-    logits = torch.from_numpy(student.logits([setup.training_set.texts[i] for i in places]))
+    logits = torch.from_numpy(student.logits([setup.training_set.texts[i] for i in indices]))
     student.model.train()
-    goal = torch.tensor([setup.numbers[i] for i in places])
+    goal = torch.tensor([setup.numbers[i] for i in indices])
     return float(torch.nn.functional.cross_entropy(logits, goal))
 
 
@@ -157,28 +157,28 @@ def _weights_of_stage_2(knowledge: Knowledge, policy: Policy | None, seed: int) 
     if knowledge.weights == "learnt":
         return Phases(policy)
     mean = policy.mean()
-    return lambda situation: mean
+    return lambda observation: mean
 
 
 def _train(
-    setup: _Setup, student: FullStudent, places: list[int], choose: Choose, seed: int
+    setup: _Setup, student: FullStudent, indices: list[int], choose: Choose, seed: int
 ) -> list["Tensor"]:
     """Run the loop over epochs and mini-batches; return the action of every step."""
     import torch
 
     training_config = setup.training_config
     adapter = FullAdapter.of(setup.training_set.texts, student, training_config.learning_rate)
-    pair = Pair(adapter, setup.numbers, places, len(setup.labels), setup.views, setup.knowledge)
-    per_epoch = ceil(len(places) / training_config.batch)
+    pair = Pair(adapter, setup.numbers, indices, len(setup.labels), setup.views, setup.knowledge)
+    per_epoch = ceil(len(indices) / training_config.batch)
     epochs = max(training_config.epochs, ceil(training_config.steps / per_epoch))
     optimizer = torch.optim.AdamW(pair.parameters, lr=adapter.rate, weight_decay=adapter.decay, fused=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, warm_and_down(epochs * per_epoch))
     order, actions = random.Random(seed), []
     means = RunningMean() if setup.knowledge.normalise else None
     for _ in range(epochs):
-        for batch in bucketed([adapter.lengths[i] for i in places], training_config.batch, order):
-            situation, losses = pair([places[i] for i in batch])
-            action = choose(situation)
+        for batch in bucketed([adapter.lengths[i] for i in indices], training_config.batch, order):
+            observation, losses = pair([indices[i] for i in batch])
+            action = choose(observation)
             actions.append(action)
             loss = (action.to(losses) * (means(losses) if means else losses)).sum()
             loss.backward()  # type: ignore[no-untyped-call]
@@ -200,7 +200,7 @@ def _report(
     """
     import torch
 
-    kinds, phases = setup.knowledge.kinds, first.policy.seen if first.policy else []
+    kinds, phases = setup.knowledge.kinds, first.policy.replay_buffer if first.policy else []
     return {
         "steps": (first.steps, len(actions)),
         "seconds": tuple(round(part, 2) for part in seconds),

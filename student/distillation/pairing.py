@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Situation(NamedTuple):
+class Observation(NamedTuple):
     """The input of the policy: logits (n, C), and mean [CLS] of student and teacher; without gradients.
 
     One action weights a whole mini-batch, so [CLS] is averaged over it [I] (arXiv 2302.00444).
@@ -38,7 +38,7 @@ class Situation(NamedTuple):
 
 
 class Pair:
-    """A student in training on the rows at `places`, and its teacher's views of all rows (arXiv 2302.00444).
+    """A student in training on the rows at `indices`, and its teacher's views of all rows (arXiv 2302.00444).
 
     FeaK and RelK compare the student's states after a trained linear projection to the teacher's width. The
     projection starts as the identity matrix, cut or zero-padded to the two widths [O].
@@ -48,7 +48,7 @@ class Pair:
         self,
         adapter: FullAdapter,
         numbers: list[int],
-        places: list[int],
+        indices: list[int],
         labels: int,
         views: Views,
         knowledge: Knowledge,
@@ -61,10 +61,10 @@ class Pair:
         self.feature, self.relation = projections
         self.parameters = [*adapter.parameters, *projections]
         self.numbers = torch.tensor(numbers)
-        targets = np.eye(labels)[[numbers[i] for i in places]]
+        targets = np.eye(labels)[[numbers[i] for i in indices]]
         self.balance = torch.from_numpy(class_weights(targets, np.ones(len(targets)), "inverse")).float()
 
-    def __call__(self, batch: list[int]) -> tuple[Situation, "Tensor"]:
+    def __call__(self, batch: list[int]) -> tuple[Observation, "Tensor"]:
         """Return the policy's input, and the losses in the order of `kinds`, with gradient."""
         import torch
 
@@ -83,11 +83,11 @@ class Pair:
             return relation_loss(self._relations(states, mask), views.relations(batch).to(device))
 
         student = states[-1][:, 0].detach().mean(0).cpu()
-        situation = Situation(logits.detach(), student, features[:, -1].mean(0).cpu())
-        return situation, torch.stack([loss(kind) for kind in knowledge.kinds])
+        observation = Observation(logits.detach(), student, features[:, -1].mean(0).cpu())
+        return observation, torch.stack([loss(kind) for kind in knowledge.kinds])
 
     def _relations(self, states: list["Tensor"], mask: "Tensor") -> "Tensor":
-        if self.views.form == "cosines":
+        if self.views.relation_type == "cosines":
             return cosines(states[-1][:, 0])
         first, second = related_states(states, self.knowledge)
         return fsp(first @ self.relation, second @ self.relation, mask)

@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from tutelage.student.distillation.knowledge import gate
-from tutelage.student.distillation.pairing import Situation
+from tutelage.student.distillation.pairing import Observation
 from tutelage.student.training.knowledge import Knowledge
 
 if TYPE_CHECKING:
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 
 class Transition(NamedTuple):
-    """A phase: its first situation, action and reward, and the next phase's situation (None: the end)."""
+    """A phase: its first observation, action and reward, and the next phase's observation (None: the end)."""
 
-    situation: Situation
+    observation: Observation
     action: "Tensor"
     reward: float
-    following: Situation | None
+    next_observation: Observation | None
 
 
-Choose = Callable[[Situation], "Tensor"]
+Choose = Callable[[Observation], "Tensor"]
 
 
 class Policy:
@@ -40,26 +40,27 @@ class Policy:
         import torch
 
         self.knowledge = knowledge
-        self.chance = torch.Generator().manual_seed(seed)
-        self.seen: list[Transition] = []
+        self.rng = torch.Generator().manual_seed(seed)
+        self.replay_buffer: list[Transition] = []
         self.counts: Counter[tuple[float, ...]] = Counter()
         kinds, state, hidden = len(knowledge.kinds), 2 * knowledge.state[1], knowledge.hidden
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            self.of_student = _layers(student_width, *knowledge.state)
-            self.of_teacher = _layers(teacher_width, *knowledge.state)
+            self.student_projection = _layers(student_width, *knowledge.state)
+            self.teacher_projection = _layers(teacher_width, *knowledge.state)
             self.actor = _layers(state, hidden, kinds)
             self.critic = _layers(state + kinds, hidden, 1)
-        trained = [*self.of_student.parameters(), *self.of_teacher.parameters(), *self.critic.parameters()]
-        self.critic_steps = torch.optim.Adam(trained, lr=knowledge.critic_rate)
-        self.actor_steps = torch.optim.Adam(self.actor.parameters(), lr=knowledge.actor_rate)
+        parts = self.student_projection, self.teacher_projection, self.critic
+        trained = [weight for part in parts for weight in part.parameters()]
+        self.critic_optimizer = torch.optim.Adam(trained, lr=knowledge.critic_rate)
+        self.actor_optimizer = torch.optim.Adam(self.actor.parameters(), lr=knowledge.actor_rate)
 
-    def state(self, situations: list[Situation]) -> "Tensor":
+    def state(self, observations: list[Observation]) -> "Tensor":
         """Return both [CLS], each after its projection of two layers, concatenated [2]: shape (n, 128)."""
         import torch
 
-        student = self.of_student(torch.stack([s.student for s in situations]))
-        teacher = self.of_teacher(torch.stack([s.teacher for s in situations]))
+        student = self.student_projection(torch.stack([s.student for s in observations]))
+        teacher = self.teacher_projection(torch.stack([s.teacher for s in observations]))
         return torch.cat([student, teacher], 1)
 
     def actor_output(self, state: "Tensor") -> "Tensor":
@@ -74,14 +75,14 @@ class Policy:
         value: Tensor = self.critic(torch.cat([state, action], 1)).squeeze(1)
         return value
 
-    def act(self, situation: Situation, *, explore: bool = False) -> "Tensor":
+    def act(self, observation: Observation, *, explore: bool = False) -> "Tensor":
         """Return the weights, shape (kinds,); exploring adds N(0, noise) and clamps to [0, 1]."""
         import torch
 
         with torch.no_grad():
-            output = self.actor_output(self.state([situation]))[0]
+            output = self.actor_output(self.state([observation]))[0]
             if explore:
-                noise = torch.randn(output.shape, generator=self.chance) * self.knowledge.noise
+                noise = torch.randn(output.shape, generator=self.rng) * self.knowledge.noise
                 output = (output + noise).clamp(0, 1)
             return self.to_action(output)
 
@@ -96,21 +97,22 @@ class Policy:
         import torch
 
         with torch.no_grad():
-            return self.to_action(self.actor_output(self.state([one.situation for one in self.seen]))).mean(0)
+            state = self.state([one.observation for one in self.replay_buffer])
+            return self.to_action(self.actor_output(state)).mean(0)
 
     def learn(self) -> None:
         """Update critic (MSE to its target) and actor (ascend mean Q(s, μ(s))) [2] on `replayed` phases."""
         import torch
 
         for _ in range(self.knowledge.updates):
-            drawn = torch.randperm(len(self.seen), generator=self.chance)[: self.knowledge.replayed]
-            batch = [self.seen[i] for i in drawn.tolist()]
+            drawn = torch.randperm(len(self.replay_buffer), generator=self.rng)[: self.knowledge.replayed]
+            batch = [self.replay_buffer[i] for i in drawn.tolist()]
             actions = torch.stack([one.action for one in batch])
             target = torch.stack([self.critic_target(one) for one in batch])
-            state = self.state([one.situation for one in batch])
-            _descend(self.critic_steps, (self.value(state, actions) - target).square().mean())
+            state = self.state([one.observation for one in batch])
+            _descend(self.critic_optimizer, (self.value(state, actions) - target).square().mean())
             state = state.detach()
-            _descend(self.actor_steps, -self.value(state, self.actor_output(state)).mean())
+            _descend(self.actor_optimizer, -self.value(state, self.actor_output(state)).mean())
 
     def critic_target(self, one: Transition) -> "Tensor":
         """Return r + γ Q(s', a'), or as printed γ r + Q(s', a') [2]; there is no Q after the last phase."""
@@ -118,10 +120,10 @@ class Policy:
 
         gamma, usual = self.knowledge.gamma, self.knowledge.target == "usual"
         target = torch.tensor(one.reward if usual else gamma * one.reward)
-        if one.following is None:
+        if one.next_observation is None:
             return target
         with torch.no_grad():
-            state = self.state([one.following])
+            state = self.state([one.next_observation])
             value = self.value(state, self.to_action(self.actor_output(state)))[0]
         return target + (gamma * value if usual else value)
 
@@ -137,27 +139,27 @@ class Phases:
         self.policy, self.measure = policy, measure
         self.steps = 0
         self.before = measure() if measure else 0.0
-        self.began: tuple[Situation, Tensor] | None = None
+        self.began: tuple[Observation, Tensor] | None = None
         self.previous: Tensor | None = None
 
-    def __call__(self, situation: Situation) -> "Tensor":
+    def __call__(self, observation: Observation) -> "Tensor":
         """Return the action for this step."""
         if self.steps % self.policy.knowledge.phase == 0:
-            self.end(situation)
-            self.began = (situation, self.policy.act(situation, explore=self.measure is not None))
+            self.end(observation)
+            self.began = (observation, self.policy.act(observation, explore=self.measure is not None))
         self.steps += 1
         assert self.began
         return self.began[1]
 
-    def end(self, following: Situation | None = None) -> None:
-        """End the current phase, if there is one; a `following` of None also ends the episode."""
+    def end(self, next_observation: Observation | None = None) -> None:
+        """End the current phase, if there is one; a `next_observation` of None also ends the episode."""
         if self.measure is None or self.began is None:
             return
-        situation, action = self.began
+        observation, action = self.began
         after = self.measure()
         reward = self.before - after + self.bonus(action)
         self.before, self.previous, self.began = after, action, None
-        self.policy.seen.append(Transition(situation, action, reward, following))
+        self.policy.replay_buffer.append(Transition(observation, action, reward, next_observation))
         self.policy.learn()
 
     def bonus(self, action: "Tensor") -> float:
@@ -179,12 +181,12 @@ def fixed(knowledge: Knowledge, seed: int) -> Choose:
 
     generator, size = torch.Generator().manual_seed(seed), len(knowledge.kinds)
     if knowledge.weights == "dynamic":
-        return lambda situation: gate(situation.logits, knowledge.kinds)
+        return lambda observation: gate(observation.logits, knowledge.kinds)
     if knowledge.weights == "equal":
-        return lambda situation: torch.ones(size)
+        return lambda observation: torch.ones(size)
     hard = knowledge.action == "hard"
 
-    def draw(situation: Situation) -> "Tensor":
+    def draw(observation: Observation) -> "Tensor":
         drawn = torch.rand(size, generator=generator)
         return (drawn >= knowledge.hard_above).float() if hard else drawn
 

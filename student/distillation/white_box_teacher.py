@@ -37,13 +37,13 @@ class Views:
         logits: shape (n, labels); -inf for a probability of 0.
         features: the representations for FeaK, shape (n, layers, width).
         relations: returns the relation matrices for RelK of a mini-batch of b text indices.
-        form: of the relation matrices: `fsp`, shape (b, width, width), or `cosines`, shape (b, b).
+        relation_type: of the relation matrices: `fsp`, shape (b, width, width), or `cosines`, shape (b, b).
     """
 
     logits: "Tensor"
     features: "Tensor"
     relations: Callable[[Sequence[int]], "Tensor"]
-    form: Literal["fsp", "cosines"]
+    relation_type: Literal["fsp", "cosines"]
 
 
 class _Output(NamedTuple):
@@ -73,8 +73,8 @@ class WhiteBoxTeacher:
 
         outputs = self._outputs(texts, knowledge)
 
-        def relations(places: Sequence[int]) -> "Tensor":
-            return self._fsp([texts[i] for i in places], knowledge)
+        def relations(indices: Sequence[int]) -> "Tensor":
+            return self._fsp([texts[i] for i in indices], knowledge)
 
         logits = torch.stack([output.logits for output in outputs])
         return Views(logits, torch.stack([output.features for output in outputs]), relations, "fsp")
@@ -138,7 +138,7 @@ def black_box(rows: Sequence[Row], labels: Sequence[str], encoder: Vectors) -> V
     with np.errstate(divide="ignore"):
         logits = torch.from_numpy(np.log(targets))
     features = vectors[:, None] * vectors.shape[1] ** 0.5
-    return Views(logits, features, lambda places: cosines(vectors[list(places)]), "cosines")
+    return Views(logits, features, lambda indices: cosines(vectors[list(indices)]), "cosines")
 
 
 def check_white_box_teacher(

@@ -67,12 +67,8 @@ def confusion(gold: Sequence[str], answers: Sequence[str], labels: Sequence[str]
     return table.tolist()
 
 
-def chance_not_worse(
-    task_type: TaskType,
-    before: ExampleStatistics,
-    after: ExampleStatistics,
-    metric: str,
-    draws: int = 1000,
+def p_value_worse(
+    task_type: TaskType, before: ExampleStatistics, after: ExampleStatistics, metric: str, draws: int = 1000
 ) -> float:
     """Return a one-sided p-value for "after is worse than before" on the same texts, by paired bootstrap.
 

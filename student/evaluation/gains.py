@@ -30,11 +30,7 @@ class Gain(NamedTuple):
 
 
 def gain(
-    task_type: TaskType,
-    before: ExampleStatistics,
-    after: ExampleStatistics,
-    metric: str,
-    draws: int = 1000,
+    task_type: TaskType, before: ExampleStatistics, after: ExampleStatistics, metric: str, draws: int = 1000
 ) -> Gain:
     """Compare two students on the same rows by paired bootstrap (Koehn, EMNLP 2004; percentile interval).
 

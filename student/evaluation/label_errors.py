@@ -18,14 +18,14 @@ class LabelError(NamedTuple):
     are then for this label: of being as in the given set, and of being as in the suggested set.
 
     Attributes:
-        place: index of the row in the input.
+        row_index: index of the row in the input.
         given: the label that the row has.
         suggested: the label that it should probably have.
         p_given: out-of-fold probability of the given label.
         p_suggested: out-of-fold probability of the suggested label.
     """
 
-    place: int
+    row_index: int
     given: str
     suggested: str
     p_given: float

@@ -100,8 +100,8 @@ class Tagger:
             inside = [
                 i for i, (start, end) in enumerate(words.units) if start < entity.end and entity.start < end
             ]
-            for place, i in enumerate(inside):
-                goals[i] = index[f"{'I' if place else 'B'}-{entity.type}"]
+            for position, i in enumerate(inside):
+                goals[i] = index[f"{'I' if position else 'B'}-{entity.type}"]
         return goals
 
     def save(self, folder: Path) -> None:

@@ -74,7 +74,10 @@ def configuration(
     configs = candidates(training_config, fixed=fixed)
     if name == "auto":
         return next(iter(configs.values()))
-    for known in _names(training_config):
+    names = _names(training_config)
+    if training_config.mode == "full":
+        names = (*names, "plain")  # fits every full student, but is not worth comparing for all task types
+    for known in names:
         if known == name and (config := _configured(training_config, known, fixed)):
             return config
     raise InputError(

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from tutelage.agents.analyst import GradedAnswers, diagnose
+from tutelage.agents.analyst import GradedPredictions, diagnose
 
 PARCEL = {"id": "a1", "text": "Where is my parcel?", "label": "order_status", "predicted": "return_refund"}
 REFUND = {"id": "b2", "text": "Money back please", "label": "return_refund", "predicted": "order_status"}
@@ -27,7 +27,7 @@ def weaknesses(*items: dict[str, Any]) -> str:
 
 
 def analyse(teacher, brief, wrong, right=(), *, limit=8, report=None):
-    answers = GradedAnswers(list(right), list(wrong), report or {})
+    answers = GradedPredictions(list(right), list(wrong), report or {})
     return diagnose(teacher, brief, answers, limit=limit, round=2, seed=0)
 
 

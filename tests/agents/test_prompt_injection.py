@@ -9,7 +9,7 @@ import pytest
 from tutelage.agents.critic import judge
 from tutelage.agents.labeler import label
 from tutelage.agents.prompt_injection import is_injection
-from tutelage.agents.rehearsal.rehearsal import Rehearsal
+from tutelage.agents.rehearsal.rehearsal import Behaviour, Rehearsal
 from tutelage.agents.rehearsal.rehearsal_model import RehearsalModel
 from tutelage.agents.rehearsal.server import serve
 from tutelage.agents.teacher.teacher import Teacher
@@ -55,7 +55,7 @@ def ask_model(
 
     def make(*, gullible: bool) -> tuple[Teacher, list[dict[str, Any]]]:
         log: list[dict[str, Any]] = []
-        rehearsal = Rehearsal(shop("teacher"), encoder.encode, label_noise=0.0)
+        rehearsal = Rehearsal(shop("teacher"), encoder.encode, behaviour=Behaviour(label_noise=0.0))
         server = serve(RehearsalModel(rehearsal=rehearsal, gullible=gullible), log=log)
         servers.append(server)
         return teacher_at(server.__enter__(), journal=f"{len(servers)}.sqlite"), log

@@ -150,7 +150,7 @@ def test_every_label_field_is_restricted_to_the_labels() -> None:
             for reply_schema in (
                 labels_schema(labels, kind),
                 drafts_schema(labels, fields, task_type=kind),
-                drafts_schema(labels, fields, task_type=kind, answered=True),
+                drafts_schema(labels, fields, task_type=kind, with_labels=True),
                 diagnosis_schema(labels, kind.error_kinds),
             )
         ),

@@ -142,7 +142,7 @@ def test_graph_draws_every_node(format: str, cli: Make, tmp_path: Path) -> None:
         "prepare",
         "first_labels",
         "train",
-        "examine",
+        "evaluate",
         "calibrate",
         "final",
         "refit",
@@ -190,7 +190,7 @@ def test_doctor_detects_the_capabilities_of_an_endpoint_and_stores_them(
         assert (findings[f"{who} {what}"]["good"], findings[f"{who} {what}"]["words"]) == (None, "no")
     assert findings[f"{who} price"]["words"] == "unknown; set `prices`"
     assert asked == [7, 1]
-    assert f"{who} remembered: probed on 20" in again
+    assert f"{who} stored: probed on 20" in again
     assert f"    {who} function calling: no" in again
     down = cli("doctor", task)
     assert down.returncode == 2

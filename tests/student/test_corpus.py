@@ -70,7 +70,7 @@ def test_a_neighbour_in_a_held_out_set_is_named_only_by_id(corpus: Corpus) -> No
     corpus.hold_out([PARCEL])
     near, other = corpus.neighbours([NEAR, OTHER])
     assert near is not None
-    assert (near.source, near.text, other) == ("sealed", content_id(PARCEL), None)
+    assert (near.source, near.text, other) == ("held_out", content_id(PARCEL), None)
 
 
 def test_a_held_out_neighbour_is_reported_before_a_nearer_known_one(corpus: Corpus, draft) -> None:
@@ -78,10 +78,10 @@ def test_a_held_out_neighbour_is_reported_before_a_nearer_known_one(corpus: Corp
     corpus.add_judged([draft(PARCEL)])
     [found] = corpus.neighbours([PARCEL + " Thanks"])
     assert found is not None
-    assert found.source == "sealed"
+    assert found.source == "held_out"
 
 
-@pytest.mark.parametrize("place", ["batch", "known", "sealed"])
+@pytest.mark.parametrize("place", ["batch", "known", "held_out"])
 def test_the_same_text_up_to_punctuation_has_similarity_one(
     corpus: Corpus, draft, encoder, place: str
 ) -> None:
@@ -90,13 +90,13 @@ def test_the_same_text_up_to_punctuation_has_similarity_one(
     assert vectors[0] @ vectors[1] < corpus.threshold
     if place == "known":
         corpus.add_judged([draft(plain)])
-    elif place == "sealed":
+    elif place == "held_out":
         corpus.hold_out([plain])
     *_, found = corpus.neighbours([plain, adorned] if place == "batch" else [adorned])
-    assert found == (place, content_id(plain) if place == "sealed" else plain, 1.0)
+    assert found == (place, content_id(plain) if place == "held_out" else plain, 1.0)
 
 
-@pytest.mark.parametrize("place", ["known", "sealed"])
+@pytest.mark.parametrize("place", ["known", "held_out"])
 def test_the_same_text_is_reported_even_if_another_has_a_higher_cosine(
     corpus: Corpus, draft, encoder, place: str
 ) -> None:
@@ -108,7 +108,7 @@ def test_the_same_text_is_reported_even_if_another_has_a_higher_cosine(
     else:
         corpus.hold_out([adorned, longer])
     [found] = corpus.neighbours([plain])
-    assert found == (place, content_id(adorned) if place == "sealed" else adorned, 1.0)
+    assert found == (place, content_id(adorned) if place == "held_out" else adorned, 1.0)
 
 
 def variants(texts: list[str], rng: random.Random) -> list[str]:
@@ -162,7 +162,7 @@ def test_neighbours_are_those_of_an_exact_comparison(corpus: Corpus, encoder, sh
 def test_adding_a_text_twice_stores_it_once(corpus: Corpus, draft) -> None:
     for _ in range(2):
         corpus.add_judged([draft(PARCEL), draft(PARCEL), draft(OTHER)])
-    assert corpus._collection("known").count() == 2
+    assert corpus._collections["known"].count() == 2
 
 
 def test_drafts_are_returned_complete_in_order_of_round_attempt_and_place(corpus: Corpus, draft) -> None:
@@ -211,7 +211,7 @@ def test_the_corpus_persists_when_its_folder_is_reopened(corpus: Corpus, encoder
     again = Corpus(tmp_path / "moved", encoder, threshold=0.9)
     assert again.drafts() == [draft(OTHER)]
     found = again.neighbours([NEAR, "Can I pay in 3 instalments?", OTHER])
-    assert [n and n.source for n in found] == ["known", "sealed", None]
+    assert [n and n.source for n in found] == ["known", "held_out", None]
 
 
 def test_another_encoder_on_the_same_folder_is_refused(corpus: Corpus, draft, tiny_bert, tmp_path) -> None:
@@ -229,7 +229,7 @@ def test_held_out_texts_are_not_stored_in_the_folder(corpus: Corpus, draft) -> N
     stored = b"".join(path.read_bytes() for path in corpus.folder.rglob("*") if path.is_file())
     assert PARCEL.encode() in stored
     assert OTHER.encode() not in stored
-    assert corpus._collection("sealed").get(include=["documents"])["documents"] == [None]
+    assert corpus._collections["held_out"].get(include=["documents"])["documents"] == [None]
 
 
 def test_at_a_threshold_of_one_only_the_same_text_is_near(encoder: Encoder, tmp_path: Path) -> None:

@@ -152,7 +152,7 @@ def test_selected_places_are_unique_and_depend_only_on_the_seed(how) -> None:
     chosen = select(how, 30, Pool(members, vectors, vectors[:4]), seed=3)
     assert chosen == select(how, 30, Pool(members, vectors, vectors[:4]), seed=3)
     assert len(set(chosen)) == 30
-    assert all(type(place) is int and 0 <= place < 200 for place in chosen)
+    assert all(type(index) is int and 0 <= index < 200 for index in chosen)
 
 
 @pytest.mark.parametrize("how", METHODS)
@@ -172,11 +172,11 @@ def test_another_seed_selects_other_texts(how) -> None:
 def test_typical_texts_come_from_the_centre_of_each_cluster_largest_first() -> None:
     vectors = blobs([60, 30, 15])
     chosen = select("typical", 3, Pool(vectors=vectors), seed=0)
-    assert [int(vectors[place].argmax()) for place in chosen] == [0, 1, 2]
-    for place in chosen:
-        own = vectors[vectors.argmax(1) == vectors[place].argmax()]
+    assert [int(vectors[index].argmax()) for index in chosen] == [0, 1, 2]
+    for index in chosen:
+        own = vectors[vectors.argmax(1) == vectors[index].argmax()]
         to_others = (own @ own.T).mean(1)
-        assert (own @ vectors[place]).mean() > np.median(to_others)
+        assert (own @ vectors[index]).mean() > np.median(to_others)
 
 
 def test_typical_texts_skip_clusters_with_known_texts() -> None:
@@ -191,7 +191,7 @@ def test_similar_uncertain_texts_are_selected_once() -> None:
     vectors = np.concatenate([blobs([18, 1, 1]), blobs([180], seed=2)[:, ::-1]])
     for seed in range(5):
         chosen = select("uncertain_and_diverse", 3, Pool([member(p)], vectors), seed=seed)
-        assert {int(vectors[place].argmax()) for place in chosen if place < 20} == {0, 1, 2}
+        assert {int(vectors[index].argmax()) for index in chosen if index < 20} == {0, 1, 2}
     by_margin = [select("margin", 3, Pool([member(p)], vectors), seed=seed) for seed in range(5)]
     assert any(len(set(vectors[chosen].argmax(1))) < 3 for chosen in by_margin)
 
@@ -220,16 +220,16 @@ def test_balanced_selection_takes_equally_many_of_each_predicted_label() -> None
     p[np.arange(196), tops] = 0.6
     vectors = unit(*map(tuple, random.normal(size=(196, 8))))
     chosen = select("balanced", 30, Pool([member(p.tolist())], vectors), seed=0)
-    assert Counter(tops[place] for place in chosen) == {0: 12, 1: 12, 2: 6}
-    assert [tops[place] for place in chosen[:4]] == [2, 1, 0, 2]  # the rarest first, in turn
+    assert Counter(tops[index] for index in chosen) == {0: 12, 1: 12, 2: 6}
+    assert [tops[index] for index in chosen[:4]] == [2, 1, 0, 2]  # the rarest first, in turn
     diverse = select("uncertain_and_diverse", 30, Pool([member(p.tolist())], vectors), seed=0)
-    assert Counter(tops[place] for place in diverse)[0] > 15
+    assert Counter(tops[index] for index in diverse)[0] > 15
 
 
 def test_balanced_selection_of_multilabel_texts_uses_the_most_probable_label() -> None:
     p = [[0.6, 0.1]] * 20 + [[0.1, 0.3]] * 4
     chosen = select("balanced", 8, Pool([tagged_set(p, [0.5, 0.5])], blobs([20, 4])), seed=0)
-    assert sum(place >= 20 for place in chosen) == 4
+    assert sum(index >= 20 for index in chosen) == 4
 
 
 def test_balanced_selection_without_probabilities_equals_diverse_selection() -> None:

@@ -69,8 +69,8 @@ def embeddings(student: FullStudent, texts: list[str]) -> "Tensor":
             part = [texts[i] for i in order[start : start + 64]]
             inputs = student.tokens(part, padding=True, return_tensors="pt").to(student.model.device)
             parts.append(student.model.embed(**inputs).float().cpu())
-    places = torch.tensor(order).argsort()
-    return torch.cat(parts)[places]
+    indices = torch.tensor(order).argsort()
+    return torch.cat(parts)[indices]
 
 
 def probe_decay(

@@ -97,9 +97,9 @@ class TaggerAdapter:
                     goals[row, head] = goal
         goals = goals.to(self.device)
         mask = goals != _IGNORED
-        places = goals.clamp(min=0)
-        weights = self.tag_weights[places] * mask
-        losses = sample_losses(logits, self._targets(places), objective) * weights
+        indices = goals.clamp(min=0)
+        weights = self.tag_weights[indices] * mask
+        losses = sample_losses(logits, self._targets(indices), objective) * weights
         return losses.sum(1) * len(batch) / mask.sum().clamp(min=1)
 
     def penalty(self) -> float:

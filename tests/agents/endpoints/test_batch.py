@@ -17,7 +17,7 @@ from tutelage.agents.endpoints.endpoint import TeacherDownError
 from tutelage.agents.endpoints.limits import Limits
 from tutelage.agents.endpoints.submitted import Submitted
 from tutelage.agents.rehearsal.faults import Faults
-from tutelage.agents.rehearsal.rehearsal import Rehearsal
+from tutelage.agents.rehearsal.rehearsal import Behaviour, Rehearsal
 from tutelage.agents.rehearsal.rehearsal_model import RehearsalModel
 from tutelage.agents.rehearsal.server import Offers, serve
 from tutelage.agents.request import Request
@@ -43,7 +43,9 @@ def batches(url: str) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def model(encoder, shop) -> RehearsalModel:
-    return RehearsalModel(rehearsal=Rehearsal(shop("teacher"), encoder.encode, label_noise=0.0))
+    return RehearsalModel(
+        rehearsal=Rehearsal(shop("teacher"), encoder.encode, behaviour=Behaviour(label_noise=0.0))
+    )
 
 
 @pytest.fixture
@@ -76,7 +78,7 @@ def test_concurrent_requests_are_sent_as_one_batch_at_half_the_price(model, batc
 
 
 def test_failed_or_invalid_batch_replies_are_requested_again_in_another_batch(model, batched) -> None:
-    faults = Faults(share=0.5, kinds=("refusal", "500", "429", "missing ids", "truncated json"), seed=3)
+    faults = Faults(share=0.5, kinds=("refusal", "500", "429", "missing ids", "truncated json"), seed=6)
     with serve(model, faults=faults) as url:
         replies = batched(url).ask([labeling(seed) for seed in range(30)])
         assert [reply.items[0].label for reply in replies] == ["order_status"] * 30

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tutelage.agents.endpoints.limits import Limits
 from tutelage.agents.providers.capabilities import Capabilities, remember, remembered
-from tutelage.agents.rehearsal.rehearsal import Rehearsal
+from tutelage.agents.rehearsal.rehearsal import Behaviour, Rehearsal
 from tutelage.agents.rehearsal.rehearsal_model import RehearsalModel
 from tutelage.agents.rehearsal.server import Offers, serve
 from tutelage.agents.request import Request
@@ -27,7 +27,9 @@ def labeling(seed: int = 0) -> Request:
 
 @pytest.fixture(scope="module")
 def model(encoder, shop) -> RehearsalModel:
-    return RehearsalModel(rehearsal=Rehearsal(shop("teacher"), encoder.encode, label_noise=0.0))
+    return RehearsalModel(
+        rehearsal=Rehearsal(shop("teacher"), encoder.encode, behaviour=Behaviour(label_noise=0.0))
+    )
 
 
 def sent_as(body: dict[str, Any]) -> tuple[str, bool, bool]:
@@ -100,7 +102,7 @@ def test_tokens_are_estimated_if_the_server_does_not_count_them(model: Rehearsal
 def test_remembered_capabilities_are_used_without_probing(model: RehearsalModel, teacher_at) -> None:
     log: list[dict[str, Any]] = []
     with serve(model, log=log) as url:
-        remember("openai:rehearsal", url, Capabilities(("json_mode",), logprobs=False, seed=False))
+        remember(f"openai:rehearsal at {url}", Capabilities(("json_mode",), logprobs=False, seed=False))
         teacher_at(url).ask([labeling()])
         teacher_at(url, structured="function_calling", journal="other.sqlite").ask([labeling()])
     assert [sent_as(body) for body in log] == [("json_object", False, False), ("tools", False, False)]
@@ -108,17 +110,17 @@ def test_remembered_capabilities_are_used_without_probing(model: RehearsalModel,
 
 def test_an_unreadable_capability_cache_is_ignored(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert remembered("openai:m", None) is None
-    remember("openai:m", None, Capabilities(("text",)))
-    found = remembered("openai:m", None)
+    assert remembered("openai:m") is None
+    remember("openai:m", Capabilities(("text",)))
+    found = remembered("openai:m")
     assert found
     assert (found.modes, found.logprobs, len(found.probed)) == (("text",), True, 10)
     [path] = tmp_path.rglob("endpoints.json")
     for broken in ("", "[]", '{"openai:m": {"modes": ["shouting"]}}', '{"openai:m": 3}'):
         path.write_text(broken)
-        assert remembered("openai:m", None) is None
-    remember("openai:n", None, Capabilities())
-    assert remembered("openai:n", None)
+        assert remembered("openai:m") is None
+    remember("openai:n", Capabilities())
+    assert remembered("openai:n")
 
 
 GOOD = json.dumps({"labels": [{"id": "1", "reason": "", "label": "order_status", "confidence": 1}]})

@@ -13,7 +13,7 @@ from tutelage.agents.endpoints.endpoint import TeacherDownError
 from tutelage.agents.endpoints.failures import read_failure
 from tutelage.agents.endpoints.limits import Limits
 from tutelage.agents.rehearsal.faults import STATUS_KINDS, WIRE_KINDS, FaultKind, Faults
-from tutelage.agents.rehearsal.rehearsal import Rehearsal
+from tutelage.agents.rehearsal.rehearsal import Behaviour, Rehearsal
 from tutelage.agents.rehearsal.rehearsal_model import RehearsalModel
 from tutelage.agents.rehearsal.server import serve
 from tutelage.agents.request import Request
@@ -30,7 +30,9 @@ def labeling(seed: int = 0) -> Request:
 
 @pytest.fixture(scope="module")
 def model(encoder, shop) -> RehearsalModel:
-    return RehearsalModel(rehearsal=Rehearsal(shop("teacher"), encoder.encode, label_noise=0.0))
+    return RehearsalModel(
+        rehearsal=Rehearsal(shop("teacher"), encoder.encode, behaviour=Behaviour(label_noise=0.0))
+    )
 
 
 @pytest.mark.parametrize("kind", [*STATUS_KINDS, *WIRE_KINDS])

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from tutelage.agents.rehearsal.faults import ALL_KINDS, CONTENT_KINDS, Faults
-from tutelage.agents.rehearsal.rehearsal import Rehearsal
+from tutelage.agents.rehearsal.rehearsal import Behaviour, Rehearsal
 from tutelage.agents.rehearsal.rehearsal_model import RehearsalModel
 from tutelage.agents.rehearsal.server import serve
 from tutelage.agents.schemas import labels_schema
@@ -22,7 +22,7 @@ IDS = [*"123456"]
 
 @pytest.fixture(scope="module")
 def model(encoder, easy) -> RehearsalModel:
-    return RehearsalModel(rehearsal=Rehearsal(easy, encoder.encode, label_noise=0.0))
+    return RehearsalModel(rehearsal=Rehearsal(easy, encoder.encode, behaviour=Behaviour(label_noise=0.0)))
 
 
 def payload(easy, number: int = 0, count: int = 6) -> dict[str, Any]:

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tutelage.agents.analyst import Brief
-from tutelage.agents.rehearsal.rehearsal import Rehearsal
+from tutelage.agents.brief import Brief
+from tutelage.agents.rehearsal.rehearsal import Behaviour, Rehearsal
 from tutelage.agents.schemas import Verdict, diagnosis_schema, drafts_schema, labels_schema
 from tutelage.student.data.rows import Row, content_id
 
@@ -27,12 +27,12 @@ COLOURS = [
 def make(shop, encoder):
     """Return a function that makes a rehearsal teacher with the bundled texts."""
     rows = shop("teacher")
-    return lambda **options: Rehearsal(rows, encoder.encode, **options)
+    return lambda **options: Rehearsal(rows, encoder.encode, behaviour=Behaviour(**options))
 
 
 @pytest.fixture
 def small(encoder) -> Rehearsal:
-    return Rehearsal(COLOURS, encoder.encode, label_noise=0.0)
+    return Rehearsal(COLOURS, encoder.encode, behaviour=Behaviour(label_noise=0.0))
 
 
 def generation_payload(brief: Brief, *requests: tuple[str, str, int, str], **fields: Any) -> dict[str, Any]:
@@ -160,7 +160,7 @@ def detected_share(teacher: Rehearsal, brief: Brief, rows: list[Row]) -> float:
 def test_the_critic_detects_about_the_set_share_of_errors(make, brief, shop) -> None:
     rows = shop("teacher")
     shares = [
-        detected_share(make(label_noise=0.5, second_thoughts=share), brief, rows) for share in (0.0, 0.3, 1.0)
+        detected_share(make(label_noise=0.5, noticed_errors=share), brief, rows) for share in (0.0, 0.3, 1.0)
     ]
     assert shares == [0.0, pytest.approx(0.3, abs=0.1), 1.0]
 

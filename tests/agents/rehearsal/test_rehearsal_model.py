@@ -5,8 +5,8 @@ import math
 from typing import Any
 
 import pytest
-from tutelage.agents.analyst import Brief
-from tutelage.agents.rehearsal.rehearsal import Rehearsal
+from tutelage.agents.brief import Brief
+from tutelage.agents.rehearsal.rehearsal import Behaviour, Rehearsal
 from tutelage.agents.rehearsal.rehearsal_model import RehearsalModel, token_logprobs
 from tutelage.prompts import render
 from tutelage.student.data.rows import Row, content_id
@@ -28,12 +28,12 @@ COLOURS = [
 def make(shop, encoder):
     """Return a function that makes a rehearsal teacher with the bundled texts."""
     rows = shop("teacher")
-    return lambda **options: Rehearsal(rows, encoder.encode, **options)
+    return lambda **options: Rehearsal(rows, encoder.encode, behaviour=Behaviour(**options))
 
 
 @pytest.fixture
 def small(encoder) -> Rehearsal:
-    return Rehearsal(COLOURS, encoder.encode, label_noise=0.0)
+    return Rehearsal(COLOURS, encoder.encode, behaviour=Behaviour(label_noise=0.0))
 
 
 def generation_payload(brief: Brief, *requests: tuple[str, str, int, str], **fields: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import openai
 import pytest
 from tutelage.agents.rehearsal.faults import Faults
-from tutelage.agents.rehearsal.rehearsal import Rehearsal
+from tutelage.agents.rehearsal.rehearsal import Behaviour, Rehearsal
 from tutelage.agents.rehearsal.rehearsal_model import RehearsalModel
 from tutelage.agents.rehearsal.server import Offers, serve
 from tutelage.prompts import render
@@ -21,7 +21,7 @@ CHAT = "/v1/chat/completions"
 @pytest.fixture(scope="module")
 def model(encoder) -> RehearsalModel:
     rows = [Row(id=content_id(text), text=text, label=label) for text, label in TEXTS.items()]
-    return RehearsalModel(rehearsal=Rehearsal(rows, encoder.encode, label_noise=0.0))
+    return RehearsalModel(rehearsal=Rehearsal(rows, encoder.encode, behaviour=Behaviour(label_noise=0.0)))
 
 
 def question(*texts: str, **options: Any) -> dict[str, Any]:

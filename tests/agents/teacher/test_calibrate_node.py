@@ -11,19 +11,19 @@ from typing import Any
 import numpy as np
 import pytest
 from rich.console import Console
-from tutelage.agents.rehearsal.rehearsal import Rehearsal
+from tutelage.agents.rehearsal.rehearsal import Behaviour, Rehearsal
 from tutelage.agents.rehearsal.rehearsal_model import RehearsalModel
 from tutelage.agents.rehearsal.server import Offers, serve
 from tutelage.graph.build import describe
 from tutelage.graph.context import RunContext, open_context
 from tutelage.graph.nodes.calibrate import calibrate as node
-from tutelage.graph.nodes.calibrate import slice_of
-from tutelage.graph.routes import after_examine
+from tutelage.graph.routes import after_evaluate
 from tutelage.graph.run_folder.folder import RunFolder
 from tutelage.graph.run_folder.progress import Progress
 from tutelage.graph.task.load import parse_task
 from tutelage.graph.task.samples import sample_task
 from tutelage.graph.task.splits import load_splits
+from tutelage.student.data.folds import stratified_sample
 from tutelage.student.data.rows import Row
 from tutelage.student.encoder import Encoder
 from tutelage.student.tasks.classification import CLASSIFICATION
@@ -31,12 +31,12 @@ from tutelage.student.tasks.classification import CLASSIFICATION
 
 def test_calibration_rows_are_balanced_over_labels() -> None:
     rows = [Row(id=str(i), text=str(i), label="rare" if i < 3 else f"l{i % 2}") for i in range(60)]
-    drawn = slice_of(CLASSIFICATION, rows, 21, 0)
+    drawn = stratified_sample(rows, CLASSIFICATION, 21, 0)
     assert Counter(row["label"] for row in drawn) == {"rare": 3, "l0": 9, "l1": 9}
-    assert drawn == slice_of(CLASSIFICATION, rows, 21, 0)
-    assert drawn != slice_of(CLASSIFICATION, rows, 21, 1)
-    assert len(slice_of(CLASSIFICATION, rows, 100, 0)) == 60
-    assert slice_of(CLASSIFICATION, rows, 0, 0) == []
+    assert drawn == stratified_sample(rows, CLASSIFICATION, 21, 0)
+    assert drawn != stratified_sample(rows, CLASSIFICATION, 21, 1)
+    assert len(stratified_sample(rows, CLASSIFICATION, 100, 0)) == 60
+    assert stratified_sample(rows, CLASSIFICATION, 0, 0) == []
 
 
 Open = Callable[..., "Any"]
@@ -53,7 +53,9 @@ def open_run(encoder: Encoder, shop: Callable[[str], list[Row]], tmp_path: Path)
         noise: float = 0.0, listener: Any = None, server: Any = None, right: float = 0.0, **parts: Any
     ) -> Iterator[tuple[RunContext, list[Any]]]:
         log: list[dict[str, Any]] = []
-        model = RehearsalModel(rehearsal=Rehearsal(shop("diagnose"), encoder.encode, label_noise=noise))
+        model = RehearsalModel(
+            rehearsal=Rehearsal(shop("diagnose"), encoder.encode, behaviour=Behaviour(label_noise=noise))
+        )
         with serve(model, log=log, **(server or {})) as url:
             raw = sample_task().model_dump(exclude_none=True)
             raw["teacher"] = {"model": "openai:x", "base_url": url, **parts.pop("teacher", {})}
@@ -166,9 +168,9 @@ def test_nothing_is_requested_when_calibration_is_off(open_run: Open) -> None:
 
 def test_a_run_without_rounds_skips_calibration(open_run: Open) -> None:
     with open_run(teacher={"calibrate": 24}) as (ctx, _):
-        assert after_examine(ctx, {"round": 0, "stop": "0 rounds are done"}) == "refit"
-        assert after_examine(ctx, {"round": 0, "stop": ""}) == "calibrate"
-        assert after_examine(ctx, {"round": 1, "stop": ""}) == "analyst"
+        assert after_evaluate(ctx, {"round": 0, "stop": "0 rounds are done"}) == "refit"
+        assert after_evaluate(ctx, {"round": 0, "stop": ""}) == "calibrate"
+        assert after_evaluate(ctx, {"round": 1, "stop": ""}) == "analyst"
 
 
 @pytest.mark.parametrize("right", [0.5, 0.95])
@@ -177,17 +179,19 @@ def test_a_teacher_that_is_no_better_than_the_student_stops_the_run_unless_force
 ) -> None:
     with open_run(noise=0.2, right=right, teacher={"calibrate": 96}) as (ctx, _):
         stop = node(ctx, {"rounds": 1})["stop"]
-        rivals = ctx.folder.read_calibration()["rivals"]
-    assert (rivals["metric"], rivals["rows"]) == ("accuracy", 96)
-    assert rivals["teacher"][0] == pytest.approx(0.8, abs=0.12)
-    assert rivals["student"][0] == pytest.approx(right, abs=0.12)
-    assert rivals["commonest"][0] == pytest.approx(1 / 6, abs=0.01), "the rows are balanced over labels"
-    assert all(low < score < high for score, low, high in (rivals["teacher"], rivals["student"]))
+        baselines = ctx.folder.read_calibration()["baselines"]
+    assert (baselines["metric"], baselines["rows"]) == ("accuracy", 96)
+    assert baselines["teacher"][0] == pytest.approx(0.8, abs=0.12)
+    assert baselines["student"][0] == pytest.approx(right, abs=0.12)
+    assert baselines["majority_class"][0] == pytest.approx(1 / 6, abs=0.01), (
+        "the rows are balanced over labels"
+    )
+    assert all(low < score < high for score, low, high in (baselines["teacher"], baselines["student"]))
     assert stop.startswith("the teacher is no better than the student it would teach") == (right > 0.9)
     if right > 0.9:
         figures = [
             f"{score:.2f} ({low:.2f}-{high:.2f})"
-            for score, low, high in (rivals["teacher"], rivals["student"])
+            for score, low, high in (baselines["teacher"], baselines["student"])
         ]
         assert (
             f"accuracy on 96 of your own rows is {figures[0]} for the teacher and {figures[1]} for a student"

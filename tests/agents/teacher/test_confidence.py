@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tutelage.agents.endpoints.entry import Entry
 from tutelage.agents.labeler import LabelerSettings, label
-from tutelage.agents.rehearsal.rehearsal import Rehearsal
+from tutelage.agents.rehearsal.rehearsal import Behaviour, Rehearsal
 from tutelage.agents.rehearsal.rehearsal_model import RehearsalModel
 from tutelage.agents.rehearsal.server import Offers, serve
 from tutelage.agents.request import Request
@@ -80,7 +80,7 @@ def test_without_log_probabilities_or_a_label_field_there_is_no_confidence() -> 
 def test_the_confidence_source_depends_on_what_the_endpoint_offers(
     encoder, shop, teacher_at, brief, draft, offers: Offers
 ) -> None:
-    rehearsal = Rehearsal(shop("teacher"), encoder.encode, label_noise=0.0)
+    rehearsal = Rehearsal(shop("teacher"), encoder.encode, behaviour=Behaviour(label_noise=0.0))
     samples = [draft(row["text"]) for row in shop("teacher")[:15]]
     with serve(RehearsalModel(rehearsal=rehearsal), offers=offers) as url:
         labelled = label(teacher_at(url), brief, samples, seed=0)

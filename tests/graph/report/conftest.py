@@ -130,7 +130,7 @@ def _weakness(text: str = "plain") -> Card:
         found_in=[1],
         support=20,
         errors=8,
-        ordered=9,
+        requested=9,
         kept=7,
         history=[[1, 3], [2, 6]],
         status="returned",
@@ -168,7 +168,7 @@ def _finished(path: Path, text: str = "plain", **changes: object) -> RunFolder:
         "best": 1,
         "spent": {"calls": 31, "prompt_tokens": 3100, "completion_tokens": 310, "cost": 1234.56789},
         "test": _graded(gold, predictions, ["bill", "praise"]),
-        "test_untouched": 0.3333,
+        "test_untrained": 0.3333,
         "test_by_round": [0.51, 0.8, 0.71],
         "overlap": {
             "gate": {"texts": 25, "exact": 0, "ngram": 1, "near": 2, "nearest": 0.9321},
@@ -182,21 +182,21 @@ def _finished(path: Path, text: str = "plain", **changes: object) -> RunFolder:
     return folder
 
 
-def _arm(name: str, title: str, score: float, labels: int, **fields: object) -> dict[str, object]:
-    arm = {"name": name, "title": title, "rows": 40 + labels, "teacher_labels": labels, "unlabelled": 0}
+def _arm(name: str, score: float, labels: int, **fields: object) -> dict[str, object]:
+    arm = {"name": name, "rows": 40 + labels, "teacher_labels": labels, "unlabelled": 0}
     return {**arm, "score": score, "low": score - 0.1, "high": score + 0.1, "delivered": False, **fields}
 
 
 def _finished_on_folds(path: Path, **changes: object) -> RunFolder:
     arms = [
-        _arm("labels_alone", "your labels alone", 0.61, 0),
-        _arm("chosen", "+ 20 teacher labels, chosen", 0.8, 20, delivered=True, gain=[0.19, 0.1, 0.3]),
+        _arm("labels_alone", 0.61, 0),
+        _arm("chosen", 0.8, 20, delivered=True, gain=[0.19, 0.1, 0.3]),
     ]
     comparison = {"metric": "macro-F1", "measured_on": "test", "arms": arms, "worth": None}
     ends = {
         "data": {"digest": "d1", "labelled": 40, "test": 40, "unlabelled": 500},
         "test_by_round": None,
-        "comparison": {**comparison, "sentence": "It was worth it."},
+        "comparison": comparison,
         "labels_to_check": 0,
         "overlap": {"test": {"texts": 25, "exact": 0, "ngram": 0, "near": 0, "nearest": 0.6967}},
     }

@@ -59,7 +59,10 @@ def test_a_run_on_folds_shows_one_out_of_fold_score_a_round(
     assert "gate" not in page["learning-curve"]
     tiles = "0.333 untrained 0.610 your labels alone 0.800 + 20 teacher labels, chosen"
     assert f"{tiles} macro-F1 on test (40 texts)" in page["headline"]
-    assert "It was worth it." in page["value-of-the-teacher-labels"]
+    worth = (
+        "The teacher's 20 labels raised macro-F1 from 0.61 to 0.80 (test; 95 % interval of the gain 0.10 to"
+    )
+    assert f"{worth} 0.30)." in page["value-of-the-teacher-labels"]
     assert (
         "the labels and in the unlabelled texts that they learn from" in page["value-of-the-teacher-labels"]
     )
@@ -85,7 +88,7 @@ def test_a_run_on_folds_without_a_test_set_has_no_leakage_check(
     data = {"digest": "d1", "labelled": 40, "test": 0}
     overlap = {"test": {"texts": 20, "exact": 0, "ngram": 0, "near": 0, "nearest": 0.0}}
     page = read_report(
-        finished_on_folds(data=data, test=None, test_untouched=None, comparison=None, overlap=overlap)
+        finished_on_folds(data=data, test=None, test_untrained=None, comparison=None, overlap=overlap)
     )
     assert "None: there is no test set." in page["leakage-check"]
     assert "Not measured" in page["value-of-the-teacher-labels"]
@@ -123,7 +126,7 @@ def test_a_run_without_gate_and_test_set_is_scored_on_the_diagnose_set(
         stop="1 rounds are done",
         best=1,
         test=None,
-        test_untouched=None,
+        test_untrained=None,
         test_by_round=None,
         overlap={"gate": no_overlap, "test": no_overlap},
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tutelage.agents.analyst import Answer, Weakness
+from tutelage.agents.analyst import LabelledPrediction, Weakness
 from tutelage.graph.requests.generation_requests import apportion, paraphrases, plan_requests
 from tutelage.graph.run_folder.folder import RunFolder
 from tutelage.graph.strategies import STRATEGIES
@@ -27,8 +27,11 @@ def weakness(label: str = "a", confused_with: str = "b", round: int = 1, **parts
     return Weakness(**{**made, **parts})
 
 
-def predicted(*pairs: str) -> list[Answer]:
-    return [Answer(id=str(i), text=pair, label=pair[0], predicted=pair[1]) for i, pair in enumerate(pairs)]
+def predicted(*pairs: str) -> list[LabelledPrediction]:
+    return [
+        LabelledPrediction(id=str(i), text=pair, label=pair[0], predicted=pair[1])
+        for i, pair in enumerate(pairs)
+    ]
 
 
 def test_without_feedback_every_label_gets_the_same_number_of_texts() -> None:
@@ -67,16 +70,16 @@ def test_without_errors_hard_texts_of_every_label_are_requested() -> None:
 
 
 def test_gold_requests_half_from_another_domain_and_half_of_the_rest_like_the_feedback() -> None:
-    def kinds(fed: bool) -> Counter[str]:
-        requests = plan_requests(STRATEGIES["gold"], 60, [], F1, RNG, fed=fed)
+    def kinds(has_feedback: bool) -> Counter[str]:
+        requests = plan_requests(STRATEGIES["gold"], 60, [], F1, RNG, has_feedback=has_feedback)
         labels = Counter[str]()
         for request in requests:
             labels[request["label"]] += request["count"]
         assert labels == {"a": 20, "b": 20, "c": 20}
         return sum((Counter({r["kind"]: r["count"]}) for r in requests), Counter())
 
-    assert kinds(fed=False) == {"ood": 30, "any": 30}
-    assert kinds(fed=True) == {"ood": 30, "any": 15, "like": 15}
+    assert kinds(has_feedback=False) == {"ood": 30, "any": 30}
+    assert kinds(has_feedback=True) == {"ood": 30, "any": 15, "like": 15}
 
 
 def test_with_more_labels_than_texts_the_labels_are_drawn_at_random() -> None:

@@ -56,7 +56,7 @@ def results(folder: RunFolder) -> dict[str, Any]:
     # The second digit of the entropy in a reason depends on rounding.
     text = re.sub(r"\(entropy [^)]*\)", "", folder.samples.read_text())
     # So do the student's scores, because embeddings depend on their batch in the last digits.
-    scores = ("energy", "nll", "own_probability")
+    scores = ("energy", "nll", "baseline_probability")
     samples = [
         {key: value for key, value in json.loads(line).items() if key not in scores}
         for line in text.splitlines()
@@ -103,7 +103,7 @@ def test_a_round_that_the_budget_ends_before_a_text_is_labelled_trains_no_studen
     folder = run(brief_task(rounds=2, calls=4), tmp_path / "run", encoder=encoder)
     events = [json.loads(line) for line in folder.trace.read_text().splitlines()]
     assert {event["node"] for event in events if event["round"] == 1} >= {"analyst", "generator", "keep"}
-    assert not {event["node"] for event in events if event["round"] == 1} & {"train", "examine"}
+    assert not {event["node"] for event in events if event["round"] == 1} & {"train", "evaluate"}
     assert [line["round"] for line in folder.read_rounds()] == [0]
     assert folder.about()["stop"] == "budget of 4 calls is spent"
     assert folder.student.exists()
@@ -133,7 +133,7 @@ def test_a_finished_run_continues_with_more_rounds(
     assert results(resume(first.path, budget={"rounds": 2})) == results(whole)
 
 
-@pytest.mark.parametrize("node", ["labeler", "examine"])
+@pytest.mark.parametrize("node", ["labeler", "evaluate"])
 def test_a_run_killed_in_its_last_round_continues_with_more_rounds(
     node: str, whole: RunFolder, brief_task: Make, encoder: Encoder, tmp_path: Path
 ) -> None:
@@ -162,7 +162,7 @@ def test_a_run_with_importance_weights_continues_with_more_rounds(
     assert results(extended) == results(whole)
     extended_weights, whole_weights = (
         [
-            s["own_probability"]
+            s["baseline_probability"]
             for s in map(json.loads, folder.samples.read_text().splitlines())
             if s["status"] == "kept"
         ]

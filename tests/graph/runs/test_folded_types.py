@@ -66,7 +66,7 @@ def test_every_selection_draws_from_the_unlabelled_texts(
         pass
 
     def listener(event: dict[str, Any]) -> None:
-        if event["event"] == "leave" and event["node"] == "examine":
+        if event["event"] == "leave" and event["node"] == "evaluate":
             raise Killed
 
     task = folded(strategy={"base": "auto", "samples": 10, "selection": selection})

@@ -27,9 +27,9 @@ from tutelage.student.models.load import load_student
 # Where each process is killed: at the end of every node, when its work is done and its checkpoint is not
 # written, and between the calls of the nodes that call the teacher.
 KILLS = [
-    ("leave", "prepare", 0), ("leave", "examine", 0), ("call", "calibrate", 0), ("call", "generator", 1),
+    ("leave", "prepare", 0), ("leave", "evaluate", 0), ("call", "calibrate", 0), ("call", "generator", 1),
     ("leave", "screen", 1), ("call", "labeler", 1), ("leave", "critic", 1), ("leave", "keep", 1),
-    ("leave", "train", 1), ("leave", "examine", 1), ("leave", "analyst", 2), ("leave", "generator", 2),
+    ("leave", "train", 1), ("leave", "evaluate", 1), ("leave", "analyst", 2), ("leave", "generator", 2),
     ("leave", "refit", 2), ("leave", "report", 2),
 ]  # fmt: skip
 
@@ -200,7 +200,7 @@ def test_a_run_with_a_full_student_killed_around_training_has_the_same_results(
 ) -> None:
     student = {"mode": "full", "base": tiny_bert(tmp_path / "tiny"), "epochs": 1, "min_steps": 20}
     task = task_file(student=student, budget={"rounds": 1})
-    kills = [("leave", "train", 0), ("leave", "examine", 0), ("leave", "train", 1), ("leave", "report", 1)]
+    kills = [("leave", "train", 0), ("leave", "evaluate", 0), ("leave", "train", 1), ("leave", "report", 1)]
     assert _run_killed(task, tmp_path / "killed", kills) == [signal.SIGKILL] * 4 + [0]
     assert _run_killed(task, tmp_path / "whole", []) == [0]
     killed, whole = RunFolder(tmp_path / "killed"), RunFolder(tmp_path / "whole")

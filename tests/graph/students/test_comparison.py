@@ -13,7 +13,7 @@ import tutelage
 from tutelage.graph.context import RunContext, open_context
 from tutelage.graph.run_folder.folder import RunFolder
 from tutelage.graph.runs.run import resume, run
-from tutelage.graph.students.self_training import pool_answers, self_training_helps, soft_rows
+from tutelage.graph.students.self_training import pool_probabilities, self_training_helps, soft_rows
 from tutelage.graph.task.load import Task
 from tutelage.student.encoder import Encoder
 
@@ -48,9 +48,13 @@ def test_the_report_compares_the_student_with_students_trained_without_the_teach
         assert difference == pytest.approx(arms[name]["score"] - without)
     assert [arm["delivered"] for arm in found["arms"]] == [False] * 4 + [True]
     assert about["test"]["metric"] == arms["all"]["score"]
-    assert found["sentence"].startswith(f"The teacher's {kept} labels ")
     page = finished.report.read_text()
-    for words in ("Value of the teacher labels", "your labels alone", "labels at random", "the student"):
+    for words in (
+        "Value of the teacher labels",
+        "your labels alone",
+        "labels at random",
+        f"The teacher&#x27;s {kept} labels ",
+    ):
         assert words in page
 
 
@@ -109,7 +113,7 @@ def test_a_run_stopped_during_calibration_resumes_it(folded: Make, encoder: Enco
     )
     assert stopped.about()["stop"] == "budget of 1 calls is spent"
     resumed = resume(stopped.path, budget={"calls": 100})
-    assert json.loads(resumed.calibration.read_text())["rivals"]["rows"] == 100
+    assert json.loads(resumed.calibration.read_text())["baselines"]["rows"] == 100
 
 
 def test_the_first_round_can_have_a_selection_of_its_own(
@@ -140,7 +144,7 @@ def test_without_a_test_set_the_gain_is_measured_out_of_fold(
     assert found["measured_on"] == "out of fold"
     assert [arm["name"] for arm in found["arms"]] == ["labels_alone", "chosen"]
     assert found["arms"][0]["score"] == pytest.approx(folder.read_rounds()[0]["gate"])
-    assert "(out of fold; 95 % interval" in found["sentence"]
+    assert "(out of fold; 95 % interval" in folder.report.read_text()
     assert folder.student.exists()
 
 
@@ -157,7 +161,7 @@ def test_a_teacher_no_better_than_the_student_stops_the_run_before_more_is_paid(
     assert stop.endswith("or continue with --force")
     events = [json.loads(line) for line in folder.trace.read_text().splitlines()]
     assert {event["node"] for event in events if event["event"] == "call"} == {"calibrate"}
-    measured = json.loads(folder.calibration.read_text())["rivals"]
+    measured = json.loads(folder.calibration.read_text())["baselines"]
     assert measured["teacher"][0] < measured["student"][0]
     assert all(low <= score <= high for score, low, high in (measured["teacher"], measured["student"]))
     assert "a student trained on your labels alone" in folder.report.read_text()
@@ -194,9 +198,9 @@ def test_labels_that_look_wrong_are_listed_and_left_unchanged(
     lines = [json.loads(line) for line in Path(str(folded().data.labelled.path)).read_text().splitlines()]  # type: ignore[union-attr]
     rng, labels = random.Random(0), list(folded().labels)
     wrong = rng.sample(range(len(lines)), 20)
-    for place in wrong:
-        others = [label for label in labels if label != lines[place]["label"]]
-        lines[place]["label"] = rng.choice(others)
+    for index in wrong:
+        others = [label for label in labels if label != lines[index]["label"]]
+        lines[index]["label"] = rng.choice(others)
     path = tmp_path / "labelled.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     data = {"labelled": str(path), "unlabelled": "pool.jsonl"}
@@ -204,7 +208,7 @@ def test_labels_that_look_wrong_are_listed_and_left_unchanged(
     with folder.labels_to_check.open(newline="") as file:
         found = list(csv.DictReader(file))
     assert folder.about()["labels_to_check"] == len(found)
-    flipped = {lines[place]["text"] for place in wrong}
+    flipped = {lines[index]["text"] for index in wrong}
     hits = sum(row["text"] in flipped for row in found)
     assert hits >= 8, "many of the planted errors are found"
     assert hits / len(found) > 0.25, "chance would be one in ten"
@@ -220,7 +224,7 @@ def context_after_round_0(folded: Make, encoder: Encoder, tmp_path: Path) -> Run
         pass
 
     def listener(event: dict[str, Any]) -> None:
-        if event["event"] == "leave" and event["node"] == "examine":
+        if event["event"] == "leave" and event["node"] == "evaluate":
             raise Killed
 
     task = folded(strategy={"base": "auto", "self_training": "auto"})
@@ -231,7 +235,7 @@ def context_after_round_0(folded: Make, encoder: Encoder, tmp_path: Path) -> Run
 
 def test_a_fold_student_learns_only_predictions_of_its_own_fold(context_after_round_0: RunContext) -> None:
     ctx = context_after_round_0
-    answers = pool_answers(ctx, 0)
+    answers = pool_probabilities(ctx, 0)
     assert answers.shape[0] == ctx.task.fold_count
     for fold in range(ctx.task.fold_count):
         rows = soft_rows(ctx, answers, set(), fold)
@@ -288,6 +292,6 @@ def test_the_teachers_accuracy_is_weighted_by_the_frequency_of_the_users_labels(
     )
     measured = run(task, tmp_path / "run", encoder=encoder).read_calibration()
     assert measured is not None
-    assert measured["rivals"]["rows"] == 12, "six of each label"
+    assert measured["baselines"]["rows"] == 12, "six of each label"
     share = len(common) / (len(common) + len(rare))
-    assert measured["rivals"]["commonest"][0] == pytest.approx(share, abs=1e-3)
+    assert measured["baselines"]["majority_class"][0] == pytest.approx(share, abs=1e-3)

@@ -31,13 +31,13 @@ def test_the_users_rows_have_the_weight_of_the_strategy() -> None:
     [
         (replace(AUTO, confidence_weight=True), {"confidence": 0.4}, None, 0.4),
         (replace(AUTO, confidence_weight=True), {}, None, 1.0),
-        (replace(AUTO, importance=True), {"own_probability": [0.2, 0.6]}, None, 0.4),
-        (replace(AUTO, importance=True), {"own_probability": [0.2, 0.6]}, 1, 0.6),
-        (replace(AUTO, importance=True), {"own_probability": [0.2, 0.6], "kind": "pool"}, None, 1.0),
-        (replace(AUTO, importance=True), {"own_probability": [0.0, 0.0]}, None, 0.01),
+        (replace(AUTO, importance=True), {"baseline_probability": [0.2, 0.6]}, None, 0.4),
+        (replace(AUTO, importance=True), {"baseline_probability": [0.2, 0.6]}, 1, 0.6),
+        (replace(AUTO, importance=True), {"baseline_probability": [0.2, 0.6], "kind": "pool"}, None, 1.0),
+        (replace(AUTO, importance=True), {"baseline_probability": [0.0, 0.0]}, None, 0.01),
         (
             replace(AUTO, importance=True, confidence_weight=True),
-            {"own_probability": [0.5], "confidence": 0.5},
+            {"baseline_probability": [0.5], "confidence": 0.5},
             0,
             0.25,
         ),
@@ -52,7 +52,7 @@ def test_a_sample_is_weighted_by_confidence_and_importance(
 
 
 def test_a_teachers_label_can_be_mixed_with_the_students_prediction(draft: Callable[..., Sample]) -> None:
-    sample = draft("a", label="x", answer_before=[0.2, 0.8])
+    sample = draft("a", label="x", predicted_before=[0.2, 0.8])
     assert "target" not in mixed_row(AUTO, sample, ["x", "y"], CLASSIFICATION)
     mixed = mixed_row(replace(AUTO, label_mix=0.25), sample, ["x", "y"], CLASSIFICATION)
     assert mixed["target"] == pytest.approx([0.8, 0.2])

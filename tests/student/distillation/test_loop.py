@@ -198,11 +198,11 @@ def test_rows_on_which_rewards_are_measured_are_not_trained_on(
 ) -> None:
     views, trained = white_box_teacher.views(texts_of(easy), Knowledge()), []
 
-    def relations(places: Sequence[int]) -> torch.Tensor:
-        trained.append(set(places))
-        return views.relations(places)
+    def relations(indices: Sequence[int]) -> torch.Tensor:
+        trained.append(set(indices))
+        return views.relations(indices)
 
-    watched = Views(views.logits, views.features, relations, views.form)
+    watched = Views(views.logits, views.features, relations, views.relation_type)
     _, report = learn(views=watched, reuse=reuse)
     held = {i for i, row in enumerate(easy) if row["id"] in report["held_out"]}
     first = report["steps"][0]

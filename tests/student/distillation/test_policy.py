@@ -7,20 +7,20 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, tensor
-from tutelage.student.distillation.pairing import Situation
+from tutelage.student.distillation.pairing import Observation
 from tutelage.student.distillation.policy import Phases, Policy, Transition, fixed
 from tutelage.student.training.knowledge import Knowledge
 
 TWO: Any = ("fin", "res")
 
 
-def situation(at: float = 0.0) -> Situation:
-    """Return a situation with 4 student and 6 teacher features; the student is the surer the larger `at`."""
-    return Situation(tensor([[0.0, at]]), torch.full((4,), float(at)), torch.full((6,), 1.0 - at))
+def observation(at: float = 0.0) -> Observation:
+    """Return an observation with 4 student and 6 teacher features; a larger `at` means a surer student."""
+    return Observation(tensor([[0.0, at]]), torch.full((4,), float(at)), torch.full((6,), 1.0 - at))
 
 
 def policy(**settings: Any) -> Policy:
-    """Return a policy for the widths of `situation`."""
+    """Return a policy for the widths of `observation`."""
     return Policy(Knowledge(**settings), 4, 6, 0)
 
 
@@ -30,12 +30,12 @@ def test_the_networks_have_the_documented_widths() -> None:
     def widths(part: Any) -> list[tuple[int, int]]:
         return [(one.in_features, one.out_features) for one in part if hasattr(one, "in_features")]
 
-    assert widths(made.of_student) == widths(made.of_teacher) == [(384, 128), (128, 64)]
+    assert widths(made.student_projection) == widths(made.teacher_projection) == [(384, 128), (128, 64)]
     assert (widths(made.actor), widths(made.critic)) == ([(128, 64), (64, 4)], [(132, 64), (64, 1)])
 
 
 def test_student_and_teacher_each_fill_half_of_the_state() -> None:
-    made, one = policy(), situation(0.2)
+    made, one = policy(), observation(0.2)
     before = made.state([one])[0]
     after = made.state([one._replace(teacher=one.teacher + 1)])[0]
     assert torch.equal(before[:64], after[:64])
@@ -52,9 +52,9 @@ def test_the_target_discounts_the_value_or_as_printed_in_the_paper_the_reward(
     with torch.no_grad():  # a critic whose value is always 2
         made.critic[-1].weight.zero_()
         made.critic[-1].bias.fill_(2.0)
-    one = Transition(situation(), torch.ones(4), 0.5, situation(1))
+    one = Transition(observation(), torch.ones(4), 0.5, observation(1))
     assert made.critic_target(one).item() == pytest.approx(wanted)
-    assert made.critic_target(one._replace(following=None)).item() == pytest.approx(last)
+    assert made.critic_target(one._replace(next_observation=None)).item() == pytest.approx(last)
 
 
 def test_the_critic_learns_the_target_and_the_actor_follows_the_critic() -> None:
@@ -62,11 +62,11 @@ def test_the_critic_learns_the_target_and_the_actor_follows_the_critic() -> None
     rng = random.Random(0)
     for _ in range(40):  # one kind pays, the other costs
         action = tensor([rng.random(), rng.random()])
-        made.seen.append(Transition(situation(), action, float(action[0] - action[1]), None))
+        made.replay_buffer.append(Transition(observation(), action, float(action[0] - action[1]), None))
     made.learn()
-    values = made.value(made.state([situation()] * 2), tensor([[0.9, 0.1], [0.1, 0.9]]))
+    values = made.value(made.state([observation()] * 2), tensor([[0.9, 0.1], [0.1, 0.9]]))
     assert values.tolist() == pytest.approx([0.8, -0.8], abs=0.15)
-    wish = made.act(situation())
+    wish = made.act(observation())
     assert wish[0] > 0.8
     assert wish[1] < 0.2
     assert made.mean().tolist() == pytest.approx(wish.tolist(), abs=1e-5)
@@ -74,10 +74,10 @@ def test_the_critic_learns_the_target_and_the_actor_follows_the_critic() -> None
 
 def test_the_mean_action_is_taken_over_all_states_seen() -> None:
     made = policy(kinds=TWO)
-    made.seen += [Transition(situation(at), torch.ones(2), 0.0, None) for at in (0.0, 5.0)]
-    wanted = (made.act(situation(0.0)) + made.act(situation(5.0))) / 2
+    made.replay_buffer += [Transition(observation(at), torch.ones(2), 0.0, None) for at in (0.0, 5.0)]
+    wanted = (made.act(observation(0.0)) + made.act(observation(5.0))) / 2
     assert made.mean().tolist() == pytest.approx(wanted.tolist(), abs=1e-6)
-    assert made.act(situation(0.0)).tolist() != pytest.approx(made.act(situation(5.0)).tolist(), abs=1e-3)
+    assert made.act(observation(0.0)).tolist() != pytest.approx(made.act(observation(5.0)).tolist(), abs=1e-3)
 
 
 def test_a_hard_action_is_one_from_the_threshold_on() -> None:
@@ -88,11 +88,11 @@ def test_a_hard_action_is_one_from_the_threshold_on() -> None:
 
 def test_exploration_adds_noise_and_stays_between_zero_and_one() -> None:
     made = policy(noise=0.1)
-    plain = made.act(situation())
-    drawn = torch.stack([made.act(situation(), explore=True) for _ in range(400)])
-    assert torch.equal(made.act(situation()), plain)
+    plain = made.act(observation())
+    drawn = torch.stack([made.act(observation(), explore=True) for _ in range(400)])
+    assert torch.equal(made.act(observation()), plain)
     assert (drawn - plain).std().item() == pytest.approx(0.1, abs=0.01)
-    wild = torch.stack([policy(noise=9.0).act(situation(), explore=True) for _ in range(9)])
+    wild = torch.stack([policy(noise=9.0).act(observation(), explore=True) for _ in range(9)])
     assert wild.min() >= 0
     assert wild.max() <= 1
 
@@ -101,13 +101,13 @@ def test_a_phase_keeps_its_action_and_is_rewarded_by_the_drop_of_the_cross_entro
     measured = iter([1.0, 0.6, 0.5, 0.7])
     made = policy(phase=3, bonus=0.0)
     phases = Phases(made, lambda: next(measured))
-    actions = [phases(situation(step / 10)).tolist() for step in range(7)]
+    actions = [phases(observation(step / 10)).tolist() for step in range(7)]
     assert actions[0] == actions[1] == actions[2] != actions[3] == actions[4] == actions[5] != actions[6]
-    assert [one.reward for one in made.seen] == pytest.approx([0.4, 0.1])
+    assert [one.reward for one in made.replay_buffer] == pytest.approx([0.4, 0.1])
     phases.end()
-    assert [one.reward for one in made.seen] == pytest.approx([0.4, 0.1, -0.2])
-    began = [one.situation.student[0].item() for one in made.seen]
-    ended = [one.following and one.following.student[0].item() for one in made.seen]
+    assert [one.reward for one in made.replay_buffer] == pytest.approx([0.4, 0.1, -0.2])
+    began = [one.observation.student[0].item() for one in made.replay_buffer]
+    ended = [one.next_observation and one.next_observation.student[0].item() for one in made.replay_buffer]
     assert began == pytest.approx([0.0, 0.3, 0.6])
     assert ended == [pytest.approx(0.3), pytest.approx(0.6), None]
     assert next(measured, None) is None  # nothing else was measured
@@ -118,7 +118,7 @@ def test_the_policy_learns_only_at_the_end_of_a_phase() -> None:
     phases = Phases(made, lambda: 1.0)
     weights = []
     for _ in range(5):
-        phases(situation())
+        phases(observation())
         weights.append(made.actor[0].weight.clone())
     assert torch.equal(weights[0], weights[2])
     assert not torch.equal(weights[2], weights[3])
@@ -129,12 +129,12 @@ def test_without_a_measure_the_policy_neither_learns_nor_explores() -> None:
     made = policy(phase=2)
     before = made.actor[0].weight.clone()
     phases = Phases(made)
-    actions = [phases(situation(step)) for step in range(4)]
+    actions = [phases(observation(step)) for step in range(4)]
     phases.end()
-    assert torch.equal(actions[0], made.act(situation(0)))
-    assert torch.equal(actions[3], made.act(situation(2)))
+    assert torch.equal(actions[0], made.act(observation(0)))
+    assert torch.equal(actions[3], made.act(observation(2)))
     assert torch.equal(before, made.actor[0].weight)
-    assert made.seen == []
+    assert made.replay_buffer == []
 
 
 def test_a_soft_bonus_is_the_distance_from_the_previous_action() -> None:
@@ -165,7 +165,7 @@ def test_a_bonus_weight_of_zero_gives_no_bonus() -> None:
 def drawn(steps: int = 200, seed: int = 0, **settings: Any) -> Tensor:
     """Return the actions of a fixed policy, one for each step."""
     choose = fixed(Knowledge(**settings), seed)
-    return torch.stack([choose(situation(log(3))) for _ in range(steps)])
+    return torch.stack([choose(observation(log(3))) for _ in range(steps)])
 
 
 def test_fixed_policies_are_equal_or_random_or_the_gate() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tutelage.student.data.rows import Row, content_id
-from tutelage.student.evaluation.evaluate import chance_not_worse, confusion, evaluate, grade, wilson
+from tutelage.student.evaluation.evaluate import confusion, evaluate, grade, p_value_worse, wilson
 from tutelage.student.models.base import HeadStudent
 from tutelage.student.models.predictions import entropy
 from tutelage.student.tasks.classification import CLASSIFICATION
@@ -86,7 +86,7 @@ def chance(gold: np.ndarray, before: np.ndarray, after: np.ndarray, metric: str,
         CLASSIFICATION.example_statistics(gold, gold, answers, ["a", "b"], metric)
         for answers in (before, after)
     )
-    return chance_not_worse(CLASSIFICATION, old, new, metric, **options)
+    return p_value_worse(CLASSIFICATION, old, new, metric, **options)
 
 
 def test_equal_answers_are_certainly_not_worse() -> None:

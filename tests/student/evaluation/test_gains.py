@@ -4,7 +4,7 @@ from math import comb
 
 import numpy as np
 import pytest
-from tutelage.student.evaluation.evaluate import chance_not_worse
+from tutelage.student.evaluation.evaluate import p_value_worse
 from tutelage.student.evaluation.gains import gain, interval, resampled, score, worth
 from tutelage.student.tasks.classification import CLASSIFICATION
 from tutelage.student.tasks.multilabel import MULTILABEL
@@ -98,11 +98,11 @@ def test_resampling_in_blocks_equals_one_draw_after_another(size) -> None:
     before, after = (statistics(list(random.random(size) < rate)) for rate in (0.75, 0.75 - 0.5 / size**0.5))
     draws, rng, one_by_one = 120, np.random.default_rng(0), []
     for _ in range(draws):
-        places = rng.integers(0, size, size)
-        one_by_one.append([score(CLASSIFICATION, m[places], "macro_f1") for m in (before, after)])
+        indices = rng.integers(0, size, size)
+        one_by_one.append([score(CLASSIFICATION, m[indices], "macro_f1") for m in (before, after)])
     old, new = np.array(one_by_one).T
     assert (resampled(CLASSIFICATION, [before, after], "macro_f1", draws) == [old, new]).all()
-    chance = chance_not_worse(CLASSIFICATION, before, after, "macro_f1", draws)
+    chance = p_value_worse(CLASSIFICATION, before, after, "macro_f1", draws)
     assert chance == (new >= old).mean()
     assert 0 < chance < 1
 

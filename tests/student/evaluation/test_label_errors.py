@@ -47,9 +47,9 @@ def test_the_margin_is_to_the_most_probable_label_even_if_that_is_not_suggested(
         ("c", 0.10, 0.45, 0.45),  # thresholds of b 0.35, of c 0.45: both reached, the first is taken
         ("c", 0.05, 0.50, 0.45),
     ]
-    errors = {error.place: error for error in found(rows)}
+    errors = {error.row_index: error for error in found(rows)}
     assert errors[2].suggested == "c"  # a is as probable, but misses its threshold
-    assert [error.place for error in found(rows)] == [2, 4, 3]  # margins -0.35, -0.05, 0
+    assert [error.row_index for error in found(rows)] == [2, 4, 3]  # margins -0.35, -0.05, 0
 
 
 def test_a_label_without_rows_is_never_suggested() -> None:
@@ -100,10 +100,10 @@ def test_flipped_labels_of_real_texts_are_found_out_of_fold(encoder, brief, shop
         held_out = [i for i, own in enumerate(folds) if own == fold]
         p[held_out] = student.predict([rows[i]["text"] for i in held_out]).probabilities
     errors = label_errors(CLASSIFICATION, [row["label"] for row in noisy], p, labels)
-    right = [error.place in flipped for error in errors]
+    right = [error.row_index in flipped for error in errors]
     assert np.mean(right) > 0.3  # a tenth, if rows were named at random; measured: 0.43
     assert sum(right) > len(flipped) / 2  # measured: 23 of 36
     assert np.mean(right[: len(flipped) // 2]) > np.mean(right)  # the ranking helps
-    named = {error.place: error.suggested for error in errors}
+    named = {error.row_index: error.suggested for error in errors}
     restored = [named[i] == rows[i]["label"] for i in flipped & named.keys()]
     assert np.mean(restored) > 0.7

@@ -11,7 +11,7 @@ import pytest
 from tutelage.agents.schemas import drafts_schema, labels_schema
 from tutelage.student.data.readers import Columns, read_hub, read_rows
 from tutelage.student.errors import InputError
-from tutelage.student.evaluation.evaluate import chance_not_worse, grade
+from tutelage.student.evaluation.evaluate import grade, p_value_worse
 from tutelage.student.tasks.multilabel import INVENTED, MISSED, MULTILABEL, written
 
 LABELS = ["room", "food", "staff"]
@@ -135,7 +135,7 @@ def test_the_reply_schema_asks_for_a_list_of_known_labels() -> None:
 
 
 def test_a_draft_written_with_its_labels_has_them_last_and_can_have_none() -> None:
-    reply_schema = drafts_schema([*LABELS, *MULTILABEL.no_label], task_type=MULTILABEL, answered=True)
+    reply_schema = drafts_schema([*LABELS, *MULTILABEL.no_label], task_type=MULTILABEL, with_labels=True)
     fields = {"label": "", "kind": "any", "weakness": ""}
     good = {**fields, "text": "We came by train.", "labels": []}
     both = {**fields, "label": "food", "text": "Cold soup, no window.", "labels": ["food", "room"]}
@@ -224,5 +224,5 @@ def test_metrics_equal_those_of_sklearn(seed: int) -> None:
 def test_the_bootstrap_tells_better_answers_from_worse_ones(metric: str) -> None:
     labels, gold, answers = drawn(0)
     worse, better = (MULTILABEL.example_statistics(gold, gold, x, labels, metric) for x in (answers, gold))
-    assert chance_not_worse(MULTILABEL, worse, better, metric, draws=100) == 1
-    assert chance_not_worse(MULTILABEL, better, worse, metric, draws=100) == 0
+    assert p_value_worse(MULTILABEL, worse, better, metric, draws=100) == 1
+    assert p_value_worse(MULTILABEL, better, worse, metric, draws=100) == 0

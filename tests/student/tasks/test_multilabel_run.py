@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tutelage.agents.analyst import Answer, Weakness
+from tutelage.agents.analyst import LabelledPrediction, Weakness
 from tutelage.graph.requests.generation_requests import plan_requests
 from tutelage.graph.run_folder.folder import RunFolder
 from tutelage.graph.runs.run import run
@@ -44,7 +44,7 @@ def test_a_run_with_several_labels_per_text_improves_the_student(
 ) -> None:
     about = done.about()
     assert about["stop"] == "1 round is done"
-    assert about["test"]["metric"] > about["test_untouched"] + 0.1
+    assert about["test"]["metric"] > about["test_untrained"] + 0.1
     assert about["samples"]["kept"] >= 18
     assert multilabel_task.data.test
     assert multilabel_task.data.test.path
@@ -143,7 +143,7 @@ def test_an_invented_label_requests_texts_without_labels_and_a_missed_one_texts_
 def test_an_invented_label_is_measured_on_the_texts_without_it() -> None:
     pairs = [([], ["a"]), (["b"], ["b"]), (["a"], []), (["b"], ["a"])]
     answers = [
-        Answer(id=str(i), text="", label=written(gold), predicted=written(given))
+        LabelledPrediction(id=str(i), text="", label=written(gold), predicted=written(given))
         for i, (gold, given) in enumerate(pairs)
     ]
     found = [weakness("a", INVENTED), weakness("a", MISSED), weakness("b", "a")]

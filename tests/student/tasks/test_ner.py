@@ -177,7 +177,10 @@ def test_entities_are_not_transferred_to_another_text() -> None:
 
 
 def test_references_in_a_reply_schema_start_at_its_root() -> None:
-    for reply_schema in (labels_schema(["city"], NER), drafts_schema(["city"], task_type=NER, answered=True)):
+    for reply_schema in (
+        labels_schema(["city"], NER),
+        drafts_schema(["city"], task_type=NER, with_labels=True),
+    ):
         assert "Mention" in reply_schema.json_schema["$defs"]
         assert '"#/$defs/Mention"' in json.dumps(reply_schema.json_schema)
 
@@ -195,7 +198,7 @@ def test_an_entity_without_a_type_is_refused() -> None:
         "text": "Bob",
         "entities": [{"text": "Bob", "type": ""}],
     }
-    reply_schema = drafts_schema(["city"], task_type=NER, answered=True)
+    reply_schema = drafts_schema(["city"], task_type=NER, with_labels=True)
     good, problems = reply_schema.read(json.dumps({"drafts": [draft]}))
     assert not good
     assert "type" in problems[0]

@@ -63,7 +63,7 @@ def test_a_run_with_entities_improves_the_student(done: RunFolder) -> None:
     about = done.about()
     assert about["stop"] == "1 round is done"
     assert about["test"]["metric"] == about["test"]["figures"]["micro_f1"]
-    assert about["test"]["metric"] > about["test_untouched"] + 0.3
+    assert about["test"]["metric"] > about["test_untrained"] + 0.3
     assert about["overlap"]["test"]["exact"] == about["overlap"]["gate"]["exact"] == 0
     assert about["samples"]["kept"] >= 12
 

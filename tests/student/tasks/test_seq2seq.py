@@ -56,7 +56,7 @@ def test_a_blank_target_in_a_reply_is_refused_and_a_number_becomes_text() -> Non
     assert len(problems) == 2
     with pytest.raises(ValueError, match="is blank"):
         SEQ2SEQ.parse_reply(" ", "text")
-    reply_schema = drafts_schema([], task_type=SEQ2SEQ, answered=True)
+    reply_schema = drafts_schema([], task_type=SEQ2SEQ, with_labels=True)
     schema = reply_schema.json_schema["properties"]["drafts"]["items"]  # type: ignore[index]
     assert schema["required"] == ["kind", "weakness", "text", "target"]
 

@@ -27,7 +27,7 @@ def done(encoder: Encoder, tmp_path_factory: pytest.TempPathFactory, quick_seq2s
 def test_a_run_with_target_texts_improves_the_student(done: RunFolder) -> None:
     about = done.about()
     assert about["stop"] == "1 round is done"
-    assert about["test_untouched"] == 0
+    assert about["test_untrained"] == 0
     assert about["test"]["figures"]["chrf"] > 0.25
     assert about["overlap"]["test"]["exact"] == about["overlap"]["gate"]["exact"] == 0
     assert about["samples"]["kept"] >= 40

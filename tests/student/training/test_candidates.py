@@ -129,3 +129,8 @@ def test_student_fields_that_contradict_each_other_are_refused(student: dict[str
 def test_a_configuration_that_does_not_fit_the_task_is_refused(student: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=r"does not fit this task .* take .*weighted.* or auto"):
         task(**student).training_config()
+
+
+def test_plain_can_be_named_although_it_is_not_compared() -> None:
+    assert "plain" not in task().training_candidates(100)
+    assert task(training="plain").training_config().class_weights == "none"

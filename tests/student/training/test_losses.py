@@ -67,7 +67,7 @@ def test_the_likelihood_is_that_of_the_label() -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "band", "places"),
+    ("size", "band", "indices"),
     [
         (8, (0.5, 0.8), [4, 5]),
         (10, (0.5, 0.8), [5, 6, 7]),
@@ -76,7 +76,7 @@ def test_the_likelihood_is_that_of_the_label() -> None:
     ],
     ids=["two of eight, as in the paper", "three of ten", "the lower half", "none of one"],
 )
-def test_the_band_is_selected_by_rank(size: int, band: tuple[float, float], places: list[int]) -> None:
+def test_the_band_is_selected_by_rank(size: int, band: tuple[float, float], indices: list[int]) -> None:
     scores = np.arange(size, dtype=float)
-    assert indices_in_band(scores, band) == places
-    assert indices_in_band(scores[::-1], band) == [size - 1 - place for place in places]
+    assert indices_in_band(scores, band) == indices
+    assert indices_in_band(scores[::-1], band) == [size - 1 - index for index in indices]

@@ -8,20 +8,20 @@ from tutelage.graph.run_folder.folder import RoundLine
 from tutelage.graph.state import State
 from tutelage.graph.stopping import why_stop
 from tutelage.graph.students.predictions import (
-    answers_on_diagnose,
     comparable_statistics,
     evaluation,
     predict_round,
+    predictions_on_diagnose,
 )
-from tutelage.graph.students.self_training import answer_pool
+from tutelage.graph.students.self_training import predict_pool
 from tutelage.graph.students.training_rows import training_rows
 from tutelage.graph.weaknesses import measure_again, read_cards, write_cards
-from tutelage.student.evaluation.evaluate import chance_not_worse
+from tutelage.student.evaluation.evaluate import p_value_worse
 
 BEYOND_NOISE = 0.05  # the usual significance level (ours): a round with a lower p-value is rolled back
 
 
-def examine(ctx: RunContext, state: State) -> State:
+def evaluate(ctx: RunContext, state: State) -> State:
     """Store the answers of the round's students, promote the round or roll it back, and write its line.
 
     A round is rolled back if its gate metric is below that of the best promoted round beyond noise
@@ -32,11 +32,11 @@ def examine(ctx: RunContext, state: State) -> State:
     round = state["round"]
     predict_round(ctx, round)
     if round == 0:
-        answer_pool(ctx)
+        predict_pool(ctx)
     p_value = _p_value(ctx, round)
     accepted = p_value is None or p_value >= BEYOND_NOISE
     best = round if accepted else state["best"]
-    answers = answers_on_diagnose(ctx.folder, ctx.splits, best)
+    answers = predictions_on_diagnose(ctx.folder, ctx.splits, best)
     write_cards(ctx.folder, measure_again(ctx.task.type, read_cards(ctx.folder), answers, round))
     line = _line(ctx, round, accepted, p_value, [*state["promoted"], round])
     if state.get("final"):
@@ -63,7 +63,7 @@ def _p_value(ctx: RunContext, round: int) -> float | None:
         return None
     best = max(before, key=lambda line: line["gate"] or 0.0)["round"]
     old, new = comparable_statistics(ctx, [best, round])
-    return chance_not_worse(ctx.task.type, old, new, ctx.task.metric)
+    return p_value_worse(ctx.task.type, old, new, ctx.task.metric)
 
 
 def _line(
