@@ -152,8 +152,8 @@ def _items_of(choice: dict[str, Any]) -> tuple[str, list[dict[str, Any]]]:
 
 def _fits(kind: FaultKind, name: str, items: Sequence[object]) -> bool:
     if kind in ("changed order", "duplicated samples", "missing ids"):
-        # The order of weaknesses is their rank.
-        return len(items) > 1 and (kind, name) != ("changed order", "weaknesses")
+        # A diagnosis with fewer weaknesses, or in another order, is valid and would not be repaired.
+        return len(items) > 1 and name != "weaknesses"
     if kind == "wrong label":
         return bool(items) and name in _CLOSED
     return bool(items) or kind != "empty list"

@@ -114,7 +114,7 @@ def test_a_csv_with_the_wrong_columns_gives_one_clear_error(
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [("labels: [a, b", ["is not YAML"]), ("- 1", ["holds list"]), ("", ["holds NoneType"])],
+    [("labels: [a, b", ["is not YAML"]), ("- 1", ["found a list"]), ("", ["found a NoneType"])],
 )
 def test_a_malformed_task_file_gives_one_clear_error(
     content: str, words: list[str], cli: Make, assert_refused: Make, tmp_path: Path

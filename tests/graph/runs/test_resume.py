@@ -225,7 +225,7 @@ def test_a_run_folder_is_locked_by_one_process(task_file: Callable[..., Path], t
 
     def listener(event: dict[str, Any]) -> None:
         if event["event"] == "enter" and event["node"] == "analyst" and not refusals:
-            with pytest.raises(InputError, match="another process is at work") as caught:
+            with pytest.raises(InputError, match="another process is using") as caught:
                 resume(tmp_path / "run")
             refusals.append(caught)
 
