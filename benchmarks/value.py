@@ -1,0 +1,198 @@
+"""Measure what the loop is worth to its users: scores at equal spend, beside what they would do without it.
+
+    python benchmarks/value.py                                   # every cell without a result: days on a CPU
+    python benchmarks/value.py --sets emotion --seeds 0 --arms own random auto
+    python benchmarks/value.py --own 300 --labels 150 --errors 25 --long-tailed
+    python benchmarks/value.py --table                           # the results as tables
+
+A cell is a data set, a regime (common/regime.py), a seed, a student and an arm. Each result is appended to
+results/value.jsonl as it comes, and cells with a result are not run again. Scores are macro-F1 on at most
+2,000 rows of the published test split; nothing is chosen by them within a cell.
+
+Arms of one student, trained by plain library calls with the default configuration of its task type:
+  own          the user's labels alone
+  random       and the teacher's labels for random texts of the pool
+  margin, ...  and for texts chosen by a selection method in three batches, with a new student after each
+  whole pool   and the teacher's labels for all texts of the pool
+  gold         and human labels for all texts of the pool: the upper bound
+Arms of the product, `tutelage run` as a user would start it, with a labeler that answers from the records:
+  auto         three rounds; the result holds the scores of the run's own comparison (own labels alone,
+               self-trained, random, chosen, all)
+  llkd, ...    the published methods that draw texts
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+from common.cells import Cell, encoder, print_failures, read, run_cells
+from common.regime import RECORDED, SETS, Data, Regime, load, task_fields
+from tutelage.student.selection import NEEDS_VECTORS, Pool, Selection, select
+from value_table import print_tables
+
+RESULTS = Path(__file__).parent / "results" / "value.jsonl"
+BATCHES = 3
+REFERENCES = ("own", "random", "whole pool", "gold")
+SINGLE = tuple(how for how in get_args(Selection) if how not in ("random", "disagreement"))
+# Nothing is written and no judgement is asked for, because the records hold labels only. A run does not stop
+# before its labels are spent, so that all arms have the same number of them.
+_DRAWN = {"pool_share": 1.0, "fill_gaps": False, "critic": "none", "stall": 0}
+PRODUCT: dict[str, dict[str, Any]] = {
+    "auto": {"base": "auto", **_DRAWN},
+    **{f"auto {how}": {"base": "auto", **_DRAWN, "selection": how} for how in ("margin", "disagreement")},
+    "auto typical first": {"base": "auto", **_DRAWN, "first_selection": "typical"},
+    "auto -weights": {"base": "auto", **_DRAWN, "label_mix": 0.0},
+    "llkd": {"base": "llkd"},
+    "llkd ask first": {"base": "llkd", "oversample": 2},
+}
+ARMS = (*REFERENCES, *SINGLE, *PRODUCT)
+DEFAULT_ARMS = ("own", "random", "uncertain_and_diverse", "auto", "gold", "margin", "whole pool")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    known = (*SETS, *RECORDED)
+    parser.add_argument("--sets", nargs="+", default=known, choices=known, metavar="SET")
+    parser.add_argument("--arms", nargs="+", default=DEFAULT_ARMS, choices=ARMS, metavar="ARM")
+    parser.add_argument("--own", nargs="+", type=int, default=[100], help="rows with the user's labels")
+    parser.add_argument("--labels", nargs="+", type=int, default=[500], help="labels bought from the teacher")
+    parser.add_argument("--errors", nargs="+", type=int, default=[10], help="percent of them that are wrong")
+    parser.add_argument("--long-tailed", action="store_true", help="make class frequencies fall 20-fold")
+    parser.add_argument("--seeds", nargs="+", type=int, default=range(3))
+    parser.add_argument("--student", default="full", choices=("full", "head"))
+    parser.add_argument("--jobs", type=int, default=2, help="processes, of one thread each")
+    parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "tutelage-benchmarks")
+    parser.add_argument("--table", action="store_true", help="print the tables and run nothing")
+    wanted = parser.parse_args()
+    if not wanted.table:
+        print_failures(run_cells(cells(wanted), work, RESULTS, jobs=wanted.jobs, cache=wanted.cache))
+    print_tables(read(RESULTS))
+
+
+def cells(wanted: argparse.Namespace) -> list[Cell]:
+    """Return the cells seed by seed, so that an interrupted benchmark has results of every arm."""
+    regimes = [
+        Regime(own, labels, errors, wanted.long_tailed)
+        for own in wanted.own
+        for labels in wanted.labels
+        for errors in wanted.errors
+    ]
+    found = {
+        (task, arm, regime.setting(task), seed): {
+            "task": task,
+            "arm": arm,
+            "setting": regime.setting(task),
+            "seed": seed,
+            "student": wanted.student,
+            "regime": vars(regime),
+        }
+        for seed in wanted.seeds
+        for regime in regimes
+        for task in wanted.sets
+        for arm in wanted.arms
+    }
+    return list(found.values())
+
+
+def work(cell: Cell, cache: Path) -> Cell:
+    """Draw the cell's data and measure its arm."""
+    start, regime = time.process_time(), Regime(**cell["regime"])
+    data = load(cell["task"], regime, cell["seed"], encoder(cache))
+    wrong = sum(data.answers[row["id"]] != row["label"] for row in data.pool) / len(data.pool)
+    measure = product_score if cell["arm"] in PRODUCT else single_scores
+    found = measure(cell, data, regime, encoder(cache))
+    return {**found, "wrong": round(wrong, 3), "cpu_seconds": round(time.process_time() - start)}
+
+
+def single_scores(cell: Cell, data: Data, regime: Regime, encoder: Any) -> Cell:
+    """Return the test score of one student of an arm; for a selection method, also after each batch."""
+    arm, seed = cell["arm"], cell["seed"]
+    if arm == "gold":
+        return {"test": _score(_trained([*data.own, *data.pool], data, cell, encoder), data)}
+    if arm == "whole pool":
+        rows = [*data.own, *data.labelled(data.pool)]
+        return {"test": _score(_trained(rows, data, cell, encoder), data)}
+    count = {"own": 0}.get(arm, min(regime.labels, len(data.pool)))
+    if arm in ("own", "random"):  # the pool is in random order
+        rows = [*data.own, *data.labelled(data.pool[:count])]
+        return {"test": _score(_trained(rows, data, cell, encoder), data)}
+    bought: list[Any] = []
+    student, scores = _trained(data.own, data, cell, encoder), []
+    for batch in range(BATCHES):
+        taken = {row["id"] for row in bought}
+        left = [row for row in data.pool if row["id"] not in taken]
+        size = count * (batch + 1) // BATCHES - len(bought)
+        texts, known = [row["text"] for row in left], [row["text"] for row in [*data.own, *bought]]
+        vectors = (encoder.encode(texts), encoder.encode(known)) if arm in NEEDS_VECTORS else (None, None)
+        predictions = [student.predict(texts)]
+        chosen = select(arm, size, Pool(predictions, *vectors), seed=seed)
+        bought += data.labelled([left[i] for i in chosen])
+        student = _trained([*data.own, *bought], data, cell, encoder)
+        scores.append(_score(student, data))
+    return {"test": scores[-1], "by_batch": scores}
+
+
+def _trained(rows: Sequence[Any], data: Data, cell: Cell, encoder: Any) -> Any:
+    """Train a student with the default configuration of its task type."""
+    from tutelage.student.training.candidates import configuration
+    from tutelage.student.training.configuration import TrainingConfig
+    from tutelage.student.training.loop import train
+
+    plain = TrainingConfig(mode=cell["student"], kind=data.kind)
+    config = configuration(plain, "auto")
+    return train(rows, data.labels, config, seed=cell["seed"], encoder=encoder)
+
+
+def _score(student: Any, data: Data) -> float:
+    from tutelage.student.evaluation.evaluate import evaluate
+
+    return round(evaluate(student, data.test, "macro_f1")["metric"], 4)
+
+
+def product_score(cell: Cell, data: Data, regime: Regime, encoder: Any) -> Cell:
+    """Run the product; return the test score of the delivered student and the run's comparison."""
+    from tutelage.agents.rehearsal.recorded import Recorded
+    from tutelage.agents.rehearsal.rehearsal_model import RehearsalModel
+    from tutelage.agents.rehearsal.server import serve
+    from tutelage.graph.runs.run import run
+    from tutelage.graph.task.load import parse_task
+    from tutelage.student.training.candidates import candidates
+    from tutelage.student.training.configuration import TrainingConfig
+
+    default = next(iter(candidates(TrainingConfig(mode=cell["student"], kind=data.kind))))
+    answered = data.labelled([*data.own, *data.pool])
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        serve(RehearsalModel(rehearsal=Recorded(answered))) as url,
+    ):
+        raw = {
+            "name": cell["task"],
+            "instruction": "Name the class of the text.",
+            **task_fields(data, Path(folder)),
+            "student": {"mode": cell["student"], "training": default},
+            "teacher": {"model": "openai:recorded", "base_url": url, "logprobs": False, "force": True},
+            "strategy": {**PRODUCT[cell["arm"]], "samples": round(regime.labels / BATCHES)},
+            "budget": {"rounds": BATCHES},
+            "seed": cell["seed"],
+        }
+        done = run(parse_task(raw, cell["task"], Path()), Path(folder) / "run", encoder=encoder)
+        about, rounds = done.about(), done.read_rounds()
+    found = {
+        "test": round(about["test"]["metric"], 4),
+        "labels": sum(line["samples_kept"] for line in rounds),
+        "accepted": [line["accepted"] for line in rounds],
+        "tokens": about["spent"]["prompt_tokens"] + about["spent"]["completion_tokens"],
+    }
+    if about.get("comparison"):
+        found["arms"] = {arm["name"]: round(arm["score"], 4) for arm in about["comparison"]["arms"]}
+    return found
+
+
+if __name__ == "__main__":
+    main()
