@@ -19,6 +19,9 @@ Arms of the product, `tutelage run` as a user would start it, with a labeler tha
   auto         three rounds; the result holds the scores of the run's own comparison (own labels alone,
                self-trained, random, chosen, all)
   llkd, ...    the published methods that draw texts
+Arms of peers (value_peers.py says how to install them):
+  setfit       SetFit on the user's labels alone
+  small-text   its active learner with the same labels, in the same number of batches
 """
 
 import argparse
@@ -34,6 +37,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from common.cells import Cell, encoder, print_failures, read, run_cells
 from common.regime import RECORDED, SETS, Data, Regime, load, task_fields
 from tutelage.student.selection import NEEDS_VECTORS, Pool, Selection, select
+from value_peers import PEERS, peer_answers
 from value_table import print_tables
 
 RESULTS = Path(__file__).parent / "results" / "value.jsonl"
@@ -51,7 +55,7 @@ PRODUCT: dict[str, dict[str, Any]] = {
     "llkd": {"base": "llkd"},
     "llkd ask first": {"base": "llkd", "oversample": 2},
 }
-ARMS = (*REFERENCES, *SINGLE, *PRODUCT)
+ARMS = (*REFERENCES, *SINGLE, *PRODUCT, *PEERS)
 DEFAULT_ARMS = ("own", "random", "uncertain_and_diverse", "auto", "gold", "margin", "whole pool")
 
 
@@ -105,7 +109,11 @@ def work(cell: Cell, cache: Path) -> Cell:
     start, regime = time.process_time(), Regime(**cell["regime"])
     data = load(cell["task"], regime, cell["seed"], encoder(cache))
     wrong = sum(data.answers[row["id"]] != row["label"] for row in data.pool) / len(data.pool)
-    measure = product_score if cell["arm"] in PRODUCT else single_scores
+    measure = single_scores
+    if cell["arm"] in PRODUCT:
+        measure = product_score
+    elif cell["arm"] in PEERS:
+        measure = peer_score
     found = measure(cell, data, regime, encoder(cache))
     return {**found, "wrong": round(wrong, 3), "cpu_seconds": round(time.process_time() - start)}
 
@@ -153,6 +161,17 @@ def _score(student: Any, data: Data) -> float:
     from tutelage.student.evaluation.evaluate import evaluate
 
     return round(evaluate(student, data.test, "macro_f1")["metric"], 4)
+
+
+def peer_score(cell: Cell, data: Data, regime: Regime, encoder: Any) -> Cell:
+    """Return the test score of a peer's student."""
+    from tutelage.student.evaluation.evaluate import grade
+    from tutelage.student.tasks.registry import TASK_TYPES
+
+    answers = peer_answers(cell["arm"], data, regime.labels, BATCHES, cell["seed"])
+    texts, gold = [row["text"] for row in data.test], [row["label"] for row in data.test]
+    report = grade(TASK_TYPES[data.kind], texts, gold, answers, data.labels, "macro_f1")
+    return {"test": round(report["metric"], 4)}
 
 
 def product_score(cell: Cell, data: Data, regime: Regime, encoder: Any) -> Cell:

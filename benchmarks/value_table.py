@@ -28,6 +28,8 @@ RIVALS = (
     ("auto", "auto: labels_alone"),
     ("auto", "random"),
     ("auto", "gold"),
+    ("auto: labels_alone", "setfit"),
+    ("auto: chosen", "small-text"),
     ("llkd", "random"),
     ("llkd ask first", "random"),
     ("whole pool", "gold"),

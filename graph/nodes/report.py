@@ -7,6 +7,7 @@ from typing import Any
 
 from tutelage.graph.context import RunContext
 from tutelage.graph.report.build import write_report
+from tutelage.graph.run_folder.folder import write_texts_used
 from tutelage.graph.state import State
 from tutelage.graph.students.comparison import compare
 from tutelage.graph.students.label_check import suspected_labels, write_labels_to_check
@@ -115,6 +116,8 @@ def _export(ctx: RunContext, best: int) -> None:
     part = ctx.folder.path / "student.part"
     shutil.rmtree(part, ignore_errors=True)
     ctx.students.load(source).export(part)
+    used = [*ctx.splits.labelled, *ctx.corpus.drafts(status="kept")]
+    write_texts_used(part, sorted({row["id"] for row in used}))
     shutil.rmtree(ctx.folder.student, ignore_errors=True)
     part.replace(ctx.folder.student)
     ctx.folder.drop_students([])

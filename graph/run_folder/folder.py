@@ -14,6 +14,7 @@ from tutelage.student.errors import InputError
 
 FORMAT = 4  # of run folders; raise it when older ones cannot be read any more
 _RUN = "run.json"
+_USED = "texts_used.json"
 RESULTS = (  # the keys of run.json that are written when the run ends
     "stop", "best", "spent", "samples", "teacher", "test", "test_untrained", "test_by_round", "comparison",
     "labels_to_check", "overlap",
@@ -75,6 +76,17 @@ def student_in(path: Path) -> Path:
 def metric_in(path: Path) -> str | None:
     """Return the metric of a run folder's task, or None if `path` is not a run folder."""
     return str(RunFolder(path).about()["task"]["metric"]) if (path / _RUN).exists() else None
+
+
+def write_texts_used(student: Path, ids: Sequence[str]) -> None:
+    """Write to a student's folder the ids of the texts that its run trained or selected students on."""
+    (student / _USED).write_text(json.dumps(ids), encoding="utf-8")
+
+
+def texts_used(student: Path) -> set[str]:
+    """Return the ids written by `write_texts_used`; none for a student that no run delivered."""
+    path = student / _USED
+    return set(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else set()
 
 
 class RunFolder:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tutelage.graph.run_folder.folder import metric_in, student_in
+from tutelage.graph.run_folder.folder import metric_in, student_in, texts_used
 from tutelage.student.data.rows import to_record
 from tutelage.student.errors import InputError
 from tutelage.student.evaluation.evaluate import Report, evaluate
@@ -39,7 +39,8 @@ def evaluate_file(
     Raises:
         InputError: there is no student, a row cannot be used, or the metric is not one of the task type.
     """
-    student = load_student(student_in(path))
+    folder = student_in(path)
+    student = load_student(folder)
     task_type = TASK_TYPES[student.kind]
     metric = metric or metric_in(path) or task_type.metrics[0]
     rows = read_labelled(student, data, columns, label)
@@ -47,6 +48,12 @@ def evaluate_file(
         raise InputError(f"the metric {metric}: {problem}; or choose another with --metric")
     if note := truncation_note(student, [row["text"] for row in rows]):
         warn(note)
+    used = texts_used(folder)
+    if known := sum(row["id"] in used for row in rows):
+        warn(
+            f"note: {known} of {len(rows)} texts were used to train this student, so the scores are too high;"
+            " evaluate it on rows that it has not seen"
+        )
     name, report = title(metric), evaluate(student, rows, metric)
     figures = {name: report["metric"], **report["figures"]}
     return Evaluated(**{**report, "figures": figures, "metric_name": name})

@@ -256,6 +256,20 @@ def test_evaluate_and_predict_refuse_empty_or_contradictory_input(
     )
 
 
+def test_evaluate_notes_rows_that_the_student_was_trained_on(
+    cli: Make, finished_run: Path, tmp_path: Path
+) -> None:
+    data = finished_run.parent.parent
+    unseen = (data / "test.jsonl").read_text().splitlines()[:2]
+    seen = (data / "seed.jsonl").read_text().splitlines()[:1]
+    (tmp_path / "mixed.jsonl").write_text("\n".join([*unseen, *seen]))
+    assert cli("evaluate", finished_run, data / "test.jsonl").stderr == ""
+    for student in (finished_run, finished_run / "student"):
+        done = cli("evaluate", student, "mixed.jsonl")
+        assert "note: 1 of 3 texts were used to train this student" in done.stderr
+        assert done.returncode == 0
+
+
 def test_predict_says_that_it_read_no_text(cli: Make, finished_run: Path, tmp_path: Path) -> None:
     (tmp_path / "empty.jsonl").write_text("")
     for arguments, source in (([], "standard input"), (["--file", "empty.jsonl"], "empty.jsonl")):
