@@ -17,9 +17,9 @@ variation between training seeds. A gain is the difference to the best student t
 teacher labels."""
 CHOICE = """These training configurations were compared on your own rows, out of fold, before the first
 teacher call. The best one is used for every later student. The test set was not used for this choice."""
-CHECK = """Students that were not trained on these rows of yours disagree with their labels (confident
-learning, Northcutt et al. 2021). Nothing was changed. Check these rows, and correct your file if a label is
-wrong. All of them are in labels_to_check.csv."""
+CHECK = """These labels of yours are probably wrong, in the view of students that were not trained on the
+rows. Nothing was changed. Check these rows, and correct your file if a label is wrong. All of them are in
+labels_to_check.csv."""
 SHOWN = 20
 TITLES = {
     "labels_alone": "your labels alone",

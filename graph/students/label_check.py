@@ -14,8 +14,8 @@ COLUMNS = ("label", "suggested", "p_label", "p_suggested")
 
 
 def suspected_labels(task: Task, splits: Splits, folder: RunFolder, round: int) -> list[LabelError] | None:
-    """Return the user's rows whose label is probably wrong, the most suspect first (confident learning on the
-    out-of-fold probabilities of a round's students).
+    """Return the user's rows whose label is probably wrong, by the out-of-fold probabilities of a round's
+    students; the most suspect first.
 
     Returns:
         None if nothing can be checked: there are no folds, the students give no probabilities, or the teacher

@@ -8,7 +8,10 @@ from numpy.typing import NDArray
 from tutelage.student.tasks.multilabel import written
 from tutelage.student.tasks.task_type import TaskType
 
-_ROUNDING = 1e-9  # a probability this close to a threshold counts as equal
+_FEWEST = 3  # rows of a label; with fewer, no student can learn it well enough to judge them
+_KNOWN_RIGHT = 10  # the prior on the share of wrong labels weighs as much as this many rows known to be right
+_SHARES = np.geomspace(0.002, 0.5, 30)
+_SHARPNESS = np.geomspace(0.25, 4, 17)
 
 
 class LabelError(NamedTuple):
@@ -35,13 +38,14 @@ class LabelError(NamedTuple):
 def label_errors(
     task_type: TaskType, given: Sequence[str], probabilities: NDArray[Any] | None, labels: Sequence[str]
 ) -> list[LabelError]:
-    """Find labels that are probably wrong by confident learning (Northcutt et al., JAIR 2021, arXiv
-    1911.00068).
+    """Find labels that are more probably wrong than right (ours).
 
-    The threshold of a label is its mean probability over the rows that have this label. A row is counted
-    under the most probable label among those that reach their thresholds (eq. 1 and 2). If this is not the
-    row's own label, the row is a label error. Errors are ranked by the normalised margin,
-    `p(given) - max p(other)`, lowest first.
+    A share of all labels is wrong, any other label being equally likely (random classification noise, Angluin
+    and Laird 1988), and the students' probabilities are too soft or too sharp. Both the share and the
+    sharpness (the inverse of a temperature) are those under which the given labels are most likely. A row is
+    named if, with these, its label is wrong with a probability above 0.5. Students that hardly know the
+    labels therefore name no row, whereas confident learning (Northcutt et al., JAIR 2021, arXiv 1911.00068)
+    names up to half of them (benchmarks/label_check.py). Labels with fewer than three rows are not judged.
 
     Each label of a multi-label task is a binary problem of its own; a row with two wrong labels is returned
     twice (ours). For tasks without class probabilities (entities, targets) the result is empty.
@@ -54,7 +58,7 @@ def label_errors(
         labels: the names of the columns.
 
     Returns:
-        The suspected rows, the most suspicious first.
+        The suspected rows, those most probably wrong first.
 
     Raises:
         ValueError: the probabilities have the wrong shape.
@@ -69,7 +73,7 @@ def label_errors(
     p = probabilities.astype(float)
     find = _single_label_errors if task_type.single_label else _multi_label_errors
     ranked = find(task_type, given, p, labels)
-    return [error for _, error in sorted(ranked, key=lambda pair: pair[0])]
+    return [error for _, error in sorted(ranked, key=lambda pair: -pair[0])]
 
 
 def _single_label_errors(
@@ -78,8 +82,8 @@ def _single_label_errors(
     index = {label: i for i, label in enumerate(labels)}
     own = np.array([index[label] for label in given])
     return [
-        (margin, LabelError(i, given[i], labels[other], float(p[i, own[i]]), float(p[i, other])))
-        for i, other, margin in _off_diagonal(own, p)
+        (wrong, LabelError(i, given[i], labels[other], float(p[i, own[i]]), float(p[i, other])))
+        for i, other, wrong in _probably_wrong(own, p)
     ]
 
 
@@ -91,21 +95,39 @@ def _multi_label_errors(
     for column, label in enumerate(labels):
         own = np.array([int(label in one) for one in sets])
         both = np.stack([1 - p[:, column], p[:, column]], axis=1)
-        for i, other, margin in _off_diagonal(own, both):
+        for i, other, wrong in _probably_wrong(own, both):
             p_given, p_suggested = float(both[i, own[i]]), float(both[i, other])
             suggested = written(sets[i] ^ {label})
-            errors.append((margin, LabelError(i, given[i], suggested, p_given, p_suggested)))
+            errors.append((wrong, LabelError(i, given[i], suggested, p_given, p_suggested)))
     return errors
 
 
-def _off_diagonal(own: NDArray[np.int64], p: NDArray[np.float64]) -> list[tuple[int, int, float]]:
-    """Return (row, counted label, normalised margin) of rows counted under another label than their own."""
-    labels = range(p.shape[1])
-    # A label without rows has no threshold, so no row can be counted under it.
-    thresholds = np.array([p[own == j, j].mean() if (own == j).any() else np.inf for j in labels])
-    reached = p >= thresholds - _ROUNDING
-    counted = np.where(reached, p, -1).argmax(1)
-    others = np.where(own[:, None] == np.arange(p.shape[1]), -1, p).max(1)
-    margins = p[np.arange(len(own)), own] - others
-    errors = np.flatnonzero(reached.any(1) & (counted != own))
-    return [(int(i), int(counted[i]), float(margins[i])) for i in errors]
+def _probably_wrong(own: NDArray[np.int64], p: NDArray[np.float64]) -> list[tuple[int, int, float]]:
+    """Return (row, most probable other label, probability of being wrong) of rows that are probably wrong."""
+    counts = np.bincount(own, minlength=p.shape[1])
+    judged = np.flatnonzero(counts[own] >= _FEWEST)
+    if not len(judged) or p.shape[1] < 2:
+        return []
+    wrong = _wrong(own[judged], p[judged])
+    others = np.where(own[:, None] == np.arange(p.shape[1]), -1, p).argmax(1)
+    named = zip(judged.tolist(), wrong.tolist(), strict=True)
+    return [(row, int(others[row]), chance) for row, chance in named if chance > 0.5]
+
+
+def _wrong(own: NDArray[np.int64], p: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return for each row the probability that its label is wrong, under the most likely share of wrong
+    labels and sharpness of the probabilities.
+    """
+    rows, others = np.arange(len(own)), p.shape[1] - 1
+    likeliest, wrong = -np.inf, np.zeros(len(own))
+    for sharpness in _SHARPNESS:
+        scaled = np.log(p.clip(1e-12)) * sharpness
+        scaled = np.exp(scaled - scaled.max(1, keepdims=True))
+        q = (scaled / scaled.sum(1, keepdims=True))[rows, own]
+        as_right, as_wrong = np.outer(1 - _SHARES, q), np.outer(_SHARES, (1 - q) / others)
+        likelihood = np.log((as_right + as_wrong).clip(1e-12)).sum(1) + _KNOWN_RIGHT * np.log(1 - _SHARES)
+        if likelihood.max() > likeliest:
+            best = int(likelihood.argmax())
+            likeliest = likelihood[best]
+            wrong = as_wrong[best] / (as_right[best] + as_wrong[best]).clip(1e-12)
+    return wrong
