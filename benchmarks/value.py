@@ -19,6 +19,7 @@ Arms of the product, `tutelage run` as a user would start it, with a labeler tha
   auto         three rounds; the result holds the scores of the run's own comparison (own labels alone,
                self-trained, random, chosen, all)
   llkd, ...    the published methods that draw texts
+  evokd, ...   methods that write texts, and their controls; "written" texts are real ones of the train split
 Arms of peers (value_peers.py says how to install them):
   setfit       SetFit on the user's labels alone
   small-text   its active learner with the same labels, in the same number of batches
@@ -35,7 +36,7 @@ from typing import Any, get_args
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 from common.cells import Cell, encoder, print_failures, read, run_cells
-from common.regime import RECORDED, SETS, Data, Regime, load, task_fields
+from common.regime import RECORDED, SETS, Data, Regime, load, task_fields, write_rows
 from tutelage.student.selection import NEEDS_VECTORS, Pool, Selection, select
 from value_peers import PEERS, peer_answers
 from value_table import print_tables
@@ -46,15 +47,28 @@ REFERENCES = ("own", "random", "whole pool", "gold")
 SINGLE = tuple(how for how in get_args(Selection) if how not in ("random", "disagreement"))
 # Nothing is written and no judgement is asked for, because the records hold labels only. A run does not stop
 # before its labels are spent, so that all arms have the same number of them.
-_DRAWN = {"pool_share": 1.0, "fill_gaps": False, "critic": "none", "stall": 0}
-PRODUCT: dict[str, dict[str, Any]] = {
-    "auto": {"base": "auto", **_DRAWN},
-    **{f"auto {how}": {"base": "auto", **_DRAWN, "selection": how} for how in ("margin", "disagreement")},
-    "auto typical first": {"base": "auto", **_DRAWN, "first_selection": "typical"},
-    "auto -weights": {"base": "auto", **_DRAWN, "label_mix": 0.0},
+_DRAWN = {"base": "auto", "pool_share": 1.0, "fill_gaps": False, "critic": "none", "stall": 0}
+DRAWING: dict[str, dict[str, Any]] = {
+    "auto": _DRAWN,
+    "auto margin": {**_DRAWN, "selection": "margin"},
+    "auto disagreement": {**_DRAWN, "selection": "disagreement"},
+    "auto typical first": {**_DRAWN, "first_selection": "typical"},
+    "auto mixed labels": {**_DRAWN, "label_mix": 0.3},
+    "auto own rows twice": {**_DRAWN, "own_weight": 2.0},
+    "auto confidence": {**_DRAWN, "confidence_weight": True},
     "llkd": {"base": "llkd"},
     "llkd ask first": {"base": "llkd", "oversample": 2},
 }
+# The rehearsal teacher "writes" texts of the train split that are in no other set: real ones, whose labels it
+# gets wrong as often as the regime says.
+WRITING: dict[str, dict[str, Any]] = {
+    "auto writing": {"base": "auto", "pool_share": 0.0, "stall": 0},
+    "random writing": {"base": "random"},
+    "evokd": {"base": "evokd"},
+    "gold method": {"base": "gold"},
+}
+SEPARATE = ("evokd", "gold method")
+PRODUCT = {**DRAWING, **WRITING}
 ARMS = (*REFERENCES, *SINGLE, *PRODUCT, *PEERS)
 DEFAULT_ARMS = ("own", "random", "uncertain_and_diverse", "auto", "gold", "margin", "whole pool")
 
@@ -184,22 +198,29 @@ def product_score(cell: Cell, data: Data, regime: Regime, encoder: Any) -> Cell:
     from tutelage.student.training.candidates import candidates
     from tutelage.student.training.configuration import TrainingConfig
 
+    arm = cell["arm"]
     default = next(iter(candidates(TrainingConfig(mode=cell["student"], kind=data.kind))))
     answered = data.labelled([*data.own, *data.pool])
     with (
         tempfile.TemporaryDirectory() as folder,
         serve(RehearsalModel(rehearsal=Recorded(answered))) as url,
     ):
+        teacher = {"model": "openai:recorded", "base_url": url, "logprobs": False, "force": True}
+        if arm in WRITING:
+            corpus = write_rows(data, data.rest, Path(folder) / "rest.jsonl")
+            teacher = {"corpus": corpus, "label_noise": regime.errors / 100, "typicality": 1.5, "force": True}
         raw = {
             "name": cell["task"],
             "instruction": "Name the class of the text.",
-            **task_fields(data, Path(folder)),
+            **task_fields(data, Path(folder), separate=arm in SEPARATE),
             "student": {"mode": cell["student"], "training": default},
-            "teacher": {"model": "openai:recorded", "base_url": url, "logprobs": False, "force": True},
-            "strategy": {**PRODUCT[cell["arm"]], "samples": round(regime.labels / BATCHES)},
+            "teacher": teacher,
+            "strategy": {**PRODUCT[arm], "samples": round(regime.labels / BATCHES)},
             "budget": {"rounds": BATCHES},
             "seed": cell["seed"],
         }
+        if arm in WRITING:
+            del raw["data"]["unlabelled"]
         done = run(parse_task(raw, cell["task"], Path()), Path(folder) / "run", encoder=encoder)
         about, rounds = done.about(), done.read_rounds()
     found = {

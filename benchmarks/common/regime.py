@@ -44,8 +44,9 @@ class Regime:
 
 @dataclass(frozen=True)
 class Data:
-    """One draw of a regime. Rows of `own`, `pool` and `test` have human labels; `answers` has the teacher's
-    label for each text of the pool and of the own rows, by id. No text is in two of the sets.
+    """One draw of a regime. Rows of `own`, `pool`, `rest` and `test` have human labels; `answers` has the
+    teacher's label for each text of the pool and of the own rows, by id. From `rest`, the remaining training
+    rows, the rehearsal teacher takes the texts that it is asked to write. No text is in two of the sets.
     """
 
     kind: str
@@ -53,6 +54,7 @@ class Data:
     labels: list[str]
     own: list[Row]
     pool: list[Row]
+    rest: list[Row]
     test: list[Row]
     answers: dict[str, str]
 
@@ -80,10 +82,11 @@ def load(task: str, regime: Regime, seed: int, encoder: Encoder) -> Data:
     if regime.long_tailed:
         drawn = _long_tailed(drawn, rng)
     own, pool = drawn[: regime.own], drawn[regime.own : regime.own + POOL]
+    rest = drawn[regime.own + POOL :]
     if task not in RECORDED:
         answers = _with_errors([*own, *pool], regime.errors / 100, encoder, rng)
     labels = sorted({str(record["label"]) for record in known})
-    return Data(kind, fields, labels, own, pool, [_row(record) for record in tested], answers)
+    return Data(kind, fields, labels, own, pool, rest, [_row(record) for record in tested], answers)
 
 
 def _records(task: str, split: str) -> list[Record]:
@@ -143,15 +146,23 @@ def _with_errors(rows: Sequence[Row], share: float, encoder: Encoder, rng: rando
     return answers | {usable[i]["id"]: str(second[i]) for i in wrong}
 
 
-def task_fields(data: Data, folder: Path) -> dict[str, Any]:
-    """Write the sets of a draw to a folder; return the task.yaml fields that name them."""
-    parts: dict[str, Any] = {}
-    for name, rows in (("labelled", data.own), ("unlabelled", data.pool), ("test", data.test)):
-        lines = [split(row["text"], data.fields) for row in rows]
-        if name != "unlabelled":
-            lines = [{**line, "label": row["label"]} for line, row in zip(lines, rows, strict=True)]
-        path = folder / f"{name}.jsonl"
-        path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-        if rows:
-            parts[name] = str(path)
-    return {"kind": data.kind, "labels": {label: label for label in data.labels}, "data": parts}
+def task_fields(data: Data, folder: Path, *, separate: bool = False) -> dict[str, Any]:
+    """Write the sets of a draw to a folder; return the task.yaml fields that name them. With `separate`, the
+    own rows are divided into seeds (a half), diagnose and gate, which the published methods need.
+    """
+    parts: dict[str, Sequence[Row]] = {"labelled": data.own}
+    if separate:
+        half, three = len(data.own) // 2, len(data.own) * 3 // 4
+        parts = {"seed": data.own[:half], "diagnose": data.own[half:three], "gate": data.own[three:]}
+    parts |= {"unlabelled": data.pool, "test": data.test}
+    paths = {name: write_rows(data, rows, folder / f"{name}.jsonl") for name, rows in parts.items() if rows}
+    return {"kind": data.kind, "labels": {label: label for label in data.labels}, "data": paths}
+
+
+def write_rows(data: Data, rows: Sequence[Row], path: Path) -> str:
+    """Write rows with their labels to a file, those of the pool without; return its path."""
+    lines = [split(row["text"], data.fields) for row in rows]
+    if rows is not data.pool:
+        lines = [{**line, "label": row["label"]} for line, row in zip(lines, rows, strict=True)]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    return str(path)
