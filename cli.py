@@ -235,7 +235,9 @@ def report(
 @app.command()
 def evaluate(
     student: Student,
-    data: Annotated[Path, typer.Argument(help="Labelled rows, .jsonl or .csv.")],
+    data: Annotated[
+        Path, typer.Argument(help="Labelled rows: .jsonl, .csv, .parquet and others (docs/data.md).")
+    ],
     text: Columns = None,
     label: Annotated[str | None, typer.Option(help="The column of the label.")] = None,
     metric: Annotated[
@@ -266,7 +268,9 @@ def predict(
         list[str] | None,
         typer.Argument(help="Texts, two for each pair. Default: lines of standard input, a pair with a tab."),
     ] = None,
-    file: Annotated[Path | None, typer.Option(help="A .jsonl or .csv file of texts.")] = None,
+    file: Annotated[
+        Path | None, typer.Option(help="A file of texts: .jsonl, .csv, .parquet, .txt and others.")
+    ] = None,
     text: Columns = None,
     as_json: Json = False,
 ) -> None:

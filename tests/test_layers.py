@@ -35,7 +35,7 @@ HOMES = {
                        "agents/rehearsal/", "graph/context.py"},
     "langgraph": {"graph/build.py", "graph/runs/"},
     "sentence_transformers": {"student/encoder.py"},
-    "datasets": {"student/data/readers.py"},
+    "datasets": {"student/data/files.py", "student/data/readers.py"},
 }  # fmt: skip
 
 

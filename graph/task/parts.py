@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator, model_validator
 from tutelage.agents.providers.capabilities import Structured
 from tutelage.agents.providers.redact import redact
+from tutelage.student.data.readers import value_name
 from tutelage.student.pretrained import EMBEDDED
 from tutelage.student.training.candidates import Training
 from tutelage.student.training.class_weights import ClassWeights
@@ -21,19 +22,26 @@ class Part(BaseModel):
 
 
 class Source(Part):
-    """Where the rows of a set come from: a file, or a `datasets` hub name and its split.
+    """Where the rows of a set come from: a file or data set folder (`path`), or a `datasets` hub name (`hub`)
+    with its `config` and `revision`. `split` is the split of a hub name or of a folder that has several.
+    `encoding` is that of a text file that is not UTF-8.
 
     `text` names the column of the text, or the two columns of a pair. The default is the task's `fields`.
-    `label` names the column of the label. The default depends on the task type. `rationale` names the column
-    of the label's reason. `per_label` draws a random sample of that many rows for each label, `rows` one of
+    `label` names the column of the label. The default depends on the task type. `label_names` says which
+    labels its values mean, as a mapping, or as a list for the numbers from 0. `rationale` names the column of
+    the label's reason. `per_label` draws a random sample of that many rows for each label, `rows` one of
     that many rows in all. The run's seed decides the sample, and rows of other sets are left out of it.
     """
 
     path: Path | None = None
     hub: str | None = None
+    config: str | None = None
+    revision: str | None = None
     split: str = "train"
+    encoding: str | None = None
     text: tuple[str, ...] | None = None
     label: str | None = None
+    label_names: dict[str, str] = Field(default_factory=dict)
     rationale: str | None = None
     per_label: int | None = Field(default=None, ge=1)
     rows: int | None = Field(default=None, ge=1)
@@ -43,10 +51,22 @@ class Source(Part):
     def _single_column(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
 
+    @field_validator("label_names", mode="before")
+    @classmethod
+    def _by_value(cls, value: Any) -> Any:
+        if isinstance(value, list):
+            value = dict(enumerate(value))
+        return {value_name(key): name for key, name in value.items()} if isinstance(value, dict) else value
+
     @model_validator(mode="after")
     def _path_or_hub(self) -> Self:
         if (self.path is None) == (self.hub is None):
             raise ValueError("give either `path` or `hub`")
+        for name in ("config", "revision"):
+            if getattr(self, name) and not self.hub:
+                raise ValueError(f"`{name}` applies to `hub`; leave it out")
+        if self.encoding and self.hub:
+            raise ValueError("`encoding` applies to text files (`path`); leave it out")
         if self.per_label and self.rows:
             raise ValueError("`per_label` and `rows` both set the sample size: give only one of them")
         return self

@@ -59,11 +59,26 @@ def read_pool(task: Task, used: set[str], notes: list[str]) -> list[Row]:
 
 
 def _read(task: Task, source: Source, labels: Sequence[str] | None) -> list[Row]:
-    columns = Columns(source.text or task.fields, source.label, source.rationale)
+    columns = Columns(source.text or task.fields, source.label, source.rationale, source.label_names)
     if source.hub:
-        return read_hub(source.hub, source.split, labels, task_type=task.type, columns=columns)
+        return read_hub(
+            source.hub,
+            source.split,
+            labels,
+            task_type=task.type,
+            columns=columns,
+            config=source.config,
+            revision=source.revision,
+        )
     assert source.path
-    return read_rows(source.path, labels, task_type=task.type, columns=columns)
+    return read_rows(
+        source.path,
+        labels,
+        task_type=task.type,
+        columns=columns,
+        encoding=source.encoding,
+        split=source.split,
+    )
 
 
 def _draw(

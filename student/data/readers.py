@@ -1,15 +1,13 @@
 """Readers: rows from data files and from data sets of the hub."""
 
-import csv
-import gzip
-import io
 import json
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
+from tutelage.student.data.files import data_set_records, read_records
 from tutelage.student.data.rows import Row, check_text, content_id
 from tutelage.student.errors import InputError
 from tutelage.student.tasks.classification import CLASSIFICATION
@@ -20,12 +18,14 @@ from tutelage.student.tasks.task_type import TaskType
 class Columns(NamedTuple):
     """The columns of a data file: the text (two for a pair), its label, and the reason for the label.
 
-    Without `label` it is `TaskType.label_field`. Without `rationale` no reasons are read.
+    Without `label` it is `TaskType.label_field`. Without `rationale` no reasons are read. `names` maps values
+    of the label's column to labels, such as "0" to "negative"; its keys are as `value_name` writes them.
     """
 
     text: Fields = ONE
     label: str | None = None
     rationale: str | None = None
+    names: Mapping[str, str] = MappingProxyType({})
 
 
 _DEFAULT = Columns()
@@ -37,19 +37,25 @@ def read_rows(
     *,
     task_type: TaskType = CLASSIFICATION,
     columns: Columns = _DEFAULT,
+    encoding: str | None = None,
+    split: str = "train",
 ) -> list[Row]:
-    """Read the rows of a `.jsonl`, `.json` (one object per line) or `.csv` file, also `.gz`, in file order.
+    """Read the rows of a file or data set folder in its order; see `read_records` for the forms.
 
     Args:
-        path: the file.
+        path: the file or folder.
         labels: the labels a row may have; with None only texts are read, and every label is "".
         task_type: the task type, which parses the labels.
         columns: the names of the columns.
+        encoding: the encoding of a text file, if it is not UTF-8.
+        split: the split of a data set folder that has several.
 
     Raises:
         InputError: a row is not usable. The message has the file, the line, what was found and what to do.
     """
-    return [make_row(record, labels, where, columns, task_type) for where, record in _records(path)]
+    label = columns.label or task_type.label_field
+    records = read_records(path, label, encoding=encoding, split=split)
+    return [make_row(record, labels, where, columns, task_type) for where, record in records]
 
 
 def read_hub(
@@ -59,9 +65,11 @@ def read_hub(
     *,
     task_type: TaskType = CLASSIFICATION,
     columns: Columns = _DEFAULT,
+    config: str | None = None,
+    revision: str | None = None,
 ) -> list[Row]:
-    """Read a split of a `datasets` hub name or local data set folder, like `read_rows`. Class numbers, also
-    in lists, are replaced by the names of the classes.
+    """Read a split of a `datasets` hub name or local data set folder, like `read_rows`. `config` names one of
+    its configurations, `revision` a commit, branch or tag.
 
     Raises:
         InputError: the data set or split cannot be loaded, or a row does not fit the task.
@@ -69,29 +77,11 @@ def read_hub(
     import datasets
 
     try:
-        data = datasets.load_dataset(name, split=split)
+        data = datasets.load_dataset(name, config, split=split, revision=revision)
     except Exception as error:  # datasets raises a dozen unrelated types; the reason is in the text
         raise InputError(f"data set {name!r}, split {split!r} cannot be loaded: {error}") from error
-    column = columns.label or task_type.label_field
-    feature = data.features.get(column)
-    names = getattr(feature, "names", None) or getattr(getattr(feature, "feature", None), "names", None)
-    rows = []
-    for number, record in enumerate(data, 1):
-        where = f"{name}[{split}] row {number}"
-        if names and column in record:
-            record = {**record, column: _named_classes(record[column], names, where)}
-        rows.append(make_row(record, labels, where, columns, task_type))
-    return rows
-
-
-def _named_classes(value: object, names: Sequence[str], where: str) -> object:
-    if isinstance(value, list):
-        return [_named_classes(one, names, where) for one in value]
-    if not isinstance(value, int):
-        return value
-    if not 0 <= value < len(names):
-        raise InputError(f"{where}: label {value} is not a class of the data set; use a labelled split")
-    return names[value]
+    records = data_set_records(data, f"{name}[{split}]", columns.label or task_type.label_field)
+    return [make_row(record, labels, where, columns, task_type) for where, record in records]
 
 
 def make_row(
@@ -144,7 +134,7 @@ def _label_value(record: dict[str, object], columns: Columns, task_type: TaskTyp
         ValueError: a text given as tokens has an empty list of tags.
     """
     tokens, label_field = record[columns.text[0]], columns.label or task_type.label_field
-    label = record[label_field]
+    label = _renamed(record[label_field], columns.names)
     if (
         task_type.accepts_tokens
         and isinstance(tokens, list)
@@ -153,6 +143,22 @@ def _label_value(record: dict[str, object], columns: Columns, task_type: TaskTyp
     ):
         raise ValueError(f"has 0 tags for {len(tokens)} tokens; give each token one tag, O outside")
     return label
+
+
+def _renamed(value: object, names: Mapping[str, str]) -> object:
+    """Return a value of the label's column with labels in place of the values that `names` maps."""
+    if isinstance(value, list):
+        return [_renamed(one, names) for one in value]
+    return names.get(value_name(value), value) if names else value
+
+
+def value_name(value: object) -> str:
+    """Return a value of a data file as a string: 1, 1.0 and "1" are "1", and true is "true"."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
 
 
 def _text(value: object, which: str, task_type: TaskType) -> str:
@@ -171,56 +177,3 @@ def _text(value: object, which: str, task_type: TaskType) -> str:
         actual = f"{value!r:.60}" if isinstance(value, list) else type(value).__name__
         raise InputError(f"{which} is {actual}, expected {expected}")
     return value
-
-
-def _records(path: Path) -> Iterator[tuple[str, dict[str, object]]]:
-    """Yield (location, record) of every line; the location is for error messages."""
-    text = _read_text(path)
-    kind = path.name.removesuffix(".gz").rsplit(".", 1)[-1].lower()
-    if kind == "csv":
-        try:
-            # The limit is global to the process. `check_text` refuses long texts with a better message.
-            csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))
-            reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-            for record in reader:
-                where = f"{path} line {reader.line_num}"
-                if surplus := record.pop(None, None):
-                    raise InputError(
-                        f"{where}: more fields than columns, e.g. {surplus[0]!r}; quote the text"
-                    )
-                yield where, dict(record)
-        except csv.Error as error:
-            raise InputError(f"{path} is not well-formed CSV: {error}") from error
-        return
-    if kind not in ("jsonl", "json"):
-        raise InputError(
-            f"{path}: unknown ending .{kind}; data files are .jsonl or .csv, optionally with .gz"
-        )
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        where = f"{path} line {number}"
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{where} is not JSON: {error}; write one JSON object per line") from error
-        if not isinstance(record, dict):
-            raise InputError(f"{where} is a JSON {type(record).__name__}, expected an object")
-        yield where, record
-
-
-def _read_text(path: Path) -> str:
-    try:
-        raw = path.read_bytes()
-        if path.suffix == ".gz":
-            raw = gzip.decompress(raw)
-        raw = raw.removeprefix(b"\xef\xbb\xbf")
-        return raw.decode()
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist; paths in task.yaml are relative to its folder") from None
-    except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        got = f"byte 0x{raw[error.start]:02x}"
-        raise InputError(f"{path} line {line} is not UTF-8 ({got}); save the file as UTF-8") from error
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error

@@ -15,11 +15,19 @@ def validate_label(value: object, labels: Sequence[str]) -> str:
     Raises:
         ValueError: it is not a label. The message names the most similar one.
     """
+    if isinstance(value, int):
+        if str(value) in labels and not isinstance(value, bool):
+            return str(value)
+        raise ValueError(
+            f"is {value!r}, expected the name of a label; say what each value means with `label_names` of the"
+            " source in task.yaml, e.g. `label_names: {0: negative, 1: positive}`"
+        )
     if not isinstance(value, str):
         raise ValueError(f"is {type(value).__name__}, expected the name of a label")
     if value in labels:
         return value
-    near = get_close_matches(value, labels, 1)
+    alike = closest(value, labels)
+    near = [alike] if alike != value else get_close_matches(value, labels, 1)
     hint = f"did you mean {near[0]!r}?" if near else "add it to `labels` in task.yaml or correct the row"
     raise ValueError(f"{value!r} is not one of the task's {len(labels)} labels; {hint}")
 

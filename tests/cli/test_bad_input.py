@@ -108,7 +108,7 @@ def test_a_csv_with_the_wrong_columns_gives_one_clear_error(
     (tmp_path / "seed.csv").write_text("review;verdict\ngood;yes\n")
     task = write_task(tmp_path, data={"seed": "seed.csv"})
     assert_refused(
-        cli("run", task), "seed.csv line 2", "no field 'text'", "'review;verdict'", "rename the column"
+        cli("run", task), "seed.csv line 2", "no field 'text'", "'review', 'verdict'", "rename the column"
     )
 
 

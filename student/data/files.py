@@ -1,0 +1,249 @@
+"""Files of records: text files, tables, and data set folders, each record with its place for error messages.
+
+Text files are read by the standard library: `datasets` would infer types (the label 01 becomes 1, the text
+"NA" becomes null), forget line numbers, and copy each file into its cache.
+"""
+
+import bz2
+import csv
+import gzip
+import io
+import json
+import lzma
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tutelage.student.errors import InputError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+Record = dict[str, Any]
+Located = Iterator[tuple[str, Record]]  # (place, record); the place is for error messages
+
+_COMPRESSED: dict[str, Callable[[bytes], bytes]] = {
+    ".gz": gzip.decompress,
+    ".bz2": bz2.decompress,
+    ".xz": lzma.decompress,
+}
+_MARKS = {b"\xef\xbb\xbf": "utf-8", b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}  # byte-order marks
+_DELIMITERS = ",;\t|"
+_KNOWN = ".jsonl, .json, .csv, .tsv, .txt (also .gz, .bz2, .xz), .parquet, .arrow, .xlsx, or a saved data set"
+
+
+def read_records(path: Path, label: str, *, encoding: str | None = None, split: str = "train") -> Located:
+    """Yield the records of a file or data set folder, in their order.
+
+    - `.jsonl` (also `.ndjson`): one object per line; `.json`: the same, or an array of objects, alone or as
+      the only list in an object.
+    - `.csv`, `.tsv`: the first line names the columns. Commas, semicolons, tabs and bars are recognised as
+      delimiters of `.csv`. All values are strings.
+    - `.txt`: one text per line, as the field `text`.
+    - `.parquet`, `.arrow`, and folders written by `Dataset.save_to_disk`. Class numbers in the column `label`
+      are replaced by the names of the classes.
+    - `.xlsx`: the first sheet; its first row names the columns.
+
+    Args:
+        path: the file or folder.
+        label: the name of the label's column.
+        encoding: the encoding of a text file; by default UTF-8, or that of its byte-order mark.
+        split: the split of a folder that has several.
+
+    Raises:
+        InputError: the file cannot be read. The message has the file, the place and what to do.
+    """
+    if not path.exists():
+        raise InputError(f"{path} does not exist; paths in task.yaml are relative to its folder")
+    ending = "" if path.is_dir() else _ending(path)
+    if path.is_dir() or ending in ("parquet", "arrow"):
+        return data_set_records(_open(path, split), str(path), label)
+    if ending == "xlsx":
+        return _sheet(path)
+    if ending not in _TEXT_FILES:
+        raise InputError(f"{path}: unknown ending .{ending}; data files are {_KNOWN}")
+    return _TEXT_FILES[ending](_read_text(path, encoding), path)
+
+
+def data_set_records(data: "Dataset", where: str, label: str) -> Located:
+    """Yield the records of a `datasets` data set. In the column `label`, class numbers, also in lists, are
+    replaced by the names of the classes.
+    """
+    feature = data.features.get(label)
+    names = getattr(feature, "names", None) or getattr(getattr(feature, "feature", None), "names", None)
+    for number, record in enumerate(data, 1):
+        place = f"{where} row {number}"
+        if names and label in record:
+            record = {**record, label: _named_classes(record[label], names, place)}
+        yield place, record
+
+
+def _named_classes(value: object, names: Sequence[str], where: str) -> object:
+    if isinstance(value, list):
+        return [_named_classes(one, names, where) for one in value]
+    if not isinstance(value, int):
+        return value
+    if not 0 <= value < len(names):
+        raise InputError(f"{where}: label {value} is not a class of the data set; use a labelled split")
+    return names[value]
+
+
+def _ending(path: Path) -> str:
+    name = path.with_suffix("") if path.suffix in _COMPRESSED else path
+    return name.suffix.lower().removeprefix(".")
+
+
+def _open(path: Path, split: str) -> "Dataset":
+    """Open a folder written by `save_to_disk`, or a `.parquet` or `.arrow` file, without copying it."""
+    import datasets
+    import pyarrow.parquet
+
+    try:
+        if path.is_dir():
+            data = datasets.load_from_disk(str(path))
+        elif _ending(path) == "arrow":
+            data = datasets.Dataset.from_file(str(path))
+        else:
+            data = datasets.Dataset(datasets.table.InMemoryTable(pyarrow.parquet.read_table(path)))
+    except Exception as error:  # datasets and pyarrow raise many unrelated types; the reason is in the text
+        raise InputError(f"{path} cannot be read: {error}") from error
+    if isinstance(data, datasets.Dataset):
+        return data
+    if split not in data:
+        raise InputError(f"{path} has no split {split!r}; name one of them as `split`: {', '.join(data)}")
+    return data[split]
+
+
+def _sheet(path: Path) -> Located:
+    """Yield the rows of a spreadsheet's first sheet; empty rows are skipped."""
+    try:
+        workbook = import_module("openpyxl").load_workbook(path, read_only=True, data_only=True)
+    except ModuleNotFoundError:
+        raise InputError(f"{path} needs another package: pip install 'tutelage[excel]'") from None
+    except Exception as error:  # openpyxl raises errors of zipfile, of XML parsers and its own
+        raise InputError(f"{path} cannot be read: {error}") from error
+    rows = workbook.worksheets[0].iter_rows(values_only=True)
+    columns = [str(name) for name in next(rows, ()) if name is not None]
+    for number, values in enumerate(rows, 2):
+        if any(value is not None for value in values):
+            yield f"{path} row {number}", dict(zip(columns, values, strict=False))
+
+
+def _table(text: str, path: Path) -> Located:
+    """Yield the rows of a CSV file."""
+    delimiter, text = _dialect(text, path)
+    try:
+        # The limit is global to the process. `check_text` refuses long texts with a better message.
+        csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))
+        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
+        for record in reader:
+            where = f"{path} line {reader.line_num}"
+            if surplus := record.pop(None, None):
+                raise InputError(f"{where}: more fields than columns, e.g. {surplus[0]!r}; quote the text")
+            yield where, dict(record)
+    except csv.Error as error:
+        raise InputError(f"{path} is not well-formed CSV: {error}") from error
+
+
+def _dialect(text: str, path: Path) -> tuple[str, str]:
+    """Return the delimiter that divides the header into most columns, and the text without Excel's line that
+    names it.
+    """
+    if text[:4].lower() == "sep=":
+        line, _, rest = text.partition("\n")
+        return line.rstrip("\r")[4:5] or ",", rest
+    if _ending(path) == "tsv":
+        return "\t", text
+    header, widths = text[:100_000], dict[str, int]()
+    for delimiter in _DELIMITERS:
+        reader = csv.reader(io.StringIO(header, newline=""), delimiter=delimiter)
+        try:
+            widths[delimiter] = len(next(reader, ()))
+        except csv.Error:
+            widths[delimiter] = 0
+    return max(_DELIMITERS, key=lambda delimiter: widths[delimiter]), text
+
+
+def _lines(text: str, path: Path) -> Located:
+    """Yield the objects of a JSON Lines file."""
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            where = f"{path} line {number}"
+            yield where, _object(_parsed(line, where, "write one JSON object per line"), where)
+
+
+def _json(text: str, path: Path) -> Located:
+    """Yield the objects of a JSON file: of its only list, or else of its lines."""
+    stripped = text.lstrip()
+    if stripped.startswith("{"):
+        try:
+            whole = json.loads(text)
+        except (ValueError, RecursionError):
+            return _lines(text, path)
+        lists = [value for value in whole.values() if isinstance(value, list) and value]
+        if len(lists) != 1 or not all(isinstance(one, Mapping) for one in lists[0]):
+            return _lines(json.dumps(whole), path)  # the file is a single record
+        return _items(lists[0], path)
+    if stripped.startswith("["):
+        return _items(_parsed(text, str(path), "write an array of objects, or one object per line"), path)
+    return _lines(text, path)
+
+
+def _items(items: Sequence[object], path: Path) -> Located:
+    for number, item in enumerate(items, 1):
+        where = f"{path} item {number}"
+        yield where, _object(item, where)
+
+
+def _parsed(text: str, where: str, remedy: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where} is not JSON: {error}; {remedy}") from error
+
+
+def _object(value: object, where: str) -> Record:
+    if not isinstance(value, dict):
+        raise InputError(f"{where} is a JSON {type(value).__name__}, expected an object")
+    return value
+
+
+def _texts(text: str, path: Path) -> Located:
+    """Yield the lines of a text file that are not blank."""
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            yield f"{path} line {number}", {"text": line.rstrip("\r")}
+
+
+_TEXT_FILES: dict[str, Callable[[str, Path], Located]] = {
+    "jsonl": _lines,
+    "ndjson": _lines,
+    "json": _json,
+    "csv": _table,
+    "tsv": _table,
+    "txt": _texts,
+}
+
+
+def _read_text(path: Path, encoding: str | None) -> str:
+    try:
+        raw = path.read_bytes()
+        if unpack := _COMPRESSED.get(path.suffix):
+            raw = unpack(raw)
+    except (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+    mark = next((mark for mark in _MARKS if raw.startswith(mark)), b"")
+    raw, used = raw.removeprefix(mark), encoding or _MARKS.get(mark, "utf-8")
+    try:
+        return raw.decode(used)
+    except LookupError:
+        raise InputError(f"{path}: unknown encoding {used!r}; Python's names are e.g. windows-1252") from None
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        shown = "UTF-8" if used == "utf-8" else used
+        raise InputError(
+            f"{path} line {line} is not {shown} (byte 0x{raw[error.start]:02x}); save the file as UTF-8, or"
+            " name its encoding: `encoding: windows-1252` of the source in task.yaml"
+        ) from error
