@@ -4,7 +4,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -52,6 +52,16 @@ Columns = Annotated[list[str] | None, typer.Option(help="The column of the text;
 NewFolder = Annotated[Path | None, typer.Option("--out", help="A new folder to write to, instead of runs/….")]
 
 
+def _ask(question: str, columns: Sequence[str]) -> str | None:
+    """Ask for a column in a terminal; a blank answer, or no terminal, is None."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return None
+    typer.echo(f"{question} The columns are: {', '.join(columns)}", err=True)
+    while (answer := input("column (blank for none): ").strip()) not in ("", *columns):
+        typer.echo(f"there is no column {answer!r}", err=True)
+    return answer or None
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         from tutelage import __version__
@@ -97,15 +107,27 @@ def demo(
 def init(
     folder: Annotated[Path, typer.Argument(help="The folder to write to.")] = Path(),
     kind: TaskType = "classification",
+    data: Annotated[
+        Path | None, typer.Option(help="A file of your rows, from which task.yaml is made.")
+    ] = None,
+    text: Annotated[str | None, typer.Option(help="The column of the text in --data.")] = None,
+    label: Annotated[str | None, typer.Option(help="The column of the label in --data.")] = None,
 ) -> None:
-    """Write a commented task.yaml and example data to start from.
+    """Write a commented task.yaml, from a file of your rows or with example data to start from.
 
-    Example: [bold]tutelage init my-task[/bold]
+    Example: [bold]tutelage init my-task --data tickets.csv[/bold]
     """
+    from tutelage.graph.task.from_data import task_from_data
     from tutelage.graph.task.templates import scaffold
 
-    _print(f"wrote {path}" for path in scaffold(folder, kind))
-    _print([f"Replace the examples with your texts, then: tutelage plan {folder / 'task.yaml'}"])
+    found: list[str] = []
+    if data:
+        written, found = task_from_data(folder, data, _ask, text=text, label=label)
+    else:
+        written = scaffold(folder, kind)
+    next_step = "Describe the labels in task.yaml" if data else "Replace the examples with your texts"
+    _print([*found, *(f"wrote {path}" for path in written)])
+    _print([f"{next_step}, then: tutelage plan {folder / 'task.yaml'}"])
 
 
 @app.command()

@@ -239,14 +239,27 @@ instruction: >-                    # the task in words; describe how a target ha
 }
 
 
-def scaffold(folder: Path, kind: TaskTypeName = "classification") -> list[Path]:
-    """Write task.yaml and three files of example data into a folder, and return their paths.
+def scaffold(
+    folder: Path,
+    kind: TaskTypeName = "classification",
+    *,
+    task: str | None = None,
+    data: str | None = None,
+    contents: Mapping[str, str] | None = None,
+) -> list[Path]:
+    """Write task.yaml and other files into a folder, and return their paths.
+
+    Args:
+        folder: the folder; it is created if it is missing.
+        kind: the task type.
+        task: the part of task.yaml with kind, instruction and labels; by default that of an example.
+        data: the section `data` of task.yaml; by default it names example files.
+        contents: the other files, by name; by default three files of example data.
 
     Raises:
         InputError: one of the files already exists (none is overwritten), or the folder cannot be written.
     """
     example = _EXAMPLES[kind]
-    template = (files("tutelage.graph") / "sample" / "template.yaml").read_text(encoding="utf-8")
     metric, *others = TASK_TYPES[kind].metrics
     user_metric = ", file.py:function" if TASK_TYPES[kind].generates else ""
     metrics = f"{metric:<27}# or {', '.join(others)}{user_metric}"
@@ -254,23 +267,31 @@ def scaffold(folder: Path, kind: TaskTypeName = "classification") -> list[Path]:
     one_label = TASK_TYPES[kind].single_label
     name = folder.resolve().name
     valid = re.fullmatch(r"[A-Za-z0-9._-]+", name) and name == yaml.safe_load(name)  # not `123`, nor `no`
-    text = Template(template).substitute(
+    text = _template("template").substitute(
         name=f"{name if valid else 'my-task':<28}",
-        task=example.task,
-        column=example.column,
-        answer=example.answer,
+        task=task or example.task,
+        data=data or _template("template_data").substitute(column=example.column, answer=example.answer),
         metric=metrics,
         student=example.student,
         pool="llkd, entropy" if one_label else "entropy, least_confidence",
         white_box=_WHITE_BOX if one_label else "",
     )
-    contents = {"task.yaml": text}
+    beside = _example_files(example) if contents is None else contents
+    return _write_new(folder, {"task.yaml": text, **beside})
+
+
+def _template(name: str) -> Template:
+    return Template((files("tutelage.graph") / "sample" / f"{name}.yaml").read_text(encoding="utf-8"))
+
+
+def _example_files(example: _Example) -> dict[str, str]:
+    contents = {}
     columns = [*example.fields, example.key]
     for part, rows in example.stubs.items():
         keys = example.fields if part == "unlabelled" else columns
         lines = [json.dumps(dict(zip(keys, map(_file_value, row), strict=True))) for row in rows]
         contents[f"{part}.jsonl"] = "".join(f"{line}\n" for line in lines)
-    return _write_new(folder, contents)
+    return contents
 
 
 def _write_new(folder: Path, contents: Mapping[str, str]) -> list[Path]:

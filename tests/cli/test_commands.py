@@ -135,6 +135,23 @@ def test_init_writes_a_valid_task_and_overwrites_nothing(
     assert "no API key: the environment variable OPENAI_API_KEY is not set" in done.stderr
 
 
+def test_init_makes_a_task_from_a_file_of_rows(cli: Make, assert_refused: Make, tmp_path: Path) -> None:
+    lines = [f"order {i} has not arrived yet;{('late', 'lost')[i % 2]}" for i in range(30)]
+    (tmp_path / "tickets.csv").write_text("\n".join(["message;queue", *lines]))
+    done = cli("init", "mine", "--data", "tickets.csv")
+    assert done.stdout.splitlines() == [
+        "tickets.csv: 30 rows, text in 'message', label in 'queue'",
+        "2 labels: late 15, lost 15",
+        f"wrote {Path('mine') / 'task.yaml'}",
+        f"Describe the labels in task.yaml, then: tutelage plan {Path('mine') / 'task.yaml'}",
+    ]
+    assert cli("plan", "mine/task.yaml", "--no-prompts").returncode == 0
+    assert_refused(cli("init", "mine", "--data", "tickets.csv"), "task.yaml exists already")
+    assert_refused(cli("init", "other", "--data", "tickets.csv", "--text", "body"), "no column 'body'")
+    assert_refused(cli("init", "other", "--data", "nothing.csv"), "nothing.csv does not exist")
+    assert not (tmp_path / "other").exists()
+
+
 @pytest.mark.parametrize("format", ["mermaid", "ascii", "svg"])
 def test_graph_draws_every_node(format: str, cli: Make, tmp_path: Path) -> None:
     drawing = cli("graph", "--format", format).stdout
