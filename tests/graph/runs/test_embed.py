@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tutelage.agents.rehearsal.server import serve
 from tutelage.graph.context import rehearsal_model
 from tutelage.graph.task.samples import sample_task
@@ -65,6 +66,7 @@ print(json.dumps({"inner": inner, "state": compiled.get_state(config).values}))
 """
 
 
+@pytest.mark.slow
 def test_a_parent_killed_inside_the_child_resumes_there_without_paying_twice(
     encoder: Encoder, tmp_path: Path
 ) -> None:

@@ -180,6 +180,7 @@ def _diagnose() -> list[dict[str, Any]]:
     return [{**row, "id": content_id(row["text"])} for row in rows]
 
 
+@pytest.mark.slow
 def test_ksm_trains_a_full_student_with_and_without_a_white_box_teacher(
     pool_task: Make, finished_nodes: Make, tiny_bert: Any, encoder: Encoder, tmp_path: Path
 ) -> None:

@@ -42,6 +42,7 @@ def count_labelled(folder: RunFolder) -> int:
     return sum(len(payload["texts"]) for payload in sent)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", get_args(TaskTypeName))
 def test_half_of_a_round_is_drawn_and_half_is_written(
     kind: TaskTypeName, tiny_bert: Callable[..., str], encoder: Encoder, tmp_path: Path

@@ -119,6 +119,7 @@ def test_a_run_killed_in_every_node_has_the_results_of_an_unbroken_run(
     _assert_paid_once(killed_requests, _count(log), KILLS)
 
 
+@pytest.mark.slow
 def test_a_run_on_folds_killed_in_every_node_has_the_results_of_an_unbroken_run(
     folded_file: Callable[..., Path], encoder: Encoder, tmp_path: Path
 ) -> None:
@@ -141,6 +142,7 @@ def test_a_run_on_folds_killed_in_every_node_has_the_results_of_an_unbroken_run(
     _assert_paid_once(_count(log), whole_requests, kills)
 
 
+@pytest.mark.slow
 def test_a_run_without_labelled_rows_killed_in_every_node_has_the_results_of_an_unbroken_run(
     folded_file: Callable[..., Path], encoder: Encoder, tmp_path: Path
 ) -> None:
@@ -195,6 +197,7 @@ def test_resuming_a_finished_run_changes_nothing(
     assert folder.trace.read_text() == trace
 
 
+@pytest.mark.slow
 def test_a_run_with_a_full_student_killed_around_training_has_the_same_results(
     task_file: Callable[..., Path], tiny_bert: Callable[..., str], tmp_path: Path
 ) -> None:

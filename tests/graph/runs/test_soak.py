@@ -41,6 +41,7 @@ def confidences(folder: RunFolder) -> list[float]:
     return [sample["confidence"] for sample in found if "confidence" in sample]
 
 
+@pytest.mark.slow
 def test_a_run_with_all_faults_has_the_samples_of_a_run_without_faults(encoder: Any, tmp_path: Path) -> None:
     faults = Faults(share=0.7, kinds=FAULT_KINDS, max_per_request=2, retry_after=0.05, hang=5, drip=5, seed=1)
     faulty = run_with(tmp_path / "faulty", encoder, faults)

@@ -16,6 +16,8 @@ from tutelage.student.encoder import Encoder
 from tutelage.student.models.load import load_student
 from tutelage.student.tasks.registry import TASK_TYPES
 
+pytestmark = pytest.mark.slow
+
 NER = TASK_TYPES["ner"]
 TYPES = ["product", "order", "person", "city", "date"]
 

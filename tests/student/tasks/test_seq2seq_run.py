@@ -15,6 +15,8 @@ from tutelage.student.encoder import Encoder
 from tutelage.student.models.load import load_student
 from tutelage.student.tasks.seq2seq import SEQ2SEQ
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def done(encoder: Encoder, tmp_path_factory: pytest.TempPathFactory, quick_seq2seq_task: Any) -> RunFolder:
