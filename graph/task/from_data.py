@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.graph.task.templates import scaffold
+from tutelage.student.data.annotation_tools import plain_record
 from tutelage.student.data.files import Record, read_records
 from tutelage.student.data.readers import value_name
 from tutelage.student.data.rows import content_id
@@ -73,7 +74,7 @@ def task_from_data(
     Raises:
         InputError: the file cannot be read, or has no such column or no usable text.
     """
-    records = [record for _, record in read_records(data, label or "label")]
+    records = [plain_record(record) for _, record in read_records(data, label or "label")]
     columns = list(dict.fromkeys(name for record in records for name in record))
     for name in (text, label):
         if name and name not in columns:

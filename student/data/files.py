@@ -31,7 +31,10 @@ _COMPRESSED: dict[str, Callable[[bytes], bytes]] = {
 }
 _MARKS = {b"\xef\xbb\xbf": "utf-8", b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}  # byte-order marks
 _DELIMITERS = ",;\t|"
-_KNOWN = ".jsonl, .json, .csv, .tsv, .txt (also .gz, .bz2, .xz), .parquet, .arrow, .xlsx, or a saved data set"
+_KNOWN = (
+    ".jsonl, .json, .csv, .tsv, .txt, .conll (also .gz, .bz2, .xz), .parquet, .arrow, .xlsx, or a folder of"
+    " save_to_disk"
+)
 
 
 def read_records(path: Path, label: str, *, encoding: str | None = None, split: str = "train") -> Located:
@@ -42,6 +45,7 @@ def read_records(path: Path, label: str, *, encoding: str | None = None, split: 
     - `.csv`, `.tsv`: the first line names the columns. Commas, semicolons, tabs and bars are recognised as
       delimiters of `.csv`. All values are strings.
     - `.txt`: one text per line, as the field `text`.
+    - `.conll` (also `.bio`, `.iob`): a token per line, its tag in the last column, blank lines between texts.
     - `.parquet`, `.arrow`, and folders written by `Dataset.save_to_disk`. Class numbers in the column `label`
       are replaced by the names of the classes.
     - `.xlsx`: the first sheet; its first row names the columns.
@@ -217,6 +221,24 @@ def _texts(text: str, path: Path) -> Located:
             yield f"{path} line {number}", {"text": line.rstrip("\r")}
 
 
+def _tagged(text: str, path: Path) -> Located:
+    """Yield the texts of a CoNLL file, with their tokens as `text` and their tags as `entities`."""
+    tokens: list[str] = []
+    tags: list[str] = []
+    first = 1
+    for number, line in enumerate([*text.splitlines(), ""], 1):
+        columns = line.split()
+        if columns and columns[0] != "-DOCSTART-":
+            if len(columns) < 2:
+                raise InputError(f"{path} line {number} has no tag: {line[:60]!r}; give each token one")
+            first = first if tokens else number
+            tokens.append(columns[0])
+            tags.append(columns[-1])
+        elif tokens:
+            yield f"{path} line {first}", {"text": tokens, "entities": tags}
+            tokens, tags = [], []
+
+
 _TEXT_FILES: dict[str, Callable[[str, Path], Located]] = {
     "jsonl": _lines,
     "ndjson": _lines,
@@ -224,6 +246,7 @@ _TEXT_FILES: dict[str, Callable[[str, Path], Located]] = {
     "csv": _table,
     "tsv": _table,
     "txt": _texts,
+    **dict.fromkeys(("conll", "bio", "iob"), _tagged),
 }
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from tutelage.student.data.files import data_set_records, read_records
+from tutelage.student.data.annotation_tools import UNANNOTATED, plain_record
+from tutelage.student.data.files import Located, data_set_records, read_records
 from tutelage.student.data.rows import Row, check_text, content_id
 from tutelage.student.errors import InputError
 from tutelage.student.tasks.classification import CLASSIFICATION
@@ -40,7 +41,8 @@ def read_rows(
     encoding: str | None = None,
     split: str = "train",
 ) -> list[Row]:
-    """Read the rows of a file or data set folder in its order; see `read_records` for the forms.
+    """Read the rows of a file or data set folder in its order; see `read_records` for the forms. With
+    `labels`, texts that nobody has labelled in an annotation tool are left out.
 
     Args:
         path: the file or folder.
@@ -55,7 +57,7 @@ def read_rows(
     """
     label = columns.label or task_type.label_field
     records = read_records(path, label, encoding=encoding, split=split)
-    return [make_row(record, labels, where, columns, task_type) for where, record in records]
+    return _rows(records, labels, columns, task_type)
 
 
 def read_hub(
@@ -81,7 +83,17 @@ def read_hub(
     except Exception as error:  # datasets raises a dozen unrelated types; the reason is in the text
         raise InputError(f"data set {name!r}, split {split!r} cannot be loaded: {error}") from error
     records = data_set_records(data, f"{name}[{split}]", columns.label or task_type.label_field)
-    return [make_row(record, labels, where, columns, task_type) for where, record in records]
+    return _rows(records, labels, columns, task_type)
+
+
+def _rows(records: Located, labels: Sequence[str] | None, columns: Columns, task_type: TaskType) -> list[Row]:
+    """Make rows of records, also of those of annotation tools."""
+    plain = ((where, plain_record(record)) for where, record in records)
+    return [
+        make_row(record, labels, where, columns, task_type)
+        for where, record in plain
+        if labels is None or UNANNOTATED not in record
+    ]
 
 
 def make_row(
@@ -142,6 +154,8 @@ def _label_value(record: dict[str, object], columns: Columns, task_type: TaskTyp
         and label_field != task_type.label_field
     ):
         raise ValueError(f"has 0 tags for {len(tokens)} tokens; give each token one tag, O outside")
+    if task_type.single_label and isinstance(label, list) and len(label) == 1:
+        return label[0]  # as doccano writes it
     return label
 
 

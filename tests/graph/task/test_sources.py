@@ -45,6 +45,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     _table(folder / "numbers.csv", numbers)
     booleans = [json.dumps({**row, "label": row["label"] == "refund"}) + "\n" for row in ROWS]
     (folder / "booleans.jsonl").write_text("".join(booleans))
+    for name, records in _exports().items():
+        export = "".join(json.dumps(record) + "\n" for record in records)
+        (folder / name).write_text(export if name.endswith("l") else json.dumps(records))
     book = openpyxl.Workbook()
     for row in [("text", "label"), *((row["text"], row["label"]) for row in ROWS)]:
         book.active.append(row)
@@ -59,6 +62,24 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "hub-set").mkdir()
     (folder / "hub-set" / "train.jsonl").write_text(lines)
     return folder
+
+
+def _exports() -> dict[str, list[dict[str, Any]]]:
+    """Return ROWS as annotation tools export them; see tests/student/data/test_annotation_tools.py."""
+    studio, argilla, doccano, prodigy = [], [], [], []
+    for row in ROWS:
+        text, label = {"text": row["text"]}, row["label"]
+        result = [{"type": "choices", "value": {"choices": [label]}}]
+        studio.append({"data": text, "annotations": [{"result": result, "was_cancelled": False}]})
+        argilla.append({"fields": text, "responses": {"queue": [{"value": label, "user_id": "u"}]}})
+        doccano.append({**text, "label": [label]})
+        prodigy.append({**text, "accept": [label], "answer": "accept", "_input_hash": 1})
+    return {
+        "label-studio.json": studio,
+        "argilla.json": argilla,
+        "doccano.jsonl": doccano,
+        "prodigy.jsonl": prodigy,
+    }
 
 
 def _table(path: Path, rows: list[dict[str, Any]], delimiter: str = ",", encoding: str = "utf-8") -> None:
