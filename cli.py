@@ -49,6 +49,7 @@ Force = Annotated[
     ),
 ]
 Columns = Annotated[list[str] | None, typer.Option(help="The column of the text; for pairs, give it twice.")]
+ReviewTool = Literal["label-studio", "argilla", "csv"]
 NewFolder = Annotated[Path | None, typer.Option("--out", help="A new folder to write to, instead of runs/….")]
 
 
@@ -281,6 +282,22 @@ def evaluate(
     else:
         table = [class_table(result["classes"])] if result["classes"] else []
         _print([f"{result['size']} rows: {figures(result)}", *table])
+
+
+@app.command()
+def export(
+    run: Run,
+    file: Annotated[Path, typer.Argument(help="The new file to write.")],
+    tool: Annotated[ReviewTool, typer.Option("--as", help="The tool that the file is for.")] = "csv",
+) -> None:
+    """Write the labelled samples of a run for review by a person, the least certain ones first.
+
+    Example: [bold]tutelage export runs/first review.json --as label-studio[/bold]
+    """
+    from tutelage.graph.runs.review_files import write_for_review
+
+    count = write_for_review(run, file, tool)
+    _print([f"wrote {count} samples to {file}"])
 
 
 @app.command()

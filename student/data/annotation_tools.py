@@ -19,7 +19,7 @@ def plain_record(record: Record) -> Record:
 
     Of several annotations of a text, the most frequent one is taken, and of equally frequent ones the first.
     """
-    if isinstance(record.get("data"), dict) and isinstance(record.get("annotations"), list):
+    if isinstance(record.get("data"), dict) and ("annotations" in record or "predictions" in record):
         return _label_studio(record)
     if isinstance(record.get("fields"), dict) and isinstance(record.get("responses"), dict):
         return _argilla(record)
@@ -36,7 +36,7 @@ def plain_record(record: Record) -> Record:
 def _label_studio(task: Record) -> Record:
     """One annotation has results of type `choices` (classification) or `labels` (spans)."""
     found = []
-    for annotation in task["annotations"]:
+    for annotation in task.get("annotations", []):
         if not annotation.get("was_cancelled"):
             values = [one.get("value", {}) for one in annotation.get("result", [])]
             names = [name for value in values for name in value.get("choices", [])]

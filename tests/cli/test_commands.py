@@ -229,7 +229,19 @@ def test_the_demo_ends_with_the_comparison_and_names_the_rehearsal_teacher(cli: 
 
 
 def test_help_has_an_example_for_every_command(cli: Make) -> None:
-    commands = ["demo", "init", "run", "resume", "runs", "report", "evaluate", "predict", "graph", "doctor"]
+    commands = [
+        "demo",
+        "init",
+        "run",
+        "resume",
+        "runs",
+        "report",
+        "evaluate",
+        "predict",
+        "export",
+        "graph",
+        "doctor",
+    ]
     for command in commands:
         assert f"Example: tutelage {command}" in cli(command, "--help").stdout
 
@@ -285,6 +297,18 @@ def test_evaluate_notes_rows_that_the_student_was_trained_on(
         done = cli("evaluate", student, "mixed.jsonl")
         assert "note: 1 of 3 texts were used to train this student" in done.stderr
         assert done.returncode == 0
+
+
+def test_export_writes_the_samples_for_review_and_overwrites_nothing(
+    cli: Make, assert_refused: Make, finished_run: Path, tmp_path: Path
+) -> None:
+    kept = json.loads((finished_run / "run.json").read_text())["samples"]["kept"]
+    done = cli("export", finished_run, "review.csv")
+    assert (done.returncode, done.stdout) == (0, f"wrote {kept} samples to review.csv\n")
+    assert len((tmp_path / "review.csv").read_text().splitlines()) == kept + 1
+    assert_refused(cli("export", finished_run, "review.csv"), "review.csv exists already")
+    assert_refused(cli("export", finished_run, "nowhere/review.csv"), "cannot be written")
+    assert_refused(cli("export", finished_run, "review.json", "--as", "excel"), "'excel'")
 
 
 def test_predict_says_that_it_read_no_text(cli: Make, finished_run: Path, tmp_path: Path) -> None:
