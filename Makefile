@@ -13,8 +13,8 @@ demo: .venv/done
 test: .venv/done
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
-# Whole runs: killed in every node, with all faults at once, of a real language model (make llm), of the slowest
-# task types, and every command of docs/. They take as long as all other tests together.
+# Whole runs: killed, extended, with all faults at once, of a real language model (make llm), of every task type,
+# and every command of docs/. They take as long as all other tests together.
 test-slow: .venv/done
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow
 

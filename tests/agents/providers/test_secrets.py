@@ -47,6 +47,7 @@ def written(folder: Path) -> bytes:
     return b"".join(path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file())
 
 
+@pytest.mark.slow
 def test_a_run_neither_writes_nor_prints_the_key(
     tutelage: Callable[..., Any], encoder, task: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -76,6 +76,7 @@ def test_with_descriptions_of_the_labels_alone_the_teacher_writes_the_first_set(
     assert found is None or found["measured_on"] == "out of fold"
 
 
+@pytest.mark.slow
 def test_a_run_killed_after_the_first_labels_resumes_and_pays_for_nothing_twice(
     from_pool: RunFolder, folded: Make, encoder: Encoder, tmp_path: Path
 ) -> None:
@@ -99,6 +100,7 @@ def _labels(folder: RunFolder) -> list[tuple[str, str, str]]:
     return [(s["text"], s["status"], s.get("label", "")) for s in samples]
 
 
+@pytest.mark.slow
 def test_a_budget_too_small_for_the_first_labels_is_an_error_and_can_be_raised(
     folded: Make, encoder: Encoder, tmp_path: Path
 ) -> None:

@@ -10,6 +10,7 @@ from tutelage.graph.task.schema import Task
 from tutelage.student.encoder import Encoder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("selection", ["uncertain_and_diverse", "typical"])
 def test_a_run_goes_on_when_the_unlabelled_texts_run_out_within_a_round(
     selection: str, folded: Callable[..., Task], encoder: Encoder, tmp_path: Path

@@ -19,6 +19,8 @@ from tutelage.graph.task.samples import sample_task
 from tutelage.student.encoder import Encoder
 from tutelage.student.errors import InputError
 
+pytestmark = pytest.mark.slow
+
 Make = Callable[..., Task]
 
 

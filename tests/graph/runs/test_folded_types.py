@@ -29,6 +29,7 @@ QUICK: dict[TaskTypeName, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", QUICK)
 def test_every_task_type_runs_on_folds_with_unlabelled_texts(
     kind: TaskTypeName, tiny_bert: Callable[..., str], tmp_path: Path

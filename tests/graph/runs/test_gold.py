@@ -67,6 +67,7 @@ def test_gold_continues_its_student_on_all_samples_and_trains_a_new_one_at_the_e
     assert ">final<" in gold.report.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_the_final_student_is_trained_from_scratch_and_replaced_when_rounds_are_added(
     method_task: Make, gold: RunFolder, encoder: Encoder, tmp_path: Path
 ) -> None:
@@ -91,6 +92,7 @@ def test_the_final_student_is_trained_from_scratch_and_replaced_when_rounds_are_
     assert longer.about()["test_by_round"] == gold.about()["test_by_round"]
 
 
+@pytest.mark.slow
 def test_a_run_killed_after_its_final_student_resumes_with_the_same_results(
     method_task: Make, gold: RunFolder, encoder: Encoder, tmp_path: Path
 ) -> None:

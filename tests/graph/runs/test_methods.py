@@ -58,6 +58,7 @@ def test_evokd_calls_no_critic_and_continues_its_student_with_replay(
     assert trained[1] == 2 * new[1], "as many old rows as new ones"
 
 
+@pytest.mark.slow
 def test_a_carried_student_continues_when_a_run_is_extended(
     method_task: Make, encoder: Encoder, tmp_path: Path
 ) -> None:

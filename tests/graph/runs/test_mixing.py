@@ -128,6 +128,7 @@ def test_a_later_attempt_requests_no_more_texts_than_the_round_lacks(
     assert sum(s["status"] == "kept" for s in samples) > 8, "the pool gives four at most"
 
 
+@pytest.mark.slow
 def test_a_killed_mixed_run_resumes_with_the_same_results(encoder: Encoder, tmp_path: Path) -> None:
     task = mixed(tmp_path, {"base": "auto", "samples": 16, "pool_share": 0.5})
     whole = run(task, tmp_path / "whole", encoder=encoder)

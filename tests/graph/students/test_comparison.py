@@ -84,6 +84,7 @@ def test_rounds_leave_enough_of_the_budget_for_the_random_labels(
     assert sum(line["teacher_calls"] for line in folder.read_rounds()) == 13
 
 
+@pytest.mark.slow
 def test_a_run_extended_by_a_higher_limit_pays_for_no_random_label_twice(
     folded: Make, encoder: Encoder, tmp_path: Path
 ) -> None:
@@ -105,6 +106,7 @@ def test_a_run_extended_by_a_higher_limit_pays_for_no_random_label_twice(
     assert extended.about()["spent"]["calls"] <= 17
 
 
+@pytest.mark.slow
 def test_a_run_stopped_during_calibration_resumes_it(folded: Make, encoder: Encoder, tmp_path: Path) -> None:
     stopped = run(
         folded(teacher={"label_noise": 0.3}, budget={"calls": 1, "rounds": 1}),

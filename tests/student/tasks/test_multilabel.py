@@ -41,7 +41,7 @@ def test_labels_are_parsed_from_a_list_or_json_or_text_separated_by_bars(value: 
         (3, 'is int, expected a list of labels, such as [] or ["a", "b"]'),
         (None, "is NoneType, expected a list of labels"),
         ({"room": 1}, "is dict, expected a list of labels"),
-        (["room", 3], "is int, expected the name of a label"),
+        (["room", 3], "is 3, expected the name of a label"),
         ([["room"]], "is list, expected the name of a label"),
         (["romo"], "'romo' is not one of the task's 3 labels; did you mean 'room'?"),
         ("food|wine", "'wine' is not one of the task's 3 labels; add it to `labels` in task.yaml"),

@@ -23,6 +23,8 @@ from tutelage.student.models.predictions import sigmoid
 from tutelage.student.tasks.multilabel import INVENTED, MISSED, MULTILABEL, written
 from tutelage.student.training.decision_thresholds import tune_thresholds
 
+pytestmark = pytest.mark.slow
+
 
 def changed(multilabel_task: Task, **parts: Any) -> Task:
     raw = multilabel_task.model_dump(exclude_none=True)

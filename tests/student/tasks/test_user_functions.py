@@ -171,6 +171,7 @@ def test_an_error_inside_a_function_file_is_not_reported_as_a_missing_function(t
         run_filter(f"{tmp_path}/mine.py:f", {})
 
 
+@pytest.mark.slow
 def test_a_run_stopped_by_a_filter_error_resumes_after_the_fix(encoder: Encoder, tmp_path: Path) -> None:
     seeds = [json.loads(line)["text"] for line in (sample_task().data.seed.path or Path()).open()]
     code = f"def late(row):\n    return '' if row['text'] in {seeds!r} else row['late']\n"
@@ -214,6 +215,7 @@ def test_a_failing_metric_is_reported_before_training(tmp_path: Path) -> None:
         load_splits(task)
 
 
+@pytest.mark.slow
 def test_evaluate_uses_the_metric_of_the_run(encoder: Encoder, tmp_path: Path) -> None:
     task = sample_task()
     raw = {**task.model_dump(exclude_none=True), "metric": "accuracy", "student": {"mode": "head"}}
