@@ -120,8 +120,16 @@ def init(
     """
     from tutelage.graph.task.from_data import task_from_data
     from tutelage.graph.task.templates import scaffold
+    from tutelage.student.errors import InputError
 
     found: list[str] = []
+    if not data and (text or label):
+        raise InputError("--text and --label name columns of --data, which is missing")
+    if data and kind != "classification":
+        raise InputError(
+            f"--data makes a task for single labels or lists of labels; for {kind}, run `tutelage init"
+            f" {folder} --kind {kind}` and name your file in its task.yaml"
+        )
     if data:
         written, found = task_from_data(folder, data, _ask, text=text, label=label)
     else:
