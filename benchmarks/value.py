@@ -166,7 +166,7 @@ def _trained(rows: Sequence[Any], data: Data, cell: Cell, encoder: Any) -> Any:
     from tutelage.student.training.configuration import TrainingConfig
     from tutelage.student.training.loop import train
 
-    plain = TrainingConfig(mode=cell["student"], kind=data.kind)
+    plain = TrainingConfig(mode=cell["student"], kind=data.kind, fields=data.fields)
     config = configuration(plain, "auto")
     return train(rows, data.labels, config, seed=cell["seed"], encoder=encoder)
 

@@ -19,8 +19,9 @@ DATA = Path(__file__).parent.parent.parent.parent / "shared" / "data"
 SETS = ("emotion", "csabstruct", "banking77", "clinc150", "tweeteval_irony", "subj", "agnews")
 # Data sets with recorded answers of language models: the model whose answers are taken, "" for the only one.
 RECORDED = {"llm_freeal_mr": "", "llm_babe": "gpt-3.5-turbo", "llm_global_warming": "", "llm_esnli": ""}
-POOL = 4000
+POOL = 4000  # less the near-duplicates of test texts
 TESTED = 2000
+_DUPLICATE = 0.92  # cosine of near-duplicates, the product's default
 _RATIO = 20  # frequency of the most to the least frequent class in a long-tailed regime
 
 
@@ -81,8 +82,9 @@ def load(task: str, regime: Regime, seed: int, encoder: Encoder) -> Data:
     drawn = list(rows.values())
     if regime.long_tailed:
         drawn = _long_tailed(drawn, rng)
-    own, pool = drawn[: regime.own], drawn[regime.own : regime.own + POOL]
-    rest = drawn[regime.own + POOL :]
+    # A run refuses texts that are nearly those of the test set; here no arm has them.
+    usable = _unlike(drawn[: regime.own + POOL], [text_of(record) for record in tested], encoder)
+    own, pool, rest = usable[: regime.own], usable[regime.own :], drawn[regime.own + POOL :]
     if task not in RECORDED:
         answers = _with_errors([*own, *pool], regime.errors / 100, encoder, rng)
     labels = sorted({str(record["label"]) for record in known})
@@ -103,6 +105,13 @@ def _answer(record: Record, task: str) -> str:
         return str(record["label"])
     of_model = (one for one in record["llm"] if RECORDED[task] in ("", one["model"]))
     return str(next(of_model, {"label": ""})["label"])
+
+
+def _unlike(rows: Sequence[Row], texts: Sequence[str], encoder: Encoder) -> list[Row]:
+    """Return the rows that are no near-duplicates of any of the texts."""
+    mine, theirs = encoder.encode([row["text"] for row in rows]), encoder.encode(texts)
+    nearest = np.concatenate([(mine[i : i + 500] @ theirs.T).max(1) for i in range(0, len(mine), 500)])
+    return [row for row, cosine in zip(rows, nearest, strict=True) if cosine < _DUPLICATE]
 
 
 def _long_tailed(rows: Sequence[Row], rng: random.Random) -> list[Row]:
