@@ -52,8 +52,6 @@ def _chosen(ctx: RunContext, state: State, left: Sequence[Row], attempt: int, co
     ids, candidates = {row["id"] for row in left}, pool_candidates(ctx, round)
     indices = [i for i, row in enumerate(candidates) if row["id"] in ids]
     rows = [candidates[i] for i in indices]
-    if not rows:  # a round can use up the pool
-        return []
     texts = [row["text"] for row in rows]
     of_all = [] if how in NEEDS_NO_STUDENT else candidate_predictions(ctx, state["best"], round)
     found = [predictions_at(one, indices) for one in of_all]

@@ -51,8 +51,8 @@ def evaluate_file(
     used = texts_used(folder)
     if known := sum(row["id"] in used for row in rows):
         warn(
-            f"note: {known} of {len(rows)} texts were used to train this student, so the scores are too high;"
-            " evaluate it on rows that it has not seen"
+            f"note: {known} of {len(rows)} texts were used in the run that trained this student, so the"
+            " scores are too high; evaluate it on rows that it has not seen"
         )
     name, report = title(metric), evaluate(student, rows, metric)
     figures = {name: report["metric"], **report["figures"]}

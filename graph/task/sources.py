@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tutelage.graph.task.parts import Source
 from tutelage.graph.task.schema import Task
-from tutelage.student.data.readers import Columns, read_hub, read_rows
+from tutelage.student.data.readers import Columns, HubSplit, read_hub, read_rows
 from tutelage.student.data.rows import Row, check_distinct
 from tutelage.student.errors import InputError
 
@@ -61,15 +61,8 @@ def read_pool(task: Task, used: set[str], notes: list[str]) -> list[Row]:
 def _read(task: Task, source: Source, labels: Sequence[str] | None) -> list[Row]:
     columns = Columns(source.text or task.fields, source.label, source.rationale, source.label_names)
     if source.hub:
-        return read_hub(
-            source.hub,
-            source.split,
-            labels,
-            task_type=task.type,
-            columns=columns,
-            config=source.config,
-            revision=source.revision,
-        )
+        hub = HubSplit(source.hub, source.split, source.config, source.revision)
+        return read_hub(hub, labels, task_type=task.type, columns=columns)
     assert source.path
     return read_rows(
         source.path,

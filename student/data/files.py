@@ -129,10 +129,11 @@ def _sheet(path: Path) -> Located:
     except Exception as error:  # openpyxl raises errors of zipfile, of XML parsers and its own
         raise InputError(f"{path} cannot be read: {error}") from error
     rows = workbook.worksheets[0].iter_rows(values_only=True)
-    columns = [str(name) for name in next(rows, ()) if name is not None]
+    header = next(rows, ())
     for number, values in enumerate(rows, 2):
         if any(value is not None for value in values):
-            yield f"{path} row {number}", dict(zip(columns, values, strict=False))
+            cells = zip(header, values, strict=False)
+            yield f"{path} row {number}", {str(name): value for name, value in cells if name is not None}
 
 
 def _table(text: str, path: Path) -> Located:

@@ -29,6 +29,17 @@ class Columns(NamedTuple):
     names: Mapping[str, str] = MappingProxyType({})
 
 
+class HubSplit(NamedTuple):
+    """A split of a `datasets` hub name or local data set folder. `config` names one of its configurations,
+    `revision` a commit, branch or tag.
+    """
+
+    name: str
+    split: str = "train"
+    config: str | None = None
+    revision: str | None = None
+
+
 _DEFAULT = Columns()
 
 
@@ -61,23 +72,20 @@ def read_rows(
 
 
 def read_hub(
-    name: str,
-    split: str,
+    source: HubSplit,
     labels: Sequence[str] | None,
     *,
     task_type: TaskType = CLASSIFICATION,
     columns: Columns = _DEFAULT,
-    config: str | None = None,
-    revision: str | None = None,
 ) -> list[Row]:
-    """Read a split of a `datasets` hub name or local data set folder, like `read_rows`. `config` names one of
-    its configurations, `revision` a commit, branch or tag.
+    """Read a split of a data set, like `read_rows`.
 
     Raises:
         InputError: the data set or split cannot be loaded, or a row does not fit the task.
     """
     import datasets
 
+    name, split, config, revision = source
     try:
         data = datasets.load_dataset(name, config, split=split, revision=revision)
     except Exception as error:  # datasets raises a dozen unrelated types; the reason is in the text

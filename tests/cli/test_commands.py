@@ -297,7 +297,7 @@ def test_evaluate_notes_rows_that_the_student_was_trained_on(
     assert cli("evaluate", finished_run, data / "test.jsonl").stderr == ""
     for student in (finished_run, finished_run / "student"):
         done = cli("evaluate", student, "mixed.jsonl")
-        assert "note: 1 of 3 texts were used to train this student" in done.stderr
+        assert "note: 1 of 3 texts were used in the run that trained this student" in done.stderr
         assert done.returncode == 0
 
 

@@ -188,6 +188,18 @@ def test_a_damaged_file_is_reported_with_its_name(
         read_rows(tmp_path / name, None)
 
 
+def test_a_column_without_a_name_is_left_out_of_a_sheet(tmp_path: Path) -> None:
+    import openpyxl
+
+    book = openpyxl.Workbook()
+    book.active.append(("text", None, "label"))
+    book.active.append(("Where is it?", 7, "status"))
+    book.save(tmp_path / "data.xlsx")
+    assert [record for _, record in read_records(tmp_path / "data.xlsx", "label")] == [
+        {"text": "Where is it?", "label": "status"}
+    ]
+
+
 def test_a_json_file_may_hold_a_single_record(tmp_path: Path) -> None:
     (tmp_path / "one.json").write_text('{\n "text": "a",\n "tokens": []\n}')
     assert [record["text"] for _, record in read_records(tmp_path / "one.json", "label")] == ["a"]

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tutelage.student.data.readers import Columns, make_row, read_hub, read_rows
+from tutelage.student.data.readers import Columns, HubSplit, make_row, read_hub, read_rows
 from tutelage.student.data.rows import check_distinct, content_id, normal_form
 from tutelage.student.errors import InputError
 from tutelage.student.tasks.registry import TASK_TYPES
@@ -248,7 +248,7 @@ def data_set(folder: Path, records: list[dict[str, object]], classes: list[str] 
 def test_a_local_data_set_folder_is_read(tmp_path: Path) -> None:
     records: list[dict[str, object]] = [{"text": "Where is it?", "label": "status", "more": 1}]
     name = data_set(tmp_path / "set", records)
-    [row] = read_hub(name, "train", LABELS)
+    [row] = read_hub(HubSplit(name, "train"), LABELS)
     assert row == {"id": content_id("Where is it?"), "text": "Where is it?", "label": "status"}
 
 
@@ -258,7 +258,7 @@ def test_class_numbers_of_a_data_set_become_their_names(tmp_path: Path) -> None:
         {"utterance": "Money!", "intent": 0},
     ]
     name = data_set(tmp_path / "set", records, LABELS)
-    rows = read_hub(name, "train", LABELS, columns=Columns(("utterance",), "intent"))
+    rows = read_hub(HubSplit(name, "train"), LABELS, columns=Columns(("utterance",), "intent"))
     assert [(row["text"], row["label"]) for row in rows] == [("Where?", "status"), ("Money!", "refund")]
 
 
@@ -269,19 +269,19 @@ def test_a_row_without_a_class_is_refused(tmp_path: Path) -> None:
     ]
     name = data_set(tmp_path / "set", records, LABELS)
     with pytest.raises(InputError, match="row 2"):
-        read_hub(name, "train", LABELS, columns=Columns(("utterance",), "intent"))
+        read_hub(HubSplit(name, "train"), LABELS, columns=Columns(("utterance",), "intent"))
 
 
 def test_a_bad_row_of_a_data_set_is_reported_with_its_number(tmp_path: Path) -> None:
     records: list[dict[str, object]] = [{"text": "a", "label": "status"}, {"text": "b", "label": "statsu"}]
     name = data_set(tmp_path / "set", records)
     with pytest.raises(InputError, match=r"set\[train\] row 2: label 'statsu' .* did you mean 'status'\?"):
-        read_hub(name, "train", LABELS)
+        read_hub(HubSplit(name, "train"), LABELS)
 
 
 def test_a_missing_data_set_or_split_is_reported(tmp_path: Path) -> None:
     name = data_set(tmp_path / "set", [{"text": "a", "label": "status"}])
     with pytest.raises(InputError, match=r"set', split 'tset' cannot be loaded: .*train"):
-        read_hub(name, "tset", LABELS)
+        read_hub(HubSplit(name, "tset"), LABELS)
     with pytest.raises(InputError, match="data set 'nobody/nothing', split 'train' cannot be loaded"):
-        read_hub("nobody/nothing", "train", LABELS)
+        read_hub(HubSplit("nobody/nothing", "train"), LABELS)

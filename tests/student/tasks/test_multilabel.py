@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tutelage.agents.schemas import drafts_schema, labels_schema
-from tutelage.student.data.readers import Columns, read_hub, read_rows
+from tutelage.student.data.readers import Columns, HubSplit, read_hub, read_rows
 from tutelage.student.errors import InputError
 from tutelage.student.evaluation.evaluate import grade, p_value_worse
 from tutelage.student.tasks.multilabel import INVENTED, MISSED, MULTILABEL, written
@@ -75,7 +75,7 @@ def test_lists_of_class_numbers_of_a_data_set_become_label_names(tmp_path: Path)
         "---\ndataset_info:\n  features:\n  - name: text\n    dtype: string\n  - name: labels\n"
         f"    list:\n      class_label:\n        names:\n{names}\n---\n"
     )
-    rows = read_hub(str(tmp_path), "train", LABELS, task_type=MULTILABEL)
+    rows = read_hub(HubSplit(str(tmp_path)), LABELS, task_type=MULTILABEL)
     assert [row["label"] for row in rows] == ['["food"]', '["room", "staff"]']
 
 

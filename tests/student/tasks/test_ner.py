@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from tutelage.agents.schemas import drafts_schema, labels_schema
-from tutelage.student.data.readers import Columns, read_hub, read_rows
+from tutelage.student.data.readers import Columns, HubSplit, read_hub, read_rows
 from tutelage.student.errors import InputError
 from tutelage.student.tasks.registry import TASK_TYPES
 from tutelage.student.tasks.spans import Span, spans, written
@@ -104,8 +104,8 @@ def test_numbered_tags_of_a_data_set_become_their_names(tmp_path: Path) -> None:
     made = {"tokens": [TEXT.split()], "ner_tags": [[names.index(tag) for tag in TAGS]]}
     (tmp_path / "set").mkdir()
     datasets.Dataset.from_dict(made, features=features).to_parquet(tmp_path / "set" / "train.parquet")
-    where = str(tmp_path / "set"), "train"
-    [row] = read_hub(*where, LABELS, task_type=NER, columns=Columns(("tokens",), "ner_tags"))
+    hub = HubSplit(str(tmp_path / "set"))
+    [row] = read_hub(hub, LABELS, task_type=NER, columns=Columns(("tokens",), "ner_tags"))
     assert (row["text"], spans(row["label"])) == (TEXT, WANTED)
 
 
