@@ -16,7 +16,6 @@ Scores are macro-F1 on at most 2,000 test rows. Results go to results/label_chec
 import argparse
 import os
 import random
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,8 +25,9 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
-from common.cells import Cell, encoder, print_failures, read, run_cells
+from common.cells import Cell, add_options, encoder, print_failures, read, run_cells
 from common.regime import SETS, Data, Regime, load
+from common.students import score, trained
 
 RESULTS = Path(__file__).parent / "results" / "label_check.jsonl"
 OWN = 300
@@ -41,9 +41,7 @@ def main() -> None:
     parser.add_argument("--flips", nargs="+", default=FLIPS, choices=FLIPS, metavar="FLIPS")
     parser.add_argument("--seeds", nargs="+", type=int, default=range(3))
     parser.add_argument("--student", default="full", choices=("full", "head"))
-    parser.add_argument("--jobs", type=int, default=2, help="processes, of one thread each")
-    parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "tutelage-benchmarks")
-    parser.add_argument("--table", action="store_true", help="print the tables and run nothing")
+    add_options(parser)
     wanted = parser.parse_args()
     if not wanted.table:
         print_failures(run_cells(cells(wanted), work, RESULTS, jobs=wanted.jobs, cache=wanted.cache))
@@ -72,7 +70,7 @@ def work(cell: Cell, cache: Path) -> Cell:
     folds = stratified_folds(given, TASK_TYPES[data.kind], count, seed)
     p = np.zeros((len(given), len(data.labels)))
     for fold in range(count):
-        student = _trained([row for row in given if folds[row["id"]] != fold], data, cell, cache)
+        student = trained([row for row in given if folds[row["id"]] != fold], data, cell, encoder(cache))
         own = [i for i, row in enumerate(given) if folds[row["id"]] == fold]
         p[own] = student.predict([given[i]["text"] for i in own]).probabilities
     wrong = {i for i, row in enumerate(given) if row["label"] != data.own[i]["label"]}
@@ -88,7 +86,7 @@ def work(cell: Cell, cache: Path) -> Cell:
         "clean": data.own,
     }
     for name, rows in parts.items():
-        found[name] = _score(_trained(rows, data, cell, cache), data)
+        found[name] = score(trained(rows, data, cell, encoder(cache)), data)
     return {**found, "cpu_seconds": round(time.process_time() - start)}
 
 
@@ -141,21 +139,6 @@ def _off_diagonal(own: Any, p: Any) -> list[int]:
 def _right(p: Any, data: Data) -> float:
     gold = np.array([data.labels.index(row["label"]) for row in data.own])
     return float((p.argmax(1) == gold).mean())
-
-
-def _trained(rows: Sequence[Any], data: Data, cell: Cell, cache: Path) -> Any:
-    from tutelage.student.training.candidates import configuration
-    from tutelage.student.training.configuration import TrainingConfig
-    from tutelage.student.training.loop import train
-
-    config = configuration(TrainingConfig(mode=cell["student"], kind=data.kind), "auto")
-    return train(rows, data.labels, config, seed=cell["seed"], encoder=encoder(cache))
-
-
-def _score(student: Any, data: Data) -> float:
-    from tutelage.student.evaluation.evaluate import evaluate
-
-    return round(evaluate(student, data.test, "macro_f1")["metric"], 4)
 
 
 def print_tables(results: Sequence[Cell]) -> None:

@@ -22,7 +22,7 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 from common.arms import POOL
-from common.cells import Cell, encoder, print_failures, read, run_cells
+from common.cells import Cell, add_options, encoder, print_failures, read, run_cells
 from common.data import REPLAYS, Unpacked, unpack
 from common.measured import kept_samples, measured, upper_bound
 from common.table import print_tables
@@ -48,9 +48,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=range(5))
     parser.add_argument("--student", default="head", choices=("head", "full"))
     parser.add_argument("--quick", action="store_true", help="methods and controls only, no ablations")
-    parser.add_argument("--jobs", type=int, default=2, help="processes, of one thread each")
-    parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "tutelage-benchmarks")
-    parser.add_argument("--table", action="store_true", help="print the tables and run nothing")
+    add_options(parser)
     wanted = parser.parse_args()
     if not wanted.table:
         print_failures(run_cells(cells(wanted), work, RESULTS, jobs=wanted.jobs, cache=wanted.cache))

@@ -29,14 +29,14 @@ import argparse
 import os
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-from common.cells import Cell, encoder, print_failures, read, run_cells
+from common.cells import Cell, add_options, encoder, print_failures, read, run_cells
 from common.regime import RECORDED, SETS, Data, Regime, load, task_fields, write_rows
+from common.students import score, trained
 from tutelage.student.selection import NEEDS_VECTORS, Pool, Selection, select
 from value_peers import PEERS, peer_answers
 from value_table import print_tables
@@ -84,9 +84,7 @@ def main() -> None:
     parser.add_argument("--long-tailed", action="store_true", help="make class frequencies fall 20-fold")
     parser.add_argument("--seeds", nargs="+", type=int, default=range(3))
     parser.add_argument("--student", default="full", choices=("full", "head"))
-    parser.add_argument("--jobs", type=int, default=2, help="processes, of one thread each")
-    parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "tutelage-benchmarks")
-    parser.add_argument("--table", action="store_true", help="print the tables and run nothing")
+    add_options(parser)
     wanted = parser.parse_args()
     if not wanted.table:
         print_failures(run_cells(cells(wanted), work, RESULTS, jobs=wanted.jobs, cache=wanted.cache))
@@ -136,16 +134,16 @@ def single_scores(cell: Cell, data: Data, regime: Regime, encoder: Any) -> Cell:
     """Return the test score of one student of an arm; for a selection method, also after each batch."""
     arm, seed = cell["arm"], cell["seed"]
     if arm == "gold":
-        return {"test": _score(_trained([*data.own, *data.pool], data, cell, encoder), data)}
+        return {"test": score(trained([*data.own, *data.pool], data, cell, encoder), data)}
     if arm == "whole pool":
         rows = [*data.own, *data.labelled(data.pool)]
-        return {"test": _score(_trained(rows, data, cell, encoder), data)}
+        return {"test": score(trained(rows, data, cell, encoder), data)}
     count = {"own": 0}.get(arm, min(regime.labels, len(data.pool)))
     if arm in ("own", "random"):  # the pool is in random order
         rows = [*data.own, *data.labelled(data.pool[:count])]
-        return {"test": _score(_trained(rows, data, cell, encoder), data)}
+        return {"test": score(trained(rows, data, cell, encoder), data)}
     bought: list[Any] = []
-    student, scores = _trained(data.own, data, cell, encoder), []
+    student, scores = trained(data.own, data, cell, encoder), []
     for batch in range(BATCHES):
         taken = {row["id"] for row in bought}
         left = [row for row in data.pool if row["id"] not in taken]
@@ -155,26 +153,9 @@ def single_scores(cell: Cell, data: Data, regime: Regime, encoder: Any) -> Cell:
         predictions = [student.predict(texts)]
         chosen = select(arm, size, Pool(predictions, *vectors), seed=seed)
         bought += data.labelled([left[i] for i in chosen])
-        student = _trained([*data.own, *bought], data, cell, encoder)
-        scores.append(_score(student, data))
+        student = trained([*data.own, *bought], data, cell, encoder)
+        scores.append(score(student, data))
     return {"test": scores[-1], "by_batch": scores}
-
-
-def _trained(rows: Sequence[Any], data: Data, cell: Cell, encoder: Any) -> Any:
-    """Train a student with the default configuration of its task type."""
-    from tutelage.student.training.candidates import configuration
-    from tutelage.student.training.configuration import TrainingConfig
-    from tutelage.student.training.loop import train
-
-    plain = TrainingConfig(mode=cell["student"], kind=data.kind, fields=data.fields)
-    config = configuration(plain, "auto")
-    return train(rows, data.labels, config, seed=cell["seed"], encoder=encoder)
-
-
-def _score(student: Any, data: Data) -> float:
-    from tutelage.student.evaluation.evaluate import evaluate
-
-    return round(evaluate(student, data.test, "macro_f1")["metric"], 4)
 
 
 def peer_score(cell: Cell, data: Data, regime: Regime, encoder: Any) -> Cell:

@@ -4,7 +4,9 @@ Scripts that use this module set OMP_NUM_THREADS=1 before they import torch: one
 than two processes whose threads compete for the cores.
 """
 
+import argparse
 import json
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import lru_cache
@@ -42,6 +44,13 @@ def _side_by_side(cells: Sequence[Cell], work: Work, jobs: int, cache: Path) -> 
         except BaseException:  # Ctrl-C, or a killed process: finished results are on disk
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of scripts that run cells: processes, cache, tables only."""
+    parser.add_argument("--jobs", type=int, default=2, help="processes, of one thread each")
+    parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "tutelage-benchmarks")
+    parser.add_argument("--table", action="store_true", help="print the tables and run nothing")
 
 
 def print_failures(failed: Sequence[Cell]) -> None:
