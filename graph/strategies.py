@@ -219,14 +219,16 @@ STRATEGIES: dict[str, Strategy] = {
 }
 
 
-def with_pool(strategy: Strategy) -> Strategy:
-    """Return `auto` for a task with unlabelled texts: they are selected by uncertainty and diversity, and
-    texts are written only for what the pool lacks.
+def with_pool(strategy: Strategy, *, whole: bool = True) -> Strategy:
+    """Return `auto` for a task with unlabelled texts: they are selected by uncertainty and diversity.
+
+    With `whole`, texts are written only for what the pool lacks. Otherwise the user's `pool_share` says how
+    many are written.
     """
     return replace(
         strategy,
         pool_share=1.0,
-        fill_gaps=True,
+        fill_gaps=whole,
         choose_from=5000,
         cold_rounds=0,
         selection="uncertain_and_diverse",

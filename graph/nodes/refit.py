@@ -70,7 +70,11 @@ def refit(ctx: RunContext, state: State) -> State:
 
 
 def _arms(ctx: RunContext, state: State) -> list[Arm]:
-    """Return the students to train; the delivered one is last."""
+    """Return the students to train; the delivered one is last.
+
+    Of the students with teacher labels only the delivered one learns soft targets. They come from students
+    that were trained on the chosen labels, so the one with random labels would otherwise learn from both.
+    """
     own, strategy = own_rows(ctx.strategy, ctx.splits.labelled), ctx.strategy
     kept = [
         mixed_row(strategy, sample, ctx.labels, ctx.task.type)
@@ -91,15 +95,15 @@ def _arms(ctx: RunContext, state: State) -> list[Arm]:
         _control(ctx, len(kept)) if compares_at_random(ctx.strategy, ctx.splits) else ([], False)
     )
     if complete:
-        arms.append(_arm("random", own, drawn, soft))
-    arms.append(_arm("chosen", own, kept, soft))
+        arms.append(_arm("random", own, drawn))
     known |= {s["id"] for s in ctx.corpus.drafts(status="refused")}  # refused texts are not trained on
-    if new := [row for row in drawn if row["id"] not in known]:
-        arms.append(_arm("all", own, [*kept, *new], soft))
-    return arms
+    new = [row for row in drawn if row["id"] not in known]
+    if not new and not (complete and soft):
+        return [*arms, _arm("chosen", own, kept, soft)]
+    return [*arms, _arm("chosen", own, kept), _arm("all", own, [*kept, *new], soft)]
 
 
-def _arm(name: str, own: Sequence[Row], labelled: Sequence[Row], soft: Sequence[Row]) -> Arm:
+def _arm(name: str, own: Sequence[Row], labelled: Sequence[Row], soft: Sequence[Row] = ()) -> Arm:
     taken = {row["id"] for row in labelled}
     left = [row for row in soft if row["id"] not in taken]
     return Arm(name, [*own, *labelled, *left], len(labelled), len(left))

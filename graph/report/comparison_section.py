@@ -11,8 +11,9 @@ from tutelage.graph.run_folder.folder import RunFolder
 from tutelage.graph.students.comparison import ArmScore, Comparison
 
 METHOD = """All students are trained with the same settings and evaluated on the same rows. They differ in
-the labels and in the unlabelled texts that they learn from; a text that a student has a teacher label for is
-not one of its unlabelled texts. Intervals are 95 % bootstrap intervals over the rows; they do not include the
+the labels and in the unlabelled texts that they learn from, with the fold students' answers as targets; of
+the students with teacher labels only the one that you get learns from any. A text with a teacher label is not
+an unlabelled one. Intervals are 95 % bootstrap intervals over the rows; they do not include the
 variation between training seeds. A gain is the difference to the best student that was trained without
 teacher labels."""
 CHOICE = """These training configurations were compared on your own rows, out of fold, before the first
@@ -67,8 +68,8 @@ def comparison_sentence(run: Run, comparison: Comparison) -> str:
     before = base["score"]
     if "chosen" not in arms:
         return f"No teacher label was kept: {metric} is {before:.2f} with {arm_title(run, base)} ({where})."
-    chosen = arms["chosen"]
-    count, after, (_, low, high) = chosen["teacher_labels"], chosen["score"], chosen["gain"]
+    final = arms.get("all", arms["chosen"])
+    count, after, (_, low, high) = final["teacher_labels"], final["score"], final["gain"]
     span = f"({where}; 95 % interval of the gain {low:.2f} to {high:.2f})"
     alone = base["name"] == "labels_alone"
     rival = "" if alone else ", compared with your labels and unlabelled texts without a teacher"
@@ -80,9 +81,8 @@ def comparison_sentence(run: Run, comparison: Comparison) -> str:
     result = f"The teacher's {count} labels {effect}"
     if (equal := comparison["worth"]) is not None and low > 0:
         least = "at least " if equal > arms["random"]["teacher_labels"] else ""  # `worth` extrapolates
-        result += f"; they were worth {least}as much as about {equal} labels of random texts"
-    if every := arms.get("all"):
-        result += f". With all {every['teacher_labels']} paid labels, {metric} is {every['score']:.2f}"
+        chosen = arms["chosen"]["teacher_labels"]
+        result += f"; the {chosen} chosen ones were worth {least}as much as about {equal} of random texts"
     return result + "."
 
 

@@ -82,9 +82,11 @@ def _comparison(
             change = gain(task_type, statistics[base], statistics[name], metric)
             arm["gain"] = [change.difference, change.low, change.high]
     equal = None
-    if "chosen" in scores and "random" in scores and scores["random"]["gain"][1] > 0:
-        drawn, chosen = scores["random"], scores["chosen"]
-        equal = worth(scores[base]["score"], drawn["score"], chosen["score"], drawn["teacher_labels"])
+    if "chosen" in scores and "random" in scores:  # both without soft targets, like the labels alone
+        alone, drawn, chosen = (scores[name] for name in ("labels_alone", "random", "chosen"))
+        change = gain(task_type, statistics["labels_alone"], statistics["random"], metric)
+        if change.low > 0:
+            equal = worth(alone["score"], drawn["score"], chosen["score"], drawn["teacher_labels"])
     where = set_name if set_name == "test" or not ctx.splits.folded else "out of fold"
     return Comparison(metric=title(metric), measured_on=where, arms=[*scores.values()], worth=equal)
 

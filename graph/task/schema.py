@@ -207,8 +207,8 @@ class Task(Part):
                 f"unknown strategy {base!r}{did_you_mean(base, STRATEGIES)} ({', '.join(STRATEGIES)})"
             )
         start = STRATEGIES[base]
-        if base == "auto" and self.data.unlabelled and "pool_share" not in changes:
-            start = with_pool(start)
+        if base == "auto" and self.data.unlabelled and changes.get("pool_share") != 0:
+            start = with_pool(start, whole="pool_share" not in changes)
         return varied(start, changes)
 
     @property

@@ -65,7 +65,7 @@ def test_a_method_differs_from_the_defaults_only_in_its_own_settings() -> None:
     assert all(strategy.name == name for name, strategy in STRATEGIES.items())
 
 
-def test_auto_uses_unlabelled_texts_first_unless_pool_share_is_set() -> None:
+def test_auto_uses_unlabelled_texts_first_and_chooses_them_at_any_pool_share() -> None:
     def resolved(strategy: Any) -> Strategy:
         raw = sample_task().model_dump(exclude_none=True)
         raw["data"]["unlabelled"] = {"path": raw["teacher"]["corpus"]}
@@ -76,7 +76,11 @@ def test_auto_uses_unlabelled_texts_first_unless_pool_share_is_set() -> None:
     assert resolved("auto") == replace(STRATEGIES["auto"], **drawing)
     assert resolved("auto").writes, "texts that the pool lacks are written"
     half = resolved({"base": "auto", "pool_share": 0.5})
-    assert half == replace(STRATEGIES["auto"], pool_share=0.5, name="auto (pool_share)")
+    halves = drawing | {"pool_share": 0.5, "fill_gaps": False, "name": "auto (pool_share)"}
+    assert half == replace(STRATEGIES["auto"], **halves)
+    assert resolved({"base": "auto", "pool_share": 0}) == replace(
+        STRATEGIES["auto"], name="auto (pool_share)"
+    )
     assert resolved("random") == STRATEGIES["random"]
     assert sample_task().resolved_strategy() == STRATEGIES["auto"], "without a pool all texts are written"
 
