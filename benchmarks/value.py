@@ -15,10 +15,15 @@ Arms of one student, trained by plain library calls with the default configurati
   margin, ...  and for texts chosen by a selection method in three batches, with a new student after each
   whole pool   and the teacher's labels for all texts of the pool
   gold         and human labels for all texts of the pool: the upper bound
+  self-trained the user's labels, and the mean answers of students of other folds on 1,500 texts of the pool
+  adapted      as `random`, with a base that was first trained on the pool without labels (SimCSE, Gao et al.
+               2021, arXiv 2104.08821), against task-adaptive pretraining
+The teacher itself, asked about every test row: teacher
 Arms of the product, `tutelage run` as a user would start it, with a labeler that answers from the records:
   auto         three rounds; the result holds the scores of the run's own comparison (own labels alone,
                self-trained, random, chosen, all)
-  llkd, ...    the published methods that draw texts
+  llkd, ...    the published methods that draw texts; the white-box teacher of `ksm` is a full student of
+               2,000 further rows with human labels
   evokd, ...   methods that write texts, and their controls; "written" texts are real ones of the train split
 Arms of peers (value_peers.py says how to install them):
   setfit       SetFit on the user's labels alone
@@ -29,6 +34,7 @@ import argparse
 import os
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -37,13 +43,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from common.cells import Cell, add_options, encoder, print_failures, read, run_cells
 from common.regime import RECORDED, SETS, Data, Regime, load, task_fields, write_rows
 from common.students import score, trained
+from tutelage.student.encoder import Encoder
 from tutelage.student.selection import NEEDS_VECTORS, Pool, Selection, select
 from value_peers import PEERS, peer_answers
 from value_table import print_tables
 
 RESULTS = Path(__file__).parent / "results" / "value.jsonl"
 BATCHES = 3
-REFERENCES = ("own", "random", "whole pool", "gold")
+REFERENCES = ("own", "random", "whole pool", "gold", "self-trained", "adapted", "teacher")
+SOFT, SOFT_WEIGHT = 1500, 0.5  # texts of self-training and their weight: the product's defaults
+EXPERT = 2000  # rows of ksm's white-box teacher
 SINGLE = tuple(how for how in get_args(Selection) if how not in ("random", "disagreement"))
 # Nothing is written and no judgement is asked for, because the records hold labels only. A run does not stop
 # before its labels are spent, so that all arms have the same number of them.
@@ -51,6 +60,7 @@ _DRAWN = {"base": "auto", "pool_share": 1.0, "fill_gaps": False, "critic": "none
 DRAWING: dict[str, dict[str, Any]] = {
     "auto": _DRAWN,
     "auto margin": {**_DRAWN, "selection": "margin"},
+    "auto balanced": {**_DRAWN, "selection": "balanced"},
     "auto disagreement": {**_DRAWN, "selection": "disagreement"},
     "auto typical first": {**_DRAWN, "first_selection": "typical"},
     "auto mixed labels": {**_DRAWN, "label_mix": 0.3},
@@ -58,6 +68,7 @@ DRAWING: dict[str, dict[str, Any]] = {
     "auto confidence": {**_DRAWN, "confidence_weight": True},
     "llkd": {"base": "llkd"},
     "llkd ask first": {"base": "llkd", "oversample": 2},
+    "ksm": {"base": "ksm"},
 }
 # The rehearsal teacher "writes" texts of the train split that are in no other set: real ones, whose labels it
 # gets wrong as often as the regime says.
@@ -67,7 +78,7 @@ WRITING: dict[str, dict[str, Any]] = {
     "evokd": {"base": "evokd"},
     "gold method": {"base": "gold"},
 }
-SEPARATE = ("evokd", "gold method")
+SEPARATE = ("evokd", "gold method", "ksm")
 PRODUCT = {**DRAWING, **WRITING}
 ARMS = (*REFERENCES, *SINGLE, *PRODUCT, *PEERS)
 DEFAULT_ARMS = ("own", "random", "uncertain_and_diverse", "auto", "gold", "margin", "whole pool")
@@ -131,8 +142,22 @@ def work(cell: Cell, cache: Path) -> Cell:
 
 
 def single_scores(cell: Cell, data: Data, regime: Regime, encoder: Any) -> Cell:
-    """Return the test score of one student of an arm; for a selection method, also after each batch."""
+    """Return the test score of one student of an arm; for a selection method, also after each batch, and the
+    share of its labels that are wrong.
+    """
     arm, seed = cell["arm"], cell["seed"]
+    if arm == "teacher":
+        return {"test": graded([data.answers[row["id"]] for row in data.test], data)}
+    if arm == "self-trained":
+        return {
+            "test": score(trained([*data.own, *soft_rows(data, cell, encoder)], data, cell, encoder), data)
+        }
+    if arm == "adapted":
+        rows = [*data.own, *data.labelled(data.pool[: regime.labels])]
+        with tempfile.TemporaryDirectory() as folder:
+            adapt(data, folder, seed)
+            student = trained(rows, data, cell, Encoder(folder), base=folder)
+            return {"test": score(student, data)}
     if arm == "gold":
         return {"test": score(trained([*data.own, *data.pool], data, cell, encoder), data)}
     if arm == "whole pool":
@@ -143,30 +168,79 @@ def single_scores(cell: Cell, data: Data, regime: Regime, encoder: Any) -> Cell:
         rows = [*data.own, *data.labelled(data.pool[:count])]
         return {"test": score(trained(rows, data, cell, encoder), data)}
     bought: list[Any] = []
-    student, scores = trained(data.own, data, cell, encoder), []
+    student, scores = trained(data.own, data, cell, encoder) if data.own else None, []
     for batch in range(BATCHES):
         taken = {row["id"] for row in bought}
         left = [row for row in data.pool if row["id"] not in taken]
         size = count * (batch + 1) // BATCHES - len(bought)
         texts, known = [row["text"] for row in left], [row["text"] for row in [*data.own, *bought]]
-        vectors = (encoder.encode(texts), encoder.encode(known)) if arm in NEEDS_VECTORS else (None, None)
-        predictions = [student.predict(texts)]
-        chosen = select(arm, size, Pool(predictions, *vectors), seed=seed)
+        how = arm if student else "typical"  # without a label there is no student to ask
+        vectors = (encoder.encode(texts), encoder.encode(known)) if how in NEEDS_VECTORS else (None, None)
+        predictions = [student.predict(texts)] if student else []
+        chosen = select(how, size, Pool(predictions, *vectors), seed=seed)
         bought += data.labelled([left[i] for i in chosen])
         student = trained([*data.own, *bought], data, cell, encoder)
         scores.append(score(student, data))
-    return {"test": scores[-1], "by_batch": scores}
+    human = {row["id"]: row["label"] for row in data.pool}
+    wrong = sum(row["label"] != human[row["id"]] for row in bought) / len(bought)
+    return {"test": scores[-1], "by_batch": scores, "wrong_chosen": round(wrong, 3)}
+
+
+def soft_rows(data: Data, cell: Cell, encoder: Any) -> list[Any]:
+    """Return texts of the pool with the mean probabilities of students of other folds as targets."""
+    from tutelage.student.data.folds import stratified_folds
+    from tutelage.student.tasks.registry import TASK_TYPES
+
+    count = 5 if cell["student"] == "head" else 3
+    folds = stratified_folds(data.own, TASK_TYPES[data.kind], count, cell["seed"])
+    drawn = data.pool[:SOFT]
+    parts = []
+    for fold in range(count):
+        student = trained([row for row in data.own if folds[row["id"]] != fold], data, cell, encoder)
+        parts.append(student.predict([row["text"] for row in drawn]).probabilities)
+    targets = sum(parts[1:], parts[0]) / count
+    return [
+        {**row, "label": data.labels[target.argmax()], "target": target.tolist(), "weight": SOFT_WEIGHT}
+        for row, target in zip(drawn, targets, strict=True)
+    ]
+
+
+def adapt(data: Data, folder: str, seed: int) -> None:
+    """Train the base for one epoch on the pool without labels, and save it in a folder."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from tutelage.student.pretrained import EMBEDDED, locate
+
+    torch.manual_seed(seed)
+    model = SentenceTransformer(locate(EMBEDDED), device="cpu")
+    model.max_seq_length = 128
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-5)
+    model.train()
+    texts = [row["text"] for row in data.pool]
+    for first in range(0, len(texts), 64):
+        tokens = model.preprocess(texts[first : first + 64])
+        # The same texts twice: dropout makes the two views of each.
+        views = [torch.nn.functional.normalize(model(dict(tokens))["sentence_embedding"]) for _ in range(2)]
+        scores = views[0] @ views[1].T / 0.05
+        torch.nn.functional.cross_entropy(scores, torch.arange(len(scores))).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    model.save(folder)
 
 
 def peer_score(cell: Cell, data: Data, regime: Regime, encoder: Any) -> Cell:
     """Return the test score of a peer's student."""
+    return {"test": graded(peer_answers(cell["arm"], data, regime.labels, BATCHES, cell["seed"]), data)}
+
+
+def graded(answers: Sequence[str], data: Data) -> float:
+    """Return the macro-F1 of answers to the test rows."""
     from tutelage.student.evaluation.evaluate import grade
     from tutelage.student.tasks.registry import TASK_TYPES
 
-    answers = peer_answers(cell["arm"], data, regime.labels, BATCHES, cell["seed"])
     texts, gold = [row["text"] for row in data.test], [row["label"] for row in data.test]
-    report = grade(TASK_TYPES[data.kind], texts, gold, answers, data.labels, "macro_f1")
-    return {"test": round(report["metric"], 4)}
+    report = grade(TASK_TYPES[data.kind], texts, gold, list(answers), data.labels, "macro_f1")
+    return round(float(report["metric"]), 4)
 
 
 def product_score(cell: Cell, data: Data, regime: Regime, encoder: Any) -> Cell:
@@ -197,6 +271,7 @@ def product_score(cell: Cell, data: Data, regime: Regime, encoder: Any) -> Cell:
             "student": {"mode": cell["student"], "training": default},
             "teacher": teacher,
             "strategy": {**PRODUCT[arm], "samples": round(regime.labels / BATCHES)},
+            **({"white_box_teacher": {"base": expert(data, encoder, folder)}} if arm == "ksm" else {}),
             "budget": {"rounds": BATCHES},
             "seed": cell["seed"],
         }
@@ -213,6 +288,13 @@ def product_score(cell: Cell, data: Data, regime: Regime, encoder: Any) -> Cell:
     if about.get("comparison"):
         found["arms"] = {arm["name"]: round(arm["score"], 4) for arm in about["comparison"]["arms"]}
     return found
+
+
+def expert(data: Data, encoder: Any, folder: str) -> str:
+    """Train the white-box teacher of `ksm` on further rows with human labels; return its folder."""
+    student = trained(data.rest[:EXPERT], data, {"student": "full", "seed": 0}, encoder)
+    student.export(Path(folder) / "expert")
+    return str(Path(folder) / "expert")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from math import sqrt
 from statistics import mean, stdev
 from typing import Any
@@ -40,25 +41,74 @@ RIVALS = (
 )
 
 
-def print_tables(results: Sequence[Cell]) -> None:
+def print_tables(results: Sequence[Cell], rivals: Sequence[tuple[str, str]] = RIVALS) -> None:
     """Print two tables per student and setting: the scores, and the gain of each arm over its rival."""
     groups: dict[tuple[str, str], list[Cell]] = defaultdict(list)
+    results = [found for found in results if "error" not in found]
     for found in results:
-        if "error" not in found:
-            groups[found["student"], found["setting"]] += _with_comparison(found)
+        groups[found["student"], found["setting"]] += _with_comparison(found)
     for (student, setting), found in sorted(groups.items()):
         by_arm: dict[str, Scores] = defaultdict(dict)
         for one in found:
             by_arm[one["arm"]][one["task"], one["seed"]] = one["test"]
         tasks = list(dict.fromkeys(one["task"] for one in found))
         print(f"\n### {student} student, {setting}\n")
-        print(f"| arm | {' | '.join(tasks)} |\n|---{'|---' * len(tasks)}|")
+        print(f"| arm | {' | '.join(tasks)} | tokens |\n|---{'|---' * len(tasks)}|---|")
         for arm, scores in by_arm.items():
-            print(f"| {arm} | {' | '.join(_cell(scores, task) for task in tasks)} |")
+            spent = [one["tokens"] for one in found if one["arm"] == arm and "tokens" in one]
+            tokens = f"{mean(spent):,.0f}" if spent and len(spent) == len(scores) else ""
+            print(f"| {arm} | {' | '.join(_cell(scores, task) for task in tasks)} | {tokens} |")
         print("\n| arm | rival | pairs | gain | 95 % | p | ahead, p < 0.05 |\n|---|---|---|---|---|---|---|")
-        for arm, rival in RIVALS:
+        for arm, rival in rivals:
             if row := _gain(by_arm.get(arm, {}), by_arm.get(rival, {})):
                 print(f"| {arm} | {rival} | {' | '.join(row)} |")
+    _print_needed([one for found in results for one in _with_comparison(found)])
+
+
+def _print_needed(results: Sequence[Cell]) -> None:
+    """Print the number of random labels that give the same score as the labels of an arm, where random labels
+    were measured at two sizes or more: by straight lines between the mean scores over seeds.
+    """
+    groups: dict[tuple[Any, ...], list[Cell]] = defaultdict(list)
+    for one in results:
+        if regime := one.get("regime"):
+            groups[one["student"], regime["own"], regime["errors"], regime["long_tailed"]].append(one)
+    for (student, own, errors, long_tailed), found in sorted(groups.items()):
+        scores: dict[tuple[str, str, int], list[float]] = defaultdict(list)
+        for one in found:
+            count = 0 if one["arm"] == "own" else one["regime"]["labels"]
+            scores[one["arm"], one["task"], count].append(one["test"])
+        curves: dict[str, dict[int, float]] = defaultdict(dict)
+        for (arm, task, count), values in scores.items():
+            if arm in ("own", "random"):
+                curves[task][count] = mean(values)
+        curves = {task: curve for task, curve in curves.items() if len(curve) > 2}
+        rows = {
+            (arm, count): [
+                _needed(curves[task], mean(scores[arm, task, count])) if (arm, task, count) in scores else ""
+                for task in curves
+            ]
+            for arm, count in sorted({(arm, count) for arm, _, count in scores})
+            if count and arm not in ("own", "random", "gold", "whole pool")
+        }
+        if curves:
+            tail = ", long tail" if long_tailed else ""
+            print(f"\n### Random labels for the same score: {student}, own {own}, errors {errors} %{tail}\n")
+            print(f"| arm | labels | {' | '.join(curves)} |\n|---|---{'|---' * len(curves)}|")
+            for (arm, count), row in rows.items():
+                if any(row):
+                    print(f"| {arm} | {count} | {' | '.join(row)} |")
+
+
+def _needed(curve: dict[int, float], score: float) -> str:
+    """Return the number of random labels at which the curve reaches the score."""
+    points = sorted(curve.items())
+    if score <= points[0][1]:
+        return "0"
+    for (before, low), (after, high) in pairwise(points):
+        if score <= high:
+            return f"{before + (after - before) * (score - low) / (high - low):.0f}"
+    return f"> {points[-1][0]}"
 
 
 def _with_comparison(found: Cell) -> Iterator[dict[str, Any]]:

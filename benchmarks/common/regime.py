@@ -46,8 +46,9 @@ class Regime:
 @dataclass(frozen=True)
 class Data:
     """One draw of a regime. Rows of `own`, `pool`, `rest` and `test` have human labels; `answers` has the
-    teacher's label for each text of the pool and of the own rows, by id. From `rest`, the remaining training
-    rows, the rehearsal teacher takes the texts that it is asked to write. No text is in two of the sets.
+    teacher's label for each text of the pool, of the own and of the test rows, by id; records may lack some
+    of the latter. From `rest`, the remaining training rows, the rehearsal teacher takes the texts that it is
+    asked to write. No text is in two of the sets.
     """
 
     kind: str
@@ -87,6 +88,10 @@ def load(task: str, regime: Regime, seed: int, encoder: Encoder) -> Data:
     own, pool, rest = usable[: regime.own], usable[regime.own :], drawn[regime.own + POOL :]
     if task not in RECORDED:
         answers = _with_errors([*own, *pool], regime.errors / 100, encoder, rng)
+        test_rows = [_row(record) for record in tested]
+        answers |= _with_errors(test_rows, regime.errors / 100, encoder, random.Random(f"{task} {seed} test"))
+    else:
+        answers |= {content_id(text_of(record)): _answer(record, task) for record in tested}
     labels = sorted({str(record["label"]) for record in known})
     return Data(kind, fields, labels, own, pool, rest, [_row(record) for record in tested], answers)
 

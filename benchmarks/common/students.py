@@ -7,13 +7,13 @@ from common.cells import Cell
 from common.regime import Data
 
 
-def trained(rows: Sequence[Any], data: Data, cell: Cell, encoder: Any) -> Any:
+def trained(rows: Sequence[Any], data: Data, cell: Cell, encoder: Any, base: str = "minilm") -> Any:
     """Return the cell's kind of student, trained on these rows with the cell's seed."""
     from tutelage.student.training.candidates import configuration
     from tutelage.student.training.configuration import TrainingConfig
     from tutelage.student.training.loop import train
 
-    plain = TrainingConfig(mode=cell["student"], kind=data.kind, fields=data.fields)
+    plain = TrainingConfig(mode=cell["student"], base=base, kind=data.kind, fields=data.fields)
     return train(rows, data.labels, configuration(plain, "auto"), seed=cell["seed"], encoder=encoder)
 
 
