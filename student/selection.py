@@ -12,6 +12,9 @@ The methods:
   BADGE (Ash et al. 2020, arXiv 1906.03671), which picks by gradients; the rest is ours.
 - `balanced`: the same, but with equal numbers of texts per predicted label, as far as there are enough, and
   rarely predicted labels first (ours). For students without probabilities all texts are one group.
+- `typical_and_uncertain`: half of the texts by `typical`, the other half by `margin` among the rest (ours).
+  Few labels are best spent on typical texts, many on uncertain ones (Hacohen et al. 2022), and a run passes
+  from few to many without a sign of the point at which to switch.
 - `randomised`: texts are visited in random order in repeated passes, and accepted with a probability
   proportional to their entropy; the text with the highest entropy is accepted in the first pass (M-RARU,
   arXiv 2511.11574: reconstruction from its abstract).
@@ -19,6 +22,7 @@ The methods:
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -36,9 +40,12 @@ Selection = Literal[
     "typical",
     "uncertain_and_diverse",
     "balanced",
+    "typical_and_uncertain",
     "randomised",
 ]
-NEEDS_VECTORS: frozenset[Selection] = frozenset({"typical", "uncertain_and_diverse", "balanced"})
+NEEDS_VECTORS: frozenset[Selection] = frozenset(
+    {"typical", "uncertain_and_diverse", "balanced", "typical_and_uncertain"}
+)
 NEEDS_NO_STUDENT: frozenset[Selection] = frozenset({"random", "typical"})
 
 # Candidates with the smallest margins per text to choose (ours). 4, 8 and half of all texts did not differ
@@ -92,6 +99,8 @@ def select(how: Selection, count: int, pool: Pool, *, seed: int) -> list[int]:
     elif how == "uncertain_and_diverse" or how == "balanced":
         groups = _predicted(pool.predictions) if how == "balanced" else np.zeros(size, np.int64)
         return _diverse(count, pool, groups, random)
+    elif how == "typical_and_uncertain":
+        return _half_typical(count, pool, random)
     else:
         ties = random.random(size), _margin(pool.predictions)
         chosen = np.lexsort((*ties, -uncertainty(how, pool.predictions)))
@@ -187,6 +196,16 @@ def _typical(count: int, pool: Pool, random: np.random.Generator) -> list[int]:
         covered[cluster] += 1
         sizes[cluster] -= 1
     return chosen
+
+
+def _half_typical(count: int, pool: Pool, random: np.random.Generator) -> list[int]:
+    """Choose typical texts, and those with the smallest margins among the rest, in turn."""
+    ranked = np.lexsort((random.random(_size(pool.predictions, pool.vectors)), _margin(pool.predictions)))
+    typical = _typical(count // 2, pool, random)
+    taken = set(typical)
+    uncertain = [int(index) for index in ranked if index not in taken][: count - len(typical)]
+    pairs = zip_longest(uncertain, typical)
+    return [index for pair in pairs for index in pair if index is not None]
 
 
 def _accepted(wanted: Floats, random: np.random.Generator) -> Integers:

@@ -163,7 +163,9 @@ def test_selecting_more_than_the_pool_selects_all_and_zero_selects_none(how) -> 
     assert select(how, 5, Pool([writer([])], vectors[:0]), seed=0) == []
 
 
-@pytest.mark.parametrize("how", ["random", "uncertain_and_diverse", "balanced", "randomised", "typical"])
+@pytest.mark.parametrize(
+    "how", ["random", "uncertain_and_diverse", "balanced", "randomised", "typical", "typical_and_uncertain"]
+)
 def test_another_seed_selects_other_texts(how) -> None:
     members, vectors = pool()
     assert select(how, 10, Pool(members, vectors), seed=0) != select(how, 10, Pool(members, vectors), seed=1)
@@ -183,6 +185,16 @@ def test_typical_texts_skip_clusters_with_known_texts() -> None:
     vectors = blobs([60, 30, 15])
     known = blobs([60, 30, 15], seed=1)[:1]  # of the largest
     assert set(vectors[select("typical", 2, Pool(vectors=vectors, known=known), seed=0)].argmax(1)) == {1, 2}
+
+
+def test_half_of_the_texts_are_typical_and_the_others_have_the_smallest_margins() -> None:
+    vectors, typical = blobs([30, 20]), select("typical", 2, Pool((), blobs([30, 20])), seed=0)
+    unsure = [index for index in range(50) if index not in typical][:2]
+    p = np.full((50, 3), [0.98, 0.01, 0.01])
+    p[unsure] = [0.5, 0.49, 0.01]
+    chosen = select("typical_and_uncertain", 4, Pool([member(p.tolist())], vectors), seed=0)
+    assert set(chosen) == {*typical, *unsure}
+    assert set(chosen[::2]) == set(unsure), "they take turns, the uncertain ones first"
 
 
 def test_similar_uncertain_texts_are_selected_once() -> None:
