@@ -60,6 +60,7 @@ _DRAWN = {"base": "auto", "pool_share": 1.0, "fill_gaps": False, "critic": "none
 DRAWING: dict[str, dict[str, Any]] = {
     "auto": _DRAWN,
     "auto margin": {**_DRAWN, "selection": "margin"},
+    "auto diverse": {**_DRAWN, "selection": "uncertain_and_diverse"},
     "auto balanced": {**_DRAWN, "selection": "balanced"},
     "auto disagreement": {**_DRAWN, "selection": "disagreement"},
     "auto typical first": {**_DRAWN, "first_selection": "typical"},
@@ -81,7 +82,7 @@ WRITING: dict[str, dict[str, Any]] = {
 SEPARATE = ("evokd", "gold method", "ksm")
 PRODUCT = {**DRAWING, **WRITING}
 ARMS = (*REFERENCES, *SINGLE, *PRODUCT, *PEERS)
-DEFAULT_ARMS = ("own", "random", "uncertain_and_diverse", "auto", "gold", "margin", "whole pool")
+DEFAULT_ARMS = ("own", "random", "typical_and_uncertain", "auto", "gold", "whole pool")
 
 
 def main() -> None:

@@ -220,7 +220,7 @@ STRATEGIES: dict[str, Strategy] = {
 
 
 def with_pool(strategy: Strategy, *, whole: bool = True) -> Strategy:
-    """Return `auto` for a task with unlabelled texts: they are selected by uncertainty and diversity.
+    """Return `auto` for a task with unlabelled texts: half of them are typical ones, half uncertain ones.
 
     With `whole`, texts are written only for what the pool lacks. Otherwise the user's `pool_share` says how
     many are written.
@@ -231,5 +231,5 @@ def with_pool(strategy: Strategy, *, whole: bool = True) -> Strategy:
         fill_gaps=whole,
         choose_from=5000,
         cold_rounds=0,
-        selection="uncertain_and_diverse",
+        selection="typical_and_uncertain",
     )

@@ -72,7 +72,7 @@ def test_auto_uses_unlabelled_texts_first_and_chooses_them_at_any_pool_share() -
         return parse_task({**raw, "strategy": strategy}, "task.yaml", Path()).resolved_strategy()
 
     drawing = {"pool_share": 1.0, "fill_gaps": True, "choose_from": 5000, "cold_rounds": 0}
-    drawing |= {"selection": "uncertain_and_diverse"}
+    drawing |= {"selection": "typical_and_uncertain"}
     assert resolved("auto") == replace(STRATEGIES["auto"], **drawing)
     assert resolved("auto").writes, "texts that the pool lacks are written"
     half = resolved({"base": "auto", "pool_share": 0.5})
