@@ -51,6 +51,7 @@ from value_table import print_tables
 RESULTS = Path(__file__).parent / "results" / "value.jsonl"
 BATCHES = 3
 REFERENCES = ("own", "random", "whole pool", "gold", "self-trained", "adapted", "teacher")
+NEEDS_OWN = ("own", "self-trained", "setfit")
 SOFT, SOFT_WEIGHT = 1500, 0.5  # texts of self-training and their weight: the product's defaults
 EXPERT = 2000  # rows of ksm's white-box teacher
 SINGLE = tuple(how for how in get_args(Selection) if how not in ("random", "disagreement"))
@@ -124,6 +125,7 @@ def cells(wanted: argparse.Namespace) -> list[Cell]:
         for regime in regimes
         for task in wanted.sets
         for arm in wanted.arms
+        if regime.own or arm not in NEEDS_OWN
     }
     return list(found.values())
 
