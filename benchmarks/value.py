@@ -3,11 +3,14 @@
     python benchmarks/value.py                                   # every cell without a result: days on a CPU
     python benchmarks/value.py --sets emotion --seeds 0 --arms own random auto
     python benchmarks/value.py --own 300 --labels 150 --errors 25 --long-tailed
+    python benchmarks/value.py --on-train --student head         # to choose a default: no test row is used
     python benchmarks/value.py --table                           # the results as tables
 
 A cell is a data set, a regime (common/regime.py), a seed, a student and an arm. Each result is appended to
 results/value.jsonl as it comes, and cells with a result are not run again. Scores are macro-F1 on at most
-2,000 rows of the published test split; nothing is chosen by them within a cell.
+2,000 rows of the published test split; nothing is chosen by them within a cell. With --on-train they are on
+1,500 further rows of the train split, and results go to results/value_choices.jsonl: the product's defaults
+are chosen by these.
 
 Arms of one student, trained by plain library calls with the default configuration of its task type:
   own          the user's labels alone
@@ -35,6 +38,7 @@ import os
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -49,6 +53,8 @@ from value_peers import PEERS, peer_answers
 from value_table import print_tables
 
 RESULTS = Path(__file__).parent / "results" / "value.jsonl"
+CHOICES = RESULTS.with_name("value_choices.jsonl")
+HELD_OUT = 1500  # further rows of the train split on which defaults are chosen
 BATCHES = 3
 REFERENCES = ("own", "random", "whole pool", "gold", "self-trained", "adapted", "teacher")
 NEEDS_OWN = ("own", "self-trained", "setfit")
@@ -97,11 +103,13 @@ def main() -> None:
     parser.add_argument("--long-tailed", action="store_true", help="make class frequencies fall 20-fold")
     parser.add_argument("--seeds", nargs="+", type=int, default=range(3))
     parser.add_argument("--student", default="full", choices=("full", "head"))
+    parser.add_argument("--on-train", action="store_true", help="measure on rows of the train split")
     add_options(parser)
     wanted = parser.parse_args()
+    results = CHOICES if wanted.on_train else RESULTS
     if not wanted.table:
-        print_failures(run_cells(cells(wanted), work, RESULTS, jobs=wanted.jobs, cache=wanted.cache))
-    print_tables(read(RESULTS))
+        print_failures(run_cells(cells(wanted), work, results, jobs=wanted.jobs, cache=wanted.cache))
+    print_tables(read(results))
 
 
 def cells(wanted: argparse.Namespace) -> list[Cell]:
@@ -120,6 +128,7 @@ def cells(wanted: argparse.Namespace) -> list[Cell]:
             "seed": seed,
             "student": wanted.student,
             "regime": vars(regime),
+            **({"on_train": True} if wanted.on_train else {}),
         }
         for seed in wanted.seeds
         for regime in regimes
@@ -134,6 +143,8 @@ def work(cell: Cell, cache: Path) -> Cell:
     """Draw the cell's data and measure its arm."""
     start, regime = time.process_time(), Regime(**cell["regime"])
     data = load(cell["task"], regime, cell["seed"], encoder(cache))
+    if cell.get("on_train"):
+        data = replace(data, test=data.rest[:HELD_OUT], rest=data.rest[HELD_OUT:])
     wrong = sum(data.answers[row["id"]] != row["label"] for row in data.pool) / len(data.pool)
     measure = single_scores
     if cell["arm"] in PRODUCT:
