@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tutelage.graph.build import build_graph as build_graph
-    from tutelage.graph.runs.run import resume as resume
-    from tutelage.graph.runs.run import run as run
+    from tutelage.graph.runs.interactive import resume as resume
+    from tutelage.graph.runs.interactive import run as run
     from tutelage.graph.strategies import STRATEGIES as STRATEGIES
     from tutelage.graph.strategies import Strategy as Strategy
     from tutelage.graph.task.load import load_task as load_task
@@ -24,8 +24,8 @@ _HOME = {
     "build_graph": "tutelage.graph.build",
     "Task": "tutelage.graph.task.schema",
     "load_task": "tutelage.graph.task.load",
-    "run": "tutelage.graph.runs.run",
-    "resume": "tutelage.graph.runs.run",
+    "run": "tutelage.graph.runs.interactive",
+    "resume": "tutelage.graph.runs.interactive",
     "STRATEGIES": "tutelage.graph.strategies",
     "Strategy": "tutelage.graph.strategies",
     "InputError": "tutelage.student.errors",

@@ -193,7 +193,7 @@ def clock(
     texts = [row["text"] for row in rows]
     tokens = student.tokenizer(texts, truncation=True, max_length=training_config.max_tokens)["input_ids"]
     goal = np.array([labels.index(row["label"]) for row in rows[:320]])
-    probabilities = student.probabilities(texts[:320])
+    probabilities = student.predict_proba(texts[:320])
     return {
         "per_second": round(samples / wall, 2),
         "per_cpu_second": round(samples / cpu, 2),

@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -23,7 +23,7 @@ from tutelage.graph.task.schema import Task
 from tutelage.graph.task.splits import Splits, fold_rows, load_corpus, load_splits
 from tutelage.student.corpus import Corpus, Sample
 from tutelage.student.data.rows import Row
-from tutelage.student.encoder import Encoder, PairEncoder, Vectors
+from tutelage.student.encoder import Encoder, GivenEncoder, PairEncoder, Vectors
 from tutelage.student.errors import InputError
 from tutelage.student.models.predictions import Predictions
 from tutelage.student.training.configuration import TrainingConfig
@@ -106,13 +106,13 @@ class RunContext:
             InputError: a key, a package, a model or the texts of the rehearsal teacher are missing.
         """
         self.teacher.prepare()
-        for encoder in {self.encoder, self.student_encoder}:
-            encoder.fingerprint  # noqa: B018
+        self.encoder.fingerprint  # noqa: B018
         if config := self.task.white_box_config():
             from tutelage.student.distillation.white_box_teacher import check_white_box_teacher
 
             check_white_box_teacher(config, self.labels, self.splits.seed)
         if self.task.student.mode == "head":
+            self.student_encoder.fingerprint  # noqa: B018
             self.student_encoder.require_mean_pooling()
         else:
             from tutelage.student.training.loop import check
@@ -131,7 +131,8 @@ def open_context(
     folder: RunFolder,
     *,
     splits: Splits | None = None,
-    encoder: Encoder | None = None,
+    encoder: Encoder | GivenEncoder | None = None,
+    models: "Mapping[str, BaseChatModel] | None" = None,
     reuse: Sequence[Path] = (),
     listener: Listener | None = None,
 ) -> RunContext:
@@ -141,7 +142,8 @@ def open_context(
         task: a checked task.
         folder: its run folder.
         splits: the task's splits, if they are already loaded.
-        encoder: the task's encoder, to share its cache between runs.
+        encoder: the task's encoder, to share its cache between runs, or one that the user gives.
+        models: chat model objects by the names that stand for them in the task.
         reuse: journals of other runs, whose replies to the same requests are used.
         listener: called with every trace event.
 
@@ -155,7 +157,7 @@ def open_context(
     trace, servers = Trace(folder.trace, listener), ExitStack()
     plain, student_encoder = _encoders(task, folder, encoder, servers)
     vectors = _vectors(task, plain)
-    maker, journal = _maker(task, users, vectors, servers), Journal(folder.journal, reuse)
+    maker, journal = _maker(task, users, vectors, servers, models), Journal(folder.journal, reuse)
     teacher = _teacher(task, folder, maker, journal, trace)
     corpus = Corpus(folder.corpus, vectors, threshold=task.duplicate_above, task_type=task.type)
     strategy, students = task.resolved_strategy(), StudentCache(folder, student_encoder, task.student.device)
@@ -165,8 +167,8 @@ def open_context(
 
 
 def _encoders(
-    task: Task, folder: RunFolder, shared: Encoder | None, opened: ExitStack
-) -> tuple[Encoder, Encoder]:
+    task: Task, folder: RunFolder, shared: Encoder | GivenEncoder | None, opened: ExitStack
+) -> tuple[Encoder | GivenEncoder, Encoder]:
     """Return the encoder that compares texts, and the one that a head student is trained on."""
     device, tokens = task.student.device, task.student.max_tokens
 
@@ -176,6 +178,8 @@ def _encoders(
         return made
 
     plain = shared or make(task.encoder, folder.embeddings)
+    if isinstance(plain, GivenEncoder):
+        return plain, make(task.student.base, folder.student_embeddings)
     same = task.student.base == task.encoder or task.student.mode != "head"  # only heads use an encoder
     return plain, plain if same else make(task.student.base, folder.student_embeddings)
 
@@ -203,12 +207,20 @@ def _teacher(task: Task, folder: RunFolder, maker: "Maker", journal: Journal, tr
     )
 
 
-def _vectors(task: Task, encoder: Encoder) -> Vectors:
+def _vectors(task: Task, encoder: Encoder | GivenEncoder) -> Vectors:
     return encoder if len(task.fields) == 1 else PairEncoder(encoder, task.fields)
 
 
-def _maker(task: Task, splits: Splits, encoder: Vectors, servers: ExitStack) -> "Maker":
+def _maker(
+    task: Task,
+    splits: Splits,
+    encoder: Vectors,
+    servers: ExitStack,
+    models: "Mapping[str, BaseChatModel] | None" = None,
+) -> "Maker":
     def make(spec: ModelSpec) -> "BaseChatModel":
+        if models and spec.model in models:
+            return models[spec.model]
         if spec.model != "rehearsal":
             return make_model(spec)
         from tutelage.agents.rehearsal.rehearsal import Behaviour, Rehearsal

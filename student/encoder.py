@@ -165,6 +165,48 @@ class Encoder:
         return model
 
 
+class GivenEncoder:
+    """Encode texts by an object of the user, whose `encode(list of str)` returns one vector per text. The
+    vectors are scaled to length 1, and each text is encoded once.
+    """
+
+    def __init__(self, inner: Any):
+        self.inner, self._cache = inner, dict[str, NDArray[np.float32]]()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Return an identifier made of the class and of the vectors of two short texts."""
+        import hashlib
+
+        probe = self.encode(["a", "two words"]).round(2) + 0.0  # no -0.0
+        return f"{type(self.inner).__name__}-{hashlib.sha256(probe.tobytes()).hexdigest()[:8]}"
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return vectors of shape (len(texts), dimensions), float32, each of length 1.
+
+        Raises:
+            InputError: the object returns something else than one finite vector per text.
+        """
+        new = list(dict.fromkeys(text for text in texts if text not in self._cache))
+        if new or not self._cache:
+            self._cache.update(zip(new, self._encoded(new or ["a"]), strict=False))
+        if not texts:
+            return self._encoded(["a"])[:0]
+        return np.stack([self._cache[text] for text in texts])
+
+    def close(self) -> None:
+        """Do nothing: the object is the user's."""
+
+    def _encoded(self, texts: list[str]) -> NDArray[np.float32]:
+        vectors = np.asarray(self.inner.encode(texts), np.float32)
+        if vectors.ndim != 2 or len(vectors) != len(texts) or not np.isfinite(vectors).all():
+            raise InputError(
+                f"the encoder {type(self.inner).__name__} returned an array of shape {vectors.shape} for"
+                f" {len(texts)} texts; expected one vector of finite numbers per text"
+            )
+        return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-12), np.float32)
+
+
 class PairEncoder:
     """Encode pairs, each joined into one string, as the concatenated vectors of their two texts.
 
@@ -172,7 +214,7 @@ class PairEncoder:
     hypotheses on the same long premise would look like near-duplicates (ours).
     """
 
-    def __init__(self, encoder: Encoder, fields: Fields):
+    def __init__(self, encoder: Vectors, fields: Fields):
         self.encoder, self.fields = encoder, fields
 
     @property

@@ -18,8 +18,8 @@ def test_a_student_trained_on_the_gpu_predicts_the_same_on_the_cpu(easy: list[An
     student = train(easy, ["refund", "status"], TrainingConfig(device="cuda"), seed=0, encoder=Encoder())
     student.save(tmp_path)
     texts = [row["text"] for row in easy]
-    on_gpu = student.probabilities(texts)
-    on_cpu = load_student(tmp_path, device_name="cpu").probabilities(texts)
+    on_gpu = student.predict_proba(texts)
+    on_cpu = load_student(tmp_path, device_name="cpu").predict_proba(texts)
     assert np.allclose(on_gpu, on_cpu, atol=1e-2)
     gold = np.array([row["label"] == "status" for row in easy])
     assert ((on_gpu.argmax(1) == 1) == gold).mean() > 0.9

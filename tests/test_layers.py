@@ -32,10 +32,11 @@ HOMES = {
               "student/device.py", "student/pretrained.py", "agents/providers/local.py", "graph/doctor.py"},
     "langchain_openai": {"agents/providers/chat.py", "agents/endpoints/batch.py"},
     "langchain_core": {"agents/providers/", "agents/endpoints/", "agents/teacher/teacher.py",
-                       "agents/rehearsal/", "graph/context.py"},
+                       "agents/rehearsal/", "graph/context.py", "graph/runs/"},
     "langgraph": {"graph/build.py", "graph/runs/"},
     "sentence_transformers": {"student/encoder.py"},
-    "datasets": {"student/data/files.py", "student/data/readers.py"},
+    "datasets": {"student/data/files.py", "student/data/readers.py", "student/data/tables.py",
+                 "graph/runs/interactive.py"},
 }  # fmt: skip
 
 

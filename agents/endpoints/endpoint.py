@@ -129,7 +129,9 @@ class Endpoint:
         self.down_error = None
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Close the connections, except those of a model object, which is the user's."""
+        if self.spec.is_object:
+            return
         if client := getattr(self.model, "http_async_client", None):
             await client.aclose()
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
 
+OBJECT = "python:"  # begins the name of a model that is given as an object
 LONGEST_TIMEOUT = 8  # times `timeout`: the longest time limit of any call
 # For "did you mean": LangChain's own list is private, and its package is optional.
 _PROVIDERS = (
@@ -30,7 +31,8 @@ class ModelSpec:
     """The model of a role and its settings.
 
     `model` is `openai:<name>`, `hf:<hub name or folder>` (a causal model in this process), `rehearsal`,
-    or any `provider:name` of LangChain's `init_chat_model` (extra `providers`). `base_url` points `openai:`
+    any `provider:name` of LangChain's `init_chat_model` (extra `providers`), or `python:<role>:<name>` for a
+    chat model object that `tutelage.run` was given. `base_url` points `openai:`
     at any server with the OpenAI protocol. `api_key_env` names the environment variable with the key; by
     default it is OPENAI_API_KEY, or none with a `base_url`. `temperature` None sends none (some models refuse
     it). `max_tokens` limits the completion tokens of every call; with None each call gets a cap that follows
@@ -71,6 +73,11 @@ class ModelSpec:
         return self.model == "rehearsal" or self.model.startswith("hf:")
 
     @property
+    def is_object(self) -> bool:
+        """Return whether the model is an object of the user's program."""
+        return self.model.startswith(OBJECT)
+
+    @property
     def speaks_openai(self) -> bool:
         """Return whether the model is called with the OpenAI chat protocol."""
         return self.model.startswith("openai:")
@@ -102,6 +109,11 @@ def make_model(spec: ModelSpec) -> "BaseChatModel":
     if not name:
         raise InputError(
             f"teacher model {spec.model!r}: expected provider:name, e.g. openai:gpt-5-mini, or 'rehearsal'"
+        )
+    if spec.is_object:
+        raise InputError(
+            f"the teacher {spec.model!r} is a Python object, which cannot be stored; give it again:"
+            " tutelage.resume(folder, teacher=...)"
         )
     options: dict[str, Any] = {"temperature": spec.temperature, "max_tokens": spec.max_tokens}
     options = {name: value for name, value in options.items() if value is not None}

@@ -94,6 +94,7 @@ class RunFolder:
 
     def __init__(self, path: Path | str):
         self.path = Path(path)
+        self.draft = self.path.with_name(f"{self.path.name}.part")  # becomes the folder when a run is created
         self.run_json = self.path / _RUN
         self.journal = self.path / "journal.sqlite"
         self.batches = self.path / "batches.sqlite"
@@ -128,11 +129,10 @@ class RunFolder:
             InputError: the path already exists, or the folder cannot be created.
         """
         self.refuse_existing()
-        part = self.path.with_name(self.path.name + ".part")
         try:
-            part.mkdir(parents=True, exist_ok=True)
-            self.write_json(part / self.run_json.name, about)
-            part.rename(self.path)
+            self.draft.mkdir(parents=True, exist_ok=True)
+            self.write_json(self.draft / self.run_json.name, about)
+            self.draft.rename(self.path)
         except OSError as error:
             raise InputError(
                 f"{self.path} cannot be created: {error}; choose another folder with --out"

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from tutelage.agents.endpoints.endpoint import TeacherDownError
 from tutelage.graph.build import claim, describe, wire
@@ -17,10 +17,13 @@ from tutelage.graph.run_folder.trace import Listener, Trace
 from tutelage.graph.runs.extend import extend, raise_budget
 from tutelage.graph.task.load import load_task
 from tutelage.graph.task.schema import Task
-from tutelage.graph.task.splits import load_splits
-from tutelage.student.encoder import Encoder
+from tutelage.graph.task.splits import Splits, load_splits
+from tutelage.student.encoder import Encoder, GivenEncoder
 from tutelage.student.errors import InputError
 from tutelage.student.tasks.user_functions import UserFunctionError
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
 
 _THREAD: Any = {"configurable": {"thread_id": "run"}}
 _STEPS = 12  # the largest number of nodes in one round and attempt
@@ -34,7 +37,9 @@ def run(
     task: Task | Path | str,
     folder: Path | str | None = None,
     *,
-    encoder: Encoder | None = None,
+    splits: Splits | None = None,
+    models: "Mapping[str, BaseChatModel] | None" = None,
+    encoder: Encoder | GivenEncoder | None = None,
     reuse: Sequence[Path | str] = (),
     listener: Listener | None = None,
 ) -> RunFolder:
@@ -43,7 +48,9 @@ def run(
     Args:
         task: a validated task or the path of a task.yaml.
         folder: the run folder, which must not exist; default `runs/<task>-<date>-<time>`.
-        encoder: an encoder to share between runs, so that they share its cache.
+        splits: the task's splits, if they are already loaded.
+        models: chat model objects by the names that stand for them in the task.
+        encoder: an encoder to share between runs, so that they share its cache, or one that the user gives.
         reuse: folders of other runs. Their teachers' replies to identical requests are reused without cost.
         listener: called with every trace event as it happens.
 
@@ -52,14 +59,16 @@ def run(
         Interrupted: the user asked to stop.
     """
     task = task if isinstance(task, Task) else load_task(task)
-    splits = load_splits(task)
+    splits = splits or load_splits(task)
     default = Path("runs") / f"{task.name}-{time.strftime('%Y%m%d-%H%M%S')}"
     run_folder = RunFolder(folder or default)
     run_folder.refuse_existing()
     journals = [RunFolder(other).journal for other in reuse]
     for other in reuse:  # of any version: their replies are read, nothing else
         RunFolder(other).require()
-    ctx = open_context(task, run_folder, splits=splits, encoder=encoder, reuse=journals, listener=listener)
+    ctx = open_context(
+        task, run_folder, splits=splits, encoder=encoder, models=models, reuse=journals, listener=listener
+    )
     ctx.check()
     claim(run_folder, describe(task, splits))
     return _execute(ctx)
@@ -70,6 +79,8 @@ def resume(
     *,
     budget: Mapping[str, float | None] | None = None,
     force: bool = False,
+    models: "Mapping[str, BaseChatModel] | None" = None,
+    encoder: Encoder | GivenEncoder | None = None,
     listener: Listener | None = None,
 ) -> RunFolder:
     """Continue a run that was stopped or killed, or that ended at a limit which `budget` raises.
@@ -78,6 +89,8 @@ def resume(
         folder: the run folder.
         budget: new limits for the whole run, by their names in `task.yaml`: rounds, calls, …
         force: continue with a teacher that is no better than the student it would teach.
+        models: chat model objects by the names that stand for them in the task.
+        encoder: an encoder to share between runs, or the one that the user gave.
         listener: called with every trace event as it happens.
 
     Raises:
@@ -91,7 +104,8 @@ def resume(
     splits = load_splits(task)
     claim(run_folder, describe(task, splits))
     raised = force or any(limit is not None for limit in (budget or {}).values())
-    return _execute(open_context(task, run_folder, splits=splits, listener=listener), raised=raised)
+    ctx = open_context(task, run_folder, splits=splits, encoder=encoder, models=models, listener=listener)
+    return _execute(ctx, raised=raised)
 
 
 def list_runs(root: Path | str = "runs") -> list[dict[str, Any]]:

@@ -74,6 +74,10 @@ class Classifier(Student, Protocol):
         """Return logits of shape (len(texts), len(labels))."""
         ...
 
+    def predict_proba(self, texts: Sequence[str]) -> NDArray[Any]:
+        """Return shape (len(texts), len(labels)). Rows sum to 1, except in multi-label tasks."""
+        ...
+
 
 class FullStudent:
     """A sequence classifier whose weights are all trained."""
@@ -129,7 +133,7 @@ class FullStudent:
         """Return how many texts have more than `max_tokens` tokens."""
         return sum(longer(self.tokenizer, self.max_tokens, *columns(texts, self.fields)))
 
-    def probabilities(self, texts: Sequence[str]) -> NDArray[Any]:
+    def predict_proba(self, texts: Sequence[str]) -> NDArray[Any]:
         """Return shape (len(texts), len(labels)). Rows sum to 1, except in multi-label tasks."""
         return softmax(self.logits(texts)) if self.thresholds is None else sigmoid(self.logits(texts))
 
@@ -189,7 +193,7 @@ class HeadStudent:
         sides = [self.encoder.longer(side) for side in columns(texts, self.fields)]
         return sum(map(any, zip(*sides, strict=True)))
 
-    def probabilities(self, texts: Sequence[str]) -> NDArray[Any]:
+    def predict_proba(self, texts: Sequence[str]) -> NDArray[Any]:
         """Return shape (len(texts), len(labels)). Rows sum to 1, except in multi-label tasks."""
         return softmax(self.logits(texts)) if self.thresholds is None else sigmoid(self.logits(texts))
 

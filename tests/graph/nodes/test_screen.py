@@ -64,7 +64,7 @@ def test_the_texts_that_the_student_is_least_certain_of_are_kept(encoder: Encode
     student = train(seeds, list(task.labels), task.training_config(), seed=0, encoder=encoder)
 
     def entropies(status: str) -> np.ndarray:
-        return entropy(student.probabilities([s["text"] for s in samples if s["status"] == status]))
+        return entropy(student.predict_proba([s["text"] for s in samples if s["status"] == status]))
 
     assert entropies("kept").min() >= entropies("surplus").max() - 1e-6
     assert len(entropies("surplus")) >= 30

@@ -114,7 +114,7 @@ def test_a_run_killed_in_every_node_has_the_results_of_an_unbroken_run(
     _assert_same_results(killed, whole)
     assert killed.about()["test_by_round"] == whole.about()["test_by_round"]
     texts = ["where is my parcel?", "the lid is cracked"]
-    probabilities = [load_student(folder.student).probabilities(texts) for folder in (killed, whole)]
+    probabilities = [load_student(folder.student).predict_proba(texts) for folder in (killed, whole)]
     assert np.allclose(*probabilities, atol=1e-4)
     _assert_paid_once(killed_requests, _count(log), KILLS)
 

@@ -130,8 +130,8 @@ def test_a_shallow_student_keeps_the_last_layer_also_when_saved(tiny_bert, tmp_p
     assert all(torch.equal(kept[name], last[name]) for name in last)
     cut.save(tmp_path / "cut")
     again = load_student(tmp_path / "cut", device_name="cpu")
-    assert again.probabilities(["refund"]) == pytest.approx(cut.probabilities(["refund"]), abs=1e-6)
-    assert again.probabilities(["refund"]) != pytest.approx(whole.probabilities(["refund"]), abs=1e-6)
+    assert again.predict_proba(["refund"]) == pytest.approx(cut.predict_proba(["refund"]), abs=1e-6)
+    assert again.predict_proba(["refund"]) != pytest.approx(whole.predict_proba(["refund"]), abs=1e-6)
 
 
 @pytest.mark.parametrize("layers", [0, 3])

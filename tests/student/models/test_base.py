@@ -40,14 +40,14 @@ def through_pipeline(folder: Path, texts: list[str], labels: list[str], **option
 
 
 def test_probabilities_are_in_the_order_of_the_texts(full) -> None:
-    alone = np.concatenate([full.probabilities([text]) for text in TEXTS])
-    assert full.probabilities(TEXTS) == pytest.approx(alone, abs=1e-5)
-    assert full.probabilities(TEXTS[::-1]) == pytest.approx(alone[::-1], abs=1e-5)
+    alone = np.concatenate([full.predict_proba([text]) for text in TEXTS])
+    assert full.predict_proba(TEXTS) == pytest.approx(alone, abs=1e-5)
+    assert full.predict_proba(TEXTS[::-1]) == pytest.approx(alone[::-1], abs=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["full", "head"])
 def test_no_texts_give_no_probabilities(full, head, kind: str) -> None:
-    assert {"full": full, "head": head}[kind].probabilities([]).shape == (0, 2)
+    assert {"full": full, "head": head}[kind].predict_proba([]).shape == (0, 2)
 
 
 def test_a_full_student_is_the_same_after_saving_and_loading(full, tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_a_full_student_is_the_same_after_saving_and_loading(full, tmp_path: Pat
     loaded = load_student(tmp_path / "student", device_name="cpu")
     assert isinstance(loaded, FullStudent)
     assert (loaded.labels, loaded.max_tokens) == (LABELS, 24)
-    assert loaded.probabilities(TEXTS) == pytest.approx(full.probabilities(TEXTS), abs=1e-6)
+    assert loaded.predict_proba(TEXTS) == pytest.approx(full.predict_proba(TEXTS), abs=1e-6)
 
 
 def test_a_full_student_keeps_its_token_limit_after_loading(tiny_bert, encoder, easy, tmp_path) -> None:
@@ -70,7 +70,7 @@ def test_a_full_student_keeps_its_token_limit_after_loading(tiny_bert, encoder, 
 def test_a_full_student_opens_as_a_transformers_pipeline(full, tmp_path: Path) -> None:
     full.export(tmp_path / "student")
     assert through_pipeline(tmp_path / "student", TEXTS, LABELS) == pytest.approx(
-        full.probabilities(TEXTS), abs=1e-4
+        full.predict_proba(TEXTS), abs=1e-4
     )
 
 
@@ -79,7 +79,7 @@ def test_a_head_student_is_the_same_after_saving_and_loading(head, tmp_path: Pat
     loaded = load_student(tmp_path / "student")
     assert isinstance(loaded, HeadStudent)
     assert loaded.labels == LABELS
-    assert loaded.probabilities(TEXTS) == pytest.approx(head.probabilities(TEXTS), abs=1e-5)
+    assert loaded.predict_proba(TEXTS) == pytest.approx(head.predict_proba(TEXTS), abs=1e-5)
 
 
 def test_a_saved_head_is_small_because_it_only_names_its_encoder(head, tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_a_loaded_head_reuses_a_given_encoder_only_if_it_is_the_same(head, encod
 def test_an_exported_head_opens_as_a_transformers_pipeline(head, tmp_path: Path) -> None:
     head.export(tmp_path / "student")
     found = through_pipeline(tmp_path / "student", TEXTS, LABELS, trust_remote_code=True)
-    assert found == pytest.approx(head.probabilities(TEXTS), abs=1e-4)
+    assert found == pytest.approx(head.predict_proba(TEXTS), abs=1e-4)
 
 
 def test_an_exported_head_does_not_import_tutelage(head, tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_an_exported_head_does_not_import_tutelage(head, tmp_path: Path) -> None
 def test_an_exported_head_still_loads_as_a_student(head, tmp_path: Path) -> None:
     head.export(tmp_path / "student")
     loaded = load_student(tmp_path / "student")
-    assert loaded.probabilities(TEXTS) == pytest.approx(head.probabilities(TEXTS), abs=1e-5)
+    assert loaded.predict_proba(TEXTS) == pytest.approx(head.predict_proba(TEXTS), abs=1e-5)
 
 
 def test_a_head_on_a_local_folder_opens_as_a_transformers_pipeline(tiny_bert, easy, tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_a_head_on_a_local_folder_opens_as_a_transformers_pipeline(tiny_bert, ea
     student = train(easy, LABELS, TrainingConfig(mode="head", base=encoder.name), seed=0, encoder=encoder)
     student.export(tmp_path / "student")
     found = through_pipeline(tmp_path / "student", TEXTS, LABELS, trust_remote_code=True)
-    assert found == pytest.approx(student.probabilities(TEXTS), abs=1e-4)
+    assert found == pytest.approx(student.predict_proba(TEXTS), abs=1e-4)
 
 
 def test_a_head_on_another_pooling_is_never_exported_as_a_mean_pooled_one(tiny_bert, easy, tmp_path) -> None:
@@ -134,7 +134,7 @@ def test_a_head_on_another_pooling_is_never_exported_as_a_mean_pooled_one(tiny_b
     except InputError:
         return
     found = through_pipeline(tmp_path / "student", TEXTS, LABELS, trust_remote_code=True)
-    assert found == pytest.approx(student.probabilities(TEXTS), abs=1e-4)
+    assert found == pytest.approx(student.predict_proba(TEXTS), abs=1e-4)
 
 
 def test_a_folder_without_a_student_is_reported(tmp_path: Path) -> None:

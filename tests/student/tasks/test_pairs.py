@@ -53,7 +53,7 @@ def student(
 
 def test_a_student_learns_labels_that_depend_on_both_texts(student: Student) -> None:
     # Each message and each queue occurs equally often with each label.
-    answers = student.probabilities([row["text"] for row in EASY]).argmax(1)
+    answers = student.predict_proba([row["text"] for row in EASY]).argmax(1)
     right = np.mean([LABELS[answer] == row["label"] for answer, row in zip(answers, EASY, strict=True)])
     assert right > 0.95
 
@@ -77,15 +77,15 @@ def test_an_exported_pair_student_opens_as_a_transformers_pipeline(student: Stud
     first, second = columns(texts, FIELDS)
     given = [{"text": a, "text_pair": b} for a, b in zip(first, second, strict=True)]
     found = [{one["label"]: one["score"] for one in pipe(pair)} for pair in given]
-    expected = student.probabilities(texts)
+    expected = student.predict_proba(texts)
     assert [[scores[label] for label in LABELS] for scores in found] == pytest.approx(expected, abs=1e-3)
     again = load_student(tmp_path / "student", device_name="cpu")
-    assert again.probabilities(texts) == pytest.approx(expected, abs=1e-3)
+    assert again.predict_proba(texts) == pytest.approx(expected, abs=1e-3)
 
 
 def test_an_untrained_pair_student_predicts(encoder: Encoder) -> None:
     found = untrained_student(LABELS, TrainingConfig(mode="head", fields=FIELDS), seed=0, encoder=encoder)
-    assert found.probabilities([EASY[0]["text"]]).shape == (1, 2)
+    assert found.predict_proba([EASY[0]["text"]]).shape == (1, 2)
 
 
 def test_features_of_a_pair_are_both_vectors_their_distance_and_their_product(encoder: Encoder) -> None:

@@ -128,7 +128,7 @@ def test_training_counts_used_samples_and_always_uses_the_rows_of_the_user(
     student = train(rows, ["a", "b"], training_config, seed=0, encoder=encoder, log=logged.update)
     assert set(logged["used"]) == {r["id"] for r in sure}
     assert (logged["unique"], logged["kept_share"], logged["backpropagated"]) == (0.5, 0.5, 0.5)
-    answers = student.probabilities([r["text"] for r in own]).argmax(1)
+    answers = student.predict_proba([r["text"] for r in own]).argmax(1)
     assert answers.tolist() == [0, 1], "label b was learnt only from the user's own row"
 
 

@@ -42,7 +42,7 @@ def test_a_training_whose_loss_does_not_fall_is_restarted_twice(quick, encoder, 
     absurd = replace(quick, min_steps=100, learning_rate=50.0)
     student = train(easy, LABELS, absurd, seed=0, encoder=encoder, log=logged.update)
     assert logged == {"restarted": 2}
-    assert student.probabilities(texts_of(easy)).shape == (24, 2)
+    assert student.predict_proba(texts_of(easy)).shape == (24, 2)
 
 
 @pytest.mark.parametrize("kind", ["classification", "multilabel", "ner"])

@@ -75,7 +75,7 @@ def test_class_weights_raise_the_probability_of_a_rare_label(encoder, easy) -> N
     chances = [
         train(
             rows, LABELS, TrainingConfig(mode="head", class_weights=how), seed=0, encoder=encoder
-        ).probabilities(rare)
+        ).predict_proba(rare)
         for how in ("none", "root", "inverse")
     ]
     none, root, inverse = (float(chance[0, 1]) for chance in chances)

@@ -19,7 +19,7 @@ LABELS = ["refund", "status"]
 
 def score(student, rows) -> float:
     """Return the share of rows whose label the student predicts."""
-    answers = student.probabilities([row["text"] for row in rows]).argmax(1)
+    answers = student.predict_proba([row["text"] for row in rows]).argmax(1)
     return float(np.mean([student.labels[i] == row["label"] for i, row in zip(answers, rows, strict=True)]))
 
 
@@ -33,7 +33,7 @@ def tiny(tiny_bert, tmp_path_factory) -> TrainingConfig:
 def test_a_full_student_learns_an_easy_set(encoder, easy) -> None:
     training_config = TrainingConfig(epochs=1, min_steps=20, batch=8, device="cpu")
     student = train(easy, LABELS, training_config, seed=0, encoder=encoder)
-    probabilities = student.probabilities([row["text"] for row in easy])
+    probabilities = student.predict_proba([row["text"] for row in easy])
     assert probabilities.shape == (24, 2)
     assert probabilities.sum(1) == pytest.approx(1, abs=1e-5)
     assert score(student, easy) > 0.9
@@ -56,7 +56,7 @@ def trained(training_config, encoder, rows, seed=0):
 @pytest.mark.parametrize("make", [fresh, trained], ids=["untrained", "trained"])
 def test_the_same_seed_gives_the_same_student_and_another_seed_another(tiny, encoder, easy, make) -> None:
     texts = [row["text"] for row in easy]
-    one, again, other = (make(tiny, encoder, easy, seed).probabilities(texts) for seed in (1, 1, 2))
+    one, again, other = (make(tiny, encoder, easy, seed).predict_proba(texts) for seed in (1, 1, 2))
     assert np.abs(one - again).max() < 1e-6
     assert np.abs(one - other).max() > 1e-4
 
@@ -64,8 +64,8 @@ def test_the_same_seed_gives_the_same_student_and_another_seed_another(tiny, enc
 def test_training_starts_from_the_untrained_student(tiny, encoder, easy) -> None:
     training_config = TrainingConfig(base=tiny.base, epochs=0, min_steps=0, device="cpu")
     texts = [row["text"] for row in easy]
-    before = fresh(training_config, encoder, easy).probabilities(texts)
-    assert np.abs(trained(training_config, encoder, easy).probabilities(texts) - before).max() < 1e-6
+    before = fresh(training_config, encoder, easy).predict_proba(texts)
+    assert np.abs(trained(training_config, encoder, easy).predict_proba(texts) - before).max() < 1e-6
 
 
 def test_few_rows_get_the_minimum_number_of_steps(tiny, encoder, easy) -> None:
@@ -78,14 +78,14 @@ def test_few_rows_get_the_minimum_number_of_steps(tiny, encoder, easy) -> None:
 def test_one_row_is_enough_to_train_on(tiny, encoder, easy) -> None:
     before, after = (make(tiny, encoder, easy[:1]) for make in (fresh, trained))
     text = [easy[0]["text"]]
-    assert after.probabilities(text)[0, 0] > max(0.6, before.probabilities(text)[0, 0])
+    assert after.predict_proba(text)[0, 0] > max(0.6, before.predict_proba(text)[0, 0])
 
 
 def test_a_head_student_learns_an_easy_set(encoder, easy) -> None:
     training_config = TrainingConfig(mode="head")
     before, after = (make(training_config, encoder, easy) for make in (fresh, trained))
     assert isinstance(after, HeadStudent)
-    assert np.abs(before.probabilities([row["text"] for row in easy]) - 0.5).max() < 0.2
+    assert np.abs(before.predict_proba([row["text"] for row in easy]) - 0.5).max() < 0.2
     assert score(after, easy) == 1.0
 
 
@@ -111,13 +111,13 @@ def test_a_head_trained_in_steps_reaches_the_same_optimum(encoder, easy) -> None
         for objective in (Objective(), steps)
     )
     texts = [row["text"] for row in easy]
-    assert np.abs(solved.probabilities(texts) - walked.probabilities(texts)).max() < 0.03
+    assert np.abs(solved.predict_proba(texts) - walked.predict_proba(texts)).max() < 0.03
 
 
 def test_repeated_rows_make_a_head_more_confident(encoder, easy) -> None:
     texts = [row["text"] for row in easy]
     once, twice = (
-        trained(TrainingConfig(mode="head"), encoder, rows).probabilities(texts).max(1)
+        trained(TrainingConfig(mode="head"), encoder, rows).predict_proba(texts).max(1)
         for rows in (easy, easy * 2)
     )
     assert (twice > once).all()
@@ -126,7 +126,7 @@ def test_repeated_rows_make_a_head_more_confident(encoder, easy) -> None:
 def test_a_rare_label_is_still_predicted(encoder, easy) -> None:
     rows = easy[:12] + easy[12:13]
     rare = trained(TrainingConfig(mode="head", head_decay=0.1), encoder, rows)
-    assert rare.probabilities([easy[13]["text"]])[0, 1] > 0.5
+    assert rare.predict_proba([easy[13]["text"]])[0, 1] > 0.5
 
 
 def test_a_missing_base_is_reported_in_one_line(encoder, easy) -> None:
@@ -140,7 +140,7 @@ def test_a_text_longer_than_the_base_allows_is_truncated(tiny_bert, encoder, eas
     training_config = TrainingConfig(base=base, epochs=1, min_steps=1, device="cpu")
     long = [{**row, "text": row["text"] * 40} for row in easy[:2]]
     student = trained(training_config, encoder, long)
-    assert student.probabilities([long[0]["text"]]).shape == (1, 2)
+    assert student.predict_proba([long[0]["text"]]).shape == (1, 2)
 
 
 def test_batches_cover_every_row_once() -> None:

@@ -41,7 +41,7 @@ def test_training_a_mean_pooled_student_changes_its_encoder(pooled, quick, easy)
     name = "encoder.encoder.layer.0.output.dense.weight"
     moved = pooled.model.state_dict()[name] - before.model.state_dict()[name]
     assert moved.abs().max() > 1e-3
-    assert (pooled.probabilities(texts_of(easy)).argmax(1) == np.repeat([0, 1], 12)).mean() > 0.9
+    assert (pooled.predict_proba(texts_of(easy)).argmax(1) == np.repeat([0, 1], 12)).mean() > 0.9
 
 
 @pytest.mark.parametrize("write", ["save", "export"])
@@ -49,15 +49,15 @@ def test_a_mean_pooled_student_is_the_same_after_saving_and_loading(pooled, easy
     getattr(pooled, write)(tmp_path / "student")
     loaded = load_student(tmp_path / "student", device_name="cpu")
     assert isinstance(loaded, FullStudent)
-    assert loaded.probabilities(texts_of(easy)) == pytest.approx(
-        pooled.probabilities(texts_of(easy)), abs=1e-6
+    assert loaded.predict_proba(texts_of(easy)) == pytest.approx(
+        pooled.predict_proba(texts_of(easy)), abs=1e-6
     )
 
 
 def test_a_mean_pooled_student_opens_as_a_transformers_pipeline(pooled, easy, tmp_path: Path) -> None:
     pooled.save(tmp_path / "student")
     found = through_pipeline(tmp_path / "student", texts_of(easy), trust_remote_code=True)
-    assert found == pytest.approx(pooled.probabilities(texts_of(easy)), abs=1e-4)
+    assert found == pytest.approx(pooled.predict_proba(texts_of(easy)), abs=1e-4)
 
 
 def test_loading_a_mean_pooled_student_runs_no_code_of_its_folder(pooled, easy, tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def test_a_probe_alone_equals_a_head_on_the_same_encoder(quick, easy, kind: str)
     alone = train(rows, LABELS, probed(quick, kind=kind), seed=0, encoder=encoder)
     assert isinstance(head, HeadStudent)
     assert isinstance(alone, FullStudent)
-    assert alone.probabilities(texts_of(easy)) == pytest.approx(head.probabilities(texts_of(easy)), abs=2e-3)
+    assert alone.predict_proba(texts_of(easy)) == pytest.approx(head.predict_proba(texts_of(easy)), abs=2e-3)
 
 
 def test_a_probe_leaves_the_encoder_unchanged_on_any_base(tiny_bert, encoder, easy, tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_a_probe_leaves_the_encoder_unchanged_on_any_base(tiny_bert, encoder, ea
     before = untrained_student(LABELS, training_config, seed=0, encoder=encoder).model.encoder.state_dict()
     student = train(easy, LABELS, training_config, seed=0, encoder=encoder)
     assert all(torch.equal(before[name], part) for name, part in student.model.encoder.state_dict().items())
-    assert (student.probabilities(texts_of(easy)).argmax(1) == np.repeat([0, 1], 12)).mean() > 0.9
+    assert (student.predict_proba(texts_of(easy)).argmax(1) == np.repeat([0, 1], 12)).mean() > 0.9
 
 
 def test_training_of_all_weights_starts_from_the_probe(quick, encoder, easy) -> None:
@@ -62,7 +62,7 @@ def test_training_of_all_weights_starts_from_the_probe(quick, encoder, easy) -> 
         easy, LABELS, probed(quick, epochs=1, min_steps=0, learning_rate=1e-6), seed=0, encoder=encoder
     )
     far = train(easy, LABELS, probed(quick, epochs=1, min_steps=60), seed=0, encoder=encoder)
-    assert slow.probabilities(texts) == pytest.approx(alone.probabilities(texts), abs=1e-3)
+    assert slow.predict_proba(texts) == pytest.approx(alone.predict_proba(texts), abs=1e-3)
     assert far.predict(texts, [row["label"] for row in easy]).nll.mean() < 0.2  # type: ignore[union-attr]
 
 
@@ -70,7 +70,7 @@ def test_continued_training_fits_no_new_probe(quick, encoder, easy) -> None:
     first = train(easy, LABELS, probed(quick), seed=0, encoder=encoder)
     turned = [Row(**{**row, "label": LABELS[row["label"] == "refund"]}) for row in easy]
     again = continue_training(first, turned, probed(quick), seed=0, encoder=encoder)
-    assert again.probabilities(texts_of(easy)) == pytest.approx(first.probabilities(texts_of(easy)))
+    assert again.predict_proba(texts_of(easy)) == pytest.approx(first.predict_proba(texts_of(easy)))
 
 
 def test_the_contrastive_loss_is_that_of_the_paper() -> None:

@@ -52,14 +52,14 @@ def contested(row: Row) -> list[Row]:
 def test_probabilities_follow_the_weights_of_contradicting_rows(quick, encoder, easy) -> None:
     for training_config in (HEAD, replace(quick, class_weights="none", min_steps=120)):
         student = train(contested(easy[0]), LABELS, training_config, seed=0, encoder=encoder)
-        assert student.probabilities([easy[0]["text"]])[0, 0] == pytest.approx(0.75, abs=0.06)
+        assert student.predict_proba([easy[0]["text"]])[0, 0] == pytest.approx(0.75, abs=0.06)
 
 
 def test_a_student_learns_the_distribution_of_a_soft_target(quick, encoder, easy) -> None:
     rows = with_fields(easy[:4], target=[0.7, 0.3])
     for training_config in (HEAD, replace(quick, class_weights="none", min_steps=120)):
         student = train(rows, LABELS, training_config, seed=0, encoder=encoder)
-        assert student.probabilities(texts_of(rows))[:, 0] == pytest.approx(0.7, abs=0.06)
+        assert student.predict_proba(texts_of(rows))[:, 0] == pytest.approx(0.7, abs=0.06)
 
 
 @pytest.mark.parametrize("mode", ["full", "head"])
@@ -68,7 +68,7 @@ def test_a_multilabel_student_learns_a_probability_for_each_label(quick, encoder
     made = HEAD if mode == "head" else replace(quick, min_steps=150)
     training_config = replace(made, kind="multilabel", class_weights="none")
     student = train(rows, LABELS, training_config, seed=0, encoder=encoder)
-    found = student.probabilities(texts_of(rows))
+    found = student.predict_proba(texts_of(rows))
     assert found.mean(0) == pytest.approx([0.9, 0.6], abs=0.07)
 
 
@@ -107,5 +107,5 @@ def test_smoothing_makes_a_student_less_confident(quick, encoder, easy) -> None:
     plain, smooth = (
         train(easy, LABELS, replace(quick, smoothing=share), seed=0, encoder=encoder) for share in (0.0, 0.3)
     )
-    assert plain.probabilities(texts).max(1).mean() > 0.92
-    assert smooth.probabilities(texts).max(1).mean() == pytest.approx(0.85, abs=0.05)
+    assert plain.predict_proba(texts).max(1).mean() > 0.92
+    assert smooth.predict_proba(texts).max(1).mean() == pytest.approx(0.85, abs=0.05)
