@@ -6,12 +6,15 @@ than two processes whose threads compete for the cores.
 
 import argparse
 import json
+import os
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 Cell = dict[str, Any]
@@ -37,13 +40,26 @@ def run_cells(cells: Sequence[Cell], work: Work, results: Path, *, jobs: int, ca
 
 
 def _side_by_side(cells: Sequence[Cell], work: Work, jobs: int, cache: Path) -> Iterator[Cell]:
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(
+        jobs, get_context("spawn"), initializer=_end_with, initargs=(os.getpid(),)
+    ) as pool:
         running = [pool.submit(_tried, work, cell, cache) for cell in cells]
         try:
             yield from (future.result() for future in as_completed(running))
         except BaseException:  # Ctrl-C, or a killed process: finished results are on disk
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def _end_with(parent: int) -> None:
+    """End this process when its parent was killed; it would go on working for nobody."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
