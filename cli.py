@@ -295,17 +295,26 @@ def evaluate(
 @app.command()
 def export(
     run: Run,
-    file: Annotated[Path, typer.Argument(help="The new file to write.")],
-    tool: Annotated[ReviewTool, typer.Option("--as", help="The tool that the file is for.")] = "csv",
+    to: Annotated[Path, typer.Argument(help="The new folder, or the new file with --as.", metavar="TO")],
+    tool: Annotated[
+        ReviewTool | None, typer.Option("--as", help="Write the samples for review in this tool instead.")
+    ] = None,
+    onnx: Annotated[bool, typer.Option(help="Also write the model as ONNX (an extra).")] = True,
 ) -> None:
-    """Write the labelled samples of a run for review by a person, the least certain ones first.
+    """Write a finished model to a folder: for transformers and as ONNX, with its cards, samples and task.
 
-    Example: [bold]tutelage export runs/first review.json --as label-studio[/bold]
+    With --as, write only the labelled samples, the least certain ones first, for a person to review.
+
+    Example: [bold]tutelage export runs/first my-model[/bold]
     """
-    from tutelage.graph.runs.review_files import write_for_review
+    if tool:
+        from tutelage.graph.handover.review_files import write_for_review
 
-    count = write_for_review(run, file, tool)
-    _print([f"wrote {count} samples to {file}"])
+        _print([f"wrote {write_for_review(run, to, tool)} samples to {to}"])
+        return
+    from tutelage.graph.handover.export import export_run, exported_text
+
+    _print(exported_text(to, export_run(run, to, onnx=onnx, warn=_warn)))
 
 
 @app.command()

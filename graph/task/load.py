@@ -13,12 +13,14 @@ from tutelage.student.tasks.user_functions import resolve_path
 
 
 def load_task(path: Path | str) -> Task:
-    """Read and validate a task.yaml.
+    """Read and validate a task.yaml, or the one in a folder.
 
     Raises:
         InputError: in one line, the field, what is wrong with it, the value found, and what to do.
     """
     path = Path(path)
+    if path.is_dir() and (path / "task.yaml").exists():
+        path /= "task.yaml"  # of an exported run, or a task's own folder
     if path.is_dir():
         raise InputError(f"{path} is a folder; give the file, such as {path / 'task.yaml'}")
     try:

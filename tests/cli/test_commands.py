@@ -305,12 +305,23 @@ def test_export_writes_the_samples_for_review_and_overwrites_nothing(
     cli: Make, assert_refused: Make, finished_run: Path, tmp_path: Path
 ) -> None:
     kept = json.loads((finished_run / "run.json").read_text())["samples"]["kept"]
-    done = cli("export", finished_run, "review.csv")
+    done = cli("export", finished_run, "review.csv", "--as", "csv")
     assert (done.returncode, done.stdout) == (0, f"wrote {kept} samples to review.csv\n")
     assert len((tmp_path / "review.csv").read_text().splitlines()) == kept + 1
-    assert_refused(cli("export", finished_run, "review.csv"), "review.csv exists already")
-    assert_refused(cli("export", finished_run, "nowhere/review.csv"), "cannot be written")
+    assert_refused(cli("export", finished_run, "review.csv", "--as", "csv"), "review.csv exists already")
+    assert_refused(cli("export", finished_run, "nowhere/review.csv", "--as", "csv"), "cannot be written")
     assert_refused(cli("export", finished_run, "review.json", "--as", "excel"), "'excel'")
+
+
+def test_export_writes_a_model_that_runs_without_torch(
+    cli: Make, assert_refused: Make, finished_run: Path, tmp_path: Path
+) -> None:
+    done = cli("export", finished_run, "model")
+    assert done.returncode == 0, done.stderr
+    assert "wrote model: the model, its card (README.md), the samples and task.yaml" in done.stdout
+    assert 'try it without torch: python model/predict.py "a text"' in done.stdout
+    assert (tmp_path / "model" / "onnx" / "model.onnx").exists()
+    assert_refused(cli("export", finished_run, "model"), "model exists already")
 
 
 def test_predict_says_that_it_read_no_text(cli: Make, finished_run: Path, tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tutelage.graph.handover.review_files import Tool, write_for_review
 from tutelage.graph.run_folder.folder import RunFolder
-from tutelage.graph.runs.review_files import Tool, write_for_review
 from tutelage.graph.runs.run import run
 from tutelage.graph.task.schema import Task
 from tutelage.student.data.readers import Columns, read_rows

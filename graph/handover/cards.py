@@ -1,0 +1,220 @@
+"""The model card and the data card of an exported run, as Markdown."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+from tutelage import __version__
+from tutelage.graph.report.comparison_section import arm_title
+from tutelage.graph.report.run_section import Run, metric_title
+from tutelage.graph.run_folder.folder import rounds_over
+from tutelage.student.models.onnx import Parity
+from tutelage.student.pretrained import EMBEDDED
+
+HUB_BASES = {EMBEDDED: "sentence-transformers/all-MiniLM-L6-v2"}
+PIPELINES = {"ner": "token-classification", "seq2seq": "text2text-generation"}
+CITATIONS = {  # by the beginning of the strategy's name
+    "evokd": "EvoKD (Liu et al., LREC-COLING 2024, arXiv 2403.06414)",
+    "gold": "GOLD (Gholami et al., Findings of NAACL 2024, arXiv 2403.19754)",
+    "llkd": "LLKD (Li et al., Findings of NAACL 2025, arXiv 2411.08028)",
+    "ksm": "KSM (Wang et al., Findings of EMNLP 2022, arXiv 2302.00444)",
+    "zerogen": "ZeroGen (Ye et al., EMNLP 2022, arXiv 2202.07922)",
+    "auggpt": "AugGPT (Dai et al., arXiv 2302.13007)",
+    "auto": "EvoKD (Liu et al., LREC-COLING 2024, arXiv 2403.06414) for texts that are written, TypiClust"
+    " (Hacohen et al., ICML 2022, arXiv 2202.02794) for texts that are drawn",
+}
+
+
+def model_card(run: Run, parity: Parity | None) -> str:
+    """Return the README.md of an exported student.
+
+    Args:
+        run: a finished run.
+        parity: the check of the ONNX models, None if there are none.
+    """
+    task = run.about["task"]
+    parts = [
+        f"# {task['name']}",
+        f"A small model for one task, made by tutelage {__version__} with labels of {_teachers(run)}.",
+        f"> {task['instruction'].strip()}",
+        "## Labels",
+        _labels(task["labels"]) or "It writes its answer; there are no labels.",
+        "## How good it is",
+        _scores(run),
+        "## How it was made",
+        _method(run),
+        "## Use",
+        _use(task, parity),
+        *(["## ONNX", _onnx(parity)] if parity else []),
+        "## Limits",
+        _limits(run),
+        "## Licence",
+        _licence(run),
+    ]
+    return f"{_front_matter(run)}\n" + "\n\n".join(parts) + "\n"
+
+
+def data_card(run: Run, rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the README.md of the exported samples."""
+    task = run.about["task"]
+    head = {
+        "configs": [{"config_name": "default", "data_files": "samples.parquet"}],
+        "tags": ["tutelage", "synthetic"],
+    }
+    counts = Counter(str(row.get("label")) for row in rows)
+    drawn = sum(row.get("requested") in (None, "") for row in rows)
+    parts = [
+        f"# Samples of {task['name']}",
+        f"{len(rows)} texts with labels of a language model ({_teachers(run)}): {drawn} were drawn from the"
+        f" user's unlabelled texts, {len(rows) - drawn} were written. The user's own labelled rows are not"
+        " among them.",
+        "Columns: the text, `label`, the teacher's `confidence` where it is known, the `round` in which the"
+        " text was kept and, for a written one, the label and the weakness that it was written for.",
+        _table(("Label", "Texts"), [(label, count) for label, count in counts.most_common()][:100]),
+        'Load it: `datasets.load_dataset("parquet", data_files="samples.parquet")`.',
+        _licence(run),
+    ]
+    return f"---\n{yaml.safe_dump(head, sort_keys=False)}---\n\n" + "\n\n".join(parts) + "\n"
+
+
+def _front_matter(run: Run) -> str:
+    task = run.about["task"]
+    base = task["student"]["base"]
+    head: dict[str, Any] = {
+        "library_name": "transformers",
+        "pipeline_tag": PIPELINES.get(task["kind"], "text-classification"),
+        "tags": ["tutelage", "distillation", "active-learning"],
+        "base_model": HUB_BASES.get(base, base),
+    }
+    if test := run.about.get("test"):
+        name = metric_title(task["metric"])
+        metric = {"type": task["metric"], "name": name, "value": round(test["metric"], 4)}
+        result = {
+            "task": {"type": head["pipeline_tag"]},
+            "dataset": {"name": f"{task['name']} (test set of the user)", "type": "private"},
+            "metrics": [metric],
+        }
+        head["model-index"] = [{"name": task["name"], "results": [result]}]
+    return f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---\n"
+
+
+def _labels(labels: Mapping[str, str]) -> str:
+    return "\n".join(f"- `{label}`{f': {text}' if text else ''}" for label, text in labels.items())
+
+
+def _scores(run: Run) -> str:
+    """Return the comparison of the students as a table, or the score on test."""
+    comparison, task = run.about.get("comparison"), run.about["task"]
+    if not comparison:
+        test = run.about.get("test")
+        name = metric_title(task["metric"])
+        return f"{name} on the test set: {test['metric']:.3f}." if test else "It was not measured."
+    rows = [
+        (
+            f"**{arm_title(run, arm)}**" if arm["delivered"] else arm_title(run, arm),
+            arm["rows"],
+            arm["teacher_labels"],
+            f"{arm['score']:.3f}",
+            f"{arm['low']:.3f} to {arm['high']:.3f}",
+        )
+        for arm in comparison["arms"]
+    ]
+    title = f"{metric_title(comparison['metric'])}, {comparison['measured_on']}"
+    table = _table(("Trained on", "Own rows", "Teacher labels", title, "95 %"), rows)
+    note = "This is the model in bold; the others are what it is compared with."
+    return f"{table}\n\n{note} Intervals are bootstrap intervals over the rows."
+
+
+def _method(run: Run) -> str:
+    about, spent = run.about, run.spent
+    strategy = about["strategy"]["name"]
+    kept = about["samples"].get("kept", 0)
+    cost = "" if spent["cost"] is None else f", cost {spent['cost']:.2f}"
+    tokens = spent["prompt_tokens"] + spent["completion_tokens"]
+    rows = about["data"].get("labelled", about["data"].get("seed", 0))
+    rounds = rounds_over(run.rounds)
+    lines = [
+        f"- Strategy `{strategy}`, {rounds} round{'' if rounds == 1 else 's'}, {kept} texts kept; {rows} rows of the user.",
+        f"- Teacher: {_teachers(run)}; {spent['calls']:,} calls, {tokens:,} tokens{cost}.",
+        f"- Base: {HUB_BASES.get(about['task']['student']['base'], about['task']['student']['base'])}.",
+    ]
+    if checked := about.get("labels_to_check"):
+        lines.append(f"- {checked} labels of the user look wrong; none of them was changed.")
+    if cited := next((text for name, text in CITATIONS.items() if strategy.startswith(name)), ""):
+        lines.append(f"- After: {cited}.")
+    lines.append("- `task.yaml` is the whole configuration: `tutelage run task.yaml` starts the task again.")
+    return "\n".join(lines)
+
+
+def _use(task: Mapping[str, Any], parity: Parity | None) -> str:
+    kind = PIPELINES.get(task["kind"], "text-classification")
+    lines = [
+        "```python",
+        "from transformers import pipeline",
+        "",
+        f'model = pipeline("{kind}", "path/of/this/folder", trust_remote_code=True)',
+        'model("a text")',
+        "```",
+    ]
+    if parity:
+        lines += [
+            "",
+            "Without torch and transformers (`pip install onnxruntime tokenizers numpy`):",
+            "",
+            "```bash",
+            'python predict.py "a text"',
+            "```",
+        ]
+    return "\n".join(lines)
+
+
+def _onnx(parity: Parity) -> str:
+    times, sizes = parity["milliseconds"], parity["megabytes"]
+    rows = [
+        ("torch", f"{times['torch']:.1f}", "", "", ""),
+        ("`model.onnx`", f"{times['onnx']:.1f}", sizes["onnx"], f"{parity['difference']:.1e}", "100 %"),
+    ]
+    parts = [f"Compared on {parity['texts']} texts of the run, on the machine that wrote it."]
+    if "int8_refused" in parity:
+        parts.append(f"The 8-bit model was left out: {parity['int8_refused']}.")
+    else:
+        figures = f"{parity['int8_difference']:.1e}", f"{100 * parity['int8_same']:.1f} %"
+        rows.append(("`model_int8.onnx`", f"{times['int8']:.1f}", sizes["int8"], *figures))
+    head = ("Model", "ms a text, one thread", "MB", "largest difference of a probability", "same answers")
+    return "\n\n".join([_table(head, rows), *parts])
+
+
+def _limits(run: Run) -> str:
+    lines = ["- It knows only the labels above, and answers every text with one of them."]
+    test = run.about.get("test") or {}
+    classes = [one for one in test.get("classes", []) if one["support"] >= 5]
+    if classes:
+        worst = min(classes, key=lambda one: one["f1"])
+        lines.append(f"- Its weakest label on test is `{worst['label']}` (F1 {worst['f1']:.2f}).")
+    lines.append(f"- It reads at most {run.about['task']['student']['max_tokens']} tokens of a text.")
+    lines += [f"- {note}" for note in run.about["notes"]]
+    return "\n".join(lines)
+
+
+def _licence(run: Run) -> str:
+    return (
+        "Not set: add `license:` above. It depends on the base model, on your data, and on the terms of the"
+        f" teacher ({_teachers(run)}): some providers restrict what may be trained on the output of their"
+        " models. Read them before you publish this."
+    )
+
+
+def _teachers(run: Run) -> str:
+    teacher = run.about["task"]["teacher"]
+    roles = teacher.get("roles") or {}
+    names = [teacher["model"], *(one["model"] for one in roles.values() if one and one.get("model"))]
+    shown = [name.split(":")[-1] if name.startswith("python:") else name for name in dict.fromkeys(names)]
+    if "rehearsal" in shown:
+        return "the rehearsal teacher, which is no language model"
+    return ", ".join(shown)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in lines)

@@ -1,0 +1,202 @@
+"""Write a classifier as ONNX, in full and in 8-bit weights, and check both against torch."""
+
+import json
+import logging
+import shutil
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any, NotRequired, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+from tutelage.student.errors import InputError
+from tutelage.student.models import standalone
+from tutelage.student.models.base import FullStudent
+from tutelage.student.tasks.fields import columns
+
+ALLOWED = 1e-3  # difference of a probability from torch's above which the ONNX model is refused (ours)
+SAME = 0.98  # share of answers below which the 8-bit model is left out (ours)
+_TIMED = 30  # texts whose latency is measured
+
+
+class Parity(TypedDict):
+    """How the ONNX models compare with torch on `texts` texts. `difference` is the largest difference of a
+    probability. `same` is the share of texts with the same answer. `milliseconds` is the median time of one
+    text on one thread, tokenizing included, and `megabytes` the size of the weights, by model. `int8_refused`
+    says why the 8-bit model was left out.
+    """
+
+    texts: int
+    difference: float
+    int8_difference: float
+    int8_same: float
+    milliseconds: dict[str, float]
+    megabytes: dict[str, float]
+    int8_refused: NotRequired[str]
+
+
+def write_onnx(student: FullStudent, folder: Path, texts: Sequence[str]) -> Parity:
+    """Write `onnx/model.onnx`, `onnx/model_int8.onnx`, `predict.py` and `predict.json` to a folder that holds
+    the student's tokenizer.
+
+    Args:
+        student: a classifier on the CPU.
+        folder: where `student.export` wrote it.
+        texts: real texts for the check, at least two.
+
+    Raises:
+        InputError: a package is missing, the model cannot be converted, or it answers otherwise than torch.
+    """
+    if not isinstance(student, FullStudent):
+        raise InputError("only classifiers are written as ONNX; leave it out with --no-onnx")
+    if getattr(student.model, "apart", False):
+        raise InputError(
+            "a head student of pairs encodes the two texts apart, which ONNX cannot express; take a full"
+            " student, or leave ONNX out with --no-onnx"
+        )
+    (folder / "onnx").mkdir()
+    full, small = folder / "onnx" / "model.onnx", folder / "onnx" / "model_int8.onnx"
+    _convert(student, full, texts)
+    _quantise(full, small)
+    shutil.copy(standalone.__file__, folder / "predict.py")
+    settings = {
+        "labels": student.labels,
+        "thresholds": None if student.thresholds is None else [float(one) for one in student.thresholds],
+        "pairs": len(student.fields) > 1,
+        "max_tokens": student.max_tokens,
+        "pad_id": student.tokenizer.pad_token_id,
+        "pad_token": student.tokenizer.pad_token,
+    }
+    (folder / "predict.json").write_text(json.dumps(settings, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    return _checked(student, folder, texts)
+
+
+def _convert(student: FullStudent, path: Path, texts: Sequence[str]) -> None:
+    """Write the model in full precision; batch and length stay free."""
+    try:
+        import onnx
+        import onnxscript  # noqa: F401
+        import torch
+    except ImportError as error:
+        raise InputError(
+            f"ONNX needs an extra package ({error.name}); run: pip install 'tutelage[onnx]', or leave it out"
+            " with --no-onnx"
+        ) from None
+    model = student.model.eval().float().cpu()
+    example = student.tokens(list(texts[:2]), padding=True, return_tensors="pt")
+    names = [name for name in ("input_ids", "attention_mask", "token_type_ids") if name in example]
+
+    class Logits(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+            logits: torch.Tensor = self.model(**dict(zip(names, inputs, strict=True))).logits
+            return logits
+
+    batch, length = torch.export.Dim("batch", min=1, max=4096), torch.export.Dim("length", min=2, max=8192)
+    shapes = (tuple({0: batch, 1: length} for _ in names),)
+    with warnings.catch_warnings(), _quiet("torch", "onnxscript", "onnx_ir"):
+        warnings.simplefilter("ignore")
+        try:
+            program: Any = torch.onnx.export(
+                Logits(),
+                tuple(example[name] for name in names),
+                dynamo=True,
+                verbose=False,
+                input_names=names,
+                output_names=["logits"],
+                dynamic_shapes=shapes,
+                opset_version=20,
+            )
+            program.save(str(path))
+        except Exception as error:  # the exporter raises many types
+            first = str(error).strip().split("\n")[0]
+            raise InputError(f"the student cannot be written as ONNX ({first}); use --no-onnx") from error
+    graph = onnx.load(str(path))
+    del graph.graph.value_info[:]  # shapes of the example; quantizing would insist on them
+    onnx.save(graph, str(path))
+
+
+def _quantise(path: Path, small: Path) -> None:
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    with _quiet(""):
+        quantize_dynamic(str(path), str(small), per_channel=True, weight_type=QuantType.QInt8)
+
+
+def _checked(student: FullStudent, folder: Path, texts: Sequence[str]) -> Parity:
+    """Compare both models with torch; remove the 8-bit model if it answers otherwise too often."""
+    inputs = list(texts)
+    given = ["\t".join(parts) for parts in zip(*columns(inputs, student.fields), strict=True)]
+    models: dict[str, Callable[[Sequence[str]], NDArray[Any]]] = {
+        "onnx": standalone.Model(folder, threads=1).predict_proba,
+        "int8": standalone.Model(folder, int8=True, threads=1).predict_proba,
+    }
+    expected = student.predict_proba(inputs)
+    found = {name: model(given) for name, model in models.items()}
+    difference, int8_difference = (float(np.abs(p - expected).max()) for p in found.values())
+    if difference > ALLOWED:
+        raise InputError(
+            f"the ONNX model answers otherwise than torch (a probability differs by {difference:.3f});"
+            " nothing was written; use --no-onnx"
+        )
+    same = float((_answers(student, found["int8"]) == _answers(student, expected)).all(-1).mean())
+    files = {"onnx": "model.onnx", "int8": "model_int8.onnx"}
+    sizes = {name: (folder / "onnx" / file).stat().st_size / 1e6 for name, file in files.items()}
+    torch_time = _milliseconds(student.predict_proba, inputs)
+    parity = Parity(
+        texts=len(inputs),
+        difference=difference,
+        int8_difference=int8_difference,
+        int8_same=same,
+        milliseconds={"torch": torch_time}
+        | {name: _milliseconds(one, given) for name, one in models.items()},
+        megabytes={name: round(size, 1) for name, size in sizes.items()},
+    )
+    if same < SAME:
+        (folder / "onnx" / files["int8"]).unlink()
+        parity["int8_refused"] = f"only {same:.0%} of its answers are those of the full model"
+    return parity
+
+
+def _answers(student: FullStudent, p: NDArray[Any]) -> NDArray[Any]:
+    if student.thresholds is None:
+        return np.asarray(p.argmax(1)[:, None])
+    return np.asarray(p >= student.thresholds)
+
+
+def _milliseconds(predict: Callable[[list[str]], Any], texts: Sequence[str]) -> float:
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        times = []
+        for text in [texts[0], *texts[:_TIMED]]:  # the first call warms up
+            start = time.perf_counter()
+            predict([text])
+            times.append(time.perf_counter() - start)
+    finally:
+        torch.set_num_threads(threads)
+    return round(1000 * median(times[1:]), 2)
+
+
+class _quiet:  # noqa: N801
+    """Show only errors of some loggers."""
+
+    def __init__(self, *names: str):
+        self.loggers = [logging.getLogger(name) for name in names]
+
+    def __enter__(self) -> None:
+        self.levels = [logger.level for logger in self.loggers]
+        for logger in self.loggers:
+            logger.setLevel(logging.ERROR)
+
+    def __exit__(self, *_: object) -> None:
+        for logger, level in zip(self.loggers, self.levels, strict=True):
+            logger.setLevel(level)

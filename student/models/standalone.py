@@ -1,0 +1,84 @@
+"""Predict texts with the ONNX model in this folder. It needs no other package than these three:
+
+    pip install onnxruntime tokenizers numpy
+    python predict.py "where is my parcel?"        # or a text per line of standard input
+    python predict.py --int8 "where is my parcel?" # the smaller, faster model
+
+For pairs, a tab divides the two texts. From Python: `Model("folder").predict_proba(texts)`.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from tokenizers import Tokenizer
+
+BATCH = 32
+
+
+class Model:
+    """The classifier of a folder; `labels[j]` names column j of its probabilities."""
+
+    def __init__(self, folder: Path | str = Path(__file__).parent, *, int8: bool = False, threads: int = 0):
+        folder = Path(folder)
+        self.settings = json.loads((folder / "predict.json").read_text(encoding="utf-8"))
+        self.labels: list[str] = self.settings["labels"]
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        name = "model_int8.onnx" if int8 else "model.onnx"
+        self.session = onnxruntime.InferenceSession(
+            str(folder / "onnx" / name), options, providers=["CPUExecutionProvider"]
+        )
+        self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self.tokenizer.enable_truncation(self.settings["max_tokens"])
+        self.tokenizer.enable_padding(
+            pad_id=self.settings["pad_id"], pad_token=self.settings["pad_token"], pad_to_multiple_of=None
+        )
+
+    def predict_proba(self, texts: Sequence[str]) -> Any:
+        """Return probabilities, shape (texts, labels). Rows sum to 1, except for several labels per text."""
+        scores = np.zeros((len(texts), len(self.labels)), np.float32)
+        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+        for start in range(0, len(order), BATCH):
+            part = order[start : start + BATCH]
+            scores[part] = self._scores([texts[i] for i in part])
+        if self.settings["thresholds"]:
+            return 1 / (1 + np.exp(-scores))
+        scores = np.exp(scores - scores.max(axis=1, keepdims=True))
+        return scores / scores.sum(axis=1, keepdims=True)
+
+    def predict(self, texts: Sequence[str]) -> list[Any]:
+        """Return the label of each text, or the list of its labels if it can have several."""
+        found = self.predict_proba(texts)
+        if thresholds := self.settings["thresholds"]:
+            return [[self.labels[j] for j in np.flatnonzero(row >= thresholds)] for row in found]
+        return [self.labels[j] for j in found.argmax(1)]
+
+    def _scores(self, texts: Sequence[str]) -> Any:
+        parts: Any = [tuple(text.split("\t", 1)) for text in texts] if self.settings["pairs"] else texts
+        tokens = self.tokenizer.encode_batch(list(parts))
+        columns = {
+            "input_ids": [one.ids for one in tokens],
+            "attention_mask": [one.attention_mask for one in tokens],
+            "token_type_ids": [one.type_ids for one in tokens],
+        }
+        names = [one.name for one in self.session.get_inputs()]
+        return self.session.run(None, {name: np.array(columns[name], np.int64) for name in names})[0]
+
+
+def main() -> None:
+    """Print a line of JSON for each text of the arguments, or of standard input."""
+    arguments = sys.argv[1:]
+    int8 = "--int8" in arguments
+    texts = [one for one in arguments if one != "--int8"] or [line.rstrip("\n") for line in sys.stdin]
+    model = Model(int8=int8)
+    for text, label, p in zip(texts, model.predict(texts), model.predict_proba(texts), strict=True):
+        print(json.dumps({"text": text, "label": label, "confidence": round(float(p.max()), 4)}))
+
+
+if __name__ == "__main__":
+    main()

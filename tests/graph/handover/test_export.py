@@ -1,0 +1,114 @@
+"""`tutelage export`: the folder that a user takes from a run."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+import yaml
+from tutelage.graph.handover.export import export_run
+from tutelage.graph.run_folder.folder import RunFolder
+from tutelage.graph.runs.run import run
+from tutelage.graph.task.load import Task, load_task
+from tutelage.student.encoder import Encoder
+from tutelage.student.errors import InputError
+from tutelage.student.models.load import load_student
+from tutelage.student.models.onnx import Parity
+from tutelage.student.models.standalone import Model
+
+Make = Callable[..., Task]
+
+
+@pytest.fixture(scope="module")
+def finished(folded: Make, encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    task = folded(strategy={"base": "auto", "samples": 24}, budget={"rounds": 1})
+    return run(task, tmp_path_factory.mktemp("export") / "run", encoder=encoder)
+
+
+@pytest.fixture(scope="module")
+def exported(finished: RunFolder) -> tuple[Path, Parity]:
+    folder = finished.path.with_name("model")
+    parity = export_run(finished.path, folder)
+    assert parity
+    return folder, parity
+
+
+def test_the_model_opens_in_transformers_tutelage_and_onnx(
+    finished: RunFolder, exported: tuple[Path, Parity]
+) -> None:
+    from transformers import pipeline
+
+    folder, parity = exported
+    texts = ["Where is my parcel?", "I want my money back."]
+    expected = load_student(finished.student).predict(texts).answers
+    assert load_student(folder).predict(texts).answers == expected
+    assert Model(folder).predict(texts) == expected
+    classifier: Any = pipeline("text-classification", str(folder), trust_remote_code=True)
+    assert [one["label"] for one in classifier(texts)] == expected
+    assert parity["difference"] < 1e-4
+    assert not (folder / "texts_used.json").exists()
+
+
+def test_the_card_says_what_the_model_is_and_how_good(
+    finished: RunFolder, exported: tuple[Path, Parity]
+) -> None:
+    folder, _ = exported
+    _, head, text = (folder / "README.md").read_text().split("---\n", 2)
+    front, about = yaml.safe_load(head), finished.about()
+    assert front["base_model"] == "sentence-transformers/all-MiniLM-L6-v2"
+    [result] = front["model-index"][0]["results"]
+    assert result["metrics"][0]["value"] == pytest.approx(about["test"]["metric"], abs=1e-4)
+    for label in about["task"]["labels"]:
+        assert f"- `{label}`: " in text
+    for arm in about["comparison"]["arms"]:
+        assert f"{arm['score']:.3f} | {arm['low']:.3f} to {arm['high']:.3f}" in text
+    for words in (
+        "the rehearsal teacher, which is no language model",
+        "arXiv 2403.06414",
+        "`model_int8.onnx`",
+        "Not set: add `license:` above.",
+        "Its weakest label on test is",
+    ):
+        assert words in text
+    assert "None" not in text
+
+
+def test_the_samples_load_as_a_data_set(
+    finished: RunFolder, exported: tuple[Path, Parity], tmp_path: Path
+) -> None:
+    folder, _ = exported
+    file = str(folder / "dataset" / "samples.parquet")
+    rows = datasets.load_dataset("parquet", data_files=file, split="train", cache_dir=str(tmp_path))
+    assert rows.num_rows == finished.about()["samples"]["kept"]
+    assert {"id", "text", "label", "round"} <= set(rows.column_names)
+    assert set(rows["status"]) == {"kept"}
+    card = (folder / "dataset" / "README.md").read_text()
+    assert f"{rows.num_rows} texts with labels of a language model" in card
+
+
+def test_the_task_in_the_folder_starts_again(finished: RunFolder, exported: tuple[Path, Parity]) -> None:
+    assert load_task(exported[0]) == Task.model_validate(finished.about()["task"])
+    assert "null" not in (exported[0] / "task.yaml").read_text()
+
+
+def test_nothing_is_overwritten_or_left_half_written(
+    finished: RunFolder, exported: tuple[Path, Parity], tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="exists already; choose another folder"):
+        export_run(finished.path, exported[0])
+    unfinished = RunFolder(tmp_path / "unfinished")
+    about = {key: value for key, value in finished.about().items() if key != "stop"}
+    unfinished.create(about)
+    with pytest.raises(InputError, match="is unfinished; continue it with `tutelage resume"):
+        export_run(unfinished.path, tmp_path / "out")
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot be written"):
+        export_run(finished.path, tmp_path / "file" / "model")
+    assert {path.name for path in tmp_path.iterdir()} == {"unfinished", "file"}
+
+
+def test_without_onnx_only_the_model_for_transformers_is_written(finished: RunFolder, tmp_path: Path) -> None:
+    assert export_run(finished.path, tmp_path / "model", onnx=False) is None
+    assert not (tmp_path / "model" / "onnx").exists()
+    assert "ONNX" not in (tmp_path / "model" / "README.md").read_text()
