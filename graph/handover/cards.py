@@ -134,8 +134,9 @@ def _method(run: Run) -> str:
     tokens = spent["prompt_tokens"] + spent["completion_tokens"]
     rows = about["data"].get("labelled", about["data"].get("seed", 0))
     rounds = rounds_over(run.rounds)
+    many = f"{rounds} round{'' if rounds == 1 else 's'}"
     lines = [
-        f"- Strategy `{strategy}`, {rounds} round{'' if rounds == 1 else 's'}, {kept} texts kept; {rows} rows of the user.",
+        f"- Strategy `{strategy}`, {many}, {kept} texts kept; {rows} rows of the user.",
         f"- Teacher: {_teachers(run)}; {spent['calls']:,} calls, {tokens:,} tokens{cost}.",
         f"- Base: {HUB_BASES.get(about['task']['student']['base'], about['task']['student']['base'])}.",
     ]
