@@ -328,6 +328,10 @@ def predict(
         Path | None, typer.Option(help="A file of texts: .jsonl, .csv, .parquet, .txt and others.")
     ] = None,
     text: Columns = None,
+    precision: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Leave out labels that are not this surely right, such as 0.95."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Print a student's predictions for texts.
@@ -336,7 +340,9 @@ def predict(
     """
     from tutelage.graph.runs.use import predict_texts
 
-    predictions = predict_texts(student, texts, _warn, file=file, columns=text, lines=sys.stdin)
+    predictions = predict_texts(
+        student, texts, _warn, file=file, columns=text, lines=sys.stdin, precision=precision
+    )
     for number, (row, line) in enumerate(predictions):
         if not number:
             _exit_on_closed_pipe()

@@ -9,6 +9,7 @@ from tutelage.agents import labeler
 from tutelage.graph.context import RunContext
 from tutelage.graph.requests.evidence import labeler_settings
 from tutelage.graph.state import State
+from tutelage.graph.students.confidence import calibrate
 from tutelage.graph.students.self_training import (
     can_self_train,
     first_pool_probabilities,
@@ -64,6 +65,7 @@ def refit(ctx: RunContext, state: State) -> State:
         answers = student.predict_best(texts) if texts else []
         ctx.folder.store_predictions(f"arm-{arm.name}", test=np.array(answers, str))
         if delivered:
+            calibrate(ctx, student, state["best"])
             student.save(ctx.folder.refitted)
     ctx.trace.log(arms=[_about(arm) for arm in arms])
     return {}

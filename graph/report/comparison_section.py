@@ -9,6 +9,7 @@ from tutelage.graph.report.page import Html, table, tag
 from tutelage.graph.report.run_section import Run, metric_title
 from tutelage.graph.run_folder.folder import RunFolder
 from tutelage.graph.students.comparison import ArmScore, Comparison
+from tutelage.student.evaluation.confidence import load_reliability
 
 METHOD = """All students are trained with the same settings and evaluated on the same rows. They differ in
 the labels and in the unlabelled texts that they learn from, with the fold students' answers as targets; of
@@ -49,7 +50,7 @@ def comparison_section(run: Run) -> list[Html]:
     measured = f"The score is {metric_title(comparison['metric'])}, measured on {comparison['measured_on']}."
     note = tag("p", f"{measured} The student that you get is in bold. {METHOD}", class_="soft")
     parts = [tag("p", comparison_sentence(run, comparison)), table(HEAD, rows), note]
-    return [*parts, *_training(run.folder)]
+    return [*parts, *_confidence(run.folder), *_training(run.folder)]
 
 
 def arm_title(run: Run, arm: ArmScore) -> str:
@@ -112,6 +113,23 @@ def arm_cells(arm: ArmScore) -> tuple[object, ...]:
         gain = f"{change:+.3f}", f"{low:+.3f} to {high:+.3f}"
     interval = f"{arm['low']:.3f} to {arm['high']:.3f}"
     return (arm["rows"], arm["teacher_labels"], arm["unlabelled"], arm["score"], interval, *gain)
+
+
+def _confidence(folder: RunFolder) -> list[Html]:
+    """Say how far the student's confidence can be trusted."""
+    if not folder.confidence.exists():
+        return []
+    found = load_reliability(folder.path)
+    return [
+        tag(
+            "p",
+            f"Its confidence is calibrated on your {len(found.right)} rows, out of fold: the mean distance"
+            f" between confidence and accuracy was {found.error_before:.3f} and is {found.error:.3f} now"
+            f" (temperature {found.temperature:.2f}). `tutelage predict --precision 0.95` leaves out labels"
+            " that are less surely right.",
+            class_="soft",
+        )
+    ]
 
 
 def _training(folder: RunFolder) -> list[Html]:

@@ -114,6 +114,7 @@ class RunFolder:
         self.rows_to_check = self.path / "rows_to_check.csv"
         self.predictions = self.path / "predictions"
         self.arms = self.predictions / "arms.json"
+        self.confidence = self.path / "confidence.json"
         self.refitted = self.path / "students" / "refitted"
         self.trace = self.path / "trace.jsonl"
         self.student = self.path / "student"

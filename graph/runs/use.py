@@ -7,6 +7,7 @@ from typing import Any
 from tutelage.graph.run_folder.folder import metric_in, student_in, texts_used
 from tutelage.student.data.rows import to_record
 from tutelage.student.errors import InputError
+from tutelage.student.evaluation.confidence import load_reliability
 from tutelage.student.evaluation.evaluate import Report, evaluate
 from tutelage.student.models.load import load_student
 from tutelage.student.models.prediction_inputs import read_inputs, read_labelled, truncation_note
@@ -67,15 +68,20 @@ def predict_texts(
     file: Path | None = None,
     columns: Sequence[str] | None = None,
     lines: Iterable[str] = (),
+    precision: float | None = None,
 ) -> Iterator[tuple[dict[str, Any], str]]:
     """Yield the predictions for texts, or for the named columns of a file, or else for lines.
 
     Each is a row as in data files, with its `confidence`, and a line: label, confidence, text, split by tabs.
+    With `precision`, predictions below the confidence at which the student reached this share of right
+    answers on the user's rows are left out: their label is None, and "-" in the line.
 
     Raises:
-        InputError: there is no student, or a text cannot be used.
+        InputError: there is no student, a text cannot be used, or the precision is not reached.
     """
-    student = load_student(student_in(path))
+    folder = student_in(path)
+    least = 0.0 if precision is None else load_reliability(folder).threshold(precision)
+    student = load_student(folder)
     task_type, fields = TASK_TYPES[student.kind], student.fields
     inputs = read_inputs(student, texts, file, columns, lines)
     if not inputs:
@@ -84,6 +90,9 @@ def predict_texts(
         warn(note)
     predictions = student.predict(inputs, best=True)
     for text, label, confidence in zip(inputs, predictions.answers, predictions.confidence, strict=True):
-        row = to_record(text, label, task_type=task_type, fields=fields)
-        parts = task_type.to_text(label, text), f"{confidence:.3f}", *split(text, fields).values()
+        row: dict[str, Any] = to_record(text, label, task_type=task_type, fields=fields)
+        shown = task_type.to_text(label, text)
+        if confidence < least:
+            row[task_type.label_field], shown = None, "-"
+        parts = shown, f"{confidence:.3f}", *split(text, fields).values()
         yield {**row, "confidence": round(float(confidence), 4)}, "\t".join(parts)

@@ -78,6 +78,10 @@ class Classifier(Student, Protocol):
         """Return shape (len(texts), len(labels)). Rows sum to 1, except in multi-label tasks."""
         ...
 
+    def divide_logits(self, temperature: float) -> None:
+        """Divide all logits by a temperature."""
+        ...
+
 
 class FullStudent:
     """A sequence classifier whose weights are all trained."""
@@ -136,6 +140,19 @@ class FullStudent:
     def predict_proba(self, texts: Sequence[str]) -> NDArray[Any]:
         """Return shape (len(texts), len(labels)). Rows sum to 1, except in multi-label tasks."""
         return softmax(self.logits(texts)) if self.thresholds is None else sigmoid(self.logits(texts))
+
+    def divide_logits(self, temperature: float) -> None:
+        """Divide all logits by a temperature, by scaling the last layer: every form of the student then gives
+        the calibrated probabilities.
+        """
+        import torch
+
+        layers = [one for one in self.model.modules() if isinstance(one, torch.nn.Linear)]
+        last: Any = [one for one in layers if one.out_features == len(self.labels)][-1]
+        with torch.no_grad():
+            last.weight /= temperature
+            if last.bias is not None:
+                last.bias /= temperature
 
     def save(self, folder: Path) -> None:
         """Save model and tokenizer by `save_pretrained`; a mean-pooled model also needs modeling_head.py."""
@@ -196,6 +213,10 @@ class HeadStudent:
     def predict_proba(self, texts: Sequence[str]) -> NDArray[Any]:
         """Return shape (len(texts), len(labels)). Rows sum to 1, except in multi-label tasks."""
         return softmax(self.logits(texts)) if self.thresholds is None else sigmoid(self.logits(texts))
+
+    def divide_logits(self, temperature: float) -> None:
+        """Divide all logits by a temperature, by scaling the weights."""
+        self.weight, self.bias = self.weight / temperature, self.bias / temperature
 
     def save(self, folder: Path) -> None:
         """Save only the head and the name of its encoder."""

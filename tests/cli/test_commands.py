@@ -285,6 +285,7 @@ def test_evaluate_and_predict_refuse_empty_or_contradictory_input(
         cli("predict", finished_run, "hello", "--text", "body"),
         "names a column of --file, but --file is not given",
     )
+    assert_refused(cli("predict", finished_run, "hm", "--precision", "0.9"), "has no confidence.json")
 
 
 def test_evaluate_notes_rows_that_the_student_was_trained_on(
