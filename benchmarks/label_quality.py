@@ -1,5 +1,5 @@
-"""Measure what makes the labels of real language models worth more at equal spend: votes, agreement,
-confidence, or a better model.
+"""Measure what makes the labels of real language models worth more for the same number of calls: votes,
+agreement, confidence, or a better model.
 
     python benchmarks/label_quality.py --student head      # seconds a cell
     python benchmarks/label_quality.py --table
@@ -7,6 +7,9 @@ confidence, or a better model.
 A student learns 100 own rows and the labels that as many calls buy, of random texts. The recorded answers
 are those of GPT-3.5 and GPT-4 to nine prompts (`llm_babe`: is a news sentence biased?), and of one model with
 the confidence that it states (`llm_global_warming`). Macro-F1 on at most 2,000 human test rows.
+
+The prompts of votes and agreement have four and eight examples, so that these calls cost more tokens than
+those of the other arms. Texts to which an answer is missing are in no arm.
 
 Arms, for n calls of GPT-3.5 (two examples in the prompt) where nothing else is said:
   one          a label for each of n texts
@@ -27,6 +30,7 @@ import argparse
 import os
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +83,10 @@ def work(cell: Cell, cache: Path) -> Cell:
     """Train and score the student of a cell."""
     start, calls = time.process_time(), int(cell["setting"].split()[0])
     data = load(cell["task"], Regime(100, calls, 0), cell["seed"], encoder(cache))
-    bought = _bought(cell["arm"], min(calls, len(data.pool)), data, _answers(cell["task"]))
+    answers = _answers(cell["task"])
+    pool = [row for row in data.pool if all(one["label"] is not None for one in answers[row["id"]])]
+    data = replace(data, pool=pool)
+    bought = _bought(cell["arm"], min(calls, len(pool)), data, answers)
     human = {row["id"]: row["label"] for row in data.pool}
     wrong = sum(row["label"] != human[row["id"]] for row in bought) / max(len(bought), 1)
     found = {"test": score(trained([*data.own, *bought], data, cell, encoder(cache)), data)}

@@ -9,8 +9,8 @@
 A cell is a data set, a regime (common/regime.py), a seed, a student and an arm. Each result is appended to
 results/value.jsonl as it comes, and cells with a result are not run again. Scores are macro-F1 on at most
 2,000 rows of the published test split; nothing is chosen by them within a cell. With --on-train they are on
-1,500 further rows of the train split, and results go to results/value_choices.jsonl: the product's defaults
-are chosen by these.
+1,500 further rows of the train split, which may be near-duplicates of training rows, and results go to
+results/value_choices.jsonl: the product's defaults are chosen by these.
 
 Arms of one student, trained by plain library calls with the default configuration of its task type:
   own          the user's labels alone
@@ -40,7 +40,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -48,9 +48,9 @@ from common.cells import Cell, add_options, encoder, print_failures, read, run_c
 from common.regime import RECORDED, SETS, Data, Regime, load, task_fields, write_rows
 from common.students import score, trained
 from tutelage.student.encoder import Encoder
-from tutelage.student.selection import NEEDS_VECTORS, Pool, Selection, select
+from tutelage.student.selection import NEEDS_VECTORS, Pool, select
 from value_peers import PEERS, peer_answers
-from value_table import print_tables
+from value_table import SINGLE, print_tables
 
 RESULTS = Path(__file__).parent / "results" / "value.jsonl"
 CHOICES = RESULTS.with_name("value_choices.jsonl")
@@ -60,7 +60,6 @@ REFERENCES = ("own", "random", "whole pool", "gold", "self-trained", "adapted", 
 NEEDS_OWN = ("own", "self-trained", "setfit")
 SOFT, SOFT_WEIGHT = 1500, 0.5  # texts of self-training and their weight: the product's defaults
 EXPERT = 2000  # rows of ksm's white-box teacher
-SINGLE = tuple(how for how in get_args(Selection) if how not in ("random", "disagreement"))
 # Nothing is written and no judgement is asked for, because the records hold labels only. A run does not stop
 # before its labels are spent, so that all arms have the same number of them.
 _DRAWN = {"base": "auto", "pool_share": 1.0, "fill_gaps": False, "critic": "none", "stall": 0}
@@ -144,6 +143,8 @@ def work(cell: Cell, cache: Path) -> Cell:
     start, regime = time.process_time(), Regime(**cell["regime"])
     data = load(cell["task"], regime, cell["seed"], encoder(cache))
     if cell.get("on_train"):
+        if len(data.rest) < HELD_OUT:
+            raise ValueError(f"{cell['task']} has only {len(data.rest)} further rows to measure on")
         data = replace(data, test=data.rest[:HELD_OUT], rest=data.rest[HELD_OUT:])
     wrong = sum(data.answers[row["id"]] != row["label"] for row in data.pool) / len(data.pool)
     measure = single_scores
@@ -161,6 +162,8 @@ def single_scores(cell: Cell, data: Data, regime: Regime, encoder: Any) -> Cell:
     """
     arm, seed = cell["arm"], cell["seed"]
     if arm == "teacher":
+        if missing := sum(row["id"] not in data.answers for row in data.test):
+            raise ValueError(f"no answer of the teacher is recorded for {missing} test rows")
         return {"test": graded([data.answers[row["id"]] for row in data.test], data)}
     if arm == "self-trained":
         return {

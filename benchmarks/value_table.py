@@ -5,12 +5,15 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from math import sqrt
 from statistics import mean, stdev
-from typing import Any
+from typing import Any, get_args
 
 from common.cells import Cell
 from common.table import holm
+from tutelage.student.selection import Selection
 
 Scores = dict[tuple[str, int], float]  # by data set and seed
+
+SINGLE = tuple(how for how in get_args(Selection) if how not in ("random", "disagreement"))
 
 # An arm and its rival: what the user would do without it at the same spend.
 RIVALS = (
@@ -34,7 +37,6 @@ RIVALS = (
     ("auto diverse: chosen", "auto diverse: random"),
     ("auto balanced: chosen", "auto balanced: random"),
     ("auto", "auto: labels_alone"),
-    ("auto", "random"),
     ("auto", "gold"),
     ("auto: chosen", "small-text"),
     ("auto writing", "random writing"),
@@ -89,6 +91,10 @@ def _print_needed(results: Sequence[Cell]) -> None:
         for (arm, task, count), values in scores.items():
             if arm in ("own", "random"):
                 curves[task][count] = mean(values)
+        # Arms that buy this number of labels; a run of auto delivers a student of twice as many.
+        bought = {
+            arm for arm, _, _ in scores if arm in SINGLE or arm.endswith(": chosen") or arm == "small-text"
+        }
         curves = {task: curve for task, curve in curves.items() if len(curve) > 2}
         rows = {
             (arm, count): [
@@ -96,7 +102,7 @@ def _print_needed(results: Sequence[Cell]) -> None:
                 for task in curves
             ]
             for arm, count in sorted({(arm, count) for arm, _, count in scores})
-            if count and arm not in ("own", "random", "gold", "whole pool")
+            if count and arm in bought
         }
         if curves:
             tail = ", long tail" if long_tailed else ""

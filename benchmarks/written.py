@@ -8,9 +8,9 @@ A writer is a model and a data set: recorded texts of GPT-4 and Llama-2-70B, eac
 (Møller et al., EACL 2024, arXiv 2304.13861), and SmolLM2-135M, which runs here behind llama.cpp's server
 (`make llm`) and continues lists of four rows under a heading such as "Messages in which the writer feels
 joy:". Students are trained on the user's rows and on texts in addition; macro-F1 is measured on human test
-rows, which no arm and no writer saw.
+rows, which no arm saw. Texts that were written from a test row are left out.
 
-Arms, with as many texts each (300 at most):
+Arms, with 300 texts each if there are as many (`agreeing` and `from errors` may have fewer):
   own           the user's rows alone
   human         and human texts with human labels
   intended      and written texts with the label they were written for
@@ -102,6 +102,10 @@ def main() -> None:
     add_options(parser)
     wanted = parser.parse_args()
     if not wanted.table:
+        for writer in wanted.writers:  # before the cells, whose processes would write and judge side by side
+            for task in WRITERS[writer]:
+                for seed in wanted.seeds:
+                    load(task, writer, seed, wanted.cache)
         print_failures(run_cells(cells(wanted), work, RESULTS, jobs=wanted.jobs, cache=wanted.cache))
     print_tables(read(RESULTS), RIVALS)
 
@@ -187,8 +191,11 @@ def load(task: str, writer: str, seed: int, cache: Path) -> tuple[Data, float]:
         path = cache / f"written {task} {seed}.json"
         made = _once(path, lambda: _smollm2(own, wrong, labels, seed))
     else:
-        records = _read(task, f"generated_{writer}")
-        made = [[one["text"], one["label"], one["source_text"] in wrong] for one in records]
+        made = [
+            [one["text"], one["label"], one["source_text"] in wrong]
+            for one in _read(task, f"generated_{writer}")
+            if content_id(one["source_text"]) not in held
+        ]
     rows = {
         content_id(text): (Row(id=content_id(text), text=text, label=label), from_error)
         for text, label, from_error in made
@@ -199,12 +206,11 @@ def load(task: str, writer: str, seed: int, cache: Path) -> tuple[Data, float]:
     written = [row for row, from_error in left if not (from_error and writer == "smollm2")]
     from_errors = [row for row, from_error in left if from_error]
     judge = _judge(task, labels, cache)
-    texts = [row["text"] for row, _ in left]
-    answers = _once(
+    texts = {row["id"]: row["text"] for row, _ in left}
+    judged = _once(
         cache / f"judged {task} {writer} {seed if writer == 'smollm2' else 0}.json",
-        lambda: [str(answer) for answer in judge.predict(texts).answers],
+        lambda: dict(zip(texts, judge.predict(list(texts.values())).answers, strict=True)),
     )
-    judged = {row["id"]: answer for (row, _), answer in zip(left, answers, strict=True)}
     right = _once(
         cache / f"judge {task}.json",
         lambda: [str(answer) for answer in judge.predict([row["text"] for row in test]).answers],

@@ -151,6 +151,12 @@ def open_context(
         InputError: the data do not match the task.
     """
     splits = splits or load_splits(task)
+    names = {spec.model for spec in task.model_specs().values()}
+    if unknown := [name for name in models or {} if name not in names]:
+        raise InputError(
+            f"`teacher`: got {unknown[0]!r}, and the models of this run are {', '.join(sorted(names))};"
+            " give the object that it was started with"
+        )
     # The user's labels only: a rehearsal teacher must answer the same before and after a resume.
     users = replace(splits, seed=[*splits.seed], diagnose=[*splits.diagnose], gate=[*splits.gate])
     adopt_first_labels(task, splits, folder)
@@ -180,7 +186,7 @@ def _encoders(
     plain = shared or make(task.encoder, folder.embeddings)
     if isinstance(plain, GivenEncoder):
         return plain, make(task.student.base, folder.student_embeddings)
-    same = task.student.base == task.encoder or task.student.mode != "head"  # only heads use an encoder
+    same = task.student.base == plain.name or task.student.mode != "head"  # only heads use an encoder
     return plain, plain if same else make(task.student.base, folder.student_embeddings)
 
 

@@ -170,8 +170,8 @@ class GivenEncoder:
     vectors are scaled to length 1, and each text is encoded once.
     """
 
-    def __init__(self, inner: Any):
-        self.inner, self._cache = inner, dict[str, NDArray[np.float32]]()
+    def __init__(self, model: Any):
+        self.model, self._cache = model, dict[str, NDArray[np.float32]]()
 
     @cached_property
     def fingerprint(self) -> str:
@@ -179,7 +179,7 @@ class GivenEncoder:
         import hashlib
 
         probe = self.encode(["a", "two words"]).round(2) + 0.0  # no -0.0
-        return f"{type(self.inner).__name__}-{hashlib.sha256(probe.tobytes()).hexdigest()[:8]}"
+        return f"{type(self.model).__name__}-{hashlib.sha256(probe.tobytes()).hexdigest()[:8]}"
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return vectors of shape (len(texts), dimensions), float32, each of length 1.
@@ -188,8 +188,8 @@ class GivenEncoder:
             InputError: the object returns something else than one finite vector per text.
         """
         new = list(dict.fromkeys(text for text in texts if text not in self._cache))
-        if new or not self._cache:
-            self._cache.update(zip(new, self._encoded(new or ["a"]), strict=False))
+        if new:
+            self._cache.update(zip(new, self._encoded(new), strict=True))
         if not texts:
             return self._encoded(["a"])[:0]
         return np.stack([self._cache[text] for text in texts])
@@ -198,10 +198,10 @@ class GivenEncoder:
         """Do nothing: the object is the user's."""
 
     def _encoded(self, texts: list[str]) -> NDArray[np.float32]:
-        vectors = np.asarray(self.inner.encode(texts), np.float32)
+        vectors = np.asarray(self.model.encode(texts), np.float32)
         if vectors.ndim != 2 or len(vectors) != len(texts) or not np.isfinite(vectors).all():
             raise InputError(
-                f"the encoder {type(self.inner).__name__} returned an array of shape {vectors.shape} for"
+                f"the encoder {type(self.model).__name__} returned an array of shape {vectors.shape} for"
                 f" {len(texts)} texts; expected one vector of finite numbers per text"
             )
         return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-12), np.float32)

@@ -52,7 +52,7 @@ def _side_by_side(cells: Sequence[Cell], work: Work, jobs: int, cache: Path) -> 
 
 
 def _end_with(parent: int) -> None:
-    """End this process when its parent was killed; it would go on working for nobody."""
+    """End this process when its parent was killed."""
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -91,7 +91,8 @@ def load(task: str, regime: Regime, seed: int, encoder: Encoder) -> Data:
         test_rows = [_row(record) for record in tested]
         answers |= _with_errors(test_rows, regime.errors / 100, encoder, random.Random(f"{task} {seed} test"))
     else:
-        answers |= {content_id(text_of(record)): _answer(record, task) for record in tested}
+        given = {content_id(text_of(record)): _answer(record, task) for record in tested}
+        answers |= {id: answer for id, answer in given.items() if answer}
     labels = sorted({str(record["label"]) for record in known})
     return Data(kind, fields, labels, own, pool, rest, [_row(record) for record in tested], answers)
 
@@ -108,7 +109,7 @@ def _answer(record: Record, task: str) -> str:
     """Return the recorded label of the task's model, "" if it gave none; elsewhere the human label."""
     if task not in RECORDED:
         return str(record["label"])
-    of_model = (one for one in record["llm"] if RECORDED[task] in ("", one["model"]))
+    of_model = (one for one in record.get("llm", ()) if RECORDED[task] in ("", one["model"]))
     return str(next(of_model, {"label": ""})["label"])
 
 

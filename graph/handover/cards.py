@@ -2,17 +2,44 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import yaml
 from tutelage import __version__
+from tutelage.agents.providers.models import OBJECT
 from tutelage.graph.report.comparison_section import arm_title
 from tutelage.graph.report.run_section import Run, metric_title
 from tutelage.graph.run_folder.folder import rounds_over
+from tutelage.graph.task.schema import Task
+from tutelage.student.corpus import POOL
 from tutelage.student.models.onnx import Parity
 from tutelage.student.pretrained import EMBEDDED
 
 HUB_BASES = {EMBEDDED: "sentence-transformers/all-MiniLM-L6-v2"}
+# How each task type is opened in transformers. Version 5 has no pipeline for students that write.
+_CLASSIFY = """model = pipeline("text-classification", "path/of/this/folder"{options}, trust_remote_code=True)
+model({text})"""
+_SNIPPETS = {
+    "classification": _CLASSIFY.format(options="", text='"a text"'),
+    "pairs": _CLASSIFY.format(options="", text='{"text": "the one text", "text_pair": "the other"}'),
+    "multilabel": _CLASSIFY.format(options=", top_k=None", text='"a text"')
+    + """
+# It scores every label; a label applies if its score reaches its threshold.
+thresholds = dict(zip(model.model.config.id2label.values(), model.model.config.thresholds))""",
+    "ner": """model = pipeline("token-classification", "path/of/this/folder", aggregation_strategy="first")
+model("a text")""",
+}
+_WRITING = """from tutelage import load_student
+
+load_student("path/of/this/folder").predict_best(["a text"])"""
+_LIMITS = {
+    "classification": "It predicts only the labels above, and gives one of them to every text.",
+    "pairs": "It predicts only the labels above, and gives one of them to every pair.",
+    "multilabel": "It predicts only the labels above.",
+    "ner": "It finds only entities of the types above.",
+    "seq2seq": "It can write anything, also what is wrong.",
+}
 PIPELINES = {"ner": "token-classification", "seq2seq": "text2text-generation"}
 CITATIONS = {  # by the beginning of the strategy's name
     "evokd": "EvoKD (Liu et al., LREC-COLING 2024, arXiv 2403.06414)",
@@ -56,36 +83,42 @@ def model_card(run: Run, parity: Parity | None) -> str:
 
 
 def data_card(run: Run, rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return the README.md of the exported samples."""
+    """Return the README.md of the exported samples, which are lines of samples.jsonl."""
     task = run.about["task"]
     head = {
         "configs": [{"config_name": "default", "data_files": "samples.parquet"}],
-        "tags": ["tutelage", "synthetic"],
+        "tags": ["tutelage"],
     }
-    counts = Counter(str(row.get("label")) for row in rows)
-    drawn = sum(row.get("requested") in (None, "") for row in rows)
+    field = run.task_type.label_field
+    drawn = sum(row["kind"] == POOL for row in rows)
     parts = [
         f"# Samples of {task['name']}",
-        f"{len(rows)} texts with labels of a language model ({_teachers(run)}): {drawn} were drawn from the"
-        f" user's unlabelled texts, {len(rows) - drawn} were written. The user's own labelled rows are not"
-        " among them.",
-        "Columns: the text, `label`, the teacher's `confidence` where it is known, the `round` in which the"
-        " text was kept and, for a written one, the label and the weakness that it was written for.",
-        _table(("Label", "Texts"), [(label, count) for label, count in counts.most_common()][:100]),
-        'Load it: `datasets.load_dataset("parquet", data_files="samples.parquet")`.',
-        _licence(run),
+        f"{len(rows)} texts with answers of {_teachers(run)}: {drawn} were drawn from the user's unlabelled"
+        f" texts, {len(rows) - drawn} were written. The user's own labelled rows are not among them.",
+        f"Columns: the text, `{field}`, the teacher's `confidence` where it is known, the `round` in which"
+        " the text was kept and, for a written one, the label and the weakness that it was written for.",
     ]
+    if task["labels"]:
+        counts = Counter(name for row in rows for name in _names(row[field]))
+        parts.append(_table(("Label", "Texts"), counts.most_common()))
+    parts += ['Load it: `datasets.load_dataset("parquet", data_files="samples.parquet")`.', _licence(run)]
     return f"---\n{yaml.safe_dump(head, sort_keys=False)}---\n\n" + "\n\n".join(parts) + "\n"
+
+
+def _names(label: Any) -> set[str]:
+    """Return the label names in a label as data files have it: a name, names, or entities."""
+    if isinstance(label, list):
+        return {str(one["label"]) if isinstance(one, dict) else str(one) for one in label}
+    return {str(label)}
 
 
 def _front_matter(run: Run) -> str:
     task = run.about["task"]
-    base = task["student"]["base"]
     head: dict[str, Any] = {
         "library_name": "transformers",
         "pipeline_tag": PIPELINES.get(task["kind"], "text-classification"),
         "tags": ["tutelage", "distillation", "active-learning"],
-        "base_model": HUB_BASES.get(base, base),
+        "base_model": _base(run),
     }
     if test := run.about.get("test"):
         name = metric_title(task["metric"])
@@ -115,14 +148,17 @@ def _scores(run: Run) -> str:
             f"**{arm_title(run, arm)}**" if arm["delivered"] else arm_title(run, arm),
             arm["rows"],
             arm["teacher_labels"],
+            arm["unlabelled"],
             f"{arm['score']:.3f}",
             f"{arm['low']:.3f} to {arm['high']:.3f}",
         )
         for arm in comparison["arms"]
     ]
     title = f"{metric_title(comparison['metric'])}, {comparison['measured_on']}"
-    table = _table(("Trained on", "Own rows", "Teacher labels", title, "95 %"), rows)
-    note = "This is the model in bold; the others are what it is compared with."
+    table = _table(("Trained on", "Own rows", "Teacher labels", "Unlabelled", title, "95 %"), rows)
+    note = "These are the students of the folds; this model was trained like them, on all rows."
+    if any(arm["delivered"] for arm in comparison["arms"]):
+        note = "This is the model in bold; the others are what it is compared with."
     return f"{table}\n\n{note} Intervals are bootstrap intervals over the rows."
 
 
@@ -138,36 +174,28 @@ def _method(run: Run) -> str:
     lines = [
         f"- Strategy `{strategy}`, {many}, {kept} texts kept; {rows} rows of the user.",
         f"- Teacher: {_teachers(run)}; {spent['calls']:,} calls, {tokens:,} tokens{cost}.",
-        f"- Base: {HUB_BASES.get(about['task']['student']['base'], about['task']['student']['base'])}.",
+        f"- Base: {_base(run)}.",
     ]
     if checked := about.get("labels_to_check"):
         lines.append(f"- {checked} labels of the user look wrong; none of them was changed.")
     if cited := next((text for name, text in CITATIONS.items() if strategy.startswith(name)), ""):
         lines.append(f"- After: {cited}.")
-    lines.append("- `task.yaml` is the whole configuration: `tutelage run task.yaml` starts the task again.")
+    again = "`tutelage run task.yaml` starts the task again, where the files are that it names."
+    if any(name.startswith(OBJECT) for name in _models(run)):
+        again = "its teacher was an object in Python: give it to `tutelage.run(task, teacher=...)` again."
+    lines.append(f"- `task.yaml` is the whole configuration; {again}")
     return "\n".join(lines)
 
 
 def _use(task: Mapping[str, Any], parity: Parity | None) -> str:
-    kind = PIPELINES.get(task["kind"], "text-classification")
-    lines = [
-        "```python",
-        "from transformers import pipeline",
-        "",
-        f'model = pipeline("{kind}", "path/of/this/folder", trust_remote_code=True)',
-        'model("a text")',
-        "```",
-    ]
+    kind = task["kind"]
+    code = f"from transformers import pipeline\n\n{_SNIPPETS[kind]}" if kind in _SNIPPETS else _WRITING
+    parts = [f"```python\n{code}\n```"]
     if parity:
-        lines += [
-            "",
-            "Without torch and transformers (`pip install onnxruntime tokenizers numpy`):",
-            "",
-            "```bash",
-            'python predict.py "a text"',
-            "```",
-        ]
-    return "\n".join(lines)
+        example = r"$'the one text\\tthe other'" if kind == "pairs" else '"a text"'
+        parts.append("Without torch and transformers (`pip install onnxruntime tokenizers numpy`):")
+        parts.append(f"```bash\npython predict.py {example}\n```")
+    return "\n\n".join(parts)
 
 
 def _onnx(parity: Parity) -> str:
@@ -187,7 +215,7 @@ def _onnx(parity: Parity) -> str:
 
 
 def _limits(run: Run) -> str:
-    lines = ["- It knows only the labels above, and answers every text with one of them."]
+    lines = [f"- {_LIMITS[run.about['task']['kind']]}"]
     test = run.about.get("test") or {}
     classes = [one for one in test.get("classes", []) if one["support"] >= 5]
     if classes:
@@ -206,14 +234,22 @@ def _licence(run: Run) -> str:
     )
 
 
+def _base(run: Run) -> str:
+    """Return the name of the base; of a folder only its last part, because a card is published."""
+    base = str(run.about["task"]["student"]["base"])
+    return HUB_BASES.get(base, Path(base).name if Path(base).is_absolute() else base)
+
+
+def _models(run: Run) -> list[str]:
+    """Return the models that label and write texts, as the task names them."""
+    specs = Task.model_validate(run.about["task"]).model_specs()
+    return list(dict.fromkeys(specs[role].model for role in ("labeler", "generator")))
+
+
 def _teachers(run: Run) -> str:
-    teacher = run.about["task"]["teacher"]
-    roles = teacher.get("roles") or {}
-    names = [teacher["model"], *(one["model"] for one in roles.values() if one and one.get("model"))]
-    shown = [name.split(":")[-1] if name.startswith("python:") else name for name in dict.fromkeys(names)]
-    if "rehearsal" in shown:
-        return "the rehearsal teacher, which is no language model"
-    return ", ".join(shown)
+    shown = [name.split(":", 2)[2] if name.startswith(OBJECT) else name for name in _models(run)]
+    rehearsal = "the rehearsal teacher, which is no language model"
+    return " and ".join(rehearsal if name == "rehearsal" else name for name in shown)
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

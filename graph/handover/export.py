@@ -58,8 +58,9 @@ def export_run(run: Path, folder: Path, *, onnx: bool = True, warn: Warn = lambd
         task = Task.model_validate(about["task"]).model_dump(mode="json", exclude_none=True)
         text = yaml.safe_dump(task, sort_keys=False, allow_unicode=True)
         (part / "task.yaml").write_text(text, encoding="utf-8")
+        warn("note: task.yaml names files of this machine; look through the folder before you publish it")
         if kept:
-            _write_samples(kept, part / "dataset")
+            _write_samples(kept, part / "dataset", described.task_type.label_field)
             (part / "dataset" / "README.md").write_text(data_card(described, kept), encoding="utf-8")
         part.rename(folder)
     except OSError as error:
@@ -71,7 +72,8 @@ def export_run(run: Path, folder: Path, *, onnx: bool = True, warn: Warn = lambd
 
 def exported_text(folder: Path, parity: Parity | None) -> list[str]:
     """Return lines that say what an export wrote, and how to use it."""
-    lines = [f"wrote {folder}: the model, its card (README.md), the samples and task.yaml"]
+    samples = ", the samples (dataset/)" if (folder / "dataset").exists() else ""
+    lines = [f"wrote {folder}: the model, its card (README.md), task.yaml{samples}"]
     if parity:
         times, sizes = parity["milliseconds"], parity["megabytes"]
         names = [name for name in times if name != "int8" or "int8_refused" not in parity]
@@ -92,17 +94,18 @@ def _texts(kept: list[Any], task: dict[str, Any]) -> list[str]:
     return texts if len(texts) > 1 else [join(dict.fromkeys(fields, text), fields) for text in described]
 
 
-def _write_samples(kept: list[Any], folder: Path) -> None:
+def _write_samples(kept: list[Any], folder: Path, label_field: str) -> None:
+    """Write samples as Parquet: their label and the fields that hold one value each."""
     import pyarrow
     import pyarrow.parquet
 
     folder.mkdir()
-    names = dict.fromkeys(name for row in kept for name in row)
-    # Fields with lists of another length in each row, or with mixed types, are left to samples.jsonl.
-    columns = {name: [row.get(name) for row in kept] for name in names}
+    columns = {
+        name: [row.get(name) for row in kept] for name in dict.fromkeys(n for row in kept for n in row)
+    }
     plain = {
         name: values
         for name, values in columns.items()
-        if all(isinstance(value, str | int | float | bool | None) for value in values) or name == "label"
+        if name == label_field or all(not isinstance(value, list | dict) for value in values)
     }
     pyarrow.parquet.write_table(pyarrow.table(plain), folder / "samples.parquet")

@@ -12,11 +12,11 @@ from tutelage.graph.students.comparison import ArmScore, Comparison
 from tutelage.student.evaluation.confidence import load_reliability
 
 METHOD = """All students are trained with the same settings and evaluated on the same rows. They differ in
-the labels and in the unlabelled texts that they learn from, with the fold students' answers as targets; of
-the students with teacher labels only the one that you get learns from any. A text with a teacher label is not
-an unlabelled one. Intervals are 95 % bootstrap intervals over the rows; they do not include the
-variation between training seeds. A gain is the difference to the best student that was trained without
-teacher labels."""
+the labels and in the unlabelled texts that they learn from, with the fold students' answers as targets. Of
+the students with teacher labels, only the delivered one is also trained on unlabelled texts. A text with a
+teacher label is not an unlabelled one. Intervals are 95 % bootstrap intervals over the rows; they do not
+include the variation between training seeds. A gain is the difference to the best student that was trained
+without teacher labels."""
 CHOICE = """These training configurations were compared on your own rows, out of fold, before the first
 teacher call. The best one is used for every later student. The test set was not used for this choice."""
 CHECK = """These labels of yours are probably wrong, in the view of students that were not trained on the

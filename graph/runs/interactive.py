@@ -13,7 +13,7 @@ from tutelage.graph.run_folder.folder import RunFolder
 from tutelage.graph.run_folder.trace import Listener
 from tutelage.graph.runs.run import resume as resume_run
 from tutelage.graph.runs.run import run as start_run
-from tutelage.graph.task.load import load_task, merged, parse_task
+from tutelage.graph.task.load import load_task, parse_task
 from tutelage.graph.task.parts import Data
 from tutelage.graph.task.schema import Task
 from tutelage.graph.task.splits import load_splits
@@ -124,7 +124,8 @@ def run(
             `unlabelled` also a list of texts. It is copied into the run folder. Column names are set in the
             task, as in `{"data": {"labelled": {"text": "body"}}}`.
         teacher: a LangChain chat model for all roles, or models by role; roles without one keep the model
-            that the task names. `resume` needs it again.
+            that the task names. Its cost is known if the task has `price_prompt` and `price_completion`.
+            `resume` needs it again.
         encoder: an `Encoder`, or any object whose `encode(list of str)` returns one vector per text; texts
             are compared by it.
         reuse: folders of other runs. Their teachers' replies to identical requests are reused without cost.
@@ -135,17 +136,17 @@ def run(
         Interrupted: the user asked to stop.
     """
     fields, base = _fields(task)
-    models = _named(teacher)
-    fields = merged(fields, {"teacher": _teacher_fields(models)}) if models else fields
+    models = _models_by_name(teacher)
+    fields = {**fields, "teacher": _with_models(fields.get("teacher") or {}, models)} if models else fields
     name = str(fields.get("name", "task"))
     run_folder = RunFolder(folder or Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}")
     run_folder.refuse_existing()
     with _tables(run_folder, data) as tables:
         splits, where = None, "task"
         if tables:  # they are read where they were written, and later found in the run folder
-            splits = load_splits(parse_task(_reading(fields, tables), where, base))
+            splits = load_splits(parse_task(_with_tables(fields, tables), where, base))
             inside = {key: run_folder.path.absolute() / path.name for key, path in tables.items()}
-            fields = _reading(fields, inside)
+            fields = _with_tables(fields, inside)
         done = start_run(
             parse_task(fields, where, base),
             run_folder.path,
@@ -186,7 +187,7 @@ def resume(
         folder,
         budget=budget,
         force=force,
-        models=_named(teacher),
+        models=_models_by_name(teacher),
         encoder=_encoder(encoder),
         listener=listener,
     )
@@ -201,7 +202,7 @@ def _fields(task: Task | Mapping[str, Any] | Path | str) -> tuple[dict[str, Any]
     return made.model_dump(exclude_none=True), Path.cwd()
 
 
-def _named(teacher: "Teacher | None") -> dict[str, "BaseChatModel"]:
+def _models_by_name(teacher: "Teacher | None") -> dict[str, "BaseChatModel"]:
     """Return the model objects by the names that stand for them in the task."""
     if teacher is None:
         return {}
@@ -219,12 +220,26 @@ def _named(teacher: "Teacher | None") -> dict[str, "BaseChatModel"]:
     return named
 
 
-def _teacher_fields(models: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of `teacher` that name the model objects."""
-    roles = {name.removeprefix(OBJECT).split(":")[0]: name for name in models}
-    if "all" in roles:
-        return {"model": roles["all"]}
-    return {"roles": {role: {"model": name} for role, name in roles.items()}}
+def _with_models(teacher: Mapping[str, Any], models: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of `teacher` with the model objects in place of the models that they replace."""
+    roles = {role: dict(part) for role, part in (teacher.get("roles") or {}).items() if part}
+    by_role = {name.removeprefix(OBJECT).split(":")[0]: name for name in models}
+    if name := by_role.pop("all", None):
+        kept = {role: _without_model(part) for role, part in roles.items()}
+        roles = {role: part for role, part in kept.items() if part}
+        return {**_without_model(teacher), "model": name, "roles": roles}
+    for role, name in by_role.items():
+        roles[role] = {**_without_model(roles.get(role, {})), "model": name, "base_url": None}
+    return {**teacher, "roles": roles}
+
+
+def _without_model(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields without a named model, its address and its prices. Prices without a model are those
+    of the object.
+    """
+    named = fields.get("model", "rehearsal") != "rehearsal"
+    gone = ("model", "base_url", "api_key_env", *(("price_prompt", "price_completion") if named else ()))
+    return {name: value for name, value in fields.items() if name not in gone}
 
 
 def _encoder(encoder: Any) -> Encoder | GivenEncoder | None:
@@ -253,11 +268,12 @@ def _tables(folder: RunFolder, data: Any) -> Iterator[dict[str, Path]]:
         shutil.rmtree(folder.draft, ignore_errors=True)
 
 
-def _reading(fields: Mapping[str, Any], tables: Mapping[str, Path]) -> dict[str, Any]:
+def _with_tables(fields: Mapping[str, Any], tables: Mapping[str, Path]) -> dict[str, Any]:
     """Return the fields of a task that reads its sets from these tables."""
     data = dict(fields.get("data") or {})
     for name, path in tables.items():
         columns = data.get(name) if isinstance(data.get(name), Mapping) else {}
-        kept = {key: value for key, value in (columns or {}).items() if key not in ("hub", "path")}
+        other = ("hub", "path", "config", "revision", "split", "encoding")  # where the set came from before
+        kept = {key: value for key, value in (columns or {}).items() if key not in other}
         data[name] = {**kept, "path": str(path)}
     return {**fields, "data": data}

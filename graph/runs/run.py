@@ -1,5 +1,6 @@
 """Start, resume and list runs."""
 
+import shutil
 import signal
 import sqlite3
 import sys
@@ -59,10 +60,12 @@ def run(
         Interrupted: the user asked to stop.
     """
     task = task if isinstance(task, Task) else load_task(task)
-    splits = splits or load_splits(task)
     default = Path("runs") / f"{task.name}-{time.strftime('%Y%m%d-%H%M%S')}"
     run_folder = RunFolder(folder or default)
     run_folder.refuse_existing()
+    if splits is None:  # otherwise it has the tables that the splits were read from
+        shutil.rmtree(run_folder.draft, ignore_errors=True)
+        splits = load_splits(task)
     journals = [RunFolder(other).journal for other in reuse]
     for other in reuse:  # of any version: their replies are read, nothing else
         RunFolder(other).require()

@@ -1,6 +1,5 @@
 """Tables in memory, written as data set folders that `data:` in task.yaml can name."""
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,8 @@ def save_table(name: str, table: Any, folder: Path) -> Path:
     Raises:
         InputError: it is none of these, or a column mixes types.
     """
-    import datasets
+    from datasets.utils import logging
 
-    datasets.disable_progress_bars()
-    logging.getLogger("datasets").setLevel(logging.ERROR)
     try:
         made = _data_set(table)
     except Exception as error:  # Arrow and pandas raise types of their own
@@ -32,7 +29,15 @@ def save_table(name: str, table: Any, folder: Path) -> Path:
             f"`data`: the table {name!r} is a {type(table).__name__}; expected a pandas DataFrame, a"
             " datasets.Dataset, a list of dicts or a list of texts"
         )
-    made.save_to_disk(str(folder))
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        made.save_to_disk(str(folder))
+    except OSError as error:
+        raise InputError(f"`data`: {folder} cannot be written: {error}") from error
+    finally:
+        if shown:
+            logging.enable_progress_bar()
     return folder
 
 

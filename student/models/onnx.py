@@ -6,6 +6,7 @@ import shutil
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import Any, NotRequired, TypedDict
@@ -13,7 +14,6 @@ from typing import Any, NotRequired, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 from tutelage.student.errors import InputError
-from tutelage.student.models import standalone
 from tutelage.student.models.base import FullStudent
 from tutelage.student.tasks.fields import columns
 
@@ -48,7 +48,7 @@ def write_onnx(student: FullStudent, folder: Path, texts: Sequence[str]) -> Pari
         texts: real texts for the check, at least two.
 
     Raises:
-        InputError: a package is missing, the model cannot be converted, or it answers otherwise than torch.
+        InputError: a package is missing, or the model cannot be converted or predicts differently from torch.
     """
     if not isinstance(student, FullStudent):
         raise InputError("only classifiers are written as ONNX; leave it out with --no-onnx")
@@ -57,6 +57,9 @@ def write_onnx(student: FullStudent, folder: Path, texts: Sequence[str]) -> Pari
             "a head student of pairs encodes the two texts apart, which ONNX cannot express; take a full"
             " student, or leave ONNX out with --no-onnx"
         )
+    _require_packages()
+    from tutelage.student.models import standalone
+
     (folder / "onnx").mkdir()
     full, small = folder / "onnx" / "model.onnx", folder / "onnx" / "model_int8.onnx"
     _convert(student, full, texts)
@@ -71,20 +74,23 @@ def write_onnx(student: FullStudent, folder: Path, texts: Sequence[str]) -> Pari
         "pad_token": student.tokenizer.pad_token,
     }
     (folder / "predict.json").write_text(json.dumps(settings, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    return _checked(student, folder, texts)
+    return _compare_with_torch(student, folder, texts)
+
+
+def _require_packages() -> None:
+    for name in ("onnx", "onnxscript", "onnxruntime"):
+        if not find_spec(name):
+            raise InputError(
+                f"ONNX needs an extra package ({name}); run: pip install 'tutelage[onnx]', or leave it out"
+                " with --no-onnx"
+            )
 
 
 def _convert(student: FullStudent, path: Path, texts: Sequence[str]) -> None:
     """Write the model in full precision; batch and length stay free."""
-    try:
-        import onnx
-        import onnxscript  # noqa: F401
-        import torch
-    except ImportError as error:
-        raise InputError(
-            f"ONNX needs an extra package ({error.name}); run: pip install 'tutelage[onnx]', or leave it out"
-            " with --no-onnx"
-        ) from None
+    import onnx
+    import torch
+
     model = student.model.eval().float().cpu()
     example = student.tokens(list(texts[:2]), padding=True, return_tensors="pt")
     names = [name for name in ("input_ids", "attention_mask", "token_type_ids") if name in example]
@@ -129,11 +135,14 @@ def _quantise(path: Path, small: Path) -> None:
         quantize_dynamic(str(path), str(small), per_channel=True, weight_type=QuantType.QInt8)
 
 
-def _checked(student: FullStudent, folder: Path, texts: Sequence[str]) -> Parity:
-    """Compare both models with torch; remove the 8-bit model if it answers otherwise too often."""
+def _compare_with_torch(student: FullStudent, folder: Path, texts: Sequence[str]) -> Parity:
+    """Compare both models with the student; remove the 8-bit model if its answers differ too often."""
+    from tutelage.student.models import standalone
+
     inputs = list(texts)
-    given = ["\t".join(parts) for parts in zip(*columns(inputs, student.fields), strict=True)]
-    models: dict[str, Callable[[Sequence[str]], NDArray[Any]]] = {
+    pairs = list(zip(*columns(inputs, student.fields), strict=True))
+    given: list[Any] = pairs if len(student.fields) > 1 else inputs
+    models: dict[str, Callable[[Sequence[Any]], NDArray[Any]]] = {
         "onnx": standalone.Model(folder, threads=1).predict_proba,
         "int8": standalone.Model(folder, int8=True, threads=1).predict_proba,
     }
@@ -142,7 +151,7 @@ def _checked(student: FullStudent, folder: Path, texts: Sequence[str]) -> Parity
     difference, int8_difference = (float(np.abs(p - expected).max()) for p in found.values())
     if difference > ALLOWED:
         raise InputError(
-            f"the ONNX model answers otherwise than torch (a probability differs by {difference:.3f});"
+            f"the ONNX model predicts differently from torch (a probability differs by {difference:.3f});"
             " nothing was written; use --no-onnx"
         )
     same = float((_answers(student, found["int8"]) == _answers(student, expected)).all(-1).mean())

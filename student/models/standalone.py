@@ -4,7 +4,7 @@
     python predict.py "where is my parcel?"        # or a text per line of standard input
     python predict.py --int8 "where is my parcel?" # the smaller, faster model
 
-For pairs, a tab divides the two texts. From Python: `Model("folder").predict_proba(texts)`.
+For pairs, a tab divides the two texts. From Python, `Model("folder").predict_proba(texts)`; pairs are tuples.
 """
 
 import json
@@ -30,6 +30,8 @@ class Model:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         name = "model_int8.onnx" if int8 else "model.onnx"
+        if not (folder / "onnx" / name).exists():
+            raise FileNotFoundError(f"{folder / 'onnx' / name} was not written; README.md says why")
         self.session = onnxruntime.InferenceSession(
             str(folder / "onnx" / name), options, providers=["CPUExecutionProvider"]
         )
@@ -39,10 +41,10 @@ class Model:
             pad_id=self.settings["pad_id"], pad_token=self.settings["pad_token"], pad_to_multiple_of=None
         )
 
-    def predict_proba(self, texts: Sequence[str]) -> Any:
+    def predict_proba(self, texts: Sequence[Any]) -> Any:
         """Return probabilities, shape (texts, labels). Rows sum to 1, except for several labels per text."""
         scores = np.zeros((len(texts), len(self.labels)), np.float32)
-        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+        order = sorted(range(len(texts)), key=lambda i: len("".join(texts[i])))
         for start in range(0, len(order), BATCH):
             part = order[start : start + BATCH]
             scores[part] = self._scores([texts[i] for i in part])
@@ -51,16 +53,15 @@ class Model:
         scores = np.exp(scores - scores.max(axis=1, keepdims=True))
         return scores / scores.sum(axis=1, keepdims=True)
 
-    def predict(self, texts: Sequence[str]) -> list[Any]:
+    def predict(self, texts: Sequence[Any]) -> list[Any]:
         """Return the label of each text, or the list of its labels if it can have several."""
         found = self.predict_proba(texts)
         if thresholds := self.settings["thresholds"]:
             return [[self.labels[j] for j in np.flatnonzero(row >= thresholds)] for row in found]
         return [self.labels[j] for j in found.argmax(1)]
 
-    def _scores(self, texts: Sequence[str]) -> Any:
-        parts: Any = [tuple(text.split("\t", 1)) for text in texts] if self.settings["pairs"] else texts
-        tokens = self.tokenizer.encode_batch(list(parts))
+    def _scores(self, texts: Sequence[Any]) -> Any:
+        tokens = self.tokenizer.encode_batch(list(texts))
         columns = {
             "input_ids": [one.ids for one in tokens],
             "attention_mask": [one.attention_mask for one in tokens],
@@ -74,8 +75,14 @@ def main() -> None:
     """Print a line of JSON for each text of the arguments, or of standard input."""
     arguments = sys.argv[1:]
     int8 = "--int8" in arguments
-    texts = [one for one in arguments if one != "--int8"] or [line.rstrip("\n") for line in sys.stdin]
+    texts: list[Any] = [one for one in arguments if one != "--int8"] or [
+        line.rstrip("\n") for line in sys.stdin
+    ]
     model = Model(int8=int8)
+    if model.settings["pairs"]:
+        texts = [tuple(text.split("\t", 1)) for text in texts]
+        if single := [text[0] for text in texts if len(text) == 1]:
+            sys.exit(f"a pair is two texts, divided by a tab; got {single[0]!r}")
     for text, label, p in zip(texts, model.predict(texts), model.predict_proba(texts), strict=True):
         print(json.dumps({"text": text, "label": label, "confidence": round(float(p.max()), 4)}))
 

@@ -319,7 +319,7 @@ def test_export_writes_a_model_that_runs_without_torch(
 ) -> None:
     done = cli("export", finished_run, "model")
     assert done.returncode == 0, done.stderr
-    assert "wrote model: the model, its card (README.md), the samples and task.yaml" in done.stdout
+    assert "wrote model: the model, its card (README.md), task.yaml, the samples (dataset/)" in done.stdout
     assert 'try it without torch: python model/predict.py "a text"' in done.stdout
     assert (tmp_path / "model" / "onnx" / "model.onnx").exists()
     assert_refused(cli("export", finished_run, "model"), "model exists already")

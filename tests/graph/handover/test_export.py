@@ -1,5 +1,6 @@
 """`tutelage export`: the folder that a user takes from a run."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ import yaml
 from tutelage.graph.handover.export import export_run
 from tutelage.graph.run_folder.folder import RunFolder
 from tutelage.graph.runs.run import run
-from tutelage.graph.task.load import Task, load_task
+from tutelage.graph.task.load import Task, load_task, override
+from tutelage.graph.task.samples import sample_task
 from tutelage.student.encoder import Encoder
 from tutelage.student.errors import InputError
 from tutelage.student.models.load import load_student
@@ -84,7 +86,32 @@ def test_the_samples_load_as_a_data_set(
     assert {"id", "text", "label", "round"} <= set(rows.column_names)
     assert set(rows["status"]) == {"kept"}
     card = (folder / "dataset" / "README.md").read_text()
-    assert f"{rows.num_rows} texts with labels of a language model" in card
+    assert f"{rows.num_rows} texts with answers of the rehearsal teacher, which is no language model" in card
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["multilabel", "ner", "seq2seq", "pairs"])
+def test_every_task_type_is_exported_with_its_labels(kind: str, encoder: Encoder, tmp_path: Path) -> None:
+    task = sample_task(kind, tmp_path / "task")
+    small = override(task, {"budget": {"rounds": 1}, "strategy": {"samples": 12}, "student": {"epochs": 1}})
+    done = run(small, tmp_path / "run", encoder=encoder)
+    notes: list[str] = []
+    parity = export_run(done.path, tmp_path / "model", warn=notes.append)
+    assert (parity is None) == (kind in ("ner", "seq2seq"))
+    assert any(f"no ONNX model is written for `kind: {kind}`" in note for note in notes) == (parity is None)
+    file = str(tmp_path / "model" / "dataset" / "samples.parquet")
+    rows = datasets.load_dataset("parquet", data_files=file, split="train", cache_dir=str(tmp_path / "cache"))
+    lines = [line for line in done.read_lines(done.samples) if line["status"] == "kept"]
+    field = task.type.label_field
+    assert [json.dumps(one, sort_keys=True) for one in rows[field]] == [
+        json.dumps(line[field], sort_keys=True) for line in lines
+    ]
+    card = (tmp_path / "model" / "dataset" / "README.md").read_text()
+    assert "None" not in card
+    text = (tmp_path / "model" / "README.md").read_text()
+    assert ("top_k=None" in text) == (kind == "multilabel")
+    assert ("load_student(" in text) == (kind == "seq2seq")
+    assert ("text_pair" in text) == (kind == "pairs")
 
 
 def test_the_task_in_the_folder_starts_again(finished: RunFolder, exported: tuple[Path, Parity]) -> None:

@@ -65,7 +65,7 @@ def test_pairs_and_several_labels_keep_their_form(tiny: str, encoder: Encoder, t
     rows = [Row(id=content_id(t), text=t, label=LABELS[i % 2]) for i, t in enumerate(pairs)]
     student = train(rows, LABELS, config(tiny, kind="pairs", fields=PAIR), seed=0, encoder=encoder)
     loaded, _ = written(student, tmp_path / "pairs", pairs)
-    found = Model(tmp_path / "pairs").predict_proba(["a 1\tb 1"])
+    found = Model(tmp_path / "pairs").predict_proba([("a 1", "b 1")])
     assert found == pytest.approx(
         loaded.predict_proba([join({"premise": "a 1", "hypothesis": "b 1"}, PAIR)]), abs=1e-5
     )
@@ -86,9 +86,9 @@ def test_a_model_that_answers_otherwise_than_torch_is_refused(
     loaded, _ = written(train(easy, LABELS, config(tiny), seed=0, encoder=encoder), tmp_path / "out", TEXTS)
     other = train(easy, LABELS, config(tiny), seed=1, encoder=encoder)
     assert isinstance(other, FullStudent)
-    with pytest.raises(InputError, match="the ONNX model answers otherwise than torch"):
-        onnx_models._checked(other, tmp_path / "out", TEXTS)
-    # The 8-bit model is left out if it answers otherwise: here it is that of another student.
+    with pytest.raises(InputError, match="the ONNX model predicts differently from torch"):
+        onnx_models._compare_with_torch(other, tmp_path / "out", TEXTS)
+    # The 8-bit model is left out if its answers differ: here it is that of another student.
     written(other, tmp_path / "other", TEXTS)
     small = tmp_path / "out" / "onnx" / "model_int8.onnx"
     (tmp_path / "other" / "onnx" / "model_int8.onnx").replace(small)
@@ -96,7 +96,7 @@ def test_a_model_that_answers_otherwise_than_torch_is_refused(
     same = Model(tmp_path / "out", int8=True).predict_proba(texts).argmax(1) == loaded.predict_proba(
         texts
     ).argmax(1)
-    parity = onnx_models._checked(loaded, tmp_path / "out", texts)
+    parity = onnx_models._compare_with_torch(loaded, tmp_path / "out", texts)
     assert parity["int8_same"] == pytest.approx(same.mean())
     assert ("int8_refused" in parity) == (same.mean() < onnx_models.SAME) == (not small.exists())
 
