@@ -84,7 +84,7 @@ def work(cell: Cell, cache: Path) -> Cell:
     start, calls = time.process_time(), int(cell["setting"].split()[0])
     data = load(cell["task"], Regime(100, calls, 0), cell["seed"], encoder(cache))
     answers = _answers(cell["task"])
-    pool = [row for row in data.pool if all(one["label"] is not None for one in answers[row["id"]])]
+    pool = [row for row in data.pool if all(one["label"] is not None for one in _used(answers[row["id"]]))]
     data = replace(data, pool=pool)
     bought = _bought(cell["arm"], min(calls, len(pool)), data, answers)
     human = {row["id"]: row["label"] for row in data.pool}
@@ -132,6 +132,12 @@ def _bought(arm: str, calls: int, data: Data, answers: dict[str, list[Record]]) 
             rows.append(labelled(row, votes.most_common(1)[0][0], **shares))
         return rows
     return [labelled(row, *asked(row, CHEAP, PROMPTS[0])) for row in pool[:calls]]
+
+
+def _used(answers: list[Record]) -> list[Record]:
+    """Return the answers that any arm uses."""
+    asked = {(CHEAP, prompt) for prompt in PROMPTS} | {(DEAR, PROMPTS[0])}
+    return [one for one in answers if "prompt" not in one or (one["model"], one["prompt"]) in asked]
 
 
 def _answers(task: str) -> dict[str, list[Record]]:
