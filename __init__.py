@@ -35,6 +35,10 @@ _HOME = {
 __all__ = [*_HOME, "__version__"]
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 def __getattr__(name: str) -> object:
     if name not in _HOME:
         raise AttributeError(f"module 'tutelage' has no attribute {name!r}")

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from tutelage import __version__
 from tutelage.agents.providers.models import OBJECT
-from tutelage.graph.report.comparison_section import arm_title
+from tutelage.graph.report.comparison_section import arm_title, comparison_sentence
 from tutelage.graph.report.run_section import Run, metric_title
 from tutelage.graph.run_folder.folder import rounds_over
 from tutelage.graph.task.schema import Task
@@ -155,11 +155,13 @@ def _scores(run: Run) -> str:
         for arm in comparison["arms"]
     ]
     title = f"{metric_title(comparison['metric'])}, {comparison['measured_on']}"
+    found = comparison_sentence(run, comparison)
     table = _table(("Trained on", "Own rows", "Teacher labels", "Unlabelled", title, "95 %"), rows)
-    note = "These are the students of the folds; this model was trained like them, on all rows."
+    note = "These are students of the folds. This model was trained like the last one, on all rows, and"
+    note += " there are no other rows to measure it on."
     if any(arm["delivered"] for arm in comparison["arms"]):
         note = "This is the model in bold; the others are what it is compared with."
-    return f"{table}\n\n{note} Intervals are bootstrap intervals over the rows."
+    return f"{found}\n\n{table}\n\n{note} Intervals are bootstrap intervals over the rows."
 
 
 def _method(run: Run) -> str:

@@ -62,6 +62,8 @@ def export_run(run: Path, folder: Path, *, onnx: bool = True, warn: Warn = lambd
         if kept:
             _write_samples(kept, part / "dataset", described.task_type.label_field)
             (part / "dataset" / "README.md").write_text(data_card(described, kept), encoding="utf-8")
+        for path in part.rglob("*"):  # safetensors writes files that only their owner may read
+            path.chmod(0o755 if path.is_dir() else 0o644)
         part.rename(folder)
     except OSError as error:
         raise InputError(f"{folder} cannot be written: {error}") from error

@@ -17,6 +17,8 @@ the students with teacher labels, only the delivered one is also trained on unla
 teacher label is not an unlabelled one. Intervals are 95 % bootstrap intervals over the rows; they do not
 include the variation between training seeds. A gain is the difference to the best student that was trained
 without teacher labels."""
+UNMEASURED = """The student that you get is not among these, which are students of the folds: it was trained
+like the last one, on all rows, and there are no other rows to measure it on."""
 CHOICE = """These training configurations were compared on your own rows, out of fold, before the first
 teacher call. The best one is used for every later student. The test set was not used for this choice."""
 CHECK = """These labels of yours are probably wrong, in the view of students that were not trained on the
@@ -47,8 +49,14 @@ def comparison_section(run: Run) -> list[Html]:
     for arm in comparison["arms"]:
         name = arm_title(run, arm)
         rows.append((tag("b", name) if arm["delivered"] else name, *arm_cells(arm)))
-    measured = f"The score is {metric_title(comparison['metric'])}, measured on {comparison['measured_on']}."
-    note = tag("p", f"{measured} The student that you get is in bold. {METHOD}", class_="soft")
+    where = comparison["measured_on"]
+    measured = (
+        f"The score is {metric_title(comparison['metric'])}, {'on ' if where == 'test' else ''}{where}."
+    )
+    yours = "The student that you get is in bold."
+    if not any(arm["delivered"] for arm in comparison["arms"]):
+        yours = UNMEASURED
+    note = tag("p", f"{measured} {yours} {METHOD}", class_="soft")
     parts = [tag("p", comparison_sentence(run, comparison)), table(HEAD, rows), note]
     return [*parts, *_confidence(run.folder), *_training(run.folder)]
 

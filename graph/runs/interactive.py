@@ -16,7 +16,7 @@ from tutelage.graph.runs.run import run as start_run
 from tutelage.graph.task.load import load_task, parse_task
 from tutelage.graph.task.parts import Data
 from tutelage.graph.task.schema import Task
-from tutelage.graph.task.splits import load_splits
+from tutelage.graph.task.splits import Splits, load_splits
 from tutelage.prompts import ROLES
 from tutelage.student.data.tables import save_table
 from tutelage.student.encoder import Encoder, GivenEncoder
@@ -144,7 +144,7 @@ def run(
     with _tables(run_folder, data) as tables:
         splits, where = None, "task"
         if tables:  # they are read where they were written, and later found in the run folder
-            splits = load_splits(parse_task(_with_tables(fields, tables), where, base))
+            splits = _load_tables(parse_task(_with_tables(fields, tables), where, base), tables)
             inside = {key: run_folder.path.absolute() / path.name for key, path in tables.items()}
             fields = _with_tables(fields, inside)
         done = start_run(
@@ -213,7 +213,8 @@ def _models_by_name(teacher: "Teacher | None") -> dict[str, "BaseChatModel"]:
             raise InputError(f"`teacher`: unknown role {role!r}; the roles are {', '.join(ROLES)}")
         if not callable(getattr(model, "ainvoke", None)):
             raise InputError(
-                f"`teacher`: got {type(model).__name__}, expected a LangChain chat model or models by role"
+                f"`teacher`: got {type(model).__name__}, expected a LangChain chat model or models by role; a"
+                " name such as openai:gpt-5-mini goes into the task, as `teacher: {model: ...}`"
             )
         known = getattr(model, "model_name", None) or getattr(model, "model", None) or type(model).__name__
         named[f"{OBJECT}{role or 'all'}:{known}"] = model
@@ -266,6 +267,17 @@ def _tables(folder: RunFolder, data: Any) -> Iterator[dict[str, Path]]:
         yield {name: save_table(name, table, folder.draft / f"data-{name}") for name, table in tables.items()}
     finally:
         shutil.rmtree(folder.draft, ignore_errors=True)
+
+
+def _load_tables(task: Task, tables: Mapping[str, Path]) -> Splits:
+    """Load the splits of a task; errors name the tables, not the files that they were copied to."""
+    try:
+        return load_splits(task)
+    except InputError as error:
+        message = str(error)
+        for name, path in tables.items():
+            message = message.replace(str(path), f"the table {name!r}")
+        raise InputError(message) from None
 
 
 def _with_tables(fields: Mapping[str, Any], tables: Mapping[str, Path]) -> dict[str, Any]:

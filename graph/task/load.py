@@ -21,6 +21,8 @@ def load_task(path: Path | str) -> Task:
     path = Path(path)
     if path.is_dir() and (path / "task.yaml").exists():
         path /= "task.yaml"  # of an exported run, or a task's own folder
+    if path.is_dir() and (path / "run.json").exists():
+        raise InputError(f"{path} is a run folder; continue it with `tutelage resume {path}`")
     if path.is_dir():
         raise InputError(f"{path} is a folder; give the file, such as {path / 'task.yaml'}")
     try:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 from tutelage.student.encoder import Encoder
+from tutelage.student.errors import InputError
 from tutelage.student.models.predictions import (
     Floats,
     Logits,
@@ -109,6 +110,7 @@ class FullStudent:
         """Return logits of shape (len(texts), len(labels)). Texts are batched by length."""
         import torch
 
+        _check_list(texts)
         self.model.eval()
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
         result = np.zeros((len(texts), len(self.labels)), np.float32)
@@ -166,6 +168,16 @@ class FullStudent:
     export = save
 
 
+def _check_list(texts: Sequence[str]) -> None:
+    """Refuse a single text, which would be read as a list of characters.
+
+    Raises:
+        InputError: it is one.
+    """
+    if isinstance(texts, str):
+        raise InputError(f"expected a list of texts, got one text, {texts[:40]!r}; put it into a list")
+
+
 class HeadStudent:
     """A linear classifier on `features` of cached embeddings; `weight` has shape (labels, width)."""
 
@@ -189,6 +201,7 @@ class HeadStudent:
 
     def logits(self, texts: Sequence[str]) -> Logits:
         """Return logits of shape (len(texts), len(labels))."""
+        _check_list(texts)
         return features(self.encoder, texts, self.fields) @ self.weight.T + self.bias
 
     def predict(

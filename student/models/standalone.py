@@ -75,6 +75,11 @@ def main() -> None:
     """Print a line of JSON for each text of the arguments, or of standard input."""
     arguments = sys.argv[1:]
     int8 = "--int8" in arguments
+    if "--help" in arguments or "-h" in arguments:
+        print(__doc__)
+        return
+    if unknown := [one for one in arguments if one.startswith("--") and one != "--int8"]:
+        sys.exit(f"unknown option {unknown[0]}; the options are --int8 and --help")
     texts: list[Any] = [one for one in arguments if one != "--int8"] or [
         line.rstrip("\n") for line in sys.stdin
     ]

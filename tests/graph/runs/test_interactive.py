@@ -146,7 +146,7 @@ def test_texts_are_compared_by_the_users_own_encoder(
         ({"data": {"labeled": []}}, "`data`: unknown set 'labeled'; the sets are labelled, seed"),
         ({"data": {"labelled": 3}}, "the table 'labelled' is a int; expected a pandas DataFrame"),
         ({"data": {"labelled": [{"a": 1}, {"a": "x"}]}}, "the table 'labelled' cannot be read: "),
-        ({"data": {"labelled": [{"text": "x"}], "unlabelled": ["a text"]}}, "body"),
+        ({"data": {"labelled": [{"text": "x"}], "unlabelled": ["a text"]}}, "the table 'labelled' row 1: "),
         ({"teacher": "gpt"}, "`teacher`: got str, expected a LangChain chat model or models by role"),
         ({"teacher": {"judge": "gpt"}}, "`teacher`: unknown role 'judge'; the roles are analyst,"),
         ({"encoder": 3}, "`encoder`: int has no method `encode(list of str)`"),
