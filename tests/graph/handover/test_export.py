@@ -50,6 +50,7 @@ def test_the_model_opens_in_transformers_tutelage_and_onnx(
     assert [one["label"] for one in classifier(texts)] == expected
     assert parity["difference"] < 1e-4
     assert not (folder / "texts_used.json").exists()
+    assert {oct(path.stat().st_mode & 0o777) for path in folder.rglob("*") if path.is_file()} == {"0o644"}
 
 
 def test_the_card_says_what_the_model_is_and_how_good(
@@ -74,6 +75,17 @@ def test_the_card_says_what_the_model_is_and_how_good(
     ):
         assert words in text
     assert "None" not in text
+
+
+def test_without_a_test_set_the_card_says_that_the_model_itself_is_not_measured(
+    folded: Make, encoder: Encoder, tmp_path: Path
+) -> None:
+    data = {"labelled": "labelled.jsonl", "unlabelled": "pool.jsonl"}
+    done = run(folded(data=data, budget={"rounds": 1}), tmp_path / "run", encoder=encoder)
+    export_run(done.path, tmp_path / "model", onnx=False)
+    for text in ((tmp_path / "model" / "README.md").read_text(), done.report.read_text()):
+        assert "there are no other rows to measure it on" in " ".join(text.split())
+        assert "in bold" not in text
 
 
 def test_the_samples_load_as_a_data_set(

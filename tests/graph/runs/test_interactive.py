@@ -116,6 +116,28 @@ def test_a_task_built_in_code_takes_models_by_role_and_a_data_frame_alone(
     assert models["roles"]["labeler"]["model"].startswith("python:labeler:")
 
 
+def test_objects_by_role_keep_what_the_task_says_of_the_other_roles(
+    fields: dict[str, Any], recorded: RehearsalModel, tmp_path: Path
+) -> None:
+    local = {"base_url": "http://127.0.0.1:9/v1"}
+    roles = {"critic": {"model": "openai:judge", **local}, "labeler": {"max_tokens": 99}}
+    teacher = {"model": "openai:base", "logprobs": False, "roles": roles, **local}
+    task = {**fields, "teacher": teacher, "budget": {"rounds": 0}}
+    some = run(task, tmp_path / "some", data=tables(), teacher={"labeler": recorded})
+    found = some.about["task"]["teacher"]
+    assert found["model"] == "openai:base"
+    assert found["roles"]["critic"]["model"] == "openai:judge"
+    assert found["roles"]["labeler"]["model"].startswith("python:labeler:")
+    assert found["roles"]["labeler"]["max_tokens"] == 99
+    whole = run(task, tmp_path / "all", data=tables(), teacher=recorded)
+    assert not whole.about["task"]["teacher"]["roles"]["critic"]
+    other = ChatOpenAI(model="other", api_key="none")  # type: ignore[arg-type]
+    with pytest.raises(
+        InputError, match="got .python:all:other., and the models of this run"
+    ):
+        resume(whole.folder, budget={"rounds": 1}, teacher=other)
+
+
 class Bags:
     """An encoder of a user: counts of hashed words."""
 

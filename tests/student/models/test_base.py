@@ -137,6 +137,13 @@ def test_a_head_on_another_pooling_is_never_exported_as_a_mean_pooled_one(tiny_b
     assert found == pytest.approx(student.predict_proba(TEXTS), abs=1e-4)
 
 
+def test_one_text_in_place_of_a_list_is_refused(full, head) -> None:
+    for student in (full, head):
+        for method in (student.predict, student.predict_proba, student.predict_best):
+            with pytest.raises(InputError, match="expected a list of texts, got one text, 'where is it'"):
+                method("where is it")
+
+
 def test_a_folder_without_a_student_is_reported(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(InputError, match=f"{folder} holds no student \\(no config.json\\); give a run"):

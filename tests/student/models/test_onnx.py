@@ -138,6 +138,12 @@ def test_predict_py_needs_neither_torch_nor_tutelage(
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert [line["label"] for line in lines] == loaded.predict(TEXTS).answers
     assert [line["confidence"] for line in lines] == pytest.approx(loaded.predict(TEXTS).confidence, abs=1e-3)
+    assert "pip install onnxruntime tokenizers numpy" in run("out/predict.py", "--help").stdout
+    wrong = run("out/predict.py", "--file", "x")
+    assert (wrong.returncode, wrong.stderr.strip()) == (
+        1,
+        "unknown option --file; the options are --int8 and --help",
+    )
     again = run("out/predict.py", "--int8", input=f"{TEXTS[0]}\n")
     assert json.loads(again.stdout)["text"] == TEXTS[0]
     assert np.isfinite(json.loads(again.stdout)["confidence"])
