@@ -133,7 +133,7 @@ def test_objects_by_role_keep_what_the_task_says_of_the_other_roles(
     assert not whole.about["task"]["teacher"]["roles"]["critic"]
     other = ChatOpenAI(model="other", api_key="none")  # type: ignore[arg-type]
     with pytest.raises(
-        InputError, match="got .python:all:other., and the models of this run"
+        InputError, match=r"got .python:all:other., and the models of this run"
     ):
         resume(whole.folder, budget={"rounds": 1}, teacher=other)
 
