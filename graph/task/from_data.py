@@ -192,7 +192,7 @@ def _sources(
     columns = f"text: {json.dumps(found.text)}"
     labelled = f"path: {json.dumps(where['labelled'])}, {columns}, label: {json.dumps(found.label)}"
     tested = min(_MOST_TESTED, found.distinct // 5) if found.distinct >= _TESTABLE else 0
-    drawn = tested or found.duplicates or found.conflicts  # drawn sets leave these rows out
+    drawn = tested or found.conflicts  # drawn sets leave rows with two labels out
     lines = ["data:                              # docs/data.md has all forms"]
     if found.labels:
         size = f", rows: {found.distinct - tested}" if drawn else ""

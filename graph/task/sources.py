@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from tutelage.graph.task.parts import Source
 from tutelage.graph.task.schema import Task
 from tutelage.student.data.readers import Columns, HubSplit, read_hub, read_rows
-from tutelage.student.data.rows import Row, check_distinct
+from tutelage.student.data.rows import Row, without_repeats
 from tutelage.student.errors import InputError
 
 
 def read_sets(task: Task, names: Sequence[str], notes: list[str]) -> dict[str, list[Row]]:
-    """Return the rows of each named set. A set that is drawn at random excludes the rows of all others."""
+    """Return the rows of each named set. A set that is drawn at random excludes the rows of all others. A
+    text that is repeated with the same label is taken once, except in `test`.
+    """
     labels = list(task.labels)
     files = {name: _read(task, given, labels) for name in names if (given := getattr(task.data, name))}
     used = {row["id"] for name, rows in files.items() if not getattr(task.data, name).drawn for row in rows}
@@ -26,7 +28,10 @@ def read_sets(task: Task, names: Sequence[str], notes: list[str]) -> dict[str, l
             if name != "seed" and not sets[name]:
                 raise InputError(f"{source}: no {name} rows; add some, or leave `{name}` out")
             if name != "test":  # a published test set may repeat texts, and has to stay as it is
-                check_distinct(sets[name], str(source))
+                sets[name] = without_repeats(files[name], str(source))
+                if repeated := len(files[name]) - len(sets[name]):
+                    rows = f"{repeated} row{'' if repeated == 1 else 's'}"
+                    notes.append(f"{source}: {rows} repeat a text with the same label and are left out")
         else:
             rng = random.Random(f"{task.seed} {name}")
             sets[name] = _draw(task, files[name], source, used, rng, notes)

@@ -86,20 +86,18 @@ def check_text(text: str, which: str, *, of_pair: bool = False) -> None:
         raise InputError(f"{which} contains {MARK!r}, which separates the texts of a pair; remove it")
 
 
-def check_distinct(rows: Sequence[Row], where: str) -> None:
-    """Check that no text occurs twice.
+def without_repeats(rows: Sequence[Row], where: str) -> list[Row]:
+    """Return the rows without those that repeat a text with the same label; the first one is kept.
 
     Raises:
-        InputError: a text occurs twice. The message quotes it, and its labels if they differ.
+        InputError: a text occurs with two labels. The message quotes it and them.
     """
     seen: dict[str, Row] = {}
     for row in rows:
         other = seen.setdefault(row["id"], row)
-        if other is row:
-            continue
         if other["label"] != row["label"]:
             raise InputError(
                 f"{where}: {row['text'][:60]!r} occurs as {other['label']!r} and as {row['label']!r};"
                 " keep the right one"
             )
-        raise InputError(f"{where}: {row['text'][:60]!r} occurs twice; remove one")
+    return list(seen.values())

@@ -72,7 +72,7 @@ def test_a_bad_task_gives_one_clear_error_and_no_run_folder(
         ("", ["no seeds; give at least one text for two labels"]),
         ('{"text": "a", "label": "order_status"}\n', ["all 1 seeds are 'order_status'"]),
         ('{"text": "a", "label": "order_state"}\n', ["line 1", "did you mean 'order_status'?"]),
-        ('{"text": "a", "label": "order_status"}\n' * 2, ["occurs twice"]),
+        ('{"text": "a", "label": "order_status"}\n' * 2, ["all 1 seeds are 'order_status'"]),
         (
             '{"text": "a", "label": "order_status"}\n{"text": "A!", "label": "return_refund"}\n',
             ["as 'order_status' and as 'return_refund'"],

@@ -132,9 +132,7 @@ def test_objects_by_role_keep_what_the_task_says_of_the_other_roles(
     whole = run(task, tmp_path / "all", data=tables(), teacher=recorded)
     assert not whole.about["task"]["teacher"]["roles"]["critic"]
     other = ChatOpenAI(model="other", api_key="none")  # type: ignore[arg-type]
-    with pytest.raises(
-        InputError, match=r"got .python:all:other., and the models of this run"
-    ):
+    with pytest.raises(InputError, match=r"got .python:all:other., and the models of this run"):
         resume(whole.folder, budget={"rounds": 1}, teacher=other)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from tutelage.student.data.readers import Columns, HubSplit, make_row, read_hub, read_rows
-from tutelage.student.data.rows import check_distinct, content_id, normal_form
+from tutelage.student.data.rows import content_id, normal_form, without_repeats
 from tutelage.student.errors import InputError
 from tutelage.student.tasks.registry import TASK_TYPES
 
@@ -193,7 +193,7 @@ def test_case_and_punctuation_change_the_id_where_they_carry_the_answer(
     assert content_id(one, task_type) == content_id(f" {one.replace(' ', '  ')}\n", task_type)
     assert content_id("Cafe\u0301", task_type) == content_id("Café", task_type)
     rows = [make_row({"text": text}, None, "here", task_type=task_type) for text in (one, other)]
-    check_distinct(rows, "here")
+    assert without_repeats(rows, "here") == rows
 
 
 def test_ids_are_sixteen_digits_of_the_hash_of_the_normal_form() -> None:
@@ -214,22 +214,21 @@ def test_vowel_signs_are_part_of_a_word() -> None:
     assert content_id("กิน") != content_id("กัน")  # Thai: eat, together
 
 
-def test_a_duplicate_text_is_refused() -> None:
-    rows = [make_row({"text": t, "label": "status"}, LABELS, "") for t in ("Hello?", "hello")]
-    with pytest.raises(InputError, match=r"seed\.jsonl: 'hello' occurs twice; remove one"):
-        check_distinct(rows, "seed.jsonl")
+def test_of_texts_that_repeat_with_the_same_label_the_first_is_kept() -> None:
+    rows = [make_row({"text": t, "label": "status"}, LABELS, "") for t in ("Hello?", "hello", "Hello you")]
+    assert without_repeats(rows, "seed.jsonl") == [rows[0], rows[2]]
 
 
 def test_a_text_with_two_labels_is_refused() -> None:
     rows = [make_row({"text": "Hello", "label": label}, LABELS, "") for label in LABELS]
     with pytest.raises(InputError, match=r"seed\.jsonl: 'Hello' occurs as 'refund' and as 'status'; keep"):
-        check_distinct(rows, "seed.jsonl")
+        without_repeats(rows, "seed.jsonl")
 
 
 def test_distinct_texts_are_accepted() -> None:
     texts = ("Hello", "Hello you", "😀", "😡")
     rows = [make_row({"text": t, "label": "status"}, LABELS, "") for t in texts]
-    check_distinct(rows, "seed.jsonl")
+    assert without_repeats(rows, "seed.jsonl") == rows
 
 
 def data_set(folder: Path, records: list[dict[str, object]], classes: list[str] | None = None) -> str:
