@@ -108,7 +108,7 @@ def data_card(run: Run, rows: Sequence[Mapping[str, Any]]) -> str:
 def _names(label: Any) -> set[str]:
     """Return the label names in a label as data files have it: a name, names, or entities."""
     if isinstance(label, list):
-        return {str(one["label"]) if isinstance(one, dict) else str(one) for one in label}
+        return {str(one["type"]) if isinstance(one, dict) else str(one) for one in label}
     return {str(label)}
 
 
