@@ -330,7 +330,9 @@ def predict(
     text: Columns = None,
     precision: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="Leave out labels that are not this surely right, such as 0.95."),
+        typer.Option(
+            min=0, max=1, help="Give only labels so confident that this share of them is right, e.g. 0.95."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:

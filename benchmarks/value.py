@@ -18,7 +18,7 @@ Arms of one student, trained by plain library calls with the default configurati
   margin, ...  and for texts chosen by a selection method in three batches, with a new student after each
   whole pool   and the teacher's labels for all texts of the pool
   gold         and human labels for all texts of the pool: the upper bound
-  self-trained the user's labels, and the mean answers of students of other folds on 1,500 texts of the pool
+  self-trained the user's labels, and the mean answers of students of its folds on 1,500 texts of the pool
   adapted      as `random`, with a base that was first trained on the pool without labels (SimCSE, Gao et al.
                2021, arXiv 2104.08821), against task-adaptive pretraining
 The teacher itself, asked about every test row: teacher
@@ -47,6 +47,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from common.cells import Cell, add_options, encoder, print_failures, read, run_cells
 from common.regime import RECORDED, SETS, Data, Regime, load, task_fields, write_rows
 from common.students import score, trained
+from tutelage.graph.strategies import Strategy
 from tutelage.student.encoder import Encoder
 from tutelage.student.selection import NEEDS_VECTORS, Pool, select
 from value_peers import PEERS, peer_answers
@@ -58,7 +59,6 @@ HELD_OUT = 1500  # further rows of the train split on which defaults are chosen
 BATCHES = 3
 REFERENCES = ("own", "random", "whole pool", "gold", "self-trained", "adapted", "teacher")
 NEEDS_OWN = ("own", "self-trained", "setfit")
-SOFT, SOFT_WEIGHT = 1500, 0.5  # texts of self-training and their weight: the product's defaults
 EXPERT = 2000  # rows of ksm's white-box teacher
 # Nothing is written and no judgement is asked for, because the records hold labels only. A run does not stop
 # before its labels are spent, so that all arms have the same number of them.
@@ -204,20 +204,25 @@ def single_scores(cell: Cell, data: Data, regime: Regime, encoder: Any) -> Cell:
 
 
 def soft_rows(data: Data, cell: Cell, encoder: Any) -> list[Any]:
-    """Return texts of the pool with the mean probabilities of students of other folds as targets."""
+    """Return texts of the pool with the mean probabilities of the fold students as targets."""
     from tutelage.student.data.folds import stratified_folds
     from tutelage.student.tasks.registry import TASK_TYPES
 
     count = 5 if cell["student"] == "head" else 3
     folds = stratified_folds(data.own, TASK_TYPES[data.kind], count, cell["seed"])
-    drawn = data.pool[:SOFT]
+    drawn = data.pool[: Strategy.soft_texts]
     parts = []
     for fold in range(count):
         student = trained([row for row in data.own if folds[row["id"]] != fold], data, cell, encoder)
         parts.append(student.predict([row["text"] for row in drawn]).probabilities)
     targets = sum(parts[1:], parts[0]) / count
     return [
-        {**row, "label": data.labels[target.argmax()], "target": target.tolist(), "weight": SOFT_WEIGHT}
+        {
+            **row,
+            "label": data.labels[target.argmax()],
+            "target": target.tolist(),
+            "weight": Strategy.soft_weight,
+        }
         for row, target in zip(drawn, targets, strict=True)
     ]
 

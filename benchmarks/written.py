@@ -56,7 +56,7 @@ JUDGED_BY = 5000  # human rows of the judge
 OWN = 200  # rows of the user, where the data set does not name them
 LISTS = 18  # lists that SmolLM2 continues for each label
 ARMS = ("own", "human", "intended", "relabelled", "agreeing", "chosen", "from errors", "light", "all")
-# The data sets of each writer, and the file of its texts; "" for a writer that runs here.
+# The data sets of each writer. Texts of smollm2 are written here, those of the others are recorded.
 WRITERS = {
     "gpt4": ("llm_aug_crowdflower", "llm_aug_hyperbole"),
     "llama2_70b": ("llm_aug_crowdflower", "llm_aug_hyperbole"),
@@ -181,7 +181,7 @@ def load(task: str, writer: str, seed: int, cache: Path) -> tuple[Data, float]:
     known = [row for row in map(_row, _read(task, "train")) if row["id"] not in held]
     labels = sorted({row["label"] for row in known})
     known = random.Random(f"{task} {seed}").sample(known, len(known))
-    own, human = known[:OWN], known[OWN : OWN + JUDGED_BY]
+    own = known[:OWN]
     if writer != "smollm2":
         own = [row for row in map(_row, _read(task, "base")) if row["id"] not in held]
     taken = {row["id"] for row in own}

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tutelage.agents.teacher.calibration import Calibration
 from tutelage.student.errors import InputError
+from tutelage.student.evaluation.confidence import FILE as CONFIDENCE_FILE
 
 FORMAT = 4  # of run folders; raise it when older ones cannot be read any more
 _RUN = "run.json"
@@ -114,7 +115,7 @@ class RunFolder:
         self.rows_to_check = self.path / "rows_to_check.csv"
         self.predictions = self.path / "predictions"
         self.arms = self.predictions / "arms.json"
-        self.confidence = self.path / "confidence.json"
+        self.confidence = self.path / CONFIDENCE_FILE
         self.refitted = self.path / "students" / "refitted"
         self.trace = self.path / "trace.jsonl"
         self.student = self.path / "student"

@@ -5,7 +5,8 @@ import logging
 import shutil
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
@@ -195,17 +196,15 @@ def _milliseconds(predict: Callable[[list[str]], Any], texts: Sequence[str]) -> 
     return round(1000 * median(times[1:]), 2)
 
 
-class _quiet:  # noqa: N801
+@contextmanager
+def _quiet(*names: str) -> Iterator[None]:
     """Show only errors of some loggers."""
-
-    def __init__(self, *names: str):
-        self.loggers = [logging.getLogger(name) for name in names]
-
-    def __enter__(self) -> None:
-        self.levels = [logger.level for logger in self.loggers]
-        for logger in self.loggers:
-            logger.setLevel(logging.ERROR)
-
-    def __exit__(self, *_: object) -> None:
-        for logger, level in zip(self.loggers, self.levels, strict=True):
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
