@@ -5,16 +5,18 @@ Text files are read by the standard library: `datasets` would infer types (the l
 """
 
 import bz2
+import codecs
 import csv
 import gzip
 import io
 import json
 import lzma
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from tutelage.student.errors import InputError
 
@@ -24,13 +26,12 @@ if TYPE_CHECKING:
 Record = dict[str, Any]
 Located = Iterator[tuple[str, Record]]  # (place, record); the place is for error messages
 
-_COMPRESSED: dict[str, Callable[[bytes], bytes]] = {
-    ".gz": gzip.decompress,
-    ".bz2": bz2.decompress,
-    ".xz": lzma.decompress,
-}
-_MARKS = {b"\xef\xbb\xbf": "utf-8", b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}  # byte-order marks
+_COMPRESSED: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+_MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}  # byte-order marks
 _DELIMITERS = ",;\t|"
+_HEADER = 100_000  # characters in which the first line of a table is looked for
+_LONGEST_FIELD = 2**31 - 1  # characters; the largest number that `csv` takes everywhere
+_ROWS = 1_000  # rows of Parquet that are read at once
 _KNOWN = (
     ".jsonl, .json, .csv, .tsv, .txt, .conll (also .gz, .bz2, .xz), .parquet, .arrow, .xlsx, or a folder of"
     " save_to_disk"
@@ -38,7 +39,8 @@ _KNOWN = (
 
 
 def read_records(path: Path, label: str, *, encoding: str | None = None, split: str = "train") -> Located:
-    """Yield the records of a file or data set folder, in their order.
+    """Yield the records of a file or data set folder, in their order. Lines, tables and Parquet are
+    read piece by piece, so that their size does not matter.
 
     - `.jsonl` (also `.ndjson`): one object per line; `.json`: the same, or an array of objects, alone or as
       the only list in an object.
@@ -62,22 +64,44 @@ def read_records(path: Path, label: str, *, encoding: str | None = None, split: 
     if not path.exists():
         raise InputError(f"{path} does not exist; paths in task.yaml are relative to its folder")
     ending = "" if path.is_dir() else _ending(path)
-    if path.is_dir() or ending in ("parquet", "arrow"):
+    if ending == "parquet":
+        return _parquet(path, label)
+    if path.is_dir() or ending == "arrow":
         return data_set_records(_open(path, split), str(path), label)
     if ending == "xlsx":
         return _sheet(path)
     if ending not in _TEXT_FILES:
         raise InputError(f"{path}: unknown ending .{ending}; data files are {_KNOWN}")
-    return _TEXT_FILES[ending](_read_text(path, encoding), path)
+    return _text_records(path, encoding, _TEXT_FILES[ending])
 
 
 def data_set_records(data: "Dataset", where: str, label: str) -> Located:
     """Yield the records of a `datasets` data set. In the column `label`, class numbers, also in lists, are
     replaced by the names of the classes.
     """
-    feature = data.features.get(label)
+    return _with_class_names(data, data.features.get(label), where, label)
+
+
+def _parquet(path: Path, label: str) -> Located:
+    """Yield the rows of a Parquet file, as `data_set_records` does."""
+    import datasets
+    import pyarrow.parquet
+
+    try:
+        file = pyarrow.parquet.ParquetFile(path)
+        feature = datasets.Features.from_arrow_schema(file.schema_arrow).get(label)
+        rows = (row for batch in file.iter_batches(_ROWS) for row in batch.to_pylist())
+        yield from _with_class_names(rows, feature, str(path), label)
+    except InputError:
+        raise
+    except Exception as error:  # pyarrow raises many unrelated types; the reason is in the text
+        raise InputError(f"{path} cannot be read: {error}") from error
+
+
+def _with_class_names(records: Iterable[Record], feature: Any, where: str, label: str) -> Located:
+    """Yield records with the names of classes in place of their numbers in the column `label`."""
     names = getattr(feature, "names", None) or getattr(getattr(feature, "feature", None), "names", None)
-    for number, record in enumerate(data, 1):
+    for number, record in enumerate(records, 1):
         place = f"{where} row {number}"
         if names and label in record:
             record = {**record, label: _named_classes(record[label], names, place)}
@@ -100,17 +124,11 @@ def _ending(path: Path) -> str:
 
 
 def _open(path: Path, split: str) -> "Dataset":
-    """Open a folder written by `save_to_disk`, or a `.parquet` or `.arrow` file, without copying it."""
+    """Open a folder written by `save_to_disk`, or an `.arrow` file, without copying it."""
     import datasets
-    import pyarrow.parquet
 
     try:
-        if path.is_dir():
-            data = datasets.load_from_disk(str(path))
-        elif _ending(path) == "arrow":
-            data = datasets.Dataset.from_file(str(path))
-        else:
-            data = datasets.Dataset(datasets.table.InMemoryTable(pyarrow.parquet.read_table(path)))
+        data = datasets.load_from_disk(str(path)) if path.is_dir() else datasets.Dataset.from_file(str(path))
     except Exception as error:  # datasets and pyarrow raise many unrelated types; the reason is in the text
         raise InputError(f"{path} cannot be read: {error}") from error
     if isinstance(data, datasets.Dataset):
@@ -136,13 +154,20 @@ def _sheet(path: Path) -> Located:
             yield f"{path} row {number}", {str(name): value for name, value in cells if name is not None}
 
 
-def _table(text: str, path: Path) -> Located:
+def _table(file: IO[str], path: Path) -> Located:
     """Yield the rows of a CSV file."""
-    delimiter, text = _dialect(text, path)
+    assert isinstance(file, io.TextIOWrapper)
+    file.reconfigure(newline="")  # as csv asks for: a field may contain line breaks of any kind
+    start = file.readline()
+    delimiter = start.rstrip("\r\n")[4:5] or ","  # of Excel's first line, sep=;
+    if start[:4].lower() != "sep=":
+        file.seek(0)
+        delimiter = "\t" if _ending(path) == "tsv" else _delimiter(file.read(_HEADER))
+        file.seek(0)
     try:
         # The limit is global to the process. `check_text` refuses long texts with a better message.
-        csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))
-        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
+        csv.field_size_limit(_LONGEST_FIELD)
+        reader = csv.DictReader(file, strict=True, delimiter=delimiter)
         for record in reader:
             where = f"{path} line {reader.line_num}"
             if surplus := record.pop(None, None):
@@ -152,48 +177,42 @@ def _table(text: str, path: Path) -> Located:
         raise InputError(f"{path} is not well-formed CSV: {error}") from error
 
 
-def _dialect(text: str, path: Path) -> tuple[str, str]:
-    """Return the delimiter that divides the header into most columns, and the text without Excel's line that
-    names it.
-    """
-    if text[:4].lower() == "sep=":
-        line, _, rest = text.partition("\n")
-        return line.rstrip("\r")[4:5] or ",", rest
-    if _ending(path) == "tsv":
-        return "\t", text
-    header, widths = text[:100_000], dict[str, int]()
+def _delimiter(header: str) -> str:
+    """Return the delimiter that divides the first line into most columns."""
+    widths = dict[str, int]()
     for delimiter in _DELIMITERS:
         reader = csv.reader(io.StringIO(header, newline=""), delimiter=delimiter)
         try:
             widths[delimiter] = len(next(reader, ()))
         except csv.Error:
             widths[delimiter] = 0
-    return max(_DELIMITERS, key=lambda delimiter: widths[delimiter]), text
+    return max(_DELIMITERS, key=lambda delimiter: widths[delimiter])
 
 
-def _lines(text: str, path: Path) -> Located:
+def _lines(file: Iterable[str], path: Path) -> Located:
     """Yield the objects of a JSON Lines file."""
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(file, 1):
         if line.strip():
             where = f"{path} line {number}"
             yield where, _object(_parsed(line, where, "write one JSON object per line"), where)
 
 
-def _json(text: str, path: Path) -> Located:
+def _json(file: IO[str], path: Path) -> Located:
     """Yield the objects of a JSON file: of its only list, or else of its lines."""
+    text = file.read()
     stripped = text.lstrip()
     if stripped.startswith("{"):
         try:
             whole = json.loads(text)
         except (ValueError, RecursionError):
-            return _lines(text, path)
+            return _lines(text.split("\n"), path)
         lists = [value for value in whole.values() if isinstance(value, list) and value]
         if len(lists) != 1 or not all(isinstance(one, Mapping) for one in lists[0]):
-            return _lines(json.dumps(whole), path)  # the file is a single record
+            return _lines([json.dumps(whole)], path)  # the file is a single record
         return _items(lists[0], path)
     if stripped.startswith("["):
         return _items(_parsed(text, str(path), "write an array of objects, or one object per line"), path)
-    return _lines(text, path)
+    return _lines(text.split("\n"), path)
 
 
 def _items(items: Sequence[object], path: Path) -> Located:
@@ -215,23 +234,25 @@ def _object(value: object, where: str) -> Record:
     return value
 
 
-def _texts(text: str, path: Path) -> Located:
+def _texts(file: Iterable[str], path: Path) -> Located:
     """Yield the lines of a text file that are not blank."""
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(file, 1):
         if line.strip():
-            yield f"{path} line {number}", {"text": line.rstrip("\r")}
+            yield f"{path} line {number}", {"text": line.rstrip("\r\n")}
 
 
-def _tagged(text: str, path: Path) -> Located:
+def _tagged(file: Iterable[str], path: Path) -> Located:
     """Yield the texts of a CoNLL file, with their tokens as `text` and their tags as `entities`."""
     tokens: list[str] = []
     tags: list[str] = []
     first = 1
-    for number, line in enumerate([*text.splitlines(), ""], 1):
+    for number, line in enumerate(chain(file, [""]), 1):
         columns = line.split()
         if columns and columns[0] != "-DOCSTART-":
             if len(columns) < 2:
-                raise InputError(f"{path} line {number} has no tag: {line[:60]!r}; give each token one")
+                raise InputError(
+                    f"{path} line {number} has no tag: {line.rstrip()[:60]!r}; give each token one"
+                )
             first = first if tokens else number
             tokens.append(columns[0])
             tags.append(columns[-1])
@@ -240,7 +261,7 @@ def _tagged(text: str, path: Path) -> Located:
             tokens, tags = [], []
 
 
-_TEXT_FILES: dict[str, Callable[[str, Path], Located]] = {
+_TEXT_FILES: dict[str, Callable[[IO[str], Path], Located]] = {
     "jsonl": _lines,
     "ndjson": _lines,
     "json": _json,
@@ -251,23 +272,44 @@ _TEXT_FILES: dict[str, Callable[[str, Path], Located]] = {
 }
 
 
-def _read_text(path: Path, encoding: str | None) -> str:
+def _text_records(path: Path, encoding: str | None, read: Callable[[IO[str], Path], Located]) -> Located:
+    """Yield what `read` finds in a text file, which may be compressed."""
+    unpack = _COMPRESSED.get(path.suffix, open)
+    used = encoding or "utf-8"
     try:
-        raw = path.read_bytes()
-        if unpack := _COMPRESSED.get(path.suffix):
-            raw = unpack(raw)
-    except (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
-    mark = next((mark for mark in _MARKS if raw.startswith(mark)), b"")
-    raw, used = raw.removeprefix(mark), encoding or _MARKS.get(mark, "utf-8")
-    try:
-        return raw.decode(used)
-    except LookupError:
-        raise InputError(f"{path}: unknown encoding {used!r}; Python's names are e.g. windows-1252") from None
+        with unpack(path, "rb") as raw:
+            start = raw.read(max(map(len, _MARKS)))
+            used = next((name for mark, name in _MARKS.items() if start.startswith(mark)), used)
+            raw.seek(0)
+            yield from read(io.TextIOWrapper(raw, _known(used, path), newline="\n"), path)
     except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        shown = "UTF-8" if used == "utf-8" else used
+        with unpack(path, "rb") as raw:
+            raise _not_decoded(path, used, raw) from error
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+
+
+def _known(encoding: str, path: Path) -> str:
+    try:
+        return codecs.lookup(encoding).name
+    except LookupError:
         raise InputError(
-            f"{path} line {line} is not {shown} (byte 0x{raw[error.start]:02x}); save the file as UTF-8, or"
-            " name its encoding: `encoding: windows-1252` of the source in task.yaml"
-        ) from error
+            f"{path}: unknown encoding {encoding!r}; Python's names are e.g. windows-1252"
+        ) from None
+
+
+def _not_decoded(path: Path, used: str, raw: IO[bytes]) -> InputError:
+    """Return the error for a file that is not in the encoding `used`, with the first such line."""
+    shown, place = "UTF-8" if used.startswith("utf-8") else used, ""
+    if b"\n".decode(used, "ignore") == "\n":
+        for number, line in enumerate(raw, 1):
+            try:
+                line.decode(used)
+            except UnicodeDecodeError as error:
+                place = f" line {number}"
+                shown += f" (byte 0x{line[error.start]:02x})"
+                break
+    return InputError(
+        f"{path}{place} is not {shown}; save the file as UTF-8, or name its encoding:"
+        " `encoding: windows-1252` of the source in task.yaml"
+    )
