@@ -49,6 +49,7 @@ Force = Annotated[
     ),
 ]
 Columns = Annotated[list[str] | None, typer.Option(help="The column of the text; for pairs, give it twice.")]
+Engine = Literal["auto", "torch", "onnx", "int8"]
 ReviewTool = Literal["label-studio", "argilla", "csv"]
 NewFolder = Annotated[Path | None, typer.Option("--out", help="A new folder to write to, instead of runs/….")]
 
@@ -334,17 +335,34 @@ def predict(
             min=0, max=1, help="Give only labels so confident that this share of them is right, e.g. 0.95."
         ),
     ] = None,
+    to: Annotated[
+        Path | None, typer.Option(help="A new file for the rows of --file: .jsonl, .csv or .parquet.")
+    ] = None,
+    engine: Annotated[
+        Engine, typer.Option(help="What runs the student; an exported folder also has onnx and int8.")
+    ] = "auto",
     as_json: Json = False,
 ) -> None:
-    """Print a student's predictions for texts.
+    """Print a student's predictions for texts, or write those for a file of any size to another file.
 
-    Example: [bold]tutelage predict runs/first "where is my parcel?"[/bold]
+    Examples: [bold]tutelage predict runs/first "where is my parcel?"[/bold]
+
+    [bold]tutelage predict my-model --file tickets.csv --to predicted.csv[/bold]
     """
+    from tutelage.graph.run_folder.row_progress import RowProgress
+    from tutelage.graph.runs.predict_file import PredictionRequest, predict_file
     from tutelage.graph.runs.use import predict_texts
+    from tutelage.student.errors import InputError
 
-    predictions = predict_texts(
-        student, texts, _warn, file=file, columns=text, lines=sys.stdin, precision=precision
-    )
+    request = PredictionRequest(student, text, precision, engine)
+    if to:
+        if not file:
+            raise InputError("--to writes the rows of a file; name it with --file")
+        with RowProgress() as progress:
+            rows = predict_file(request, file, to, _warn, listener=progress)
+        typer.echo(f"wrote {rows} rows to {to}")
+        return
+    predictions = predict_texts(request, texts, _warn, file=file, lines=sys.stdin)
     for number, (row, line) in enumerate(predictions):
         if not number:
             _exit_on_closed_pipe()
@@ -451,10 +469,10 @@ def main() -> None:
 
 def _exit_code(error: Exception) -> tuple[int, str]:
     """Return the exit code and the one-line message of an error."""
-    from tutelage.student.errors import InputError
+    from tutelage.student.errors import InputError, Interrupted
 
     line = " ".join(str(error).split())
-    if type(error).__name__ == "Interrupted":
+    if isinstance(error, Interrupted):
         return 130, line
     if isinstance(error, InputError | OSError):
         return 2, line

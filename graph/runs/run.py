@@ -20,7 +20,7 @@ from tutelage.graph.task.load import load_task
 from tutelage.graph.task.schema import Task
 from tutelage.graph.task.splits import Splits, load_splits
 from tutelage.student.encoder import Encoder, GivenEncoder
-from tutelage.student.errors import InputError
+from tutelage.student.errors import InputError, Interrupted
 from tutelage.student.tasks.user_functions import UserFunctionError
 
 if TYPE_CHECKING:
@@ -28,10 +28,6 @@ if TYPE_CHECKING:
 
 _THREAD: Any = {"configurable": {"thread_id": "run"}}
 _STEPS = 12  # the largest number of nodes in one round and attempt
-
-
-class Interrupted(Exception):  # noqa: N818
-    """The user asked to stop, and the run stopped after the current step. It can be resumed."""
 
 
 def run(

@@ -1,13 +1,14 @@
 """Use the student of a run: evaluate it on labelled rows, or predict texts."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from tutelage.graph.run_folder.folder import metric_in, student_in, texts_used
+from tutelage.graph.runs.predict_file import BLOCK, PredictionRequest
 from tutelage.student.data.rows import to_record
 from tutelage.student.errors import InputError
-from tutelage.student.evaluation.confidence import load_reliability
 from tutelage.student.evaluation.evaluate import Report, evaluate
 from tutelage.student.models.load import load_student
 from tutelage.student.models.prediction_inputs import read_inputs, read_labelled, truncation_note
@@ -61,35 +62,33 @@ def evaluate_file(
 
 
 def predict_texts(
-    path: Path,
+    request: PredictionRequest,
     texts: Sequence[str] | None,
     warn: Warn,
     *,
     file: Path | None = None,
-    columns: Sequence[str] | None = None,
     lines: Iterable[str] = (),
-    precision: float | None = None,
 ) -> Iterator[tuple[dict[str, Any], str]]:
-    """Yield the predictions for texts, or for the named columns of a file, or else for lines.
+    """Yield the predictions for texts, or for the rows of a file, or else for lines.
 
     Each is a row as in data files, with its `confidence`, and a line: label, confidence, text, split by tabs.
-    With `precision`, predictions below the confidence at which the student reached this share of right
+    With a precision, predictions below the confidence at which the student reached this share of right
     answers on the user's rows are left out: their label is None, and "-" in the line.
 
     Raises:
         InputError: there is no student, a text cannot be used, or the precision is not reached.
     """
-    folder = student_in(path)
-    least = 0.0 if precision is None else load_reliability(folder).threshold(precision)
-    student = load_student(folder)
+    student, least = request.load()
     task_type, fields = TASK_TYPES[student.kind], student.fields
-    inputs = read_inputs(student, texts, file, columns, lines)
+    inputs = read_inputs(student, texts, file, request.columns, lines)
     if not inputs:
         return warn(f"note: no text was read from {file or 'standard input'}")
     if note := truncation_note(student, inputs):
         warn(note)
-    predictions = student.predict(inputs, best=True)
-    for text, label, confidence in zip(inputs, predictions.answers, predictions.confidence, strict=True):
+    blocks = (inputs[start : start + BLOCK] for start in range(0, len(inputs), BLOCK))
+    found = ((block, student.predict(block, best=True)) for block in blocks)
+    each = (zip(block, one.answers, one.confidence, strict=True) for block, one in found)
+    for text, label, confidence in chain.from_iterable(each):
         row: dict[str, Any] = to_record(text, label, task_type=task_type, fields=fields)
         shown = task_type.to_text(label, text)
         if confidence < least:

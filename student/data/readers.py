@@ -117,18 +117,10 @@ def make_row(
         InputError: a field is missing or of the wrong type, a text is empty, too long or contains a NUL
             byte, or the label is not valid for the task.
     """
-    fields, label_field = columns.text, columns.label or task_type.label_field
-    for field in fields if labels is None else (*fields, label_field):
-        if field not in record:
-            raise InputError(
-                f"{where}: no field {field!r}, got {', '.join(map(repr, record)) or 'nothing'};"
-                " rename the column, or name it: `text`, `label` of the source in task.yaml, --text, --label"
-            )
-    parts = {field: _text(record[field], f"{where}: field {field!r}", task_type) for field in fields}
-    for field, part in parts.items():
-        name = f"field {field!r} of the pair" if len(fields) > 1 else "the text"
-        check_text(part, f"{where}: {name}", of_pair=len(fields) > 1)
-    text = join(parts, fields)
+    label_field = columns.label or task_type.label_field
+    text = text_of(record, where, columns.text, task_type)
+    if labels is not None:
+        _require(record, [label_field], where)
     row = Row(id=content_id(text, task_type), text=text, label="")
     if labels is not None:
         try:
@@ -138,6 +130,29 @@ def make_row(
     if columns.rationale is not None and (reason := _rationale(record, columns.rationale, where)):
         row["rationale"] = reason
     return row
+
+
+def text_of(record: Mapping[str, object], where: str, names: Fields, task_type: TaskType) -> str:
+    """Return the checked text of a record; the parts of a pair are joined.
+
+    Raises:
+        InputError: as in `make_row`.
+    """
+    _require(record, names, where)
+    parts = {name: _text(record[name], f"{where}: field {name!r}", task_type) for name in names}
+    for name, part in parts.items():
+        which = f"field {name!r} of the pair" if len(names) > 1 else "the text"
+        check_text(part, f"{where}: {which}", of_pair=len(names) > 1)
+    return join(parts, names)
+
+
+def _require(record: Mapping[str, object], names: Sequence[str], where: str) -> None:
+    for name in names:
+        if name not in record:
+            raise InputError(
+                f"{where}: no field {name!r}, got {', '.join(map(repr, record)) or 'nothing'};"
+                " rename the column, or name it: `text`, `label` of the source in task.yaml, --text, --label"
+            )
 
 
 def _rationale(record: dict[str, object], field: str, where: str) -> str:

@@ -26,9 +26,9 @@ HEAD_FILE = "head.npz"
 HEAD_TYPE = "tutelage-head"  # as in modeling_head.py; importing that file takes seconds
 
 
-class Student(Protocol):
-    """A trained model. `kind` is its task type (student/tasks/); `labels` is empty for students that write;
-    `fields` names the parts of each text (student/tasks/fields.py).
+class Predictor(Protocol):
+    """A model that predicts. `kind` is its task type (student/tasks/); `labels` is empty for students that
+    write; `fields` names the parts of each text (student/tasks/fields.py).
     """
 
     kind: str
@@ -43,16 +43,20 @@ class Student(Protocol):
         """
         ...
 
+    def count_truncated(self, texts: Sequence[str]) -> int:
+        """Return how many texts have more tokens than the student reads."""
+        ...
+
+
+class Student(Predictor, Protocol):
+    """A trained model, as the loop uses it."""
+
     def predict_best(self, texts: Sequence[str]) -> list[str]:
         """Return only the predicted labels, from the most accurate decoding. Evaluation uses these."""
         ...
 
     def why_unlearnable(self, label: str) -> str:
         """Explain why the student could never predict this label; return "" if it could."""
-        ...
-
-    def count_truncated(self, texts: Sequence[str]) -> int:
-        """Return how many texts have more tokens than the student reads."""
         ...
 
     def save(self, folder: Path) -> None:
@@ -110,7 +114,7 @@ class FullStudent:
         """Return logits of shape (len(texts), len(labels)). Texts are batched by length."""
         import torch
 
-        _check_list(texts)
+        check_list(texts)
         self.model.eval()
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
         result = np.zeros((len(texts), len(self.labels)), np.float32)
@@ -168,7 +172,7 @@ class FullStudent:
     export = save
 
 
-def _check_list(texts: Sequence[str]) -> None:
+def check_list(texts: Sequence[str]) -> None:
     """Refuse a single text, which would be read as a list of characters.
 
     Raises:
@@ -201,7 +205,7 @@ class HeadStudent:
 
     def logits(self, texts: Sequence[str]) -> Logits:
         """Return logits of shape (len(texts), len(labels))."""
-        _check_list(texts)
+        check_list(texts)
         return features(self.encoder, texts, self.fields) @ self.weight.T + self.bias
 
     def predict(

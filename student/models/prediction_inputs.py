@@ -6,13 +6,13 @@ from pathlib import Path
 from tutelage.student.data.readers import Columns, read_rows
 from tutelage.student.data.rows import Row, check_text
 from tutelage.student.errors import InputError
-from tutelage.student.models.base import Student
+from tutelage.student.models.base import Predictor, Student
 from tutelage.student.tasks.fields import Fields, join
 from tutelage.student.tasks.registry import TASK_TYPES
 
 
 def read_inputs(
-    student: Student,
+    student: Predictor,
     texts: Sequence[str] | None,
     file: Path | None,
     names: Sequence[str] | None,
@@ -75,7 +75,7 @@ def join_parts(parts: Sequence[str], fields: Fields) -> list[str]:
     return [join(dict(zip(fields, group, strict=True)), fields) for group in groups]
 
 
-def truncation_note(student: Student, texts: Sequence[str]) -> str:
+def truncation_note(student: Predictor, texts: Sequence[str]) -> str:
     """Return a note on how many texts the student truncates; "" if none."""
     if not (cut := student.count_truncated(texts)):
         return ""

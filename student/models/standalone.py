@@ -43,15 +43,20 @@ class Model:
 
     def predict_proba(self, texts: Sequence[Any]) -> Any:
         """Return probabilities, shape (texts, labels). Rows sum to 1, except for several labels per text."""
+        scores = self.logits(texts)
+        if self.settings["thresholds"]:
+            return 1 / (1 + np.exp(-scores))
+        scores = np.exp(scores - scores.max(axis=1, keepdims=True))
+        return scores / scores.sum(axis=1, keepdims=True)
+
+    def logits(self, texts: Sequence[Any]) -> Any:
+        """Return logits, shape (texts, labels)."""
         scores = np.zeros((len(texts), len(self.labels)), np.float32)
         order = sorted(range(len(texts)), key=lambda i: len("".join(texts[i])))
         for start in range(0, len(order), BATCH):
             part = order[start : start + BATCH]
             scores[part] = self._scores([texts[i] for i in part])
-        if self.settings["thresholds"]:
-            return 1 / (1 + np.exp(-scores))
-        scores = np.exp(scores - scores.max(axis=1, keepdims=True))
-        return scores / scores.sum(axis=1, keepdims=True)
+        return scores
 
     def predict(self, texts: Sequence[Any]) -> list[Any]:
         """Return the label of each text, or the list of its labels if it can have several."""
@@ -59,6 +64,11 @@ class Model:
         if thresholds := self.settings["thresholds"]:
             return [[self.labels[j] for j in np.flatnonzero(row >= thresholds)] for row in found]
         return [self.labels[j] for j in found.argmax(1)]
+
+    def count_truncated(self, texts: Sequence[Any]) -> int:
+        """Return how many texts have more tokens than the model reads."""
+        tokens = self.tokenizer.encode_batch(list(texts))
+        return sum(bool(one.overflowing) for one in tokens)
 
     def _scores(self, texts: Sequence[Any]) -> Any:
         tokens = self.tokenizer.encode_batch(list(texts))

@@ -286,6 +286,21 @@ def test_evaluate_and_predict_refuse_empty_or_contradictory_input(
         "names a column of --file, but --file is not given",
     )
     assert_refused(cli("predict", finished_run, "hm", "--precision", "0.9"), "has no confidence.json")
+    assert_refused(cli("predict", finished_run, "hm", "--to", "out.csv"), "name it with --file")
+
+
+def test_predict_writes_the_rows_of_a_file_with_their_predictions(
+    cli: Make, finished_run: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "in.csv").write_text("number,text\n1,Where is my parcel?\n2,\n")
+    done = cli("predict", finished_run, "--file", "in.csv", "--to", "out.csv")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "wrote 2 rows to out.csv\n"
+    assert "1 of 2 rows get no prediction" in done.stderr
+    head, first, second = (tmp_path / "out.csv").read_text().splitlines()
+    assert head == "number,text,predicted,confidence"
+    assert first.startswith("1,Where is my parcel?,order_status,0.")
+    assert second == "2,,,"
 
 
 def test_evaluate_notes_rows_that_the_student_was_trained_on(

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from tutelage.graph.run_folder.folder import RunFolder
+from tutelage.graph.runs.predict_file import PredictionRequest
 from tutelage.graph.runs.run import run
 from tutelage.graph.runs.use import predict_texts
 from tutelage.graph.task.load import Task
@@ -23,7 +24,7 @@ def finished(
 
 
 def predicted(folder: RunFolder, precision: float | None) -> list[tuple[dict[str, Any], str]]:
-    return list(predict_texts(folder.path, TEXTS, print, precision=precision))
+    return list(predict_texts(PredictionRequest(folder.path, precision=precision), TEXTS, print))
 
 
 def test_labels_below_the_precision_are_left_out(finished: RunFolder) -> None:

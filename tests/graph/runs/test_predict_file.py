@@ -1,0 +1,180 @@
+"""`tutelage predict --file … --to …`: every form, rows without a text, and a killed prediction."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet
+import pytest
+from tutelage.graph.runs.predict_file import BLOCK, PredictionRequest, predict_file
+from tutelage.student.data.rows import Row
+from tutelage.student.encoder import Encoder
+from tutelage.student.errors import InputError
+from tutelage.student.models.base import FullStudent
+from tutelage.student.models.load import load_student
+from tutelage.student.models.onnx import write_onnx
+from tutelage.student.models.onnx_student import OnnxStudent, load_predictor
+from tutelage.student.training.configuration import TrainingConfig
+from tutelage.student.training.loop import train
+
+Rows = Sequence[dict[str, Any]]
+ROWS: Rows = [
+    {"id": 7, "text": "i want my money back", "paid": True, "price": 2, "tags": ["a"]},
+    {"id": 8, "text": "  ", "paid": None, "price": 2.5, "tags": []},
+    {"id": 9, "text": "where is the late parcel,\nplease", "paid": False, "price": 1, "tags": ["b"]},
+]
+
+
+@pytest.fixture(scope="module")
+def model(easy: list[Row], tiny_bert: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return an exported folder with a student and its ONNX models."""
+    folder = tmp_path_factory.mktemp("predict")
+    tiny = tiny_bert(folder / "tiny", pooling="mean_tokens")
+    config = TrainingConfig(base=tiny, device="cpu", mode="head")
+    train(easy, ["refund", "status"], config, seed=0, encoder=Encoder(tiny, device="cpu")).export(
+        folder / "out"
+    )
+    loaded = load_student(folder / "out", device_name="cpu")
+    assert isinstance(loaded, FullStudent)
+    write_onnx(loaded, folder / "out", [row["text"] for row in easy])
+    return folder / "out"
+
+
+def lines(path: Path, rows: Rows = ROWS) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def filled(model: Path, file: Path, to: Path, **fields: Any) -> list[str]:
+    """Predict a file and return the notes."""
+    notes: list[str] = []
+    predict_file(PredictionRequest(model, **fields), file, to, notes.append)
+    assert sorted(path.name for path in to.parent.glob(f"{to.name}*")) == [to.name]
+    return notes
+
+
+def test_rows_keep_their_columns_and_order_and_get_the_predictions_of_the_student(
+    model: Path, tmp_path: Path
+) -> None:
+    [note] = filled(model, lines(tmp_path / "in.jsonl"), tmp_path / "out.jsonl")
+    got = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    student = load_student(model, device_name="cpu")
+    expected = student.predict([row["text"] for row in (ROWS[0], ROWS[2])])
+    assert [{k: v for k, v in row.items() if k not in ("predicted", "confidence")} for row in got] == ROWS
+    assert [row["predicted"] for row in got] == [expected.answers[0], None, expected.answers[1]]
+    assert got[1]["confidence"] is None
+    assert [got[0]["confidence"], got[2]["confidence"]] == pytest.approx(expected.confidence, abs=1e-4)
+    assert "1 of 3 rows get no prediction; the first: " in note
+    assert "in.jsonl line 2: the text is empty" in note
+
+
+@pytest.mark.parametrize("source", ["jsonl", "csv", "parquet"])
+def test_every_form_comes_from_every_other(source: str, model: Path, tmp_path: Path) -> None:
+    filled(model, lines(tmp_path / "rows.jsonl"), tmp_path / f"first.{source}")
+    table = pyarrow.parquet.read_table(tmp_path / "first.parquet") if source == "parquet" else None
+    if table is not None:
+        types = [str(one) for one in table.schema.types]
+        assert types == ["int64", "string", "bool", "double", "string", "string", "double"]
+        assert table["tags"].to_pylist() == ['["a"]', "[]", '["b"]']
+    if source == "csv":
+        with (tmp_path / "first.csv").open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        assert rows[2]["text"] == ROWS[2]["text"]
+        assert [row["paid"] for row in rows] == ["true", "", "false"]
+    with pytest.raises(InputError, match="has a column 'predicted' already; rename it"):
+        filled(model, tmp_path / f"first.{source}", tmp_path / "second.jsonl")
+
+
+def test_the_onnx_models_answer_like_torch_and_are_taken_without_a_gpu(model: Path) -> None:
+    texts = ["i want my money back", "where is the late parcel, and why has nobody answered me?"]
+    expected = load_predictor(model, "torch").predict(texts)
+    for engine in ("onnx", "int8"):
+        found = load_predictor(model, engine).predict(texts)
+        assert found.answers == expected.answers
+        assert found.confidence == pytest.approx(expected.confidence, abs=1e-4 if engine == "onnx" else 0.1)
+    student = load_predictor(model)
+    assert isinstance(student, OnnxStudent)
+    assert student.count_truncated([*texts, "late " * 500]) == 1
+
+
+def test_a_student_without_onnx_says_where_it_comes_from(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no ONNX model; give a folder that `tutelage export"):
+        load_predictor(tmp_path, "onnx")
+
+
+@pytest.mark.parametrize(
+    ("rows", "fields", "to", "says"),
+    [
+        ([], {}, "out.csv", "holds no rows; there is nothing to predict"),
+        ([{"text": " "}], {}, "out.csv", "line 1: the text is empty"),
+        ([{"body": "x"}], {}, "out.csv", "no field 'text', got 'body'"),
+        (ROWS, {"columns": ["body"]}, "out.csv", "no field 'body', got 'id', 'text'"),
+        (ROWS, {}, "out.xlsx", "predictions go to .jsonl, .csv, .parquet"),
+        (ROWS, {}, "no/out.csv", "does not exist; create it"),
+        (ROWS, {}, "in.jsonl", "exists already; choose another file, or delete it"),
+        (ROWS, {"precision": 0.9}, "out.csv", "has no confidence.json"),
+    ],
+)
+def test_what_cannot_be_predicted_is_refused_and_leaves_nothing(
+    rows: Rows, fields: dict[str, Any], to: str, says: str, model: Path, tmp_path: Path
+) -> None:
+    file = lines(tmp_path / "in.jsonl", rows)
+    with pytest.raises(InputError, match=says):
+        predict_file(PredictionRequest(model, **fields), file, tmp_path / to, lambda _: None)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
+
+
+def test_a_killed_prediction_continues_and_ends_as_if_it_had_not_been_killed(
+    model: Path, tmp_path: Path
+) -> None:
+    words = ["money", "back", "parcel", "late", "where", "please", "now", "want"]
+    rows = [{"text": f"{words[i % 8]} {words[i // 8 % 8]} {i}"} for i in range(12 * BLOCK)]
+    file, to = lines(tmp_path / "in.jsonl", rows), tmp_path / "out.jsonl"
+    command = [sys.executable, "-m", "tutelage.cli", "predict", model, "--file", file, "--to", to]
+    with subprocess.Popen([*map(str, command)], env=dict(os.environ), stderr=subprocess.DEVNULL) as process:
+        part = tmp_path / "out.jsonl.part"
+        while not (part.exists() and part.read_bytes().count(b"\n") > BLOCK):
+            assert process.poll() is None, "it ended before it was killed"
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+    before = part.read_bytes()
+    done = before.count(b"\n") - 1
+    assert BLOCK <= done < len(rows)
+    part.write_bytes(before + b'["ref')  # half a line
+    seen: list[int] = []
+    predict_file(PredictionRequest(model), file, to, print, listener=lambda n, _: seen.append(n))
+    assert seen[0] == done
+    whole = tmp_path / "whole.jsonl"
+    predict_file(PredictionRequest(model), file, whole, print)
+    assert to.read_text() == whole.read_text()
+
+
+def test_stored_predictions_of_another_file_are_not_continued(model: Path, tmp_path: Path) -> None:
+    file = lines(tmp_path / "in.jsonl")
+    (tmp_path / "out.csv.part").write_text('{"file": "another"}\n["refund", 0.9]\n')
+    with pytest.raises(InputError, match="predictions of another file, student or column; delete it"):
+        predict_file(PredictionRequest(model), file, tmp_path / "out.csv", print)
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_control_c_says_how_to_continue(model: Path, tmp_path: Path) -> None:
+    file = lines(tmp_path / "in.jsonl", [{"text": f"money {i}"} for i in range(40 * BLOCK)])
+    to = tmp_path / "out.parquet"
+    command = [sys.executable, "-m", "tutelage.cli", "predict", model, "--file", file, "--to", to]
+    with subprocess.Popen([*map(str, command)], stderr=subprocess.PIPE, text=True) as process:
+        part = tmp_path / "out.parquet.part"
+        while not (part.exists() and part.read_bytes().count(b"\n") > BLOCK):
+            assert process.poll() is None, "it ended before it was interrupted"
+            time.sleep(0.005)
+        process.send_signal(signal.SIGINT)
+        _, shown = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert shown.strip().endswith("rows; the same command continues")
+    assert not to.exists()
