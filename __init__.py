@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tutelage.graph.build import build_graph as build_graph
+    from tutelage.graph.distilled.runnable import distilled as distilled
     from tutelage.graph.runs.interactive import resume as resume
     from tutelage.graph.runs.interactive import run as run
     from tutelage.graph.strategies import STRATEGIES as STRATEGIES
@@ -25,6 +26,7 @@ _HOME = {
     "Task": "tutelage.graph.task.schema",
     "load_task": "tutelage.graph.task.load",
     "run": "tutelage.graph.runs.interactive",
+    "distilled": "tutelage.graph.distilled.runnable",
     "resume": "tutelage.graph.runs.interactive",
     "STRATEGIES": "tutelage.graph.strategies",
     "Strategy": "tutelage.graph.strategies",

@@ -3,13 +3,14 @@
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from tutelage.agents import labeler
 from tutelage.graph.context import RunContext
 from tutelage.graph.requests.evidence import labeler_settings
 from tutelage.graph.state import State
-from tutelage.graph.students.confidence import calibrate
+from tutelage.graph.students.confidence import fold_reliability, store_agreement
 from tutelage.graph.students.self_training import (
     can_self_train,
     first_pool_probabilities,
@@ -23,6 +24,7 @@ from tutelage.graph.students.training_rows import kept_samples, mixed_row, objec
 from tutelage.graph.task.splits import compares_at_random
 from tutelage.student.corpus import drawn_sample
 from tutelage.student.data.rows import Row
+from tutelage.student.models.base import Classifier
 
 NEARLY_ALL = 0.9  # share of the random texts that must get a label to count as a random sample (ours)
 
@@ -54,6 +56,7 @@ def refit(ctx: RunContext, state: State) -> State:
     """
     arms = _arms(ctx, state)
     ctx.folder.write_json(ctx.folder.arms, [_about(arm) for arm in arms])
+    reliability = fold_reliability(ctx, state["best"])
     for arm in arms:
         delivered = arm is arms[-1]
         if not delivered and not ctx.splits.test:
@@ -61,12 +64,17 @@ def refit(ctx: RunContext, state: State) -> State:
         ctx.trace.write("arm", name=arm.name, rows=len(arm.rows))
         similar = state["best"] if arm.sees_teacher or not ctx.splits.folded else 0
         student = refitted_student(ctx, arm.rows, similar)
+        if reliability:
+            cast(Classifier, student).divide_logits(reliability.temperature)
         texts = [row["text"] for row in ctx.splits.test]
         answers = student.predict_best(texts) if texts else []
         ctx.folder.store_predictions(f"arm-{arm.name}", test=np.array(answers, str))
         if delivered:
-            calibrate(ctx, student, state["best"])
             student.save(ctx.folder.refitted)
+        elif arm.name == "chosen":
+            store_agreement(ctx, student, arm.rows)
+    if reliability:
+        reliability.save(ctx.folder.path)
     ctx.trace.log(arms=[_about(arm) for arm in arms])
     return {}
 

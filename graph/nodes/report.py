@@ -118,8 +118,9 @@ def _export(ctx: RunContext, best: int) -> None:
     ctx.students.load(source).export(part)
     used = [*ctx.splits.labelled, *ctx.corpus.drafts(status="kept")]
     write_texts_used(part, sorted({row["id"] for row in used}))
-    if ctx.folder.confidence.exists():
-        shutil.copy(ctx.folder.confidence, part / ctx.folder.confidence.name)
+    for measured in (ctx.folder.confidence, ctx.folder.agreement):
+        if measured.exists():
+            shutil.copy(measured, part / measured.name)
     shutil.rmtree(ctx.folder.student, ignore_errors=True)
     part.replace(ctx.folder.student)
     ctx.folder.drop_students([])

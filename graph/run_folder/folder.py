@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tutelage.agents.teacher.calibration import Calibration
 from tutelage.student.errors import InputError
+from tutelage.student.evaluation.agreement import FILE as AGREEMENT_FILE
 from tutelage.student.evaluation.confidence import FILE as CONFIDENCE_FILE
 
 FORMAT = 4  # of run folders; raise it when older ones cannot be read any more
@@ -116,6 +117,7 @@ class RunFolder:
         self.predictions = self.path / "predictions"
         self.arms = self.predictions / "arms.json"
         self.confidence = self.path / CONFIDENCE_FILE
+        self.agreement = self.path / AGREEMENT_FILE
         self.refitted = self.path / "students" / "refitted"
         self.trace = self.path / "trace.jsonl"
         self.student = self.path / "student"

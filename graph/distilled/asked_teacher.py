@@ -1,0 +1,111 @@
+"""The teacher of a distilled model: the labeler of its run, or a function of the user."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from tutelage.agents import labeler
+from tutelage.agents.providers.models import OBJECT, ModelSpec, make_model
+from tutelage.agents.teacher.journal import Journal
+from tutelage.agents.teacher.settings import TeacherSettings
+from tutelage.agents.teacher.teacher import Teacher
+from tutelage.graph.context import rehearsal_model
+from tutelage.graph.run_folder.folder import RunFolder
+from tutelage.graph.task.schema import Task
+from tutelage.student.corpus import drawn_sample
+from tutelage.student.data.rows import Row, content_id
+from tutelage.student.errors import InputError
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+
+Answer = tuple[str | None, str]  # a label, or None and the reason why there is none
+Labeler = Callable[[Sequence[str]], list[Answer]]
+LabelFunction = Callable[[list[str]], list[str]]  # of the user: a label for each text
+
+
+class LabelingModel:
+    """A chat model that labels texts as the labeler of a run does: the same prompt, schema and repair.
+
+    Its replies are stored in a journal, so that the same request is paid for once.
+    """
+
+    def __init__(self, task: Task, model: "BaseChatModel | None", journal: Path):
+        spec = task.model_specs()["labeler"]
+        if model is not None:
+            spec = replace(spec, model=f"{OBJECT}all:{type(model).__name__}")
+        elif spec.model.startswith(OBJECT):
+            raise InputError(f"the run had the chat model object {spec.model!r} as its teacher: give it")
+        self._task = task
+
+        def make(spec: ModelSpec) -> "BaseChatModel":
+            if model is not None:
+                return model
+            return rehearsal_model(task) if spec.model == "rehearsal" else make_model(spec)
+
+        settings = TeacherSettings(limits=task.limits(), overlay=task.prompts)
+        self._teacher = Teacher({"labeler": spec}, make, Journal(journal), settings)
+        self._teacher.prepare()
+
+    def __call__(self, texts: Sequence[str]) -> list[Answer]:
+        """Return the label of each text."""
+        rows = [Row(id=content_id(text, self._task.type), text=text, label="") for text in texts]
+        unique = {row["id"]: row for row in rows}
+        asked = [drawn_sample(row, place=place) for place, row in enumerate(unique.values())]
+        settings = labeler.LabelerSettings(votes=self._task.teacher.votes)
+        found = labeler.label(self._teacher, self._task.brief(), asked, settings, seed=self._task.seed)
+        answers = {sample["id"]: (sample.get("label"), sample.get("reason", "")) for sample in found}
+        return [answers[row["id"]] for row in rows]
+
+
+class LabelingFunction:
+    """A function of the user that labels texts."""
+
+    def __init__(self, function: LabelFunction):
+        self._function = function
+
+    def __call__(self, texts: Sequence[str]) -> list[Answer]:
+        """Return the label of each text.
+
+        Raises:
+            InputError: the function did not return one label per text.
+        """
+        found = self._function(list(texts))
+        if len(found) != len(texts) or not all(isinstance(label, str) for label in found):
+            raise InputError(
+                f"`teacher` returned {len(found)} values for {len(texts)} texts; expected a label for each"
+            )
+        return [(label, "") for label in found]
+
+
+def asked_teacher(path: Path, teacher: "BaseChatModel | LabelFunction | None", journal: Path) -> Labeler:
+    """Return what labels the texts that a student leaves to the teacher.
+
+    Raises:
+        InputError: no task tells how to ask a chat model, or the model cannot be made.
+    """
+    if teacher is not None and not hasattr(teacher, "ainvoke"):
+        if callable(teacher):
+            return LabelingFunction(teacher)
+        raise InputError(
+            f"`teacher`: got {type(teacher).__name__}, expected a LangChain chat model or a function from a"
+            " list of texts to a list of labels"
+        )
+    return LabelingModel(_task(path), teacher, journal)  # type: ignore[arg-type]
+
+
+def _task(path: Path) -> Task:
+    """Return the task of a run folder or an exported folder. Its data files need not exist any more."""
+    about: Any = None
+    if (path / "run.json").exists():
+        about = RunFolder(path).about()["task"]
+    elif (path / "task.yaml").exists():
+        about = yaml.safe_load((path / "task.yaml").read_text(encoding="utf-8"))
+    if about is None:
+        raise InputError(
+            f"{path} has no task, which says how the teacher is asked; give a run folder, an exported folder,"
+            " or a function as `teacher`"
+        )
+    return Task.model_validate(about)

@@ -1,0 +1,218 @@
+"""`tutelage.distilled`: a Runnable; the student answers where it is sure, the teacher elsewhere."""
+
+import json
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.config import run_in_executor
+from tutelage.graph.distilled.asked_teacher import Answer, Labeler, asked_teacher
+from tutelage.graph.distilled.drift import Drift
+from tutelage.graph.run_folder.folder import student_in
+from tutelage.student.data.rows import check_text
+from tutelage.student.errors import InputError
+from tutelage.student.evaluation.agreement import Agreement, load_agreement, measure_agreement
+from tutelage.student.models.base import Predictor
+from tutelage.student.models.onnx_student import load_predictor
+from tutelage.student.tasks.fields import join, split
+from tutelage.student.tasks.registry import TASK_TYPES
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+    from tutelage.graph.distilled.asked_teacher import LabelFunction
+    from tutelage.graph.runs.interactive import Result
+
+Text = str | Mapping[str, Any]  # a text, or a state with the student's fields
+
+
+class Statistics(TypedDict):
+    """What a distilled model has done: texts so far, the share of the last 500 that went to the teacher, the
+    share that was expected, and the stability index of the labels.
+    """
+
+    texts: int
+    escalated: float
+    expected: float
+    stability_index: float
+
+
+class Distilled(Runnable[Any, dict[str, Any]]):
+    """Answer by the student where its confidence reaches `threshold`, and by the teacher elsewhere.
+
+    `invoke` takes a text, or a mapping with the student's fields such as a LangGraph state, and returns the
+    label under its usual name (`label`, `labels`, …), `confidence` of the student, and `answered_by`:
+    `student` or `teacher`. Where the teacher gives no label, the student's stands, and `problem` says why.
+    `batch` predicts all texts at once and asks the teacher about up to twelve in a call.
+    """
+
+    def __init__(self, student: Any, teacher: Any, threshold: float, agreement: Agreement | None, log: Path):
+        self.student, self.threshold, self.log = student, threshold, log
+        self._teacher, self._lock = teacher, threading.Lock()
+        self._task_type = TASK_TYPES[student.kind]
+        expected = agreement.share_below(threshold) if agreement else 0.0
+        self._drift = Drift(expected, len(agreement.confidence), agreement.labels) if agreement else None
+        self._texts = 0
+
+    def invoke(self, input: Text, config: RunnableConfig | None = None, **kwargs: Any) -> dict[str, Any]:
+        """Answer one text."""
+        return self._call_with_config(lambda one: self._answer([one])[0], input, config)
+
+    def batch(
+        self, inputs: Sequence[Text], config: Any = None, *, return_exceptions: bool = False, **kwargs: Any
+    ) -> list[Any]:
+        """Answer many texts, in their order."""
+        try:
+            return list(self._answer(inputs))
+        except Exception as error:
+            if return_exceptions:
+                return [error] * len(inputs)
+            raise
+
+    async def abatch(
+        self, inputs: Sequence[Text], config: Any = None, *, return_exceptions: bool = False, **kwargs: Any
+    ) -> list[Any]:
+        """Answer many texts, in their order, without blocking the event loop."""
+        call = lambda: self.batch(inputs, return_exceptions=return_exceptions)  # noqa: E731
+        return await run_in_executor(None, call)
+
+    def statistics(self) -> Statistics:
+        """Return what was done so far, and whether the texts still look as expected."""
+        drift = self._drift
+        return Statistics(
+            texts=self._texts,
+            escalated=drift.share() if drift else 0.0,
+            expected=drift.expected if drift else 0.0,
+            stability_index=drift.stability_index() if drift else 0.0,
+        )
+
+    def _answer(self, inputs: Sequence[Text]) -> list[dict[str, Any]]:
+        texts = [self._text(one) for one in inputs]
+        if not texts:
+            return []
+        with self._lock:  # a tokenizer is not safe between threads
+            found = self.student.predict(texts, best=True)
+        unsure = [i for i, confidence in enumerate(found.confidence) if confidence < self.threshold]
+        replies = self._teacher([texts[i] for i in unsure]) if unsure else []
+        by_teacher = dict(zip(unsure, replies, strict=True))
+        answers = [
+            self._shown(text, label, confidence, by_teacher.get(i))
+            for i, (text, label, confidence) in enumerate(
+                zip(texts, found.answers, found.confidence, strict=True)
+            )
+        ]
+        self._record(texts, found.answers, answers, set(unsure))
+        return answers
+
+    def _shown(self, text: str, label: str, confidence: float, reply: Answer | None) -> dict[str, Any]:
+        """Return the answer to one text; `reply` is the teacher's, if it was asked."""
+        given, problem = reply or (None, "")
+        shown = {
+            self._task_type.label_field: self._task_type.to_file(label if given is None else given, text),
+            "confidence": round(float(confidence), 4),
+            "answered_by": "student" if given is None else "teacher",
+        }
+        return {**shown, "problem": problem} if problem else shown
+
+    def _record(
+        self,
+        texts: Sequence[str],
+        predicted: Sequence[str],
+        answers: Sequence[Mapping[str, Any]],
+        escalated: set[int],
+    ) -> None:
+        """Append the escalated texts to the log, and compare the texts with those that were expected."""
+        fields, now = self.student.fields, round(time.time())
+        lines = [
+            {
+                **split(texts[i], fields),
+                **answers[i],
+                "predicted": self._task_type.to_file(predicted[i], texts[i]),
+                "time": now,
+            }
+            for i in sorted(escalated)
+        ]
+        with self._lock:
+            self._texts += len(texts)
+            with self.log.open("a", encoding="utf-8") as file:
+                file.write("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+            if self._drift:
+                for i, answer in enumerate(predicted):
+                    self._drift.add(i in escalated, self._task_type.labels_in(answer))
+                self._drift.check()
+
+    def _text(self, given: Text) -> str:
+        """Return a text in the form that students read.
+
+        Raises:
+            InputError: a field is missing, or a text is unusable.
+        """
+        fields = self.student.fields
+        parts = {fields[0]: given} if isinstance(given, str) and len(fields) == 1 else given
+        if not isinstance(parts, Mapping) or any(not isinstance(parts.get(f), str) for f in fields):
+            raise InputError(f"expected a mapping with {', '.join(map(repr, fields))}, got {given!r:.80}")
+        for name in fields:
+            check_text(parts[name], f"the text {parts[name][:60]!r}", of_pair=len(fields) > 1)
+        return join({name: parts[name] for name in fields}, fields)
+
+
+def distilled(
+    student: "Path | str | Result",
+    teacher: "BaseChatModel | LabelFunction | None" = None,
+    *,
+    agreement: float = 0.95,
+    threshold: float | None = None,
+    calibration: Sequence[str] | None = None,
+    log: Path | str | None = None,
+) -> Distilled:
+    """Return a LangChain Runnable, also a LangGraph node, that asks the teacher only where it must.
+
+    The student answers the texts in which its confidence is so high that it gives the label of the teacher in
+    a share `agreement` of them. This is measured on texts that the student was not trained on: those that a
+    run labelled at random for its comparison, or `calibration`.
+
+    Args:
+        student: the result of a run, a run folder, or a folder that `tutelage export` wrote.
+        teacher: a LangChain chat model, asked with the prompts of the run; or a function from a list of texts
+            to a list of labels. By default the run's own labeler.
+        agreement: the wanted share, among the texts that the student answers.
+        threshold: the lowest confidence of the student, in place of `agreement`.
+        calibration: texts that the teacher labels now, to choose the threshold by. They should be some
+            hundreds of new texts, drawn at random from those that will come.
+        log: a file to which the texts that the teacher labelled are appended, as the unlabelled texts of the
+            next run; by default `escalated.jsonl` in the student's folder. The teacher's replies are stored
+            beside it.
+
+    Raises:
+        InputError: the agreement is not reached or cannot be measured, or the teacher cannot be asked.
+    """
+    path = Path(student if isinstance(student, str | Path) else student.folder)
+    folder = student_in(path)
+    model = load_predictor(folder)
+    log = Path(log) if log else folder / "escalated.jsonl"
+    try:
+        log.touch()
+    except OSError as error:
+        raise InputError(f"{log} cannot be written: {error}; name another file as `log`") from error
+    asked = asked_teacher(path, teacher, log.with_suffix(".sqlite"))
+    found = _calibrated(model, asked, calibration) if calibration else load_agreement(folder)
+    if threshold is None:
+        if found is None:
+            raise InputError(
+                f"{folder} has no agreement.json, which a run with unlabelled and test texts writes; give"
+                " some hundred texts as `calibration`, or a `threshold`"
+            )
+        threshold = found.threshold(agreement)
+    return Distilled(model, asked, threshold, found, log)
+
+
+def _calibrated(model: Predictor, asked: Labeler, texts: Sequence[str]) -> Agreement:
+    """Return the agreement on texts that the teacher labels now."""
+    labelled = [
+        (text, label) for text, (label, _) in zip(texts, asked(texts), strict=True) if label is not None
+    ]
+    if not labelled:
+        raise InputError(f"the teacher labelled none of the {len(texts)} texts of `calibration`")
+    return measure_agreement(model, *map(list, zip(*labelled, strict=True)))

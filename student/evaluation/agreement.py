@@ -1,0 +1,95 @@
+"""How often a student gives the label that the teacher would give, by the student's confidence."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tutelage.student.errors import InputError
+from tutelage.student.models.base import Predictor
+from tutelage.student.tasks.registry import TASK_TYPES
+
+FILE = "agreement.json"  # in a student's folder
+_Z = 1.2816  # of a one-sided 90 % bound
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """The agreement of a student with the teacher on texts that it was not trained on.
+
+    Attributes:
+        confidence: of the student in its answer to each text, from low to high.
+        agrees: whether the teacher gives the same answer.
+        labels: how often the student's answers contain each label.
+    """
+
+    confidence: list[float]
+    agrees: list[bool]
+    labels: dict[str, int]
+
+    def threshold(self, wanted: float) -> float:
+        """Return the lowest confidence from which on the share of equal answers is at least `wanted`, by the
+        lower bound of its one-sided 90 % interval (Wilson). The choice of this rule is ours.
+
+        Raises:
+            InputError: no confidence reaches it.
+        """
+        equal, value = np.array(self.agrees, float)[::-1], np.array(self.confidence)[::-1]
+        count = np.arange(1, len(equal) + 1)
+        bounds = _lower_bound(np.cumsum(equal) / count, count)
+        ends = np.append(value[1:] != value[:-1], True)  # texts of equal confidence are answered together
+        good = np.flatnonzero(ends & (bounds >= wanted))
+        if not len(good):
+            raise InputError(
+                f"an agreement of {wanted:g} cannot be promised: on {len(equal)} texts the highest lower"
+                f" bound is {bounds.max(initial=0):.3f}. Ask for less, or compare on more texts: `calibration`"
+            )
+        return float(value[good[-1]])
+
+    def share_below(self, threshold: float) -> float:
+        """Return the share of texts whose confidence is below a threshold."""
+        return float((np.array(self.confidence) < threshold).mean())
+
+    def save(self, folder: Path) -> None:
+        """Write it to a student's folder."""
+        (folder / FILE).write_text(json.dumps(asdict(self), ensure_ascii=False), encoding="utf-8")
+
+
+def load_agreement(folder: Path) -> Agreement | None:
+    """Read the file that `Agreement.save` wrote; None if the student has none."""
+    if not (folder / FILE).exists():
+        return None
+    return Agreement(**json.loads((folder / FILE).read_text(encoding="utf-8")))
+
+
+def measure_agreement(student: Predictor, texts: Sequence[str], labels: Sequence[str]) -> Agreement:
+    """Compare a student with the teacher.
+
+    Args:
+        student: the student.
+        texts: texts that it was not trained on, drawn at random from those that it will be used on.
+        labels: the teacher's label of each.
+    """
+    found = student.predict(texts, best=True)
+    order = np.argsort(found.confidence, kind="stable")
+    return Agreement(
+        confidence=[round(float(found.confidence[i]), 4) for i in order],
+        agrees=[found.answers[i] == labels[i] for i in order],
+        labels=label_counts(student, found.answers),
+    )
+
+
+def label_counts(student: Predictor, answers: Iterable[str]) -> dict[str, int]:
+    """Return how often answers contain each label."""
+    task_type = TASK_TYPES[student.kind]
+    return dict(Counter(label for answer in answers for label in task_type.labels_in(answer)))
+
+
+def _lower_bound(share: NDArray[np.float64], count: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return Wilson's lower bound of shares that were seen on `count` texts each."""
+    centre = share + _Z**2 / (2 * count)
+    spread = _Z * np.sqrt(share * (1 - share) / count + _Z**2 / (4 * count**2))
+    return np.asarray((centre - spread) / (1 + _Z**2 / count))

@@ -1,0 +1,206 @@
+"""`tutelage.distilled`: who answers, what is logged, and what is asked of the teacher."""
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypedDict
+
+import pytest
+from langchain_openai import ChatOpenAI
+from langgraph.graph import END, START, StateGraph
+from tutelage import distilled
+from tutelage.agents.rehearsal.server import serve
+from tutelage.graph.context import rehearsal_model
+from tutelage.graph.distilled.runnable import Distilled
+from tutelage.graph.handover.export import export_run
+from tutelage.graph.run_folder.folder import RunFolder
+from tutelage.graph.runs.run import run
+from tutelage.graph.task.load import Task
+from tutelage.student.encoder import Encoder
+from tutelage.student.errors import InputError
+from tutelage.student.evaluation.agreement import load_agreement
+from tutelage.student.models.load import load_student
+
+TEXTS = ["Where is my parcel?", "I want to return the shoes and get my money back.", "hm", "what now"]
+
+
+@pytest.fixture(scope="module")
+def task(folded: Callable[..., Task]) -> Task:
+    return folded(strategy={"base": "auto", "samples": 60}, budget={"rounds": 1})
+
+
+@pytest.fixture(scope="module")
+def finished(task: Task, encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    return run(task, tmp_path_factory.mktemp("distilled") / "run", encoder=encoder)
+
+
+@pytest.fixture(scope="module")
+def server(task: Task, encoder: Encoder) -> Iterator[tuple[ChatOpenAI, list[dict[str, Any]]]]:
+    """Return a client of the rehearsal teacher's server, and the log of its requests."""
+    log: list[dict[str, Any]] = []
+    with serve(rehearsal_model(task, encoder=encoder), log=log) as url:
+        yield ChatOpenAI(model="recorded", base_url=url, api_key="none"), log  # type: ignore[arg-type]
+
+
+def refunds(texts: list[str]) -> list[str]:
+    return ["refund_return"] * len(texts)
+
+
+def middle(finished: RunFolder) -> float:
+    """Return a threshold that the student passes on two of the texts."""
+    return float(sorted(load_student(finished.student).predict(TEXTS).confidence)[2])
+
+
+def logged(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_a_run_measures_the_agreement_on_random_texts_that_the_student_did_not_learn(
+    finished: RunFolder,
+) -> None:
+    found = load_agreement(finished.student)
+    assert found
+    chosen = {one["id"] for one in finished.read_lines(finished.samples) if one["status"] == "kept"}
+    control = {one["id"] for one in finished.read_lines(finished.control_labels)}
+    assert len(found.agrees) == len(control - chosen)
+    assert 0.5 < sum(found.agrees) / len(found.agrees) < 1
+    assert found.confidence == sorted(found.confidence)
+
+
+def test_the_student_answers_where_it_is_sure_and_the_teacher_elsewhere(
+    finished: RunFolder, tmp_path: Path
+) -> None:
+    asked: list[str] = []
+
+    def teacher(texts: list[str]) -> list[str]:
+        asked.extend(texts)
+        return refunds(texts)
+
+    model = distilled(finished.path, teacher, threshold=middle(finished), log=tmp_path / "log.jsonl")
+    alone = load_student(finished.student).predict(TEXTS)
+    answers = model.batch(TEXTS)
+    for text, answer, label, confidence in zip(TEXTS, answers, alone.answers, alone.confidence, strict=True):
+        assert answer["confidence"] == pytest.approx(confidence, abs=1e-4)
+        by_student = confidence >= model.threshold
+        assert answer["answered_by"] == ("student" if by_student else "teacher")
+        assert answer["label"] == (label if by_student else "refund_return")
+        assert (text in asked) is not by_student
+    assert len(asked) == 2
+    assert [model.invoke(text) for text in TEXTS] == answers
+    lines = logged(tmp_path / "log.jsonl")
+    assert [line["text"] for line in lines] == asked
+    assert {line["label"] for line in lines} == {"refund_return"}
+    assert {line["predicted"] for line in lines} <= set(alone.answers)
+
+
+def test_a_chat_model_is_asked_with_the_prompts_of_the_run_and_never_twice(
+    finished: RunFolder, server: tuple[ChatOpenAI, list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    client, log = server
+    model = distilled(finished.path, client, threshold=1.1, log=tmp_path / "log.jsonl")
+    before = len(log)
+    first = model.batch(TEXTS)
+    assert {one["answered_by"] for one in first} == {"teacher"}
+    assert len(log) == before + 1, "four texts are one call"
+    prompt = str(log[-1]["messages"])
+    assert all(text in prompt for text in TEXTS)
+    assert "order_status" in prompt
+    again = distilled(finished.path, client, threshold=1.1, log=tmp_path / "log.jsonl")
+    assert again.batch(TEXTS) == first
+    assert len(log) == before + 1
+
+
+def test_the_runs_own_teacher_is_the_default(finished: RunFolder, tmp_path: Path) -> None:
+    model = distilled(finished.path, threshold=1.1, log=tmp_path / "log.jsonl")
+    assert model.invoke(TEXTS[0])["answered_by"] == "teacher"
+
+
+def test_the_log_is_the_pool_of_the_next_run(
+    folded: Callable[..., Task], finished: RunFolder, tmp_path: Path
+) -> None:
+    from tutelage.graph.task.splits import load_splits
+
+    model = distilled(finished.path, refunds, threshold=1.1, log=tmp_path / "log.jsonl")
+    model.batch(TEXTS)
+    data = {"labelled": "labelled.jsonl", "unlabelled": str(tmp_path / "log.jsonl")}
+    assert [row["text"] for row in load_splits(folded(data=data)).unlabelled] == TEXTS
+
+
+def test_it_is_a_node_of_a_graph(finished: RunFolder, tmp_path: Path) -> None:
+    class State(TypedDict, total=False):
+        text: str
+        label: str
+        answered_by: str
+
+    graph = StateGraph(State)
+    graph.add_node("classify", distilled(finished.path, refunds, threshold=0.0, log=tmp_path / "log.jsonl"))
+    graph.add_edge(START, "classify")
+    graph.add_edge("classify", END)
+    result = graph.compile().invoke({"text": TEXTS[0]})
+    assert result == {"text": TEXTS[0], "label": "order_status", "answered_by": "student"}
+
+
+def test_many_calls_at_once_get_each_their_answer(finished: RunFolder, tmp_path: Path) -> None:
+    model = distilled(finished.path, refunds, threshold=0.0, log=tmp_path / "log.jsonl")
+    texts = [f"{text} {i}" for i in range(10) for text in TEXTS]
+
+    async def all_at_once() -> list[dict[str, Any]]:
+        return list(await asyncio.gather(*(model.ainvoke(text) for text in texts)))
+
+    expected = load_student(finished.student).predict(texts).answers
+    assert [one["label"] for one in asyncio.run(all_at_once())] == expected
+    assert [one["label"] for one in asyncio.run(model.abatch(texts))] == expected
+    assert model.statistics()["texts"] == 80
+
+
+def test_the_threshold_comes_from_the_run_or_from_texts_that_the_teacher_labels(
+    task: Task, finished: RunFolder, tmp_path: Path
+) -> None:
+    found = load_agreement(finished.student)
+    assert found
+    wanted = sum(found.agrees) / len(found.agrees) - 0.1
+    model = distilled(finished.path, refunds, agreement=wanted, log=tmp_path / "log.jsonl")
+    assert model.threshold == found.threshold(wanted)
+    assert model.statistics()["expected"] == found.share_below(model.threshold)
+    student = load_student(finished.student)
+    texts = [f"{text} {i}" for i in range(30) for text in TEXTS]
+
+    def like_the_student(texts: list[str]) -> list[str]:
+        return student.predict(texts).answers
+
+    sure = distilled(finished.path, like_the_student, calibration=texts, log=tmp_path / "log.jsonl")
+    assert sure.statistics()["expected"] == 0
+    with pytest.raises(InputError, match=r"an agreement of 0\.95 cannot be promised: on 120 texts"):
+        distilled(finished.path, refunds, calibration=texts, log=tmp_path / "log.jsonl")
+
+
+def test_an_exported_folder_is_a_distilled_model_too(finished: RunFolder, tmp_path: Path) -> None:
+    export_run(finished.path, tmp_path / "model", onnx=False)
+    model = distilled(tmp_path / "model", agreement=0.6)
+    assert {one["label"] for one in model.batch(TEXTS)} <= set(load_student(finished.student).labels)
+    assert (tmp_path / "model" / "escalated.jsonl").exists()
+
+
+def make(finished: RunFolder, tmp_path: Path, **fields: Any) -> Distilled:
+    return distilled(**{"student": finished.path, "teacher": refunds, "log": tmp_path / "log.jsonl"} | fields)
+
+
+def test_what_cannot_be_used_is_refused(finished: RunFolder, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no student"):
+        make(finished, tmp_path, student=tmp_path)
+    with pytest.raises(InputError, match="got int, expected a LangChain chat model or a function"):
+        make(finished, tmp_path, teacher=3)
+    with pytest.raises(InputError, match="has no task, which says how the teacher is asked"):
+        make(finished, tmp_path, student=finished.student, teacher=None)
+    with pytest.raises(InputError, match="cannot be written"):
+        make(finished, tmp_path, log=tmp_path / "no" / "log.jsonl")
+    model = make(finished, tmp_path, threshold=1.1)
+    with pytest.raises(InputError, match="expected a mapping with 'text', got "):
+        model.invoke({"body": "x"})
+    with pytest.raises(InputError, match="is empty"):
+        model.invoke(" ")
+    wrong = make(finished, tmp_path, teacher=lambda texts: [], threshold=1.1)
+    with pytest.raises(InputError, match="returned 0 values for 1 texts"):
+        wrong.invoke("hello")
+    assert logged(tmp_path / "log.jsonl") == []
