@@ -45,7 +45,7 @@ class Agreement:
         if not len(good):
             raise InputError(
                 f"an agreement of {wanted:g} cannot be promised: on {len(equal)} texts the highest lower"
-                f" bound is {bounds.max(initial=0):.3f}. Ask for less, or compare on more texts: `calibration`"
+                f" bound is {bounds.max(initial=0):.3f}; ask for less, or give more texts as `calibration`"
             )
         return float(value[good[-1]])
 

@@ -26,7 +26,7 @@ def test_the_threshold_is_the_lowest_that_the_lower_bound_allows() -> None:
 
 
 def test_too_few_texts_promise_nothing() -> None:
-    with pytest.raises(InputError, match=r"on 30 texts the highest lower bound is 0\.948\. Ask for less"):
+    with pytest.raises(InputError, match=r"on 30 texts the highest lower bound is 0\.948; ask for less"):
         agreement([0.9] * 30, [True] * 30).threshold(0.95)
     assert agreement([0.9] * 40, [True] * 40).threshold(0.95) == 0.9
 
