@@ -22,6 +22,7 @@ from tutelage.student.data.rows import Row, to_record
 from tutelage.student.selection import Pool, select
 
 TO_CHECK = 50  # rows that a person is asked to check (ours)
+MOST = 5_000  # texts of the pool among which the first ones are chosen, as in later rounds (ours)
 
 
 def first_labels(ctx: RunContext, state: State) -> State:
@@ -67,7 +68,10 @@ def _drawn(ctx: RunContext) -> list[Sample]:
     """Return typical and varied texts of the pool without near-duplicates of held-out texts (TypiClust:
     Hacohen et al. 2022, arXiv 2202.02794).
     """
-    left = leak_free(ctx.corpus, ctx.splits.unlabelled)
+    pool = ctx.splits.unlabelled
+    if len(pool) > MOST:
+        pool = random.Random(f"{ctx.task.seed} first texts").sample(pool, MOST)
+    left = leak_free(ctx.corpus, pool)
     vectors = ctx.encoder.encode([row["text"] for row in left])
     chosen = select("typical", FIRST_LABELS, Pool(vectors=vectors), seed=ctx.task.seed)
     return [drawn_sample(left[i], place=place) for place, i in enumerate(chosen)]

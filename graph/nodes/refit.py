@@ -14,7 +14,7 @@ from tutelage.graph.students.confidence import fold_reliability, store_agreement
 from tutelage.graph.students.self_training import (
     can_self_train,
     first_pool_probabilities,
-    leak_free,
+    leak_free_sample,
     pool_probabilities,
     self_training_helps,
     soft_rows,
@@ -125,11 +125,10 @@ def _control(ctx: RunContext, count: int) -> tuple[list[Row], bool]:
 
     If the budget ends early, the labelled ones are no random sample: most of them are chosen texts.
     """
-    pool = leak_free(ctx.corpus, ctx.splits.unlabelled)
-    if not pool:
-        return [], False
     # A longer run of the same seed draws these texts too, and others after them.
-    drawn = random.Random(f"{ctx.task.seed} control").sample(pool, len(pool))[:count]
+    drawn = leak_free_sample(ctx.corpus, ctx.splits.unlabelled, count, f"{ctx.task.seed} control")
+    if not drawn:
+        return [], False
     bought: list[Row] = ctx.folder.read_lines(ctx.folder.control_labels)  # before the run was extended
     labelled = {row["id"]: row for row in bought} | {
         s["id"]: sample_row(ctx.strategy, s)

@@ -53,6 +53,18 @@ def leak_free(corpus: Corpus, rows: Sequence[Row]) -> list[Row]:
     return [row for row, leaks in zip(rows, near, strict=True) if not leaks]
 
 
+def leak_free_sample(corpus: Corpus, rows: Sequence[Row], count: int, seed: str) -> list[Row]:
+    """Return at most `count` random rows whose texts are no near-duplicates of a held-out text. Only as many
+    texts are embedded as this needs, because a pool may have a million.
+    """
+    order, found = random.Random(seed).sample(rows, len(rows)), list[Row]()
+    for start in range(0, len(order), count):
+        found += leak_free(corpus, order[start : start + count])
+        if len(found) >= count:
+            break
+    return found[:count]
+
+
 def soft_rows(ctx: RunContext, answers: Answers, known: set[str], fold: Fold = None) -> list[Row]:
     """Return unlabelled texts as training rows with soft targets.
 

@@ -181,12 +181,13 @@ def _load_separate(task: Task) -> Splits:
 
 
 def _digest(sets: Mapping[str, Sequence[Row]]) -> str:
-    rows = ((name, row) for name, part in sets.items() for row in part)
-    content = "\n".join(
-        f"{n} {r['id']} {r['label']}{' ' if 'rationale' in r else ''}{r.get('rationale', '')}"
-        for n, r in rows
-    )
-    return hashlib.sha256(content.encode()).hexdigest()[:16]
+    digest, between = hashlib.sha256(), ""
+    for name, rows in sets.items():
+        for row in rows:
+            reason = f" {row['rationale']}" if "rationale" in row else ""
+            digest.update(f"{between}{name} {row['id']} {row['label']}{reason}".encode())
+            between = "\n"
+    return digest.hexdigest()[:16]
 
 
 def load_corpus(task: Task, splits: Splits, path: Path) -> list[Row]:
