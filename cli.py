@@ -50,6 +50,10 @@ Force = Annotated[
 ]
 Columns = Annotated[list[str] | None, typer.Option(help="The column of the text; for pairs, give it twice.")]
 Engine = Literal["auto", "torch", "onnx", "int8"]
+EngineOption = Annotated[
+    Engine,
+    typer.Option("--engine", help="What runs the student; an exported folder also has onnx and int8."),
+]
 ReviewTool = Literal["label-studio", "argilla", "csv"]
 NewFolder = Annotated[Path | None, typer.Option("--out", help="A new folder to write to, instead of runs/….")]
 
@@ -338,9 +342,7 @@ def predict(
     to: Annotated[
         Path | None, typer.Option(help="A new file for the rows of --file: .jsonl, .csv or .parquet.")
     ] = None,
-    engine: Annotated[
-        Engine, typer.Option(help="What runs the student; an exported folder also has onnx and int8.")
-    ] = "auto",
+    engine: EngineOption = "auto",
     as_json: Json = False,
 ) -> None:
     """Print a student's predictions for texts, or write those for a file of any size to another file.
@@ -367,6 +369,36 @@ def predict(
         if not number:
             _exit_on_closed_pipe()
         typer.echo(json.dumps(row, ensure_ascii=False) if as_json else line)
+
+
+@app.command()
+def serve(
+    student: Student,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free port.")] = 8000,
+    batch: Annotated[int, typer.Option(min=1, help="The most texts that are predicted together.")] = 64,
+    queue: Annotated[int, typer.Option(min=1, help="The most texts that wait.")] = 1024,
+    max_texts: Annotated[int, typer.Option(min=1, help="The most texts of a request.")] = 256,
+    max_body: Annotated[int, typer.Option(min=1, help="The most bytes of a request.")] = 1_000_000,
+    rate: Annotated[
+        float | None, typer.Option(help="The most requests per second of a client. Default: no limit.")
+    ] = None,
+    engine: EngineOption = "auto",
+) -> None:
+    """Answer HTTP requests with a student's predictions, until Ctrl-C.
+
+    For other machines than this one, set TUTELAGE_SERVE_TOKEN to a secret that clients send.
+
+    Example: [bold]tutelage serve runs/first[/bold]
+    """
+    import signal
+
+    from tutelage.graph.serving.limits import Limits
+    from tutelage.graph.serving.listen import serve as listen
+
+    limits = Limits(batch=batch, queue=queue, texts=max_texts, body=max_body, rate=rate)
+    if listen(student, limits, engine=engine, host=host, port=port, announce=typer.echo) == signal.SIGINT:
+        raise typer.Exit(130)
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """The device that models run on, and its precision."""
 
+import os
 from contextlib import nullcontext
 from typing import Any
 
@@ -30,3 +31,14 @@ def half_on_cuda(device: Any) -> Any:
     import torch
 
     return torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else nullcontext()
+
+
+def leave_a_core() -> None:
+    """Let torch use all cores of this process but one, so that other threads stay responsive while it
+    computes; OMP_NUM_THREADS takes precedence.
+    """
+    import torch
+
+    if "OMP_NUM_THREADS" not in os.environ:
+        allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        torch.set_num_threads(max(1, min(torch.get_num_threads(), allowed - 1)))

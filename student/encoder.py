@@ -96,6 +96,10 @@ class Encoder:
                 rows = ((text, vector.tobytes()) for text, vector in vectors.items())
                 self._db.executemany("INSERT OR IGNORE INTO vectors VALUES (?, ?)", rows)
 
+    def forget(self) -> None:
+        """Drop the vectors that are in memory; those in the file of the cache are read again when needed."""
+        self.__dict__.pop("_cache", None)
+
     def close(self) -> None:
         """Close the file of the cache; it is opened again when it is needed."""
         if db := self.__dict__.pop("_db", None):

@@ -22,7 +22,7 @@ ROOMS = {
     "graph": [
         "strategies", "task", "run_folder", "weaknesses", "state", "student_cache", "context", "students",
         "report", "requests", "stopping", "nodes", "routes", "build", "planning", "runs", "distilled",
-        "handover", "doctor", "drawing",
+        "handover", "serving", "doctor", "drawing",
     ],
 }  # fmt: skip
 MOST_FILES = 16  # in a folder: the graph has fifteen nodes, one a file

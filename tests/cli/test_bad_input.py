@@ -123,6 +123,11 @@ def test_a_malformed_task_file_gives_one_clear_error(
     assert_refused(cli("run", "task.yaml"), "task.yaml", *words)
 
 
+def test_a_server_that_others_could_use_without_a_token_is_refused(cli: Make, assert_refused: Make) -> None:
+    assert_refused(cli("serve", "student", "--host", "0.0.0.0"), "TUTELAGE_SERVE_TOKEN is not set")
+    assert_refused(cli("serve", "student", "--port", "65536"), "--port", "serve --help")
+
+
 def test_wrong_options_give_one_clear_error(cli: Make, assert_refused: Make) -> None:
     assert_refused(cli("graph", "--format", "png"), "'png'", "'mermaid', 'ascii', 'svg'", "graph --help")
     assert_refused(cli("resume", "runs/first", "--calls", "many"), "--calls", "resume --help")

@@ -34,6 +34,13 @@ def test_the_vector_of_a_text_does_not_depend_on_the_batch() -> None:
     assert np.array_equal(first[0], again[1])
 
 
+def test_forgotten_vectors_are_computed_again() -> None:
+    encoder = Encoder("minilm")  # one of its own: the others keep what they have
+    before = encoder.encode(TEXTS)
+    encoder.forget()
+    assert np.array_equal(encoder.encode(TEXTS), before)
+
+
 def test_a_cache_file_keeps_vectors_over_restarts(tiny_bert, tmp_path: Path) -> None:
     folder, cache = tiny_bert(tmp_path / "tiny", pooling="mean_tokens"), tmp_path / "cache.sqlite"
     before = Encoder(folder, cache=cache).encode(["where is my parcel", "refund"])
