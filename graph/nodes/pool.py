@@ -49,8 +49,9 @@ def _chosen(ctx: RunContext, state: State, left: Sequence[Row], attempt: int, co
     """Return texts left in the pool, selected with the students of the best round, with their uncertainty."""
     strategy, round = ctx.strategy, state["round"]
     how = strategy.selection_in(round)
-    ids, candidates = {row["id"] for row in left}, pool_candidates(ctx, round)
-    indices = [i for i, row in enumerate(candidates) if row["id"] in ids]
+    candidates = pool_candidates(ctx, round)
+    places = {row["id"]: i for i, row in enumerate(candidates)}
+    indices = sorted(places[row["id"]] for row in left if row["id"] in places)
     rows = [candidates[i] for i in indices]
     texts = [row["text"] for row in rows]
     of_all = [] if how in NEEDS_NO_STUDENT else candidate_predictions(ctx, state["best"], round)
