@@ -18,7 +18,7 @@ from tutelage.student.models.predictions import (
     sigmoid,
     softmax,
 )
-from tutelage.student.pretrained import load_pretrained, longer
+from tutelage.student.pretrained import load_model, load_pretrained, longer
 from tutelage.student.tasks.fields import ONE, Fields, columns
 
 PAIR_PARTS = 4  # vectors that `features` concatenates for a pair
@@ -252,7 +252,7 @@ class HeadStudent:
         from tutelage.student.models.modeling_head import HeadConfig, HeadModel
 
         self.encoder.require_mean_pooling()
-        inner = load_pretrained(AutoModel, self.encoder.name)
+        inner = load_model(AutoModel, self.encoder.name)
         names = dict(enumerate(self.labels))
         config = HeadConfig(
             encoder=inner.config.to_dict(),

@@ -8,7 +8,7 @@ from tutelage.student.device import device, half_on_cuda
 from tutelage.student.encoder import Encoder
 from tutelage.student.models.base import PAIR_PARTS, Classifier, FullStudent, HeadStudent, Student, features
 from tutelage.student.models.predictions import Floats
-from tutelage.student.pretrained import load_pretrained, longest
+from tutelage.student.pretrained import load_model, load_pretrained, longest
 from tutelage.student.tasks.registry import TASK_TYPES
 from tutelage.student.training.adapters.base import (
     Targets,
@@ -160,7 +160,7 @@ def fresh(labels: Sequence[str], training_config: TrainingConfig, seed: int) -> 
     else:
         if training_config.pooling == "mean":
             config.classifier_pooling = "mean"
-        model = load_pretrained(
+        model = load_model(
             AutoModelForSequenceClassification,
             training_config.base,
             config=config,
