@@ -64,9 +64,10 @@ def _classifier(folder: Path, about: Mapping[str, Any], device_name: str) -> Ful
     tokenizer = load_pretrained(AutoTokenizer, str(folder))
     names = [model.config.id2label[i] for i in range(model.config.num_labels)]
     tokens = longest(tokenizer, model.config, tokenizer.model_max_length)
-    return FullStudent(
-        model, tokenizer, names, tokens, _fields(about), thresholds=_thresholds(about, len(names))
-    )
+    thresholds = _thresholds(about, len(names))
+    student = FullStudent(model, tokenizer, names, tokens, _fields(about), thresholds=thresholds)
+    student.long = about.get("long_texts", "cut")
+    return student
 
 
 def _head(folder: Path, encoder: Encoder | None, device_name: str) -> HeadStudent:
