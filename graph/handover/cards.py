@@ -185,7 +185,9 @@ def _method(run: Run) -> str:
     again = "`tutelage run task.yaml` starts the task again, where the files are that it names."
     if any(name.startswith(OBJECT) for name in _models(run)):
         again = "its teacher was an object in Python: give it to `tutelage.run(task, teacher=...)` again."
-    lines.append(f"- `task.yaml` is the whole configuration; {again}")
+    lines.append(
+        f"- `task.yaml` is the whole configuration (it names local files and is not pushed to a hub); {again}"
+    )
     return "\n".join(lines)
 
 

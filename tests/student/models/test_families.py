@@ -146,7 +146,8 @@ def through_transformers(folder: Path, texts: list[str]) -> np.ndarray:
 def test_a_student_learns_and_is_the_same_after_saving(
     family: str, pooling: str, base: Base, easy: list[Row], tmp_path: Path
 ) -> None:
-    student = trained(base(family), easy, **POOLINGS[pooling])
+    folder = base(family)
+    student = trained(folder, easy, **POOLINGS[pooling])
     found = student.predict_proba([row["text"] for row in easy])
     assert (found.argmax(1) == np.repeat([0, 1], 12)).mean() > 0.9
     expected = student.predict_proba(TEXTS)
@@ -154,6 +155,7 @@ def test_a_student_learns_and_is_the_same_after_saving(
     softened = student.predict_proba(TEXTS)
     assert np.abs(softened - 0.5).max() < np.abs(expected - 0.5).max()
     student.save(tmp_path / "student")
+    assert str(folder) not in (tmp_path / "student" / "config.json").read_text()
     loaded = load_student(tmp_path / "student", device_name="cpu")
     assert loaded.predict_proba(TEXTS) == pytest.approx(softened, abs=1e-6)
     assert through_transformers(tmp_path / "student", TEXTS) == pytest.approx(softened, abs=1e-5)
