@@ -60,7 +60,7 @@ def _reason(error: BaseException, name: str) -> str:
     if isinstance(error, OfflineModeIsEnabled):
         return "the offline mode is on; unset HF_HUB_OFFLINE and TRANSFORMERS_OFFLINE"
     if type(error).__module__.startswith("httpx") or isinstance(error, ConnectionError):
-        return f"the hub cannot be reached ({_first_line(error)}); check the network and HF_ENDPOINT"
+        return f"the connection to the hub failed ({_first_line(error)}); check the network and HF_ENDPOINT"
     return _first_line(error)
 
 

@@ -198,7 +198,7 @@ def test_a_refusal_of_the_hub_is_one_line(hub: Hub, folder: Path, part: str, sta
     [
         ("a/b/c", {}, "it is no name of a repository, which has the form user/name"),
         ("reviews", {"HF_HUB_OFFLINE": "1"}, "the offline mode is on; unset HF_HUB_OFFLINE"),
-        ("reviews", {"HF_ENDPOINT": "http://127.0.0.1:9"}, "the hub cannot be reached"),
+        ("reviews", {"HF_ENDPOINT": "http://127.0.0.1:9"}, "the connection to the hub failed"),
     ],
 )
 def test_a_push_that_reaches_no_hub_is_one_line(
