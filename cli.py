@@ -305,6 +305,16 @@ def export(
         ReviewTool | None, typer.Option("--as", help="Write the samples for review in this tool instead.")
     ] = None,
     onnx: Annotated[bool, typer.Option(help="Also write the model as ONNX (an extra).")] = True,
+    hub: Annotated[
+        str | None,
+        typer.Option(
+            "--push-to-hub",
+            help="Also push the folder, without task.yaml and samples, to a new, private repository.",
+            metavar="NAME",
+        ),
+    ] = None,
+    public: Annotated[bool, typer.Option("--public", help="Let everyone read the repository.")] = False,
+    samples: Annotated[bool, typer.Option("--with-samples", help="Push the samples (dataset/) too.")] = False,
 ) -> None:
     """Write a finished model to a folder: for transformers and as ONNX, with its cards, samples and task.
 
@@ -312,6 +322,12 @@ def export(
 
     Example: [bold]tutelage export runs/first my-model[/bold]
     """
+    from tutelage.student.errors import InputError
+
+    if hub is None and (public or samples):
+        raise InputError("--public and --with-samples belong to --push-to-hub; give it, or leave them out")
+    if hub is not None and tool:
+        raise InputError("--push-to-hub pushes a model, and --as writes none; leave one of them out")
     if tool:
         from tutelage.graph.handover.review_files import write_for_review
 
@@ -320,6 +336,12 @@ def export(
     from tutelage.graph.handover.export import export_run, exported_text
 
     _print(exported_text(to, export_run(run, to, onnx=onnx, warn=_warn)))
+    if hub is not None:
+        from tutelage.graph.handover.hub import push_to_hub
+
+        address = push_to_hub(to, hub, public=public, samples=samples)
+        left_out = "task.yaml" if samples else "task.yaml and the samples"
+        typer.echo(f"pushed to {address} ({'public' if public else 'private'}), without {left_out}")
 
 
 @app.command()

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tutelage.student.device import device
 from tutelage.student.errors import InputError
-from tutelage.student.pretrained import EMBEDDED, load_pretrained, locate, longer, longest
+from tutelage.student.pretrained import EMBEDDED, load_model, load_pretrained, locate, longer, longest
 from tutelage.student.tasks.fields import Fields, columns
 
 
@@ -152,7 +152,7 @@ class Encoder:
 
         if not _is_mean_pooled(locate(self.name)):
             return None
-        model = load_pretrained(AutoModel, self.name).eval().to(device(self._device))
+        model = load_model(AutoModel, self.name).eval().to(device(self._device))
         return load_pretrained(AutoTokenizer, self.name), model
 
     @cached_property

@@ -75,7 +75,7 @@ def model_card(run: Run, parity: Parity | None) -> str:
         _use(task, parity),
         *(["## ONNX", _onnx(parity)] if parity else []),
         "## Limits",
-        _limits(run),
+        _limits(run, parity),
         "## Licence",
         _licence(run),
     ]
@@ -185,7 +185,9 @@ def _method(run: Run) -> str:
     again = "`tutelage run task.yaml` starts the task again, where the files are that it names."
     if any(name.startswith(OBJECT) for name in _models(run)):
         again = "its teacher was an object in Python: give it to `tutelage.run(task, teacher=...)` again."
-    lines.append(f"- `task.yaml` is the whole configuration; {again}")
+    lines.append(
+        f"- `task.yaml` is the whole configuration (it names local files and is not pushed to a hub); {again}"
+    )
     return "\n".join(lines)
 
 
@@ -216,14 +218,23 @@ def _onnx(parity: Parity) -> str:
     return "\n\n".join([_table(head, rows), *parts])
 
 
-def _limits(run: Run) -> str:
+def _limits(run: Run, parity: Parity | None) -> str:
     lines = [f"- {_LIMITS[run.about['task']['kind']]}"]
     test = run.about.get("test") or {}
     classes = [one for one in test.get("classes", []) if one["support"] >= 5]
     if classes:
         worst = min(classes, key=lambda one: one["f1"])
         lines.append(f"- Its weakest label on test is `{worst['label']}` (F1 {worst['f1']:.2f}).")
-    lines.append(f"- It reads at most {run.about['task']['student']['max_tokens']} tokens of a text.")
+    student = run.about["task"]["student"]
+    most = student["max_tokens"]
+    if student.get("long") == "window":
+        ways = "`predict.py` and `tutelage predict` read" if parity else "`tutelage predict` reads"
+        lines.append(
+            f"- {ways} a text of more than {most} tokens in overlapping windows, whose logits are averaged;"
+            f" the pipeline of transformers reads only its first {most} tokens."
+        )
+    else:
+        lines.append(f"- It reads at most {most} tokens of a text.")
     lines += [f"- {note}" for note in run.about["notes"]]
     return "\n".join(lines)
 

@@ -254,7 +254,8 @@ def _sentences(data: Path, found: Findings) -> list[str]:
         limit = TrainingConfig.max_tokens
         said.append(
             f"texts longer than {limit} tokens, of which the student reads only the beginning:"
-            f" {found.truncated:,}; `student: {{max_tokens: {2 * limit}}}` reads more and takes longer"
+            f" {found.truncated:,}; `student: {{max_tokens: {2 * limit}}}` reads more, `{{long: window}}`"
+            " all; both take longer"
         )
     return said
 

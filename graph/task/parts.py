@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator
 from tutelage.agents.providers.capabilities import Structured
 from tutelage.agents.providers.redact import redact
 from tutelage.student.data.readers import value_name
+from tutelage.student.models.windows import Long
 from tutelage.student.pretrained import EMBEDDED
 from tutelage.student.training.candidates import Training
 from tutelage.student.training.class_weights import ClassWeights
@@ -152,6 +153,7 @@ class StudentPart(Part):
     smoothing: float | None = Field(default=None, ge=0, lt=1)
     average: float | None = Field(default=None, ge=0, lt=1)
     max_tokens: int = Field(default=TrainingConfig.max_tokens, ge=8, le=512)
+    long: Long = TrainingConfig.long
     max_target: int | None = Field(default=None, ge=1, le=1024)
     beams: int | None = Field(default=None, ge=1, le=32)
     lora: int | None = Field(default=None, ge=1, le=512)

@@ -156,6 +156,11 @@ class Task(Part):
                 f"strategy {strategy.name!r} distils a teacher's layers into a student trained anew: set"
                 " `student.mode` to full and the strategy's `continue_training` to false"
             )
+        if distils and self.student.long == "window":
+            raise ValueError(
+                f"strategy {strategy.name!r} compares the layers of one sequence for each text: leave"
+                " `student.long` out"
+            )
         if self.white_box_teacher and not distils:
             raise ValueError(
                 f"`white_box_teacher` is for strategy ksm, and strategy {strategy.name!r} does not use it;"

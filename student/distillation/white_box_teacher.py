@@ -15,7 +15,7 @@ from tutelage.student.distillation.knowledge import class_states, cosines, fsp, 
 from tutelage.student.encoder import Encoder, Vectors
 from tutelage.student.errors import InputError
 from tutelage.student.models.base import FullStudent
-from tutelage.student.pretrained import load_pretrained, longest
+from tutelage.student.pretrained import load_model, load_pretrained, longest
 from tutelage.student.tasks.fields import ONE, Fields
 from tutelage.student.training.configuration import TrainingConfig
 from tutelage.student.training.knowledge import Knowledge
@@ -221,7 +221,7 @@ def load_white_box_teacher(
     order = _order(config.id2label, labels)
     if order is None:
         raise InputError(_other_labels(name, config.id2label, labels))
-    model, info = load_pretrained(AutoModelForSequenceClassification, name, output_loading_info=True)
+    model, info = load_model(AutoModelForSequenceClassification, name, output_loading_info=True)
     if missing := sorted(info["missing_keys"]):
         raise InputError(
             f"white-box teacher {name!r} has no trained classifier ({missing[0]} is missing); take a model"

@@ -18,7 +18,8 @@ from tutelage.student.models.predictions import (
     sigmoid,
     softmax,
 )
-from tutelage.student.pretrained import load_pretrained, longer
+from tutelage.student.models.windows import Long, mean_over_windows
+from tutelage.student.pretrained import load_model, load_pretrained, longer
 from tutelage.student.tasks.fields import ONE, Fields, columns
 
 PAIR_PARTS = 4  # vectors that `features` concatenates for a pair
@@ -89,7 +90,11 @@ class Classifier(Student, Protocol):
 
 
 class FullStudent:
-    """A sequence classifier whose weights are all trained."""
+    """A sequence classifier whose weights are all trained. With `long` set to `window` it reads all of a long
+    text (student/models/windows.py); otherwise it reads the beginning.
+    """
+
+    long: Long = "cut"
 
     def __init__(
         self,
@@ -112,17 +117,14 @@ class FullStudent:
 
     def logits(self, texts: Sequence[str]) -> Logits:
         """Return logits of shape (len(texts), len(labels)). Texts are batched by length."""
-        import torch
-
         check_list(texts)
         self.model.eval()
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
         result = np.zeros((len(texts), len(self.labels)), np.float32)
-        with torch.inference_mode():
-            for start in range(0, len(order), 64):
-                part = order[start : start + 64]
-                batch = self.tokens([texts[i] for i in part], padding=True, return_tensors="pt")
-                result[part] = self.model(**batch.to(self.model.device)).logits.float().cpu().numpy()
+        if order:
+            ordered = [texts[i] for i in order]
+            logits = mean_over_windows(self, ordered, lambda **inputs: self.model(**inputs).logits, size=64)
+            result[order] = logits.numpy()
         return result
 
     def predict(
@@ -140,7 +142,9 @@ class FullStudent:
         return ""
 
     def count_truncated(self, texts: Sequence[str]) -> int:
-        """Return how many texts have more than `max_tokens` tokens."""
+        """Return how many texts have more than `max_tokens` tokens; 0 if they are read in windows."""
+        if self.long == "window":
+            return 0
         return sum(longer(self.tokenizer, self.max_tokens, *columns(texts, self.fields)))
 
     def predict_proba(self, texts: Sequence[str]) -> NDArray[Any]:
@@ -163,7 +167,7 @@ class FullStudent:
     def save(self, folder: Path) -> None:
         """Save model and tokenizer by `save_pretrained`; a mean-pooled model also needs modeling_head.py."""
         self.tokenizer.model_max_length = self.max_tokens
-        self.model.config.update(_config_entries(self))
+        self.model.config.update({**_config_entries(self), "long_texts": self.long})
         if self.model.config.model_type == HEAD_TYPE:
             carry_code()
         self.model.save_pretrained(folder)
@@ -256,7 +260,7 @@ class HeadStudent:
         from tutelage.student.models.modeling_head import HeadConfig, HeadModel
 
         self.encoder.require_mean_pooling()
-        inner = load_pretrained(AutoModel, self.encoder.name)
+        inner = load_model(AutoModel, self.encoder.name)
         names = dict(enumerate(self.labels))
         config = HeadConfig(
             encoder=inner.config.to_dict(),

@@ -16,7 +16,7 @@ from tutelage.student.models.causal import load as load_causal
 from tutelage.student.models.predictions import Floats
 from tutelage.student.models.seq2seq import load as load_seq2seq
 from tutelage.student.models.tagger import Tagger
-from tutelage.student.pretrained import load_pretrained, longest
+from tutelage.student.pretrained import load_model, load_pretrained, longest
 from tutelage.student.tasks.fields import ONE, Fields
 
 
@@ -60,13 +60,14 @@ def _classifier(folder: Path, about: Mapping[str, Any], device_name: str) -> Ful
         auto = HeadModel
         # With the class registered, transformers neither runs code from the folder nor asks for consent.
         AutoConfig.register(HeadConfig.model_type, HeadConfig, exist_ok=True)
-    model = load_pretrained(auto, str(folder)).to(device(device_name))
+    model = load_model(auto, str(folder)).to(device(device_name))
     tokenizer = load_pretrained(AutoTokenizer, str(folder))
     names = [model.config.id2label[i] for i in range(model.config.num_labels)]
     tokens = longest(tokenizer, model.config, tokenizer.model_max_length)
-    return FullStudent(
-        model, tokenizer, names, tokens, _fields(about), thresholds=_thresholds(about, len(names))
-    )
+    thresholds = _thresholds(about, len(names))
+    student = FullStudent(model, tokenizer, names, tokens, _fields(about), thresholds=thresholds)
+    student.long = about.get("long_texts", "cut")
+    return student
 
 
 def _head(folder: Path, encoder: Encoder | None, device_name: str) -> HeadStudent:
@@ -97,7 +98,7 @@ def _thresholds(about: Mapping[str, Any], labels: int) -> Floats | None:
 def _tagger(folder: Path, about: Mapping[str, Any], device_name: str) -> Tagger:
     from transformers import AutoModelForTokenClassification, AutoTokenizer
 
-    model = load_pretrained(AutoModelForTokenClassification, str(folder)).to(device(device_name))
+    model = load_model(AutoModelForTokenClassification, str(folder)).to(device(device_name))
     tokenizer = load_pretrained(AutoTokenizer, str(folder))
     tags = [model.config.id2label[i] for i in range(model.config.num_labels)]
     return Tagger(model, tokenizer, tags, longest(tokenizer, model.config, tokenizer.model_max_length))

@@ -25,7 +25,8 @@ class HeadConfig(PretrainedConfig):
         joint: bool = False,
         **options: Any,
     ):
-        self.encoder, self.text_fields, self.joint = encoder or {}, text_fields or ["text"], joint
+        self.encoder, self.text_fields, self.joint = dict(encoder or {}), text_fields or ["text"], joint
+        self.encoder.pop("_name_or_path", None)  # a folder of the machine that trained it
         super().__init__(**options)
 
 

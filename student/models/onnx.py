@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tutelage.student.errors import InputError
 from tutelage.student.models.base import FullStudent
+from tutelage.student.models.windows import overlap
 from tutelage.student.tasks.fields import columns
 
 ALLOWED = 1e-3  # difference of a probability from torch's above which the ONNX model is refused (ours)
@@ -71,6 +72,7 @@ def write_onnx(student: FullStudent, folder: Path, texts: Sequence[str]) -> Pari
         "thresholds": None if student.thresholds is None else [float(one) for one in student.thresholds],
         "pairs": len(student.fields) > 1,
         "max_tokens": student.max_tokens,
+        "overlap": overlap(student.max_tokens) if student.long == "window" else None,
         "pad_id": student.tokenizer.pad_token_id,
         "pad_token": student.tokenizer.pad_token,
     }

@@ -36,7 +36,9 @@ class Model:
             str(folder / "onnx" / name), options, providers=["CPUExecutionProvider"]
         )
         self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self.tokenizer.enable_truncation(self.settings["max_tokens"])
+        self.tokenizer.enable_truncation(
+            self.settings["max_tokens"], stride=self.settings.get("overlap") or 0
+        )
         self.tokenizer.enable_padding(
             pad_id=self.settings["pad_id"], pad_token=self.settings["pad_token"], pad_to_multiple_of=None
         )
@@ -66,12 +68,25 @@ class Model:
         return [self.labels[j] for j in found.argmax(1)]
 
     def count_truncated(self, texts: Sequence[Any]) -> int:
-        """Return how many texts have more tokens than the model reads."""
+        """Return how many texts have more tokens than the model reads; none if it reads them in windows."""
+        if self.settings.get("overlap") is not None:
+            return 0
         tokens = self.tokenizer.encode_batch(list(texts))
         return sum(bool(one.overflowing) for one in tokens)
 
     def _scores(self, texts: Sequence[Any]) -> Any:
-        tokens = self.tokenizer.encode_batch(list(texts))
+        """Return logits; those of a long text are averaged over its windows unless it is cut."""
+        encoded = self.tokenizer.encode_batch(list(texts))
+        if self.settings.get("overlap") is None:
+            return self._logits(encoded)
+        windows = [[one, *one.overflowing] for one in encoded]
+        flat = [one for part in windows for one in part]
+        logits = [self._logits(flat[start : start + BATCH]) for start in range(0, len(flat), BATCH)]
+        counts = np.array([len(part) for part in windows])
+        sums = np.add.reduceat(np.concatenate(logits), np.cumsum(counts) - counts)
+        return sums / counts[:, None]
+
+    def _logits(self, tokens: Sequence[Any]) -> Any:
         columns = {
             "input_ids": [one.ids for one in tokens],
             "attention_mask": [one.attention_mask for one in tokens],

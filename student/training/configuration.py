@@ -5,6 +5,7 @@ from math import inf
 from typing import Literal
 
 from tutelage.student.errors import InputError
+from tutelage.student.models.windows import Long
 from tutelage.student.pretrained import EMBEDDED
 from tutelage.student.tasks.fields import ONE, Fields
 from tutelage.student.tasks.registry import TASK_TYPES
@@ -29,7 +30,10 @@ class TrainingConfig:
             (7.5e-5 at 768).
         head_decay: `head_decay / √labels · ‖W‖²` is added to the sum of losses of a head or a probe. The
             default was best on five data sets: 100, 300 and 1,000 rows, 0 and 10 % wrong labels (ours).
-        max_tokens: maximum length of a text in tokens; longer texts are truncated.
+        max_tokens: maximum length of a text in tokens; see `long` for longer texts.
+        long: `cut` reads only the beginning of a text with more than `max_tokens` tokens. `window` reads all
+            of it in overlapping windows and averages their logits, in training too, where a step reads at
+            most eight windows of a text (student/models/windows.py, ours). Not for heads and pairs.
         device: `auto`, `cpu`, `cuda`, `mps`.
         kind: the task type (student/tasks/).
         fields: names of the parts of a text (student/tasks/fields.py).
@@ -62,6 +66,7 @@ class TrainingConfig:
     learning_rate: float | None = None
     head_decay: float = 0.67
     max_tokens: int = 128
+    long: Long = "cut"
     device: str = "auto"
     kind: str = "classification"
     fields: Fields = ONE
@@ -107,6 +112,7 @@ class TrainingConfig:
 
 
 _TASK_TYPES = {
+    "long": ("classification", "multilabel"),
     "pooling": ("classification", "multilabel", "pairs"),
     "probe_first": ("classification", "multilabel"),
     "contrastive_steps": ("classification",),

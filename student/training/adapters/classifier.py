@@ -8,7 +8,8 @@ from tutelage.student.device import device, half_on_cuda
 from tutelage.student.encoder import Encoder
 from tutelage.student.models.base import PAIR_PARTS, Classifier, FullStudent, HeadStudent, Student, features
 from tutelage.student.models.predictions import Floats
-from tutelage.student.pretrained import load_pretrained, longest
+from tutelage.student.models.windows import mean_by_text
+from tutelage.student.pretrained import load_model, load_pretrained, longest
 from tutelage.student.tasks.registry import TASK_TYPES
 from tutelage.student.training.adapters.base import (
     Targets,
@@ -19,6 +20,7 @@ from tutelage.student.training.adapters.base import (
 from tutelage.student.training.adapters.contrastive import contrast
 from tutelage.student.training.adapters.mean_pooling import mean_pooled, pools_itself
 from tutelage.student.training.adapters.probing import probe, probe_decay, solve
+from tutelage.student.training.adapters.window_batches import WindowBatches
 from tutelage.student.training.class_weights import class_weights, positive_weights
 from tutelage.student.training.configuration import TrainingConfig
 from tutelage.student.training.losses import Objective
@@ -37,16 +39,18 @@ class FullAdapter:
 
     def __init__(
         self,
-        tokens: list[dict[str, list[int]]],
+        batches: WindowBatches,
         student: FullStudent,
         rate: float,
         goals: Targets | None,
     ):
-        self.tokens, self.student, self.rate, self.goals = tokens, student, rate, goals
-        self.lengths = [len(one["input_ids"]) for one in tokens]
+        self.batches, self.student, self.rate, self.goals = batches, student, rate, goals
+        self.lengths = batches.lengths
         self.parameters = list(student.model.parameters())
         self.device = student.model.device
-        self.weights: Tensor = uniform_weights(tokens).to(self.device) if goals is None else goals.weights
+        self.weights: Tensor = (
+            uniform_weights(batches.windows).to(self.device) if goals is None else goals.weights
+        )
 
     @classmethod
     def of(
@@ -58,16 +62,15 @@ class FullAdapter:
     ) -> "FullAdapter":
         """Return an adapter for texts; a `rate` of None takes the default of `TrainingConfig`."""
         student.model.train()
-        encoded = student.tokens(texts, return_attention_mask=False)
-        tokens = [{name: ids[i] for name, ids in encoded.items()} for i in range(len(texts))]
         moved = goals and goals.to(student.model.device)
-        return cls(tokens, student, rate or default_rate(student.model), moved)
+        return cls(WindowBatches(texts, student), student, rate or default_rate(student.model), moved)
 
     def logits(self, batch: Sequence[int]) -> "Tensor":
         """Return float logits of shape (len(batch), labels), with gradient."""
+        inputs, owners = self.batches.inputs(batch)
         with half_on_cuda(self.device):
-            logits: Tensor = self.student.model(**self.inputs(batch)).logits
-        return logits.float()
+            logits: Tensor = self.student.model(**inputs).logits
+        return mean_by_text(logits.float(), owners, len(batch))
 
     def losses(self, logits: "Tensor", batch: Sequence[int], objective: Objective) -> "Tensor":
         """Return the loss of each text, shape (len(batch),)."""
@@ -81,8 +84,7 @@ class FullAdapter:
 
     def inputs(self, batch: Sequence[int]) -> Any:
         """Return the padded token ids and their attention mask, on the model's device."""
-        chosen = [self.tokens[i] for i in batch]
-        return self.student.tokenizer.pad(chosen, return_tensors="pt").to(self.device)
+        return self.batches.inputs(batch)[0]
 
     def penalty(self) -> "Tensor | float":
         """Return 0: there is no penalty."""
@@ -160,7 +162,7 @@ def fresh(labels: Sequence[str], training_config: TrainingConfig, seed: int) -> 
     else:
         if training_config.pooling == "mean":
             config.classifier_pooling = "mean"
-        model = load_pretrained(
+        model = load_model(
             AutoModelForSequenceClassification,
             training_config.base,
             config=config,
@@ -170,7 +172,9 @@ def fresh(labels: Sequence[str], training_config: TrainingConfig, seed: int) -> 
     tokens = longest(tokenizer, config, training_config.max_tokens)
     model = model.to(device(training_config.device))
     thresholds = _decision_thresholds(labels, training_config)
-    return FullStudent(model, tokenizer, labels, tokens, training_config.fields, thresholds=thresholds)
+    student = FullStudent(model, tokenizer, labels, tokens, training_config.fields, thresholds=thresholds)
+    student.long = training_config.long
+    return student
 
 
 def prepare(

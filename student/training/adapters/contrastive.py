@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from tutelage.student.device import half_on_cuda
 from tutelage.student.models.base import FullStudent
+from tutelage.student.models.windows import mean_by_text
 from tutelage.student.training.adapters.base import default_rate
+from tutelage.student.training.adapters.window_batches import WindowBatches
 from tutelage.student.training.configuration import TrainingConfig
 from tutelage.student.training.schedule import warm_and_down
 from tutelage.student.training.training_set import TrainingSet
@@ -37,12 +39,14 @@ def contrast(
     rate = training_config.learning_rate or default_rate(model)
     optimizer = torch.optim.AdamW(model.encoder.parameters(), lr=rate, weight_decay=0.01, fused=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, warm_and_down(training_config.contrastive_steps))
+    windows = WindowBatches(training_set.texts, student)
     batches = balanced(training_set.labels, training_config.batch, random.Random(seed))
     for batch in islice(batches, training_config.contrastive_steps):
-        texts = [training_set.texts[i] for i in batch]
-        inputs = student.tokens(texts, padding=True, return_tensors="pt").to(model.device)
+        inputs, owners = windows.inputs(batch)
         with half_on_cuda(model.device):
-            vectors = model.embed(**inputs).float()
+            vectors = mean_by_text(model.embed(**inputs).float(), owners, len(batch))
+        if len(owners) > len(batch):
+            vectors = torch.nn.functional.normalize(vectors, dim=-1)
         loss = supcon(vectors, numbers[batch].to(vectors.device), weights[batch].to(vectors.device))
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.encoder.parameters(), 1.0)

@@ -7,7 +7,7 @@ between embeddings and probe, so a probed student always uses modeling_head.py (
 
 from typing import Any
 
-from tutelage.student.pretrained import load_pretrained
+from tutelage.student.pretrained import load_model
 from tutelage.student.training.configuration import TrainingConfig
 
 
@@ -26,7 +26,7 @@ def mean_pooled(config: Any, training_config: TrainingConfig) -> Any:
     from transformers import AutoModel
     from tutelage.student.models.modeling_head import HeadConfig, HeadModel
 
-    inner = load_pretrained(AutoModel, training_config.base, config=config)
+    inner = load_model(AutoModel, training_config.base, config=config)
     model = HeadModel(
         HeadConfig(
             encoder=inner.config.to_dict(),

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from tutelage.student.models.base import FullStudent
+from tutelage.student.models.windows import mean_over_windows
 from tutelage.student.training.adapters.base import Targets
 from tutelage.student.training.configuration import TrainingConfig
 from tutelage.student.training.losses import PLAIN
@@ -58,19 +59,15 @@ def probe(
 
 
 def embeddings(student: FullStudent, texts: list[str]) -> "Tensor":
-    """Return the inputs of a mean-pooled student's linear layer, shape (len(texts), width), on the CPU."""
+    """Return the inputs of a mean-pooled student's linear layer, shape (len(texts), width), on the CPU. They
+    are means over the windows of a long text: the layer is linear, so that its logits are such means too.
+    """
     import torch
 
     student.model.eval()
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-    parts = []
-    with torch.no_grad():
-        for start in range(0, len(order), 64):
-            part = [texts[i] for i in order[start : start + 64]]
-            inputs = student.tokens(part, padding=True, return_tensors="pt").to(student.model.device)
-            parts.append(student.model.embed(**inputs).float().cpu())
-    indices = torch.tensor(order).argsort()
-    return torch.cat(parts)[indices]
+    found = mean_over_windows(student, [texts[i] for i in order], student.model.embed, size=64)
+    return found.clone()[torch.tensor(order).argsort()]
 
 
 def probe_decay(

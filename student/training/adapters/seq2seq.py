@@ -7,7 +7,7 @@ from tutelage.student.device import device
 from tutelage.student.models.causal import CausalStudent
 from tutelage.student.models.predictions import Floats
 from tutelage.student.models.seq2seq import IGNORED, Ids, Seq2seqStudent, positions, tokenizer_of
-from tutelage.student.pretrained import load_pretrained
+from tutelage.student.pretrained import load_model
 from tutelage.student.training.adapters.base import default_rate, uniform_weights
 from tutelage.student.training.configuration import TrainingConfig
 from tutelage.student.training.losses import Objective, sample_losses
@@ -100,7 +100,7 @@ def fresh(training_config: TrainingConfig, seed: int) -> Seq2seqStudent:
     from transformers import AutoModelForSeq2SeqLM
 
     torch.manual_seed(seed)
-    model = load_pretrained(AutoModelForSeq2SeqLM, training_config.base).to(device(training_config.device))
+    model = load_model(AutoModelForSeq2SeqLM, training_config.base).to(device(training_config.device))
     tokenizer = tokenizer_of(training_config.base)
     tokens = training_config.max_tokens
     if available := positions(model.config, "encoder"):

@@ -8,7 +8,7 @@ from tutelage.student.data.rows import Row
 from tutelage.student.device import device, half_on_cuda
 from tutelage.student.models.predictions import Floats
 from tutelage.student.models.tagger import Tagger, Words
-from tutelage.student.pretrained import load_pretrained, longest
+from tutelage.student.pretrained import load_model, load_pretrained, longest
 from tutelage.student.tasks.spans import spans
 from tutelage.student.training.adapters.base import (
     Targets,
@@ -118,7 +118,7 @@ def fresh(labels: Sequence[str], training_config: TrainingConfig, seed: int) -> 
     numbers = {tag: i for i, tag in names.items()}
     config = load_pretrained(AutoConfig, training_config.base, id2label=names, label2id=numbers)
     disable_attention_dropout(config)
-    model = load_pretrained(
+    model = load_model(
         AutoModelForTokenClassification, training_config.base, config=config, ignore_mismatched_sizes=True
     )
     tokenizer = load_pretrained(AutoTokenizer, training_config.base)

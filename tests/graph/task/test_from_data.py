@@ -64,7 +64,7 @@ def test_rows_that_cannot_be_used_are_counted_and_left_out(tmp_path: Path) -> No
         f"texts with several labels, left out: 1, e.g. {TEXTS[1]!r}",
         "rows without a label, which become the unlabelled texts: 40",
         "texts longer than 128 tokens, of which the student reads only the beginning: 1;"
-        " `student: {max_tokens: 256}` reads more and takes longer",
+        " `student: {max_tokens: 256}` reads more, `{long: window}` all; both take longer",
     ]
     splits = made(tmp_path / "mine")
     assert (len(splits.labelled), len(splits.unlabelled), len(splits.test)) == (41, 40, 0)
