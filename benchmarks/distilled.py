@@ -4,10 +4,11 @@
     python benchmarks/distilled.py --table
 
 A student learns from 100 own rows, 500 teacher labels of chosen texts and 500 of random ones, as a run's
-does. The threshold is chosen as `tutelage.distilled` does it: by the agreement, on the random texts, of a
-student that has not learnt these. Then up to 2,000 other texts come one after another: test rows, and for the
-recorded answers of language models (not recorded for all test rows) further rows of the train split. In the
-other sets 10 % of the teacher's labels are wrong, as in value.py. Rivals on the same texts:
+does. The threshold is chosen as a run and `tutelage.distilled` do it: by the agreement, on the random texts,
+of a student that has not learnt these, and for the share of texts that this one answers. Then up to 2,000
+other texts come one after another: test rows, and for the recorded answers of language models (not recorded
+for all test rows) further rows of the train split. In the other sets 10 % of the teacher's labels are wrong,
+as in value.py. Rivals on the same texts:
 
   always student  no text goes to the teacher
   random router   as many texts as of the product go to the teacher, drawn at random (expected value)
@@ -75,6 +76,9 @@ def work(cell: Cell, cache: Path) -> Cell:
     drawn = data.labelled([row for row in data.pool if row["id"] not in taken][:LABELS])
     agreement = measure_agreement(apart, [row["text"] for row in drawn], [row["label"] for row in drawn])
     student = trained([*data.own, *chosen, *drawn], data, cell, vectors)
+    taken |= {row["id"] for row in drawn}
+    unseen = [row["text"] for row in data.pool if row["id"] not in taken][:1_000]
+    agreement = agreement.on_scale_of(student.predict(unseen).confidence)
     texts = [row["text"] for row in stream]
     given = np.array([data.answers[row["id"]] for row in stream])
     gold = np.array([row["label"] for row in stream])

@@ -10,7 +10,7 @@ from tutelage.agents import labeler
 from tutelage.graph.context import RunContext
 from tutelage.graph.requests.evidence import labeler_settings
 from tutelage.graph.state import State
-from tutelage.graph.students.confidence import fold_reliability, store_agreement
+from tutelage.graph.students.confidence import chosen_agreement, fold_reliability, store_agreement
 from tutelage.graph.students.self_training import (
     can_self_train,
     first_pool_probabilities,
@@ -56,7 +56,7 @@ def refit(ctx: RunContext, state: State) -> State:
     """
     arms = _arms(ctx, state)
     ctx.folder.write_json(ctx.folder.arms, [_about(arm) for arm in arms])
-    reliability = fold_reliability(ctx, state["best"])
+    reliability, agreement = fold_reliability(ctx, state["best"]), None
     for arm in arms:
         delivered = arm is arms[-1]
         if not delivered and not ctx.splits.test:
@@ -71,8 +71,10 @@ def refit(ctx: RunContext, state: State) -> State:
         ctx.folder.store_predictions(f"arm-{arm.name}", test=np.array(answers, str))
         if delivered:
             student.save(ctx.folder.refitted)
+            if agreement:
+                store_agreement(ctx, agreement, student, arm.rows)
         elif arm.name == "chosen":
-            store_agreement(ctx, student, arm.rows)
+            agreement = chosen_agreement(ctx, student, arm.rows)
     if reliability:
         reliability.save(ctx.folder.path)
     ctx.trace.log(arms=[_about(arm) for arm in arms])

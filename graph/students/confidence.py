@@ -1,12 +1,17 @@
 """How far the delivered student's confidence can be trusted: against the user's labels and the teacher's."""
 
+import random
+from collections.abc import Sequence
+
 import numpy as np
 from tutelage.graph.context import RunContext
 from tutelage.graph.students.predictions import out_of_fold_probabilities
 from tutelage.student.data.rows import Row
-from tutelage.student.evaluation.agreement import measure_agreement
+from tutelage.student.evaluation.agreement import Agreement, measure_agreement
 from tutelage.student.evaluation.confidence import Reliability, measured
 from tutelage.student.models.base import Student
+
+LEAST, MOST = 50, 1_000  # unlabelled texts that show how confident the delivered student is (ours)
 
 
 def fold_reliability(ctx: RunContext, best: int) -> Reliability | None:
@@ -24,15 +29,29 @@ def fold_reliability(ctx: RunContext, best: int) -> Reliability | None:
     return found
 
 
-def store_agreement(ctx: RunContext, student: Student, rows: list[Row]) -> None:
-    """Compare the student of the chosen labels with the teacher's labels of random texts, which it did not
-    learn, and write agreement.json.
-
-    The delivered student learnt these texts too. It is the better one, so this is a careful estimate for it.
+def chosen_agreement(ctx: RunContext, student: Student, rows: Sequence[Row]) -> Agreement | None:
+    """Compare the student of the chosen labels, `rows`, with the teacher's labels of random texts that it did
+    not learn; None if there are none.
     """
-    control: list[Row] = ctx.folder.read_lines(ctx.folder.control_labels)
-    learnt = {row["id"] for row in rows}
-    unseen = [row for row in control if row["id"] not in learnt]
-    if unseen:
-        texts, labels = [row["text"] for row in unseen], [row["label"] for row in unseen]
-        measure_agreement(student, texts, labels).save(ctx.folder.path)
+    unseen = _unseen(ctx.folder.read_lines(ctx.folder.control_labels), rows)
+    if not unseen:
+        return None
+    return measure_agreement(student, [row["text"] for row in unseen], [row["label"] for row in unseen])
+
+
+def store_agreement(ctx: RunContext, found: Agreement, student: Student, rows: Sequence[Row]) -> None:
+    """Write agreement.json for the delivered student, which was trained on `rows`.
+
+    It learnt the random texts that the student of the chosen labels was compared on. Its own confidence comes
+    from unlabelled texts that it did not learn; that it agrees no less often is an assumption.
+    """
+    unseen = _unseen(ctx.splits.unlabelled, rows)
+    if len(unseen) >= LEAST:
+        drawn = random.Random(f"{ctx.task.seed} agreement").sample(unseen, min(MOST, len(unseen)))
+        found = found.on_scale_of(student.predict([row["text"] for row in drawn], best=True).confidence)
+    found.save(ctx.folder.path)
+
+
+def _unseen(rows: Sequence[Row], learnt: Sequence[Row]) -> list[Row]:
+    ids = {row["id"] for row in learnt}
+    return [row for row in rows if row["id"] not in ids]

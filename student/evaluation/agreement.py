@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from tutelage.student.models.base import Predictor
 from tutelage.student.tasks.registry import TASK_TYPES
 
 FILE = "agreement.json"  # in a student's folder
-_Z = 1.2816  # of a one-sided 90 % bound
+_Z = 1.645  # of a one-sided 95 % bound
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Agreement:
 
     def threshold(self, wanted: float) -> float:
         """Return the lowest confidence from which on the share of equal answers is at least `wanted`, by the
-        lower bound of its one-sided 90 % interval (Wilson). The choice of this rule is ours.
+        lower bound of its one-sided 95 % interval (Wilson). The choice of this rule is ours.
 
         Raises:
             InputError: no confidence reaches it.
@@ -48,6 +48,17 @@ class Agreement:
                 f" bound is {bounds.max(initial=0):.3f}; ask for less, or give more texts as `calibration`"
             )
         return float(value[good[-1]])
+
+    def on_scale_of(self, confidence: NDArray[np.float64]) -> "Agreement":
+        """Return the agreement with the confidences of another student in the places of this one's: of the
+        least confident tenth in the place of the least confident tenth, and so on.
+
+        A threshold then passes the same share of texts of that student. One with more labels is more
+        confident: with the first student's threshold it would answer more texts, and less often be right.
+        """
+        places = (np.arange(len(self.agrees)) + 0.5) / len(self.agrees)
+        scaled = np.quantile(confidence, places)
+        return replace(self, confidence=[round(float(one), 4) for one in scaled])
 
     def share_below(self, threshold: float) -> float:
         """Return the share of texts whose confidence is below a threshold."""

@@ -36,9 +36,8 @@ class Model:
             str(folder / "onnx" / name), options, providers=["CPUExecutionProvider"]
         )
         self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self.tokenizer.enable_truncation(
-            self.settings["max_tokens"], stride=self.settings.get("overlap") or 0
-        )
+        overlap = self.settings.get("overlap") or 0
+        self.tokenizer.enable_truncation(self.settings["max_tokens"], stride=overlap)
         self.tokenizer.enable_padding(
             pad_id=self.settings["pad_id"], pad_token=self.settings["pad_token"], pad_to_multiple_of=None
         )
