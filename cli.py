@@ -380,8 +380,10 @@ def predict(
 
     request = PredictionRequest(student, text, precision, engine)
     if to:
-        if not file:
-            raise InputError("--to writes the rows of a file; name it with --file")
+        if not file or texts:
+            raise InputError("--to writes the rows of a file; name it with --file, and give no texts")
+        if as_json:
+            raise InputError("--json prints predictions, and --to writes them to a file; give one of them")
         with RowProgress() as progress:
             rows = predict_file(request, file, to, _warn, listener=progress)
         typer.echo(f"wrote {rows} rows to {to}")

@@ -49,8 +49,10 @@ def _small_text(data: Data, codes: dict[str, int], labels: int, batches: int, se
         TransformerModelArguments,
         TransformersDataset,
     )
-    from transformers import AutoTokenizer
+    from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+    # small-text 1.4.1 calls a method that transformers 5 has renamed.
+    PreTrainedTokenizerBase.encode_plus = PreTrainedTokenizerBase.__call__
     torch.manual_seed(seed)
     np.random.seed(seed)
     base = locate(EMBEDDED)

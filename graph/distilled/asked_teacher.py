@@ -21,13 +21,14 @@ from tutelage.student.errors import InputError
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
-Answer = tuple[str | None, str]  # a label, or None and the reason why there is none
-Labeler = Callable[[Sequence[str]], list[Answer]]
+TeacherLabel = tuple[str | None, str]  # a label, or None and the reason why there is none
+Labeler = Callable[[Sequence[str]], list[TeacherLabel]]
 LabelFunction = Callable[[list[str]], list[str]]  # of the user: a label for each text
 
 
 class LabelingModel:
-    """A chat model that labels texts as the labeler of a run does: the same prompt, schema and repair.
+    """A chat model that labels texts as the labeler of a run does: the same prompt, schema and repair, but
+    without the labelled examples that a run shows for entities and target texts.
 
     Its replies are stored in a journal, so that the same request is paid for once.
     """
@@ -49,7 +50,7 @@ class LabelingModel:
         self._teacher = Teacher({"labeler": spec}, make, Journal(journal), settings)
         self._teacher.prepare()
 
-    def __call__(self, texts: Sequence[str]) -> list[Answer]:
+    def __call__(self, texts: Sequence[str]) -> list[TeacherLabel]:
         """Return the label of each text."""
         rows = [Row(id=content_id(text, self._task.type), text=text, label="") for text in texts]
         unique = {row["id"]: row for row in rows}
@@ -59,6 +60,10 @@ class LabelingModel:
         answers = {sample["id"]: (sample.get("label"), sample.get("reason", "")) for sample in found}
         return [answers[row["id"]] for row in rows]
 
+    def close(self) -> None:
+        """Close the connections and the journal."""
+        self._teacher.close()
+
 
 class LabelingFunction:
     """A function of the user that labels texts."""
@@ -66,7 +71,7 @@ class LabelingFunction:
     def __init__(self, function: LabelFunction):
         self._function = function
 
-    def __call__(self, texts: Sequence[str]) -> list[Answer]:
+    def __call__(self, texts: Sequence[str]) -> list[TeacherLabel]:
         """Return the label of each text.
 
         Raises:
@@ -97,7 +102,7 @@ def asked_teacher(path: Path, teacher: "BaseChatModel | LabelFunction | None", j
 
 
 def _task(path: Path) -> Task:
-    """Return the task of a run folder or an exported folder. Its data files need not exist any more."""
+    """Return the task of a run folder or an exported folder."""
     about: Any = None
     if (path / "run.json").exists():
         about = RunFolder(path).about()["task"]

@@ -1,15 +1,16 @@
 """Drift: whether the texts that a distilled model gets still look like those that it was compared on."""
 
 import warnings
-from collections import deque
-from collections.abc import Iterable, Mapping
+from collections import Counter, deque
+from collections.abc import Iterable
 
 import numpy as np
+from tutelage.student.evaluation.agreement import Agreement
 
 WINDOW = 500  # the last texts that are compared
 _LEAST = 200  # texts before anything is said
-_Z = 4.0  # standard errors by which the share may differ (ours)
-_PSI = 0.25  # the usual limit of the population stability index
+_ERRORS = 4.0  # standard errors beyond which a difference is no chance (ours)
+_PSI = 0.25  # the usual limit of the population stability index, for large samples
 
 
 class DriftWarning(UserWarning):
@@ -20,19 +21,20 @@ class Drift:
     """Compare the last 500 texts with those that the threshold was chosen on, and warn once of each change.
 
     Attributes:
-        seen: the number of texts so far.
+        expected: the lowest and the highest share of texts that should go to the teacher; None without an
+            agreement, and then nothing is compared.
     """
 
-    def __init__(self, expected: float, compared: int, labels: Mapping[str, int]):
-        """Args: the share of texts below the threshold, the number of texts, the counts of their labels."""
-        self.expected, self._compared, self._labels, self.seen = expected, compared, dict(labels), 0
+    def __init__(self, agreement: Agreement | None, threshold: float):
+        self.expected = agreement.share_below(threshold) if agreement else None
+        self._compared = len(agreement.confidence) if agreement else 0
+        self._labels = agreement.labels if agreement else {}
         self._escalated = deque[bool](maxlen=WINDOW)
         self._answers = deque[tuple[str, ...]](maxlen=WINDOW)
         self._warned = set[str]()
 
     def add(self, escalated: bool, labels: Iterable[str]) -> None:
         """Add a text: whether it went to the teacher, and the labels that the student gave it."""
-        self.seen += 1
         self._escalated.append(escalated)
         self._answers.append(tuple(labels))
 
@@ -42,33 +44,43 @@ class Drift:
 
     def stability_index(self) -> float:
         """Return the population stability index of the labels: 0 for equal shares, above 0.25 for others."""
-        recent = [label for labels in self._answers for label in labels]
-        names = sorted({*self._labels, *recent})
-        if not recent or not self._labels:
-            return 0.0
-        before, now = ([self._labels.get(n, 0) for n in names], [recent.count(n) for n in names])
-        p, q = ((np.array(counts) + 0.5) / (sum(counts) + 0.5 * len(names)) for counts in (before, now))
-        return float(((q - p) * np.log(q / p)).sum())
+        return self._stability()[0]
 
     def check(self) -> None:
         """Warn if the share of escalated texts or the mix of labels has changed."""
         count = len(self._escalated)
-        if count < _LEAST:
+        if not self.expected or count < _LEAST:
             return
         share = self.share()
-        pooled = (share * count + self.expected * self._compared) / (count + self._compared)
+        nearest = float(np.clip(share, *self.expected))
+        pooled = (share * count + nearest * self._compared) / (count + self._compared)
         error = (pooled * (1 - pooled) * (1 / count + 1 / self._compared)) ** 0.5
+        expected = " to ".join(dict.fromkeys(f"{one:.0%}" for one in self.expected))
         self._warn(
             "share",
-            abs(share - self.expected) / max(_Z * error, 1e-12),
-            f"{share:.0%} of the last {count} texts went to the teacher, {self.expected:.0%} were expected",
+            abs(share - nearest) / max(_ERRORS * error, 1e-12),
+            f"{share:.0%} of the last {count} texts went to the teacher, {expected} were expected",
         )
-        index = self.stability_index()
+        index, chance = self._stability()
         self._warn(
             "labels",
-            index / _PSI,
+            index / (_PSI + chance),
             f"the labels of the last {count} texts have other shares than expected (index {index:.2f})",
         )
+
+    def _stability(self) -> tuple[float, float]:
+        """Return the stability index, and how large chance alone may make it: for k labels it is about
+        (1/n + 1/m) times a chi-squared variable with k - 1 degrees of freedom.
+        """
+        recent = Counter(label for labels in self._answers for label in labels)
+        names = sorted({*self._labels, *recent})
+        if not recent or not self._labels:
+            return 0.0, 0.0
+        counts = np.array([[one.get(name, 0) for name in names] for one in (self._labels, recent)])
+        p, q = (counts + 0.5) / (counts.sum(1, keepdims=True) + 0.5 * len(names))
+        free = len(names) - 1
+        chance = (free + _ERRORS * (2 * free) ** 0.5) * (1 / counts.sum(1)).sum()
+        return float(((q - p) * np.log(q / p)).sum()), float(chance)
 
     def _warn(self, name: str, size: float, what: str) -> None:
         """Warn of a change of more than `size` 1, and again only after it has fallen to half of that."""

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import run_in_executor
-from tutelage.graph.distilled.asked_teacher import Answer, Labeler, asked_teacher
+from tutelage.graph.distilled.asked_teacher import Labeler, TeacherLabel, asked_teacher
 from tutelage.graph.distilled.drift import Drift
-from tutelage.graph.run_folder.folder import student_in
-from tutelage.student.data.rows import check_text
+from tutelage.graph.run_folder.folder import run_of, student_in, texts_used
+from tutelage.student.data.rows import check_text, content_id
 from tutelage.student.errors import InputError
 from tutelage.student.evaluation.agreement import Agreement, load_agreement, measure_agreement
-from tutelage.student.models.base import Predictor
+from tutelage.student.models.base import Predictor, forget_texts
 from tutelage.student.models.onnx_student import load_predictor
-from tutelage.student.tasks.fields import join, split
+from tutelage.student.tasks.fields import Fields, join, split
 from tutelage.student.tasks.registry import TASK_TYPES
 
 if TYPE_CHECKING:
@@ -26,16 +26,18 @@ if TYPE_CHECKING:
     from tutelage.graph.runs.interactive import Result
 
 Text = str | Mapping[str, Any]  # a text, or a state with the student's fields
+LOG = "escalated.jsonl"
 
 
 class Statistics(TypedDict):
     """What a distilled model has done: texts so far, the share of the last 500 that went to the teacher, the
-    share that was expected, and the stability index of the labels.
+    share that was expected (lowest and highest; None if no agreement was measured), and the stability index
+    of the labels.
     """
 
     texts: int
     escalated: float
-    expected: float
+    expected: tuple[float, float] | None
     stability_index: float
 
 
@@ -48,52 +50,82 @@ class Distilled(Runnable[Any, dict[str, Any]]):
     `batch` predicts all texts at once and asks the teacher about up to twelve in a call.
     """
 
-    def __init__(self, student: Any, teacher: Any, threshold: float, agreement: Agreement | None, log: Path):
+    def __init__(
+        self, student: Predictor, teacher: Labeler, threshold: float, agreement: Agreement | None, log: Path
+    ):
         self.student, self.threshold, self.log = student, threshold, log
         self._teacher, self._lock = teacher, threading.Lock()
         self._task_type = TASK_TYPES[student.kind]
-        expected = agreement.share_below(threshold) if agreement else 0.0
-        self._drift = Drift(expected, len(agreement.confidence), agreement.labels) if agreement else None
-        self._texts = 0
+        self._drift, self._texts = Drift(agreement, threshold), 0
 
     def invoke(self, input: Text, config: RunnableConfig | None = None, **kwargs: Any) -> dict[str, Any]:
         """Answer one text."""
-        return self._call_with_config(lambda one: self._answer([one])[0], input, config)
+        return self._call_with_config(
+            lambda one: self._answer([as_text(one, self.student.fields)])[0], input, config
+        )
 
     def batch(
-        self, inputs: Sequence[Text], config: Any = None, *, return_exceptions: bool = False, **kwargs: Any
+        self,
+        inputs: Sequence[Text],
+        config: Any = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
     ) -> list[Any]:
-        """Answer many texts, in their order."""
-        try:
-            return list(self._answer(inputs))
-        except Exception as error:
-            if return_exceptions:
-                return [error] * len(inputs)
-            raise
+        """Answer many texts, in their order. With `return_exceptions`, an unusable text has its error as
+        answer, and the others are answered.
+        """
+        return self._batch_with_config(
+            self._answers, list(inputs), config, return_exceptions=return_exceptions
+        )
 
     async def abatch(
-        self, inputs: Sequence[Text], config: Any = None, *, return_exceptions: bool = False, **kwargs: Any
+        self,
+        inputs: Sequence[Text],
+        config: Any = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
     ) -> list[Any]:
         """Answer many texts, in their order, without blocking the event loop."""
-        call = lambda: self.batch(inputs, return_exceptions=return_exceptions)  # noqa: E731
+
+        def call() -> list[Any]:
+            return self.batch(inputs, config, return_exceptions=return_exceptions)
+
         return await run_in_executor(None, call)
 
     def statistics(self) -> Statistics:
         """Return what was done so far, and whether the texts still look as expected."""
-        drift = self._drift
-        return Statistics(
-            texts=self._texts,
-            escalated=drift.share() if drift else 0.0,
-            expected=drift.expected if drift else 0.0,
-            stability_index=drift.stability_index() if drift else 0.0,
-        )
+        with self._lock:
+            return Statistics(
+                texts=self._texts,
+                escalated=self._drift.share(),
+                expected=self._drift.expected,
+                stability_index=self._drift.stability_index(),
+            )
 
-    def _answer(self, inputs: Sequence[Text]) -> list[dict[str, Any]]:
-        texts = [self._text(one) for one in inputs]
+    def close(self) -> None:
+        """Close the connections to the teacher and the file of its replies."""
+        if close := getattr(self._teacher, "close", None):
+            close()
+
+    def _answers(self, inputs: list[Text]) -> list[dict[str, Any] | Exception]:
+        """Return the answer to each input, or the error of an unusable one."""
+        texts: list[str | InputError] = []
+        for one in inputs:
+            try:
+                texts.append(as_text(one, self.student.fields))
+            except InputError as error:
+                texts.append(error)
+        found = iter(self._answer([text for text in texts if isinstance(text, str)]))
+        return [next(found) if isinstance(text, str) else text for text in texts]
+
+    def _answer(self, texts: list[str]) -> list[dict[str, Any]]:
         if not texts:
             return []
         with self._lock:  # a tokenizer is not safe between threads
             found = self.student.predict(texts, best=True)
+            forget_texts(self.student)
         unsure = [i for i, confidence in enumerate(found.confidence) if confidence < self.threshold]
         replies = self._teacher([texts[i] for i in unsure]) if unsure else []
         by_teacher = dict(zip(unsure, replies, strict=True))
@@ -106,7 +138,7 @@ class Distilled(Runnable[Any, dict[str, Any]]):
         self._record(texts, found.answers, answers, set(unsure))
         return answers
 
-    def _shown(self, text: str, label: str, confidence: float, reply: Answer | None) -> dict[str, Any]:
+    def _shown(self, text: str, label: str, confidence: float, reply: TeacherLabel | None) -> dict[str, Any]:
         """Return the answer to one text; `reply` is the teacher's, if it was asked."""
         given, problem = reply or (None, "")
         shown = {
@@ -138,24 +170,23 @@ class Distilled(Runnable[Any, dict[str, Any]]):
             self._texts += len(texts)
             with self.log.open("a", encoding="utf-8") as file:
                 file.write("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
-            if self._drift:
-                for i, answer in enumerate(predicted):
-                    self._drift.add(i in escalated, self._task_type.labels_in(answer))
-                self._drift.check()
+            for i, answer in enumerate(predicted):
+                self._drift.add(i in escalated, self._task_type.labels_in(answer))
+            self._drift.check()
 
-    def _text(self, given: Text) -> str:
-        """Return a text in the form that students read.
 
-        Raises:
-            InputError: a field is missing, or a text is unusable.
-        """
-        fields = self.student.fields
-        parts = {fields[0]: given} if isinstance(given, str) and len(fields) == 1 else given
-        if not isinstance(parts, Mapping) or any(not isinstance(parts.get(f), str) for f in fields):
-            raise InputError(f"expected a mapping with {', '.join(map(repr, fields))}, got {given!r:.80}")
-        for name in fields:
-            check_text(parts[name], f"the text {parts[name][:60]!r}", of_pair=len(fields) > 1)
-        return join({name: parts[name] for name in fields}, fields)
+def as_text(given: Text, fields: Fields) -> str:
+    """Return a text in the form that students read.
+
+    Raises:
+        InputError: a field is missing, or a text is unusable.
+    """
+    parts = {fields[0]: given} if isinstance(given, str) and len(fields) == 1 else given
+    if not isinstance(parts, Mapping) or any(not isinstance(parts.get(name), str) for name in fields):
+        raise InputError(f"expected a mapping with {', '.join(map(repr, fields))}, got {given!r:.80}")
+    for name in fields:
+        check_text(parts[name], f"the text {parts[name][:60]!r}", of_pair=len(fields) > 1)
+    return join({name: parts[name] for name in fields}, fields)
 
 
 def distilled(
@@ -164,10 +195,10 @@ def distilled(
     *,
     agreement: float = 0.95,
     threshold: float | None = None,
-    calibration: Sequence[str] | None = None,
+    calibration: Sequence[Text] | None = None,
     log: Path | str | None = None,
 ) -> Distilled:
-    """Return a LangChain Runnable, also a LangGraph node, that asks the teacher only where it must.
+    """Return a LangChain Runnable, also a LangGraph node, in which the student answers where it is sure.
 
     The student answers the texts in which its confidence is so high that it gives the label of the teacher in
     a share `agreement` of them. This is measured on texts that the student was not trained on: those that a
@@ -182,7 +213,7 @@ def distilled(
         calibration: texts that the teacher labels now, to choose the threshold by. They should be some
             hundreds of new texts, drawn at random from those that will come.
         log: a file to which the texts that the teacher labelled are appended, as the unlabelled texts of the
-            next run; by default `escalated.jsonl` in the student's folder. The teacher's replies are stored
+            next run; by default `escalated.jsonl` in the given folder. The replies of a chat model are stored
             beside it.
 
     Raises:
@@ -191,28 +222,36 @@ def distilled(
     path = Path(student if isinstance(student, str | Path) else student.folder)
     folder = student_in(path)
     model = load_predictor(folder)
-    log = Path(log) if log else folder / "escalated.jsonl"
+    log = Path(log) if log else run_of(path) / LOG
     try:
         log.touch()
     except OSError as error:
         raise InputError(f"{log} cannot be written: {error}; name another file as `log`") from error
     asked = asked_teacher(path, teacher, log.with_suffix(".sqlite"))
-    found = _calibrated(model, asked, calibration) if calibration else load_agreement(folder)
+    found = _calibrated(model, asked, calibration, folder) if calibration else load_agreement(folder)
     if threshold is None:
-        if found is None:
-            raise InputError(
-                f"{folder} has no agreement.json, which a run with unlabelled and test texts writes; give"
-                " some hundred texts as `calibration`, or a `threshold`"
-            )
-        threshold = found.threshold(agreement)
+        threshold = _required(found, folder).threshold(agreement)
     return Distilled(model, asked, threshold, found, log)
 
 
-def _calibrated(model: Predictor, asked: Labeler, texts: Sequence[str]) -> Agreement:
+def _required(found: Agreement | None, folder: Path) -> Agreement:
+    if found is None:
+        raise InputError(
+            f"{folder} has no agreement.json, which a run with unlabelled and test texts writes; give some"
+            " hundred texts as `calibration`, or a `threshold`"
+        )
+    return found
+
+
+def _calibrated(model: Predictor, asked: Labeler, given: Sequence[Text], folder: Path) -> Agreement:
     """Return the agreement on texts that the teacher labels now."""
-    labelled = [
-        (text, label) for text, (label, _) in zip(texts, asked(texts), strict=True) if label is not None
-    ]
+    texts, used, task_type = [as_text(one, model.fields) for one in given], texts_used(folder), model.kind
+    if known := sum(content_id(text, TASK_TYPES[task_type]) in used for text in texts):
+        raise InputError(
+            f"{known} of {len(texts)} texts of `calibration` were used in the run; give new ones"
+        )
+    answers = zip(texts, asked(texts), strict=True)
+    labelled = [(text, label) for text, (label, _) in answers if label is not None]
     if not labelled:
         raise InputError(f"the teacher labelled none of the {len(texts)} texts of `calibration`")
     return measure_agreement(model, *map(list, zip(*labelled, strict=True)))

@@ -43,7 +43,7 @@ def export_run(run: Path, folder: Path, *, onnx: bool = True, warn: Warn = lambd
     part = folder.with_name(f"{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     try:
-        shutil.copytree(student, part, ignore=shutil.ignore_patterns("texts_used.json"))
+        shutil.copytree(student, part, ignore=shutil.ignore_patterns("texts_used.json", "escalated.*"))
         kept = [one for one in source.read_lines(source.samples) if one["status"] == "kept"]
         loaded = load_student(part, device_name="cpu")
         parity = None

@@ -56,6 +56,8 @@ def refit(ctx: RunContext, state: State) -> State:
     """
     arms = _arms(ctx, state)
     ctx.folder.write_json(ctx.folder.arms, [_about(arm) for arm in arms])
+    for measured in (ctx.folder.confidence, ctx.folder.agreement):
+        measured.unlink(missing_ok=True)  # of the student before the run was extended
     reliability, agreement = fold_reliability(ctx, state["best"]), None
     for arm in arms:
         delivered = arm is arms[-1]
@@ -72,7 +74,7 @@ def refit(ctx: RunContext, state: State) -> State:
         if delivered:
             student.save(ctx.folder.refitted)
             if agreement:
-                store_agreement(ctx, agreement, student, arm.rows)
+                store_agreement(ctx, agreement, student, arm.rows[: len(arm.rows) - arm.soft])
         elif arm.name == "chosen":
             agreement = chosen_agreement(ctx, student, arm.rows)
     if reliability:

@@ -116,8 +116,12 @@ def _export(ctx: RunContext, best: int) -> None:
     part = ctx.folder.path / "student.part"
     shutil.rmtree(part, ignore_errors=True)
     ctx.students.load(source).export(part)
-    used = [*ctx.splits.labelled, *ctx.corpus.drafts(status="kept")]
-    write_texts_used(part, sorted({row["id"] for row in used}))
+    sets = (
+        ctx.splits.labelled,
+        ctx.corpus.drafts(status="kept"),
+        ctx.folder.read_lines(ctx.folder.control_labels),
+    )
+    write_texts_used(part, sorted({row["id"] for rows in sets for row in rows}))
     for measured in (ctx.folder.confidence, ctx.folder.agreement):
         if measured.exists():
             shutil.copy(measured, part / measured.name)

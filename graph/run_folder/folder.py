@@ -75,6 +75,11 @@ def student_in(path: Path) -> Path:
     return path / "student"
 
 
+def run_of(path: Path) -> Path:
+    """Return the run folder that a student's folder lies in; any other path is returned unchanged."""
+    return path.parent if (path.parent / _RUN).exists() else path
+
+
 def metric_in(path: Path) -> str | None:
     """Return the metric of a run folder's task, or None if `path` is not a run folder."""
     return str(RunFolder(path).about()["task"]["metric"]) if (path / _RUN).exists() else None

@@ -1,7 +1,9 @@
 """Predict every row of a file of any size, and write the rows with their predictions to another file."""
 
 import json
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -11,10 +13,10 @@ from tutelage.graph.run_folder.folder import student_in
 from tutelage.student.data.annotation_tools import plain_record
 from tutelage.student.data.files import Record, read_records
 from tutelage.student.data.readers import text_of
-from tutelage.student.data.writers import check_ending, common_type, write_records
+from tutelage.student.data.writers import check_ending, check_writable, common_type, write_records
 from tutelage.student.errors import InputError, Interrupted
 from tutelage.student.evaluation.confidence import load_reliability
-from tutelage.student.models.base import Predictor
+from tutelage.student.models.base import Predictor, forget_texts
 from tutelage.student.models.onnx_student import Engine, load_predictor
 from tutelage.student.models.prediction_inputs import text_columns
 from tutelage.student.tasks.registry import TASK_TYPES
@@ -23,7 +25,8 @@ BLOCK = 1_024  # rows that are predicted, and stored, at once
 ADDED = ("predicted", "confidence")  # the columns of the prediction
 
 Listener = Callable[[int, int], None]  # called with the number of predicted rows and of all rows
-Located = Iterator[tuple[Record, str | InputError]]  # a record, and its text or why it has none
+RowsWithTexts = Iterator[tuple[Record, str | InputError]]  # a record, and its text or why it has none
+_WEIGHTS = (".safetensors", ".npz", ".onnx", ".json")  # files of a student that change its predictions
 
 
 @dataclass(frozen=True)
@@ -45,12 +48,12 @@ class PredictionRequest:
     def load(self) -> tuple[Predictor, float]:
         """Return the student, and the confidence below which predictions are left empty."""
         folder = student_in(self.student)
-        least = 0.0 if self.precision is None else load_reliability(folder).threshold(self.precision)
-        return load_predictor(folder, self.engine), least
+        lowest = 0.0 if self.precision is None else load_reliability(folder).threshold(self.precision)
+        return load_predictor(folder, self.engine), lowest
 
 
 @dataclass
-class Survey:
+class FileSummary:
     """What a file holds.
 
     Attributes:
@@ -76,9 +79,9 @@ def predict_file(
 ) -> int:
     """Predict the rows of a file, and write them with the columns `predicted` and `confidence` to a new file.
 
-    The file is read three times: to check it, to predict, and to write. Memory does not grow with its size.
-    Predictions are kept in `<to>.part` until the end, and a stopped prediction continues with them. Rows
-    whose text is empty or unusable keep their place without a prediction.
+    The file is read three times: to check it, to predict, and to write. Predictions are kept in `<to>.part`
+    until the end, and a stopped prediction continues with them. Rows whose text is empty or unusable keep
+    their place without a prediction.
 
     Returns:
         The number of rows.
@@ -87,44 +90,50 @@ def predict_file(
         InputError: the file has no usable row, the new file exists, or the student cannot be loaded.
         Interrupted: the user asked to stop.
     """
+    _check_new(to)
+    student, lowest = request.load()
+    names = text_columns(request.columns, student.fields)
+    summary = _summary(_rows(file, names, student), file, warn)
+    part = to.with_name(f"{to.name}.part")
+    with closing(_Answers(part, _identity(request, file, names))) as answers:
+        try:
+            _predict(student, _rows(file, names, student), answers, lambda n: listener(n, summary.rows))
+            types = {name: kind or str for name, kind in summary.types.items()}
+            filled = _filled(_rows(file, names, student), answers, student.kind, lowest)
+            write_records(to, filled, {**types, "predicted": str, "confidence": float})
+        except KeyboardInterrupt:
+            raise Interrupted(f"stopped after {answers.count} rows; the same command continues") from None
+        if truncated := answers.truncated:
+            warn(f"note: {truncated} texts are too long for this student: it read only their beginnings")
+    part.unlink()
+    Path(f"{part}-journal").unlink(missing_ok=True)  # SQLite may leave it in exclusive mode
+    return summary.rows
+
+
+def _check_new(to: Path) -> None:
     check_ending(to)
     if to.exists():
         raise InputError(f"{to} exists already; choose another file, or delete it")
     if not to.absolute().parent.is_dir():
         raise InputError(f"the folder {to.absolute().parent} does not exist; create it")
-    student, least = request.load()
-    names = text_columns(request.columns, student.fields)
-    survey = _survey(_rows(file, names, student), file, warn)
-    answers = _Answers(to.with_name(f"{to.name}.part"), _identity(request, file, names))
-    try:
-        cut = _predict(student, _rows(file, names, student), answers, lambda n: listener(n, survey.rows))
-        if cut:
-            warn(f"note: {cut} texts are too long for this student: it read only their beginnings")
-        types = {name: kind or str for name, kind in survey.types.items()}
-        filled = _filled(_rows(file, names, student), answers, student.kind, least)
-        write_records(to, filled, {**types, "predicted": str, "confidence": float})
-    except KeyboardInterrupt:
-        raise Interrupted(f"stopped after {answers.count} rows; the same command continues") from None
-    answers.path.unlink()
-    return survey.rows
 
 
-def _rows(file: Path, names: Sequence[str], student: Predictor) -> Located:
+def _rows(file: Path, names: Sequence[str], student: Predictor) -> RowsWithTexts:
     """Yield the records of a file with their texts."""
     task_type = TASK_TYPES[student.kind]
     for where, record in read_records(file, ""):
-        record = plain_record(record)
         try:
-            yield record, text_of(record, where, tuple(names), task_type)
+            yield record, text_of(plain_record(record), where, tuple(names), task_type)
         except InputError as error:
             yield record, error
 
 
-def _survey(rows: Located, file: Path, warn: Callable[[str], None]) -> Survey:
-    """Read a whole file and check that it can be predicted."""
-    found = Survey()
+def _summary(rows: RowsWithTexts, file: Path, warn: Callable[[str], None]) -> FileSummary:
+    """Read a whole file, and check that it can be predicted and written again."""
+    found = FileSummary()
     for record, text in rows:
         found.rows += 1
+        check_writable(record, f"{file}: row {found.rows}")
         for name, value in record.items():
             found.types[name] = common_type(found.types.get(name), value)
         if isinstance(text, InputError):
@@ -141,45 +150,68 @@ def _survey(rows: Located, file: Path, warn: Callable[[str], None]) -> Survey:
 
 
 class _Answers:
-    """Predictions that are stored as they come: a header, then a line of JSON for each row."""
+    """Predictions that are stored as they come, in a SQLite file that one process at a time can open.
 
-    def __init__(self, path: Path, identity: dict[str, Any]):
-        self.path, self.count = path, 0
-        if not path.exists():
-            path.write_text(json.dumps(identity) + "\n", encoding="utf-8")
-        lines = path.read_bytes().splitlines(keepends=True)
-        whole = [line for line in lines if line.endswith(b"\n")]
-        if not whole or json.loads(whole[0]) != identity:
+    Attributes:
+        count: the number of rows with a stored prediction.
+    """
+
+    def __init__(self, path: Path, identity: str):
+        self._db = sqlite3.connect(path, timeout=0.1, isolation_level=None)
+        try:
+            self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
+            self._db.execute("BEGIN EXCLUSIVE")
+            self._db.execute("CREATE TABLE IF NOT EXISTS about (identity TEXT, truncated INTEGER)")
+            self._db.execute("CREATE TABLE IF NOT EXISTS answers (row INTEGER PRIMARY KEY, label, sure)")
+            known = self._db.execute("SELECT identity FROM about").fetchone()
+            if not known:
+                self._db.execute("INSERT INTO about VALUES (?, 0)", [identity])
+            self._db.execute("COMMIT")
+        except sqlite3.OperationalError as error:
+            self._db.close()
+            if "locked" in str(error):
+                raise InputError(f"{path} is in use: another process predicts this file") from error
+            raise InputError(f"{path} cannot be written: {error}") from error
+        except sqlite3.DatabaseError as error:
+            self._db.close()
+            raise InputError(f"{path} holds no predictions; delete it to begin again") from error
+        if known and known[0] != identity:
+            self._db.close()
             raise InputError(
                 f"{path} holds predictions of another file, student or column; delete it to begin again"
             )
-        with path.open("r+b") as file:  # a killed process may leave half a line
-            file.truncate(sum(map(len, whole)))
-        self.count = len(whole) - 1
+        self.count: int = self._db.execute("SELECT COUNT(*) FROM answers").fetchone()[0]
 
-    def add(self, answers: Iterable[tuple[str, float] | None]) -> None:
+    def add(self, answers: Iterable[tuple[str, float] | None], truncated: int) -> None:
         """Store the predictions of the next rows; None for a row without a text."""
-        lines = [json.dumps(answer, ensure_ascii=False) + "\n" for answer in answers]
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write("".join(lines))
+        lines = [(self.count + i, *(answer or (None, None))) for i, answer in enumerate(answers)]
+        try:
+            self._db.execute("BEGIN")
+            self._db.executemany("INSERT INTO answers VALUES (?, ?, ?)", lines)
+            self._db.execute("UPDATE about SET truncated = truncated + ?", [truncated])
+            self._db.execute("COMMIT")
+        except sqlite3.OperationalError as error:
+            raise InputError(f"the predictions cannot be stored: {error}") from error
         self.count += len(lines)
 
-    def __iter__(self) -> Iterator[tuple[str, float] | None]:
-        with self.path.open(encoding="utf-8", newline="\n") as file:
-            next(file)
-            yield from map(json.loads, file)
+    @property
+    def truncated(self) -> int:
+        """Return how many texts were truncated."""
+        return int(self._db.execute("SELECT truncated FROM about").fetchone()[0])
+
+    def __iter__(self) -> Iterator[tuple[str | None, float | None]]:
+        yield from self._db.execute("SELECT label, sure FROM answers ORDER BY row")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
 
 
-def _identity(request: PredictionRequest, file: Path, names: Sequence[str]) -> dict[str, Any]:
+def _identity(request: PredictionRequest, file: Path, names: Sequence[str]) -> str:
     """Return what the stored predictions depend on."""
-    folder = student_in(request.student)
-    weights = sorted(path for path in folder.rglob("*") if path.suffix in (".safetensors", ".npz", ".onnx"))
-    return {
-        "file": _stamp(file),
-        "student": [_stamp(path) for path in weights],
-        "columns": list(names),
-        "engine": request.engine,
-    }
+    weights = [path for path in student_in(request.student).rglob("*") if path.suffix in _WEIGHTS]
+    stamps = [_stamp(path) for path in (file, *sorted(weights))]
+    return json.dumps([stamps, list(names), request.engine])
 
 
 def _stamp(path: Path) -> list[Any]:
@@ -187,25 +219,28 @@ def _stamp(path: Path) -> list[Any]:
     return [str(path.absolute()), about.st_size, about.st_mtime_ns]
 
 
-def _predict(student: Predictor, rows: Located, answers: _Answers, listener: Callable[[int], None]) -> int:
-    """Predict the rows that have no stored prediction, and return how many texts were truncated."""
-    cut, rest = 0, islice(rows, answers.count, None)
+def _predict(
+    student: Predictor, rows: RowsWithTexts, answers: _Answers, listener: Callable[[int], None]
+) -> None:
+    """Predict the rows that have no stored prediction."""
+    rest = islice(rows, answers.count, None)
     listener(answers.count)
     while block := [text for _, text in islice(rest, BLOCK)]:
         texts = [text for text in block if isinstance(text, str)]
         found = student.predict(texts, best=True) if texts else None
         each = zip(found.answers, found.confidence.tolist(), strict=True) if found else iter(())
-        answers.add(next(each) if isinstance(text, str) else None for text in block)
-        cut += student.count_truncated(texts)
+        predicted = [next(each) if isinstance(text, str) else None for text in block]
+        answers.add(predicted, student.count_truncated(texts))
+        forget_texts(student)
         listener(answers.count)
-    return cut
 
 
-def _filled(rows: Located, answers: _Answers, kind: str, least: float) -> Iterator[Record]:
+def _filled(rows: RowsWithTexts, answers: _Answers, kind: str, lowest: float) -> Iterator[Record]:
     """Yield the records with their predictions."""
     task_type = TASK_TYPES[kind]
-    for (record, text), answer in zip(rows, answers, strict=True):
-        label, confidence = answer or (None, None)
-        given = isinstance(text, str) and label is not None and confidence is not None
-        shown = task_type.to_file(label, text) if given and confidence >= least else None  # type: ignore[arg-type,operator]
-        yield {**record, "predicted": shown, "confidence": confidence and round(confidence, 4)}
+    for (record, text), (label, confidence) in zip(rows, answers, strict=True):
+        if isinstance(text, InputError) or label is None or confidence is None:
+            yield {**record, "predicted": None, "confidence": None}
+        else:
+            shown = task_type.to_file(label, text) if confidence >= lowest else None
+            yield {**record, "predicted": shown, "confidence": round(confidence, 4)}

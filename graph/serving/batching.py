@@ -108,8 +108,10 @@ class Batcher(Generic[Result]):
         """
         try:
             return self._checked(texts)
-        except Exception as error:
-            return [error] if len(texts) == 1 else [self._outcomes([text])[0] for text in texts]
+        except BaseException as error:  # a panic in a Rust library is no Exception
+            if len(texts) > 1:
+                return [self._outcomes([text])[0] for text in texts]
+            return [error if isinstance(error, Exception) else RuntimeError(repr(error))]
 
     def _checked(self, texts: list[str]) -> list[Result | Exception]:
         found = list[Result | Exception](self._predict(texts))

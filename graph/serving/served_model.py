@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tutelage.graph.run_folder.folder import student_in
 from tutelage.student.device import device, leave_a_core
 from tutelage.student.evaluation.confidence import FILE, Reliability, load_reliability
-from tutelage.student.models.base import HeadStudent
+from tutelage.student.models.base import forget_texts
 from tutelage.student.models.onnx_student import Engine, load_predictor
 from tutelage.student.tasks.fields import join
 from tutelage.student.tasks.registry import TASK_TYPES
@@ -67,8 +67,7 @@ class ServedModel:
 
     def _answers(self, texts: Sequence[str]) -> list[Answer]:
         found = self._student.predict(texts, best=True)
-        if isinstance(self._student, HeadStudent):
-            self._student.encoder.forget()  # a server would keep the vector of every text it was ever sent
+        forget_texts(self._student)
         rows = [None] * len(texts) if found.probabilities is None else list(found.probabilities)
         return [
             Answer(self._task_type.to_file(label, text), float(confidence), row)

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from tutelage.graph.context import RunContext
@@ -33,23 +34,28 @@ def chosen_agreement(ctx: RunContext, student: Student, rows: Sequence[Row]) -> 
     """Compare the student of the chosen labels, `rows`, with the teacher's labels of random texts that it did
     not learn; None if there are none.
     """
-    unseen = _unseen(ctx.folder.read_lines(ctx.folder.control_labels), rows)
+    control: list[Row] = ctx.folder.read_lines(ctx.folder.control_labels)
+    unseen = _unseen(control, rows)
     if not unseen:
         return None
-    return measure_agreement(student, [row["text"] for row in unseen], [row["label"] for row in unseen])
+    texts, labels = [row["text"] for row in unseen], [row["label"] for row in unseen]
+    missing = 1 - len(unseen) / len(control)
+    return replace(measure_agreement(student, texts, labels), missing=missing)
 
 
 def store_agreement(ctx: RunContext, found: Agreement, student: Student, rows: Sequence[Row]) -> None:
-    """Write agreement.json for the delivered student, which was trained on `rows`.
+    """Write agreement.json for the delivered student, which learnt the labels of `rows`.
 
     It learnt the random texts that the student of the chosen labels was compared on. Its own confidence comes
-    from unlabelled texts that it did not learn; that it agrees no less often is an assumption.
+    from texts of the pool whose label it did not learn; that it agrees no less often is an assumption. With
+    fewer than 50 such texts nothing is written, because the threshold would be that of another student.
     """
     unseen = _unseen(ctx.splits.unlabelled, rows)
-    if len(unseen) >= LEAST:
-        drawn = random.Random(f"{ctx.task.seed} agreement").sample(unseen, min(MOST, len(unseen)))
-        found = found.on_scale_of(student.predict([row["text"] for row in drawn], best=True).confidence)
-    found.save(ctx.folder.path)
+    if len(unseen) < LEAST:
+        return
+    drawn = random.Random(f"{ctx.task.seed} agreement").sample(unseen, min(MOST, len(unseen)))
+    confidence = student.predict([row["text"] for row in drawn], best=True).confidence
+    found.on_scale_of(confidence).save(ctx.folder.path)
 
 
 def _unseen(rows: Sequence[Row], learnt: Sequence[Row]) -> list[Row]:

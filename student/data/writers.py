@@ -31,9 +31,29 @@ def common_type(known: type | None, value: object) -> type | None:
     if value is None:
         return known
     found = type(value) if isinstance(value, bool | int | float) else str
+    if found is int and not -(2**63) <= value < 2**63:  # type: ignore[operator]
+        found = str
     if known in (None, found):
         return found
     return float if {known, found} == {int, float} else str
+
+
+def check_writable(record: Record, where: str) -> None:
+    """Check that a record can be written as UTF-8.
+
+    Raises:
+        InputError: a value contains half of a surrogate pair.
+    """
+    for name, value in record.items():
+        try:
+            if isinstance(value, str):
+                value.encode()
+            elif isinstance(value, list | dict):
+                json.dumps(value, ensure_ascii=False, default=str).encode()
+        except UnicodeEncodeError:
+            raise InputError(
+                f"{where}: field {name!r} contains half of a surrogate pair; save the file as UTF-8 again"
+            ) from None
 
 
 def write_records(path: Path, records: Iterable[Record], types: Types) -> None:
@@ -60,7 +80,8 @@ def write_records(path: Path, records: Iterable[Record], types: Types) -> None:
 def _lines(path: Path, records: Iterable[Record], types: Types) -> None:
     with path.open("w", encoding="utf-8") as file:
         for record in records:
-            file.write(json.dumps(record, ensure_ascii=False, default=str) + "\n")
+            plain = {name: None if value != value else value for name, value in record.items()}  # NaN
+            file.write(json.dumps(plain, ensure_ascii=False, default=str) + "\n")
 
 
 def _table(path: Path, records: Iterable[Record], types: Types) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from tutelage.student.errors import InputError
+from tutelage.student.evaluation.confidence import lowest_threshold
 from tutelage.student.models.base import Predictor
 from tutelage.student.tasks.registry import TASK_TYPES
 
@@ -24,30 +25,30 @@ class Agreement:
         confidence: of the student in its answer to each text, from low to high.
         agrees: whether the teacher gives the same answer.
         labels: how often the student's answers contain each label.
+        missing: share of the random texts that could not be compared, because a run had chosen them to be
+            learnt. They are harder than others.
     """
 
     confidence: list[float]
     agrees: list[bool]
     labels: dict[str, int]
+    missing: float = 0.0
 
     def threshold(self, wanted: float) -> float:
         """Return the lowest confidence from which on the share of equal answers is at least `wanted`, by the
-        lower bound of its one-sided 95 % interval (Wilson). The choice of this rule is ours.
+        lower bound of its one-sided 95 % interval (Wilson), which holds for each confidence on its own.
+        The rule is ours.
 
         Raises:
             InputError: no confidence reaches it.
         """
-        equal, value = np.array(self.agrees, float)[::-1], np.array(self.confidence)[::-1]
-        count = np.arange(1, len(equal) + 1)
-        bounds = _lower_bound(np.cumsum(equal) / count, count)
-        ends = np.append(value[1:] != value[:-1], True)  # texts of equal confidence are answered together
-        good = np.flatnonzero(ends & (bounds >= wanted))
-        if not len(good):
+        found = lowest_threshold(self.confidence, self.agrees, wanted, _lower_bound)
+        if found.threshold is None:
             raise InputError(
-                f"an agreement of {wanted:g} cannot be promised: on {len(equal)} texts the highest lower"
-                f" bound is {bounds.max(initial=0):.3f}; ask for less, or give more texts as `calibration`"
+                f"an agreement of {wanted:g} cannot be promised: on {len(self.agrees)} texts the highest"
+                f" lower bound is {found.best:.3f}; ask for less, or give more texts as `calibration`"
             )
-        return float(value[good[-1]])
+        return found.threshold
 
     def on_scale_of(self, confidence: NDArray[np.float64]) -> "Agreement":
         """Return the agreement with the confidences of another student in the places of this one's: of the
@@ -57,12 +58,14 @@ class Agreement:
         confident: with the first student's threshold it would answer more texts, and less often be right.
         """
         places = (np.arange(len(self.agrees)) + 0.5) / len(self.agrees)
-        scaled = np.quantile(confidence, places)
-        return replace(self, confidence=[round(float(one), 4) for one in scaled])
+        return replace(self, confidence=[float(one) for one in np.quantile(confidence, places)])
 
-    def share_below(self, threshold: float) -> float:
-        """Return the share of texts whose confidence is below a threshold."""
-        return float((np.array(self.confidence) < threshold).mean())
+    def share_below(self, threshold: float) -> tuple[float, float]:
+        """Return the lowest and the highest share of all texts whose confidence may be below a threshold.
+        They differ by the share that was not compared.
+        """
+        below = float((np.array(self.confidence) < threshold).mean())
+        return below * (1 - self.missing), below * (1 - self.missing) + self.missing
 
     def save(self, folder: Path) -> None:
         """Write it to a student's folder."""
@@ -87,7 +90,7 @@ def measure_agreement(student: Predictor, texts: Sequence[str], labels: Sequence
     found = student.predict(texts, best=True)
     order = np.argsort(found.confidence, kind="stable")
     return Agreement(
-        confidence=[round(float(found.confidence[i]), 4) for i in order],
+        confidence=[float(found.confidence[i]) for i in order],
         agrees=[found.answers[i] == labels[i] for i in order],
         labels=label_counts(student, found.answers),
     )

@@ -1,8 +1,10 @@
 """How far the confidence of a single-label classifier can be trusted, on rows it was not trained on."""
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,24 +42,53 @@ class Reliability:
         Raises:
             InputError: no confidence reaches it on ten rows or more.
         """
-        right = np.array(self.right, float)[::-1]
-        share = np.cumsum(right) / np.arange(1, len(right) + 1)
-        # Rows of equal confidence are above a threshold together.
-        value = np.array(self.confidence)[::-1]
-        ends = np.append(value[1:] != value[:-1], True) if len(value) else np.zeros(0, bool)
-        possible = ends & (np.arange(len(right)) + 1 >= _LEAST)
-        good = np.flatnonzero(possible & (share >= precision))
-        if not len(good):
-            best = float(share[possible].max(initial=0.0))
+        found = lowest_threshold(
+            self.confidence, self.right, precision, lambda share, count: np.where(count < _LEAST, 0, share)
+        )
+        if found.threshold is None:
             raise InputError(
-                f"a precision of {precision:g} is not reached on the {len(right)} rows that this student was"
-                f" measured on; the highest on {_LEAST} rows or more is {best:.3f}"
+                f"a precision of {precision:g} is not reached on the {len(self.right)} rows that this student"
+                f" was measured on; the highest on {_LEAST} rows or more is {found.best:.3f}"
             )
-        return float(value[good[-1]])
+        return found.threshold
 
     def save(self, folder: Path) -> None:
         """Write it to a student's folder."""
         (folder / FILE).write_text(json.dumps(asdict(self)), encoding="utf-8")
+
+
+class Threshold(NamedTuple):
+    """The lowest confidence from which on enough predictions are right, None if there is none, and the best
+    share that any confidence reaches.
+    """
+
+    threshold: float | None
+    best: float
+
+
+def lowest_threshold(
+    confidence: Sequence[float],
+    right: Sequence[bool],
+    wanted: float,
+    judge: Callable[[NDArray[np.float64], NDArray[np.int64]], NDArray[np.float64]],
+) -> Threshold:
+    """Return the lowest confidence from which on `judge` of the share of right predictions reaches `wanted`.
+
+    Args:
+        confidence: of each prediction, from low to high.
+        right: whether each prediction is right.
+        wanted: the wanted share.
+        judge: given the share of right predictions above each confidence and their number, returns what is
+            compared with `wanted`.
+    """
+    good, value = np.array(right, float)[::-1], np.array(confidence)[::-1]
+    count = np.arange(1, len(good) + 1)
+    shares = judge(np.cumsum(good) / count, count)
+    # Predictions of equal confidence are above a threshold together.
+    ends = np.append(value[1:] != value[:-1], True) if len(value) else np.zeros(0, bool)
+    enough = np.flatnonzero(ends & (shares >= wanted))
+    best = float(shares[ends].max(initial=0.0))
+    return Threshold(float(value[enough[-1]]) if len(enough) else None, best)
 
 
 def load_reliability(folder: Path) -> Reliability:
@@ -89,7 +120,7 @@ def measured(probabilities: Probabilities, gold: NDArray[np.int64]) -> Reliabili
         temperature=temperature,
         error_before=calibration_error(probabilities.max(1), right),
         error=calibration_error(confidence, right),
-        confidence=[round(float(one), 4) for one in confidence[order]],
+        confidence=[float(one) for one in confidence[order]],  # rounded up, none would reach its own value
         right=[bool(one) for one in right[order]],
     )
 

@@ -176,6 +176,12 @@ class FullStudent:
     export = save
 
 
+def forget_texts(student: Predictor) -> None:
+    """Drop the cached embeddings of a head student, for callers that see any number of texts."""
+    if isinstance(student, HeadStudent):
+        student.encoder.forget()
+
+
 def check_list(texts: Sequence[str]) -> None:
     """Refuse a single text, which would be read as a list of characters.
 

@@ -82,7 +82,8 @@ def load_predictor(folder: Path, engine: Engine = "auto") -> Predictor:
             return OnnxStudent(folder, int8=engine == "int8")
         except FileNotFoundError as error:
             raise InputError(str(error)) from None
-    if engine == "auto" and exported and find_spec("onnxruntime") and not _accelerator():
+    whole = exported and (folder / "onnx" / "model.onnx").exists()
+    if engine == "auto" and whole and find_spec("onnxruntime") and not _accelerator():
         return OnnxStudent(folder)
     return load_student(folder)
 

@@ -8,6 +8,8 @@ same. The overlap and the plain mean are ours.
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from tutelage.student.errors import InputError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -27,6 +29,11 @@ def encode(student: Any, texts: Sequence[str], **options: Any) -> tuple[Any, lis
     """
     if student.long == "cut":
         return student.tokens(texts, **options), list(range(len(texts)))
+    if not student.tokenizer.is_fast:
+        raise InputError(
+            f"{student.tokenizer.name_or_path} has no fast tokenizer, which `long: window` needs; use another"
+            " base, or `long: cut`"
+        )
     step = overlap(student.max_tokens)
     encoded = student.tokens(texts, stride=step, return_overflowing_tokens=True, **options)
     return encoded, [int(owner) for owner in encoded.pop("overflow_to_sample_mapping")]

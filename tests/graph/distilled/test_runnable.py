@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypedDict
 
+import numpy as np
 import pytest
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_openai import ChatOpenAI
 from langgraph.graph import END, START, StateGraph
 from tutelage import distilled
@@ -43,6 +45,11 @@ def server(task: Task, encoder: Encoder) -> Iterator[tuple[ChatOpenAI, list[dict
         yield ChatOpenAI(model="recorded", base_url=url, api_key="none"), log  # type: ignore[arg-type]
 
 
+def by_number(texts: list[str]) -> list[str]:
+    """Return a label that names the number at the end of each text."""
+    return [f"number {text.split()[-1]}" for text in texts]
+
+
 def refunds(texts: list[str]) -> list[str]:
     return ["refund_return"] * len(texts)
 
@@ -66,6 +73,7 @@ def test_a_run_measures_the_agreement_on_random_texts_that_the_student_did_not_l
     assert len(found.agrees) == len(control - chosen)
     assert 0.5 < sum(found.agrees) / len(found.agrees) < 1
     assert found.confidence == sorted(found.confidence)
+    assert found.missing == pytest.approx(len(control & chosen) / len(control))
 
 
 def test_the_student_answers_where_it_is_sure_and_the_teacher_elsewhere(
@@ -142,16 +150,52 @@ def test_it_is_a_node_of_a_graph(finished: RunFolder, tmp_path: Path) -> None:
 
 
 def test_many_calls_at_once_get_each_their_answer(finished: RunFolder, tmp_path: Path) -> None:
-    model = distilled(finished.path, refunds, threshold=0.0, log=tmp_path / "log.jsonl")
     texts = [f"{text} {i}" for i in range(10) for text in TEXTS]
+    alone = load_student(finished.student).predict(texts)
+    half = float(np.mean(sorted(alone.confidence)[19:21]))
+    model = distilled(finished.path, by_number, threshold=half, log=tmp_path / "log.jsonl")
 
     async def all_at_once() -> list[dict[str, Any]]:
         return list(await asyncio.gather(*(model.ainvoke(text) for text in texts)))
 
-    expected = load_student(finished.student).predict(texts).answers
+    expected = [
+        label if confidence >= half else by_number([text])[0]
+        for text, label, confidence in zip(texts, alone.answers, alone.confidence, strict=True)
+    ]
     assert [one["label"] for one in asyncio.run(all_at_once())] == expected
     assert [one["label"] for one in asyncio.run(model.abatch(texts))] == expected
     assert model.statistics()["texts"] == 80
+    assert model.statistics()["escalated"] == pytest.approx(0.5, abs=0.1)
+    assert len(logged(tmp_path / "log.jsonl")) == sum(one.startswith("number") for one in expected) * 2
+
+
+def test_an_unusable_text_of_a_batch_does_not_spoil_the_others(finished: RunFolder, tmp_path: Path) -> None:
+    model = distilled(finished.path, refunds, threshold=0.0, log=tmp_path / "log.jsonl")
+    seen: list[str] = []
+
+    class Count(BaseCallbackHandler):
+        def on_chain_start(self, *arguments: Any, **options: Any) -> None:
+            seen.append("started")
+
+    config = {"callbacks": [Count()]}
+    first, error, last = model.batch([TEXTS[0], " ", TEXTS[1]], config, return_exceptions=True)
+    assert first["label"] == "order_status"
+    assert isinstance(error, InputError)
+    assert last["answered_by"] == "student"
+    assert len(seen) == 3, "each text is traced"
+    with pytest.raises(InputError, match="is empty"):
+        model.batch([TEXTS[0], " "])
+
+
+def test_the_log_is_neither_exported_nor_removed_by_a_longer_run(finished: RunFolder, tmp_path: Path) -> None:
+    model = distilled(finished.student, refunds, threshold=1.1)
+    model.invoke(TEXTS[0])
+    assert model.log == finished.path / "escalated.jsonl", "beside the student, which a longer run replaces"
+    (finished.student / "escalated.jsonl").write_text("an older one")
+    export_run(finished.path, tmp_path / "model", onnx=False)
+    assert not list((tmp_path / "model").rglob("escalated*"))
+    model.log.unlink()
+    (finished.student / "escalated.jsonl").unlink()
 
 
 def test_the_threshold_comes_from_the_run_or_from_texts_that_the_teacher_labels(
@@ -170,7 +214,10 @@ def test_the_threshold_comes_from_the_run_or_from_texts_that_the_teacher_labels(
         return student.predict(texts).answers
 
     sure = distilled(finished.path, like_the_student, calibration=texts, log=tmp_path / "log.jsonl")
-    assert sure.statistics()["expected"] == 0
+    assert sure.statistics()["expected"] == (0, 0)
+    known = [row["text"] for row in finished.read_lines(finished.control_labels)][:3]
+    with pytest.raises(InputError, match="3 of 3 texts of `calibration` were used in the run"):
+        distilled(finished.path, refunds, calibration=known, log=tmp_path / "log.jsonl")
     with pytest.raises(InputError, match=r"an agreement of 0\.95 cannot be promised: on 120 texts"):
         distilled(finished.path, refunds, calibration=texts, log=tmp_path / "log.jsonl")
 

@@ -4,10 +4,12 @@ import csv
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +54,17 @@ def lines(path: Path, rows: Rows = ROWS) -> Path:
     return path
 
 
+def stored(part: Path) -> int:
+    """Return the number of rows with a stored prediction, while another process may be writing."""
+    if not part.exists() or part.stat().st_size < 30 * BLOCK:
+        return 0
+    with closing(sqlite3.connect(f"file:{part}?mode=ro&immutable=1", uri=True)) as db:
+        try:
+            return int(db.execute("SELECT COUNT(*) FROM answers").fetchone()[0])
+        except sqlite3.DatabaseError:  # in the middle of a write
+            return 0
+
+
 def filled(model: Path, file: Path, to: Path, **fields: Any) -> list[str]:
     """Predict a file and return the notes."""
     notes: list[str] = []
@@ -88,6 +101,21 @@ def test_every_form_comes_from_every_other(source: str, model: Path, tmp_path: P
             rows = list(csv.DictReader(file))
         assert rows[2]["text"] == ROWS[2]["text"]
         assert [row["paid"] for row in rows] == ["true", "", "false"]
+    again = tmp_path / f"again.{source}"
+    again.write_bytes((tmp_path / f"first.{source}").read_bytes())
+    if source == "parquet":
+        assert table is not None
+        pyarrow.parquet.write_table(table.drop(["predicted", "confidence"]), again)
+    else:
+        renamed = (
+            again.read_text(encoding="utf-8").replace("predicted", "before").replace("confidence", "sure")
+        )
+        again.write_text(renamed, encoding="utf-8")
+    for form in ("jsonl", "csv", "parquet"):
+        filled(model, again, tmp_path / f"{source}.{form}")
+    got = [json.loads(line) for line in (tmp_path / f"{source}.jsonl").read_text().splitlines()]
+    assert [row["predicted"] is None for row in got] == [False, True, False]
+    assert [row["text"] for row in got] == [row["text"] for row in ROWS]
     with pytest.raises(InputError, match="has a column 'predicted' already; rename it"):
         filled(model, tmp_path / f"first.{source}", tmp_path / "second.jsonl")
 
@@ -140,17 +168,14 @@ def test_a_killed_prediction_continues_and_ends_as_if_it_had_not_been_killed(
     command = [sys.executable, "-m", "tutelage.cli", "predict", model, "--file", file, "--to", to]
     with subprocess.Popen([*map(str, command)], env=dict(os.environ), stderr=subprocess.DEVNULL) as process:
         part = tmp_path / "out.jsonl.part"
-        while not (part.exists() and part.read_bytes().count(b"\n") > BLOCK):
+        while stored(part) < BLOCK:
             assert process.poll() is None, "it ended before it was killed"
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)
-    before = part.read_bytes()
-    done = before.count(b"\n") - 1
-    assert BLOCK <= done < len(rows)
-    part.write_bytes(before + b'["ref')  # half a line
     seen: list[int] = []
     predict_file(PredictionRequest(model), file, to, print, listener=lambda n, _: seen.append(n))
-    assert seen[0] == done
+    assert BLOCK <= seen[0] < len(rows), "it goes on where the killed process was"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.jsonl", "out.jsonl"]
     whole = tmp_path / "whole.jsonl"
     predict_file(PredictionRequest(model), file, whole, print)
     assert to.read_text() == whole.read_text()
@@ -158,10 +183,54 @@ def test_a_killed_prediction_continues_and_ends_as_if_it_had_not_been_killed(
 
 def test_stored_predictions_of_another_file_are_not_continued(model: Path, tmp_path: Path) -> None:
     file = lines(tmp_path / "in.jsonl")
-    (tmp_path / "out.csv.part").write_text('{"file": "another"}\n["refund", 0.9]\n')
+    part = tmp_path / "out.csv.part"
+    with closing(sqlite3.connect(part)) as db:
+        db.execute("CREATE TABLE about (identity TEXT, truncated INTEGER)")
+        db.execute("INSERT INTO about VALUES ('of another file', 0)")
+        db.commit()
     with pytest.raises(InputError, match="predictions of another file, student or column; delete it"):
         predict_file(PredictionRequest(model), file, tmp_path / "out.csv", print)
+    part.write_text("no predictions")
+    with pytest.raises(InputError, match="holds no predictions; delete it to begin again"):
+        predict_file(PredictionRequest(model), file, tmp_path / "out.csv", print)
     assert not (tmp_path / "out.csv").exists()
+
+
+def test_a_second_process_on_the_same_file_is_refused(model: Path, tmp_path: Path) -> None:
+    file, to = lines(tmp_path / "in.jsonl"), tmp_path / "out.csv"
+    refused: list[str] = []
+
+    def second(done: int, rows: int) -> None:
+        if not refused:
+            with pytest.raises(InputError, match="another process predicts this file") as error:
+                predict_file(PredictionRequest(model), file, to, print)
+            refused.append(str(error.value))
+
+    assert predict_file(PredictionRequest(model), file, to, print, listener=second) == 3
+    assert refused
+
+
+def test_values_that_a_form_cannot_hold_become_text_or_are_refused_before_the_work(
+    model: Path, tmp_path: Path
+) -> None:
+    odd = {"text": "money", "big": 2**70, "nothing": float("nan"), "when": None}
+    filled(model, lines(tmp_path / "in.jsonl", [odd]), tmp_path / "out.parquet")
+    [row] = pyarrow.parquet.read_table(tmp_path / "out.parquet").to_pylist()
+    assert row["big"] == str(2**70)
+    filled(model, tmp_path / "in.jsonl", tmp_path / "out.jsonl")
+    assert '"nothing": null' in (tmp_path / "out.jsonl").read_text()
+    (tmp_path / "half.jsonl").write_text('{"text": "money", "tags": ["\\ud83d"]}\n')
+    with pytest.raises(InputError, match="row 1: field 'tags' contains half of a surrogate pair"):
+        filled(model, tmp_path / "half.jsonl", tmp_path / "half.csv")
+
+
+def test_rows_of_annotation_tools_keep_their_columns(model: Path, tmp_path: Path) -> None:
+    task = {"id": 3, "data": {"text": "money back"}, "annotations": []}
+    (tmp_path / "in.json").write_text(json.dumps([task]))
+    filled(model, tmp_path / "in.json", tmp_path / "out.jsonl")
+    [row] = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert row["predicted"] in ("refund", "status")
+    assert {name: row[name] for name in task} == task
 
 
 def test_control_c_says_how_to_continue(model: Path, tmp_path: Path) -> None:
@@ -170,7 +239,7 @@ def test_control_c_says_how_to_continue(model: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tutelage.cli", "predict", model, "--file", file, "--to", to]
     with subprocess.Popen([*map(str, command)], stderr=subprocess.PIPE, text=True) as process:
         part = tmp_path / "out.parquet.part"
-        while not (part.exists() and part.read_bytes().count(b"\n") > BLOCK):
+        while stored(part) < BLOCK:
             assert process.poll() is None, "it ended before it was interrupted"
             time.sleep(0.005)
         process.send_signal(signal.SIGINT)

@@ -22,7 +22,7 @@ def test_the_threshold_is_the_lowest_that_the_lower_bound_allows() -> None:
     assert 0.95 <= np.mean(above) < 1
     assert 0.4 < threshold < 0.5
     assert found.threshold(0.98) > threshold > found.threshold(0.8)
-    assert found.share_below(threshold) == 1 - len(above) / 400
+    assert found.share_below(threshold) == (1 - len(above) / 400, 1 - len(above) / 400)
 
 
 def test_too_few_texts_promise_nothing() -> None:
@@ -47,7 +47,7 @@ def test_the_promise_is_kept_on_other_texts_in_most_draws(wanted: float) -> None
             threshold = found.threshold(wanted)
             kept.append(np.mean(1 - (1 - np.linspace(threshold, 1, 1000)) ** 2) >= wanted)
     assert len(kept) > 100
-    assert np.mean(kept) > 0.8
+    assert np.mean(kept) >= 0.9, "not 0.95: the threshold is the best of many"
 
 
 def test_it_is_kept_in_the_students_folder(tmp_path: Path) -> None:
