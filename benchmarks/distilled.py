@@ -23,6 +23,7 @@ them, that are the teacher's. Results go to results/distilled.jsonl as they come
 import argparse
 import os
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean
@@ -78,7 +79,7 @@ def work(cell: Cell, cache: Path) -> Cell:
     student = trained([*data.own, *chosen, *drawn], data, cell, vectors)
     taken |= {row["id"] for row in drawn}
     unseen = [row["text"] for row in data.pool if row["id"] not in taken][:1_000]
-    agreement = agreement.on_scale_of(student.predict(unseen).confidence)
+    promised = agreement.on_scale_of(student.predict(unseen).confidence) if len(unseen) >= 50 else None
     texts = [row["text"] for row in stream]
     given = np.array([data.answers[row["id"]] for row in stream])
     gold = np.array([row["label"] for row in stream])
@@ -96,23 +97,29 @@ def work(cell: Cell, cache: Path) -> Cell:
         "student right": share(answers == gold),
     }
     for wanted in WANTED:
-        try:
-            kept = confidence >= agreement.threshold(wanted)
-        except InputError:  # it cannot be promised, so the teacher answers everything
-            result[f"at {wanted}"] = None
-            continue
-        final = np.where(kept, answers, given)
-        overall = share(final == given)
-        rivals = [saved for saved, agrees in caches if agrees >= overall]
-        result[f"at {wanted}"] = {
-            "saved": share(kept),
-            "kept promise": share((answers == given)[kept]) if kept.any() else 1.0,
-            "agreement": overall,
-            "right": share(final == gold),
-            "random router": round(float(1 - kept.mean() * (answers != given).mean()), 4),
-            "cache saved": max(rivals, default=0.0),
-        }
+        result[f"at {wanted}"] = None  # nothing can be promised, so the teacher answers everything
+        with suppress(InputError):
+            if promised:
+                result[f"at {wanted}"] = routed(
+                    confidence >= promised.threshold(wanted), answers, given, gold, caches
+                )
     return {**result, "cpu_seconds": round(time.process_time() - start)}
+
+
+def routed(
+    kept: Any, answers: Any, given: Any, gold: Any, caches: list[tuple[float, float]]
+) -> dict[str, float]:
+    """Return the figures if the student answers the `kept` texts and the teacher the others."""
+    final = np.where(kept, answers, given)
+    overall = share(final == given)
+    return {
+        "saved": share(kept),
+        "kept promise": share((answers == given)[kept]) if kept.any() else 1.0,
+        "agreement": overall,
+        "right": share(final == gold),
+        "random router": round(float(1 - kept.mean() * (answers != given).mean()), 4),
+        "cache saved": max((saved for saved, agrees in caches if agrees >= overall), default=0.0),
+    }
 
 
 def chosen_labels(cell: Cell, data: Any, vectors: Any) -> tuple[list[Any], Any]:
