@@ -32,7 +32,9 @@ app = typer.Typer(
 )
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Run = Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")]
-Student = Annotated[Path, typer.Argument(help="A run folder or a student folder.", metavar="STUDENT")]
+Student = Annotated[
+    Path, typer.Argument(help="A run folder, a student's folder or an exported one.", metavar="STUDENT")
+]
 TaskFile = Annotated[Path, typer.Argument(help="The task file, a task.yaml.", metavar="TASK")]
 TaskType = Annotated[TaskTypeName, typer.Option(help="The task type.")]
 Strategy = Annotated[str | None, typer.Option(help="Replaces the task's base strategy, e.g. evokd.")]
@@ -48,6 +50,7 @@ Force = Annotated[
         help="Go on although the teacher is no better than the student, or the last rounds brought no gain.",
     ),
 ]
+Encoding = Annotated[str | None, typer.Option(help="The encoding of a text file that is not UTF-8.")]
 Columns = Annotated[list[str] | None, typer.Option(help="The column of the text; for pairs, give it twice.")]
 Engine = Literal["auto", "torch", "onnx", "int8"]
 EngineOption = Annotated[
@@ -279,6 +282,7 @@ def evaluate(
     metric: Annotated[
         str | None, typer.Option(help="Replaces the run's metric; also file.py:function.")
     ] = None,
+    encoding: Encoding = None,
     as_json: Json = False,
 ) -> None:
     """Evaluate a student on labelled texts.
@@ -287,9 +291,11 @@ def evaluate(
     """
     from tutelage.graph.report.run_section import figures
     from tutelage.graph.report.terminal import class_table
+    from tutelage.graph.runs.file_columns import FileColumns
     from tutelage.graph.runs.use import evaluate_file
 
-    result = evaluate_file(student, data, _warn, columns=text, label=label, metric=metric)
+    columns = FileColumns(text, label, encoding)
+    result = evaluate_file(student, data, _warn, columns=columns, metric=metric)
     if as_json:
         typer.echo(json.dumps(result))
     else:
@@ -364,21 +370,23 @@ def predict(
     to: Annotated[
         Path | None, typer.Option(help="A new file for the rows of --file: .jsonl, .csv or .parquet.")
     ] = None,
+    encoding: Encoding = None,
     engine: EngineOption = "auto",
     as_json: Json = False,
 ) -> None:
     """Print a student's predictions for texts, or write those for a file of any size to another file.
 
-    Examples: [bold]tutelage predict runs/first "where is my parcel?"[/bold]
+    Example: [bold]tutelage predict runs/first "where is my parcel?"[/bold]
 
-    [bold]tutelage predict my-model --file tickets.csv --to predicted.csv[/bold]
+    or [bold]tutelage predict my-model --file tickets.csv --to predicted.csv[/bold]
     """
     from tutelage.graph.run_folder.row_progress import RowProgress
+    from tutelage.graph.runs.file_columns import FileColumns
     from tutelage.graph.runs.predict_file import PredictionRequest, predict_file
     from tutelage.graph.runs.use import predict_texts
     from tutelage.student.errors import InputError
 
-    request = PredictionRequest(student, text, precision, engine)
+    request = PredictionRequest(student, FileColumns(text, None, encoding), precision, engine)
     if to:
         if not file or texts:
             raise InputError("--to writes the rows of a file; name it with --file, and give no texts")

@@ -3,27 +3,29 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import yaml
 from tutelage.agents import labeler
 from tutelage.agents.providers.models import OBJECT, ModelSpec, make_model
 from tutelage.agents.teacher.journal import Journal
 from tutelage.agents.teacher.settings import TeacherSettings
 from tutelage.agents.teacher.teacher import Teacher
 from tutelage.graph.context import rehearsal_model
-from tutelage.graph.run_folder.folder import RunFolder
+from tutelage.graph.runs.file_columns import task_fields
 from tutelage.graph.task.schema import Task
 from tutelage.student.corpus import drawn_sample
 from tutelage.student.data.rows import Row, content_id
 from tutelage.student.errors import InputError
+from tutelage.student.models.base import Predictor
+from tutelage.student.tasks.registry import TASK_TYPES
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
 TeacherLabel = tuple[str | None, str]  # a label, or None and the reason why there is none
 Labeler = Callable[[Sequence[str]], list[TeacherLabel]]
-LabelFunction = Callable[[list[str]], list[str]]  # of the user: a label for each text
+# Of the user: a label for each text, as data files have it, or None.
+LabelFunction = Callable[[list[str]], Sequence[object]]
 
 
 class LabelingModel:
@@ -68,24 +70,35 @@ class LabelingModel:
 class LabelingFunction:
     """A function of the user that labels texts."""
 
-    def __init__(self, function: LabelFunction):
-        self._function = function
+    def __init__(self, function: LabelFunction, student: Predictor):
+        self._function, self._labels = function, student.labels
+        self._task_type = TASK_TYPES[student.kind]
 
     def __call__(self, texts: Sequence[str]) -> list[TeacherLabel]:
-        """Return the label of each text.
+        """Return the label of each text; none where the function returned None or no label of the task.
 
         Raises:
-            InputError: the function did not return one label per text.
+            InputError: the function did not return one value per text.
         """
-        found = self._function(list(texts))
-        if len(found) != len(texts) or not all(isinstance(label, str) for label in found):
+        found: object = self._function(list(texts))
+        if not isinstance(found, Sequence) or isinstance(found, str) or len(found) != len(texts):
             raise InputError(
-                f"`teacher` returned {len(found)} values for {len(texts)} texts; expected a label for each"
+                f"`teacher` returned {found!r:.60} for {len(texts)} texts; expected a list of as many labels"
             )
-        return [(label, "") for label in found]
+        return [self._parsed(label, text) for label, text in zip(found, texts, strict=True)]
+
+    def _parsed(self, label: object, text: str) -> TeacherLabel:
+        if label is None:
+            return None, "the teacher gave no label"
+        try:
+            return self._task_type.parse_label(label, text, self._labels), ""
+        except ValueError as error:
+            return None, f"the teacher's label {error}"
 
 
-def asked_teacher(path: Path, teacher: "BaseChatModel | LabelFunction | None", journal: Path) -> Labeler:
+def asked_teacher(
+    path: Path, teacher: "BaseChatModel | LabelFunction | None", student: Predictor, journal: Path
+) -> Labeler:
     """Return what labels the texts that a student leaves to the teacher.
 
     Raises:
@@ -93,7 +106,7 @@ def asked_teacher(path: Path, teacher: "BaseChatModel | LabelFunction | None", j
     """
     if teacher is not None and not hasattr(teacher, "ainvoke"):
         if callable(teacher):
-            return LabelingFunction(teacher)
+            return LabelingFunction(teacher, student)
         raise InputError(
             f"`teacher`: got {type(teacher).__name__}, expected a LangChain chat model or a function from a"
             " list of texts to a list of labels"
@@ -103,11 +116,7 @@ def asked_teacher(path: Path, teacher: "BaseChatModel | LabelFunction | None", j
 
 def _task(path: Path) -> Task:
     """Return the task of a run folder or an exported folder."""
-    about: Any = None
-    if (path / "run.json").exists():
-        about = RunFolder(path).about()["task"]
-    elif (path / "task.yaml").exists():
-        about = yaml.safe_load((path / "task.yaml").read_text(encoding="utf-8"))
+    about = task_fields(path)
     if about is None:
         raise InputError(
             f"{path} has no task, which says how the teacher is asked; give a run folder, an exported folder,"

@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -183,7 +184,9 @@ def as_text(given: Text, fields: Fields) -> str:
     """
     parts = {fields[0]: given} if isinstance(given, str) and len(fields) == 1 else given
     if not isinstance(parts, Mapping) or any(not isinstance(parts.get(name), str) for name in fields):
-        raise InputError(f"expected a mapping with {', '.join(map(repr, fields))}, got {given!r:.80}")
+        expected = f"a mapping with {', '.join(map(repr, fields))}"
+        expected = expected if len(fields) > 1 else f"a text, or {expected}"
+        raise InputError(f"expected {expected}, got {given!r:.80}")
     for name in fields:
         check_text(parts[name], f"the text {parts[name][:60]!r}", of_pair=len(fields) > 1)
     return join({name: parts[name] for name in fields}, fields)
@@ -193,7 +196,7 @@ def distilled(
     student: "Path | str | Result",
     teacher: "BaseChatModel | LabelFunction | None" = None,
     *,
-    agreement: float = 0.95,
+    agreement: float | None = None,
     threshold: float | None = None,
     calibration: Sequence[Text] | None = None,
     log: Path | str | None = None,
@@ -208,7 +211,7 @@ def distilled(
         student: the result of a run, a run folder, or a folder that `tutelage export` wrote.
         teacher: a LangChain chat model, asked with the prompts of the run; or a function from a list of texts
             to a list of labels. By default the run's own labeler.
-        agreement: the wanted share, among the texts that the student answers.
+        agreement: the wanted share, among the texts that the student answers; 0.95 by default.
         threshold: the lowest confidence of the student, in place of `agreement`.
         calibration: texts that the teacher labels now, to choose the threshold by. They should be some
             hundreds of new texts, drawn at random from those that will come.
@@ -219,6 +222,7 @@ def distilled(
     Raises:
         InputError: the agreement is not reached or cannot be measured, or the teacher cannot be asked.
     """
+    _check_arguments(agreement, threshold, calibration)
     path = Path(student if isinstance(student, str | Path) else student.folder)
     folder = student_in(path)
     model = load_predictor(folder)
@@ -227,17 +231,28 @@ def distilled(
         log.touch()
     except OSError as error:
         raise InputError(f"{log} cannot be written: {error}; name another file as `log`") from error
-    asked = asked_teacher(path, teacher, log.with_suffix(".sqlite"))
+    asked = asked_teacher(path, teacher, model, log.with_suffix(".sqlite"))
     found = _calibrated(model, asked, calibration, folder) if calibration else load_agreement(folder)
     if threshold is None:
-        threshold = _required(found, folder).threshold(agreement)
+        threshold = _required(found, folder).threshold(0.95 if agreement is None else agreement)
     return Distilled(model, asked, threshold, found, log)
+
+
+def _check_arguments(agreement: object, threshold: object, calibration: object) -> None:
+    if agreement is not None and threshold is not None:
+        raise InputError("`agreement` and `threshold` both say when the student answers; give one of them")
+    for name, value, most in (("agreement", agreement, 1.0), ("threshold", threshold, inf)):
+        if value is not None and not (isinstance(value, int | float) and 0 <= value <= most):
+            limit = "from 0 to 1" if most == 1 else "from 0 (above 1 the teacher answers everything)"
+            raise InputError(f"`{name}` is {value!r}, expected a number {limit}")
+    if isinstance(calibration, str):
+        raise InputError("`calibration` is one text, expected a list of hundreds of texts")
 
 
 def _required(found: Agreement | None, folder: Path) -> Agreement:
     if found is None:
         raise InputError(
-            f"{folder} has no agreement.json, which a run with unlabelled and test texts writes; give some"
+            f"{folder} has no agreement.json, which a run with unlabelled and test texts writes; give"
             " hundred texts as `calibration`, or a `threshold`"
         )
     return found
@@ -245,11 +260,9 @@ def _required(found: Agreement | None, folder: Path) -> Agreement:
 
 def _calibrated(model: Predictor, asked: Labeler, given: Sequence[Text], folder: Path) -> Agreement:
     """Return the agreement on texts that the teacher labels now."""
-    texts, used, task_type = [as_text(one, model.fields) for one in given], texts_used(folder), model.kind
-    if known := sum(content_id(text, TASK_TYPES[task_type]) in used for text in texts):
-        raise InputError(
-            f"{known} of {len(texts)} texts of `calibration` were used in the run; give new ones"
-        )
+    texts, used = [as_text(one, model.fields) for one in given], texts_used(folder)
+    if known := sum(content_id(text, TASK_TYPES[model.kind]) in used for text in texts):
+        raise InputError(f"{known} of {len(texts)} texts of `calibration` were used in the run; give others")
     answers = zip(texts, asked(texts), strict=True)
     labelled = [(text, label) for text, (label, _) in answers if label is not None]
     if not labelled:

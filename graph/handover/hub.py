@@ -41,7 +41,8 @@ def push_to_hub(folder: Path, name: str, *, public: bool = False, samples: bool 
     except Exception as error:  # the client raises many types, also of its HTTP library
         left = f"; {created} was created and is incomplete" if created else ""
         raise InputError(
-            f"{name!r} was not pushed: {_reason(error, name)}{left}; {folder} was written and stays"
+            f"{name!r} was not pushed: {_reason(error, name)}{left}; {folder} was written and stays."
+            f" To push it later: hf upload {name} {folder} --exclude task.yaml --exclude 'dataset/*'"
         ) from error
     return f"{api.endpoint}/{created}"
 
@@ -56,7 +57,7 @@ def _reason(error: BaseException, name: str) -> str:
     if isinstance(inner, HfHubHTTPError):
         return _refusal(inner.response.status_code, inner)
     if isinstance(error, HFValidationError):
-        return f"it is no name of a repository, which has the form user/name ({_first_line(error)})"
+        return f"a repository has a name of the form user/name ({_first_line(error)})"
     if isinstance(error, OfflineModeIsEnabled):
         return "the offline mode is on; unset HF_HUB_OFFLINE and TRANSFORMERS_OFFLINE"
     if type(error).__module__.startswith("httpx") or isinstance(error, ConnectionError):
@@ -67,7 +68,7 @@ def _reason(error: BaseException, name: str) -> str:
 def _refusal(status: int, error: BaseException) -> str:
     """Return what a status of the hub means."""
     if status == 401:
-        return "the hub does not know the token (401); set HF_TOKEN, or log in with `hf auth login`"
+        return "the hub refuses the token (401); set HF_TOKEN, or log in with `hf auth login`"
     if status == 403:
         return "the token may not write there (403); take one with write access, or another name"
     if status == 409:

@@ -8,7 +8,7 @@ from tutelage.graph.planning.requests import PlannedRun
 from tutelage.graph.planning.usage import Usage, stage_names, stages
 from tutelage.graph.strategies import Strategy
 from tutelage.graph.task.schema import Task
-from tutelage.graph.task.splits import load_splits
+from tutelage.graph.task.splits import load_corpus, load_splits
 from tutelage.prompts import ROLES, render
 
 FREE = "runs in this process, at no cost"
@@ -68,6 +68,9 @@ def plan(task: Task) -> Plan:
         InputError: the data do not fit the task.
     """
     splits = load_splits(task)
+    task.training_config()
+    for corpus in {spec.corpus for spec in task.model_specs().values() if spec.corpus}:
+        load_corpus(task, splits, corpus)
     ends = [stages(PlannedRun(task, splits, end)) for end in ("low", "high")]
     example = PlannedRun(task, splits, "example")
     begin = example.first_labels() or example.calibration()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.graph.run_folder.folder import student_in
+from tutelage.graph.runs.file_columns import GUESSED, FileColumns, columns_of
 from tutelage.student.data.annotation_tools import plain_record
 from tutelage.student.data.files import Record, read_records
 from tutelage.student.data.readers import text_of
@@ -18,7 +19,7 @@ from tutelage.student.errors import InputError, Interrupted
 from tutelage.student.evaluation.confidence import load_reliability
 from tutelage.student.models.base import Predictor, forget_texts
 from tutelage.student.models.onnx_student import Engine, load_predictor
-from tutelage.student.models.prediction_inputs import text_columns
+from tutelage.student.tasks.fields import Fields
 from tutelage.student.tasks.registry import TASK_TYPES
 
 BLOCK = 1_024  # rows that are predicted, and stored, at once
@@ -35,13 +36,13 @@ class PredictionRequest:
 
     Attributes:
         student: a run folder, a student's folder, or a folder that `tutelage export` wrote.
-        columns: the columns of the text; by default the fields of the student.
+        columns: the columns of the text in a file, and its encoding (see `columns_of`).
         precision: as in `predict_texts`: less confident predictions are left empty.
         engine: see `load_predictor`.
     """
 
     student: Path
-    columns: Sequence[str] | None = None
+    columns: FileColumns = GUESSED
     precision: float | None = None
     engine: Engine = "auto"
 
@@ -92,14 +93,21 @@ def predict_file(
     """
     _check_new(to)
     student, lowest = request.load()
-    names = text_columns(request.columns, student.fields)
-    summary = _summary(_rows(file, names, student), file, warn)
+    names = columns_of(file, request.columns, student, request.student).text
+    encoding = request.columns.encoding
+
+    def rows() -> RowsWithTexts:
+        return _rows(file, names, student, encoding)
+
+    summary = _summary(rows(), file, warn)
     part = to.with_name(f"{to.name}.part")
     with closing(_Answers(part, _identity(request, file, names))) as answers:
         try:
-            _predict(student, _rows(file, names, student), answers, lambda n: listener(n, summary.rows))
+            if answers.count:
+                warn(f"note: {part} has {answers.count} of {summary.rows} rows already")
+            _predict(student, rows(), answers, lambda n: listener(n, summary.rows))
             types = {name: kind or str for name, kind in summary.types.items()}
-            filled = _filled(_rows(file, names, student), answers, student.kind, lowest)
+            filled = _filled(rows(), answers, student.kind, lowest)
             write_records(to, filled, {**types, "predicted": str, "confidence": float})
         except KeyboardInterrupt:
             raise Interrupted(f"stopped after {answers.count} rows; the same command continues") from None
@@ -118,12 +126,12 @@ def _check_new(to: Path) -> None:
         raise InputError(f"the folder {to.absolute().parent} does not exist; create it")
 
 
-def _rows(file: Path, names: Sequence[str], student: Predictor) -> RowsWithTexts:
+def _rows(file: Path, names: Fields, student: Predictor, encoding: str | None) -> RowsWithTexts:
     """Yield the records of a file with their texts."""
     task_type = TASK_TYPES[student.kind]
-    for where, record in read_records(file, ""):
+    for where, record in read_records(file, "", encoding=encoding):
         try:
-            yield record, text_of(plain_record(record), where, tuple(names), task_type)
+            yield record, text_of(plain_record(record), where, names, task_type)
         except InputError as error:
             yield record, error
 
@@ -211,7 +219,7 @@ def _identity(request: PredictionRequest, file: Path, names: Sequence[str]) -> s
     """Return what the stored predictions depend on."""
     weights = [path for path in student_in(request.student).rglob("*") if path.suffix in _WEIGHTS]
     stamps = [_stamp(path) for path in (file, *sorted(weights))]
-    return json.dumps([stamps, list(names), request.engine])
+    return json.dumps([stamps, list(names), request.columns.encoding, request.engine])
 
 
 def _stamp(path: Path) -> list[Any]:

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.graph.run_folder.folder import metric_in, student_in, texts_used
+from tutelage.graph.runs.file_columns import GUESSED, FileColumns, columns_of
 from tutelage.graph.runs.predict_file import BLOCK, PredictionRequest
 from tutelage.student.data.rows import to_record
 from tutelage.student.errors import InputError
 from tutelage.student.evaluation.evaluate import Report, evaluate
 from tutelage.student.models.load import load_student
-from tutelage.student.models.prediction_inputs import read_inputs, read_labelled, truncation_note
+from tutelage.student.models.prediction_inputs import Source, read_inputs, read_labelled, truncation_note
 from tutelage.student.tasks.fields import split
 from tutelage.student.tasks.registry import TASK_TYPES
 from tutelage.student.tasks.user_functions import title
@@ -30,13 +31,12 @@ def evaluate_file(
     data: Path,
     warn: Warn,
     *,
-    columns: Sequence[str] | None = None,
-    label: str | None = None,
+    columns: FileColumns = GUESSED,
     metric: str | None = None,
 ) -> Evaluated:
     """Evaluate the student of a run folder or a student folder on the labelled rows of a file.
 
-    `columns` and `label` name columns of the file. The default of `metric` is that of the run.
+    `columns` names columns of the file (see `columns_of`). The default of `metric` is that of the run.
 
     Raises:
         InputError: there is no student, a row cannot be used, or the metric is not one of the task type.
@@ -45,7 +45,7 @@ def evaluate_file(
     student = load_student(folder)
     task_type = TASK_TYPES[student.kind]
     metric = metric or metric_in(path) or task_type.metrics[0]
-    rows = read_labelled(student, data, columns, label)
+    rows = read_labelled(student, data, columns_of(data, columns, student, path), columns.encoding)
     if problem := task_type.check_metric(metric):
         raise InputError(f"the metric {metric}: {problem}; or choose another with --metric")
     if note := truncation_note(student, [row["text"] for row in rows]):
@@ -80,7 +80,10 @@ def predict_texts(
     """
     student, least = request.load()
     task_type, fields = TASK_TYPES[student.kind], student.fields
-    inputs = read_inputs(student, texts, file, request.columns, lines)
+    if request.columns.text and not file:
+        raise InputError("--text names a column of --file, but --file is not given")
+    columns = columns_of(file, request.columns, student, request.student) if file and not texts else None
+    inputs = read_inputs(student, texts, Source(file, columns, request.columns.encoding), lines)
     if not inputs:
         return warn(f"note: no text was read from {file or 'standard input'}")
     if note := truncation_note(student, inputs):

@@ -12,7 +12,7 @@ _CLASSIFIER = """\
   base: minilm                     # or any encoder for sequence classification, by hub name or local folder
   training: auto                   # compares training configurations by cross-validation; or name one:
                                    # plain, weighted, probe, probe_first, contrastive
-  # epochs: 4
+  # epochs: 4                      # a small set is repeated until min_steps (200) is reached
   # learning_rate: 0.0003          # default: 3e-4 for MiniLM's width, less for wider models
   # class_weights: root            # none, root (square root of the inverse label frequency) or inverse
 """

@@ -8,6 +8,7 @@ from pathlib import Path
 from tutelage.graph.strategies import Strategy
 from tutelage.graph.task.schema import Task
 from tutelage.graph.task.sources import read_pool, read_sets
+from tutelage.student.data.files import read_records
 from tutelage.student.data.folds import labels_below, stratified_folds
 from tutelage.student.data.readers import Columns, read_rows
 from tutelage.student.data.rows import Row, to_record
@@ -197,13 +198,25 @@ def load_corpus(task: Task, splits: Splits, path: Path) -> list[Row]:
         InputError: no text remains.
     """
     reserved = splits.ids()
-    rows = read_rows(path, list(task.labels), task_type=task.type, columns=Columns(task.fields))
+    rows = read_rows(path, list(task.labels), task_type=task.type, columns=_corpus_columns(task, path))
     remaining = [row for row in rows if row["id"] not in reserved]
     if not remaining:
         raise InputError(
             f"{path}: all {len(rows)} rows are also in the task's own sets; add rows that are in none of them"
         )
     return remaining
+
+
+def _corpus_columns(task: Task, path: Path) -> Columns:
+    """Return the columns of a corpus: those of the labelled rows, if it has the same ones."""
+    source = task.data.labelled or task.data.seed
+    if source is None or not (source.text or source.label or source.label_names):
+        return Columns(task.fields)
+    label = source.label or task.type.label_field
+    _, first = next(read_records(path, label), ("", {}))
+    if not {*(source.text or task.fields), label} <= set(first):
+        return Columns(task.fields)
+    return Columns(source.text or task.fields, label, names=source.label_names)
 
 
 def _try_user_functions(task: Task, seeds: Sequence[Row]) -> list[str]:

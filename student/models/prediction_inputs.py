@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from tutelage.student.data.readers import Columns, read_rows
 from tutelage.student.data.rows import Row, check_text
@@ -11,37 +12,40 @@ from tutelage.student.tasks.fields import Fields, join
 from tutelage.student.tasks.registry import TASK_TYPES
 
 
+class Source(NamedTuple):
+    """A file of texts, its columns and its encoding; without a file, texts come from elsewhere."""
+
+    file: Path | None = None
+    columns: Columns | None = None
+    encoding: str | None = None
+
+
 def read_inputs(
-    student: Predictor,
-    texts: Sequence[str] | None,
-    file: Path | None,
-    names: Sequence[str] | None,
-    lines: Iterable[str],
+    student: Predictor, texts: Sequence[str] | None, source: Source, lines: Iterable[str]
 ) -> list[str]:
-    """Return the texts to predict: the arguments, or the named columns of a file, or else the lines.
+    """Return the texts to predict: the arguments, or those of a file, or else the lines.
 
     Raises:
         InputError: both arguments and a file are given, or a text is not usable.
     """
-    if file and texts:
+    if source.file and texts:
         raise InputError("texts are given both as arguments and by --file; give one of them")
-    if names and not file:
-        raise InputError("--text names a column of --file, but --file is not given")
-    if file:
-        columns = Columns(text_columns(names, student.fields))
-        rows = read_rows(file, None, task_type=TASK_TYPES[student.kind], columns=columns)
+    if source.file:
+        columns = source.columns or Columns(student.fields)
+        task_type = TASK_TYPES[student.kind]
+        rows = read_rows(source.file, None, task_type=task_type, columns=columns, encoding=source.encoding)
         return [row["text"] for row in rows]
     return join_parts(texts, student.fields) if texts else read_lines(lines, student.fields)
 
 
-def read_labelled(student: Student, file: Path, names: Sequence[str] | None, label: str | None) -> list[Row]:
+def read_labelled(student: Student, file: Path, columns: Columns, encoding: str | None = None) -> list[Row]:
     """Return the labelled rows of a file that a student is evaluated on.
 
     Raises:
         InputError: the file holds no rows, or a row is not usable.
     """
-    columns = Columns(text_columns(names, student.fields), label)
-    rows = read_rows(file, student.labels, task_type=TASK_TYPES[student.kind], columns=columns)
+    task_type = TASK_TYPES[student.kind]
+    rows = read_rows(file, student.labels, task_type=task_type, columns=columns, encoding=encoding)
     if not rows:
         raise InputError(f"{file} holds no rows; there is nothing to evaluate")
     return rows

@@ -107,7 +107,12 @@ def main() -> None:
     texts: list[Any] = [one for one in arguments if one != "--int8"] or [
         line.rstrip("\n") for line in sys.stdin
     ]
-    model = Model(int8=int8)
+    try:
+        model = Model(int8=int8)
+    except FileNotFoundError as error:
+        sys.exit(str(error))
+    if not all(text.strip() for text in texts):
+        sys.exit("a text is empty; leave it out")
     if model.settings["pairs"]:
         texts = [tuple(text.split("\t", 1)) for text in texts]
         if single := [text[0] for text in texts if len(text) == 1]:

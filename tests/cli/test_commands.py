@@ -303,6 +303,34 @@ def test_predict_writes_the_rows_of_a_file_with_their_predictions(
     assert second == "2,,,"
 
 
+def test_files_are_read_with_the_columns_of_the_runs_own_files(
+    cli: Make, finished_run: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished_run, run)
+    about = json.loads((run / "run.json").read_text())
+    about["task"]["data"]["seed"] |= {
+        "text": ["body"],
+        "label": "queue",
+        "label_names": {"1": "order_status"},
+    }
+    (run / "run.json").write_text(json.dumps(about))
+    (tmp_path / "in.csv").write_bytes("body;queue\nWo ist mein Päckchen?;1\n".encode("windows-1252"))
+    refused = cli("predict", run, "--file", "in.csv", "--to", "out.jsonl")
+    assert "is not UTF-8" in refused.stderr
+    assert "or --encoding" in refused.stderr
+    options = "--encoding", "windows-1252"
+    assert cli("predict", run, "--file", "in.csv", "--to", "out.jsonl", *options).returncode == 0
+    [row] = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert row["body"] == "Wo ist mein Päckchen?"
+    assert (
+        json.loads(cli("predict", run, "--file", "in.csv", "--json", *options).stdout)["text"] == row["body"]
+    )
+    assert json.loads(cli("evaluate", run, "in.csv", "--json", *options).stdout)["size"] == 1
+    (tmp_path / "plain.csv").write_text("text,label\nWhere is it?,order_status\n")
+    assert json.loads(cli("evaluate", run, "plain.csv", "--json").stdout)["size"] == 1
+
+
 def test_evaluate_notes_rows_that_the_student_was_trained_on(
     cli: Make, finished_run: Path, tmp_path: Path
 ) -> None:

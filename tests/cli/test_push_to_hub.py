@@ -172,7 +172,7 @@ def test_a_public_repository_with_samples_still_has_no_task(hub: Hub, folder: Pa
 @pytest.mark.parametrize(
     ("part", "status", "words"),
     [
-        ("create", 401, "the hub does not know the token (401); set HF_TOKEN, or log in"),
+        ("create", 401, "the hub refuses the token (401); set HF_TOKEN, or log in"),
         ("create", 403, "the token may not write there (403)"),
         ("create", 409, "a repository of this name exists (409); choose another name"),
         ("create", 503, "the hub has failed (503); try again later"),
@@ -186,7 +186,7 @@ def test_a_refusal_of_the_hub_is_one_line(hub: Hub, folder: Path, part: str, sta
     [line] = done.stderr.strip().splitlines()[-1:]
     assert line.startswith("'reviews' was not pushed: ")
     assert words in line
-    assert line.endswith("; model was written and stays")
+    assert "; model was written and stays. To push it later: hf upload" in line
     assert ("me/reviews was created and is incomplete" in line) == (part == "commit")
     assert "hf_secret" not in done.stderr
     assert "Traceback" not in done.stderr
@@ -196,7 +196,7 @@ def test_a_refusal_of_the_hub_is_one_line(hub: Hub, folder: Path, part: str, sta
 @pytest.mark.parametrize(
     ("name", "more", "words"),
     [
-        ("a/b/c", {}, "it is no name of a repository, which has the form user/name"),
+        ("a/b/c", {}, "a repository has a name of the form user/name"),
         ("reviews", {"HF_HUB_OFFLINE": "1"}, "the offline mode is on; unset HF_HUB_OFFLINE"),
         ("reviews", {"HF_ENDPOINT": "http://127.0.0.1:9"}, "the connection to the hub failed"),
     ],

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypedDict
@@ -24,6 +25,7 @@ from tutelage.student.errors import InputError
 from tutelage.student.evaluation.agreement import load_agreement
 from tutelage.student.models.load import load_student
 
+LABELS = ["order_status", "return_refund", "damaged_faulty"]
 TEXTS = ["Where is my parcel?", "I want to return the shoes and get my money back.", "hm", "what now"]
 
 
@@ -46,12 +48,12 @@ def server(task: Task, encoder: Encoder) -> Iterator[tuple[ChatOpenAI, list[dict
 
 
 def by_number(texts: list[str]) -> list[str]:
-    """Return a label that names the number at the end of each text."""
-    return [f"number {text.split()[-1]}" for text in texts]
+    """Return a label that depends on the number at the end of each text."""
+    return [LABELS[int(text.split()[-1]) % len(LABELS)] for text in texts]
 
 
 def refunds(texts: list[str]) -> list[str]:
-    return ["refund_return"] * len(texts)
+    return ["return_refund"] * len(texts)
 
 
 def middle(finished: RunFolder) -> float:
@@ -92,13 +94,13 @@ def test_the_student_answers_where_it_is_sure_and_the_teacher_elsewhere(
         assert answer["confidence"] == pytest.approx(confidence, abs=1e-4)
         by_student = confidence >= model.threshold
         assert answer["answered_by"] == ("student" if by_student else "teacher")
-        assert answer["label"] == (label if by_student else "refund_return")
+        assert answer["label"] == (label if by_student else "return_refund")
         assert (text in asked) is not by_student
     assert len(asked) == 2
     assert [model.invoke(text) for text in TEXTS] == answers
     lines = logged(tmp_path / "log.jsonl")
     assert [line["text"] for line in lines] == asked
-    assert {line["label"] for line in lines} == {"refund_return"}
+    assert {line["label"] for line in lines} == {"return_refund"}
     assert {line["predicted"] for line in lines} <= set(alone.answers)
 
 
@@ -166,7 +168,7 @@ def test_many_calls_at_once_get_each_their_answer(finished: RunFolder, tmp_path:
     assert [one["label"] for one in asyncio.run(model.abatch(texts))] == expected
     assert model.statistics()["texts"] == 80
     assert model.statistics()["escalated"] == pytest.approx(0.5, abs=0.1)
-    assert len(logged(tmp_path / "log.jsonl")) == sum(one.startswith("number") for one in expected) * 2
+    assert len(logged(tmp_path / "log.jsonl")) == 40, "half of the texts, twice"
 
 
 def test_an_unusable_text_of_a_batch_does_not_spoil_the_others(finished: RunFolder, tmp_path: Path) -> None:
@@ -233,21 +235,58 @@ def make(finished: RunFolder, tmp_path: Path, **fields: Any) -> Distilled:
     return distilled(**{"student": finished.path, "teacher": refunds, "log": tmp_path / "log.jsonl"} | fields)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"agreement": 95}, "`agreement` is 95, expected a number from 0 to 1"),
+        ({"agreement": "0.95"}, "`agreement` is '0.95', expected a number from 0 to 1"),
+        ({"threshold": "high"}, "`threshold` is 'high', expected a number from 0"),
+        ({"threshold": -1}, "`threshold` is -1, expected a number from 0"),
+        ({"agreement": 0.9, "threshold": 0.9}, "give one of them"),
+        ({"calibration": "charged twice"}, "`calibration` is one text, expected a list"),
+    ],
+)
+def test_wrong_arguments_are_refused(
+    arguments: dict[str, Any], says: str, finished: RunFolder, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=says):
+        make(finished, tmp_path, **arguments)
+
+
+def test_where_a_function_gives_no_label_of_the_task_the_students_stands(
+    finished: RunFolder, tmp_path: Path
+) -> None:
+    def teacher(texts: list[str]) -> list[Any]:
+        return [None, "nonsense", "return_refund", "return_refund"][: len(texts)]
+
+    model = make(finished, tmp_path, teacher=teacher, threshold=1.1)
+    alone = load_student(finished.student).predict(TEXTS).answers
+    first, second, third, _ = model.batch(TEXTS)
+    assert (first["label"], first["answered_by"]) == (alone[0], "student")
+    assert first["problem"] == "the teacher gave no label"
+    assert (second["label"], second["answered_by"]) == (alone[1], "student")
+    assert "'nonsense' is not one of the task's" in second["problem"]
+    assert (third["label"], third["answered_by"]) == ("return_refund", "teacher")
+    assert "problem" not in third
+
+
 def test_what_cannot_be_used_is_refused(finished: RunFolder, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no student"):
         make(finished, tmp_path, student=tmp_path)
     with pytest.raises(InputError, match="got int, expected a LangChain chat model or a function"):
         make(finished, tmp_path, teacher=3)
+    shutil.copytree(finished.student, tmp_path / "alone")
     with pytest.raises(InputError, match="has no task, which says how the teacher is asked"):
-        make(finished, tmp_path, student=finished.student, teacher=None)
+        make(finished, tmp_path, student=tmp_path / "alone", teacher=None)
     with pytest.raises(InputError, match="cannot be written"):
         make(finished, tmp_path, log=tmp_path / "no" / "log.jsonl")
     model = make(finished, tmp_path, threshold=1.1)
-    with pytest.raises(InputError, match="expected a mapping with 'text', got "):
+    with pytest.raises(InputError, match="expected a text, or a mapping with 'text', got "):
         model.invoke({"body": "x"})
     with pytest.raises(InputError, match="is empty"):
         model.invoke(" ")
-    wrong = make(finished, tmp_path, teacher=lambda texts: [], threshold=1.1)
-    with pytest.raises(InputError, match="returned 0 values for 1 texts"):
-        wrong.invoke("hello")
+    for found in ([], None, "billing", ["a", "b"]):
+        wrong = make(finished, tmp_path, teacher=lambda texts, found=found: found, threshold=1.1)
+        with pytest.raises(InputError, match="for 1 texts; expected a list of as many labels"):
+            wrong.invoke("hello")
     assert logged(tmp_path / "log.jsonl") == []

@@ -15,6 +15,7 @@ from typing import Any
 
 import pyarrow.parquet
 import pytest
+from tutelage.graph.runs.file_columns import FileColumns
 from tutelage.graph.runs.predict_file import BLOCK, PredictionRequest, predict_file
 from tutelage.student.data.rows import Row
 from tutelage.student.encoder import Encoder
@@ -143,7 +144,7 @@ def test_a_student_without_onnx_says_where_it_comes_from(model: Path, tmp_path: 
         ([], {}, "out.csv", "holds no rows; there is nothing to predict"),
         ([{"text": " "}], {}, "out.csv", "line 1: the text is empty"),
         ([{"body": "x"}], {}, "out.csv", "no field 'text', got 'body'"),
-        (ROWS, {"columns": ["body"]}, "out.csv", "no field 'body', got 'id', 'text'"),
+        (ROWS, {"columns": FileColumns(["body"])}, "out.csv", "no field 'body', got 'id', 'text'"),
         (ROWS, {}, "out.xlsx", "predictions go to .jsonl, .csv, .parquet"),
         (ROWS, {}, "no/out.csv", "does not exist; create it"),
         (ROWS, {}, "in.jsonl", "exists already; choose another file, or delete it"),
