@@ -310,6 +310,6 @@ def _not_decoded(path: Path, used: str, raw: IO[bytes]) -> InputError:
                 shown += f" (byte 0x{line[error.start]:02x})"
                 break
     return InputError(
-        f"{path}{place} is not {shown}; save it as UTF-8, or name its encoding, e.g. `encoding: windows-1252`"
-        " of the source in task.yaml, or --encoding"
+        f"{path}{place} is not {shown}; save the file as UTF-8, or name its encoding:"
+        " `encoding: windows-1252` of the source in task.yaml, or --encoding"
     )
