@@ -357,6 +357,7 @@ def test_export_writes_the_samples_for_review_and_overwrites_nothing(
     assert_refused(cli("export", finished_run, "review.json", "--as", "excel"), "'excel'")
 
 
+@pytest.mark.slow
 def test_export_writes_a_model_that_runs_without_torch(
     cli: Make, assert_refused: Make, finished_run: Path, tmp_path: Path
 ) -> None:

@@ -99,6 +99,7 @@ def folded_file(folded: Callable[..., Task], tmp_path: Path) -> Callable[..., Pa
     return write
 
 
+@pytest.mark.slow
 def test_a_run_killed_in_every_node_has_the_results_of_an_unbroken_run(
     task_file: Callable[..., Path], encoder: Encoder, tmp_path: Path
 ) -> None:
@@ -167,6 +168,7 @@ def test_a_run_without_labelled_rows_killed_in_every_node_has_the_results_of_an_
     _assert_paid_once(_count(log), whole_requests, kills)
 
 
+@pytest.mark.slow
 def test_a_run_interrupted_by_ctrl_c_stops_after_the_step_and_can_be_resumed(
     task_file: Callable[..., Path], tmp_path: Path
 ) -> None:
