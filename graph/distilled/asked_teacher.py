@@ -40,7 +40,7 @@ class LabelingModel:
         if model is not None:
             spec = replace(spec, model=f"{OBJECT}all:{type(model).__name__}")
         elif spec.model.startswith(OBJECT):
-            raise InputError(f"the run had the chat model object {spec.model!r} as its teacher: give it")
+            raise InputError(f"the run was given the chat model object {spec.model!r}; give it as `teacher`")
         self._task = task
 
         def make(spec: ModelSpec) -> "BaseChatModel":

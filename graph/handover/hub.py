@@ -42,7 +42,8 @@ def push_to_hub(folder: Path, name: str, *, public: bool = False, samples: bool 
         left = f"; {created} was created and is incomplete" if created else ""
         raise InputError(
             f"{name!r} was not pushed: {_reason(error, name)}{left}; {folder} was written and stays."
-            f" To push it later: hf upload {name} {folder} --exclude task.yaml --exclude 'dataset/*'"
+            " To push it later, to a repository that does not exist yet:"
+            f" hf upload NAME {folder} --private --exclude task.yaml --exclude 'dataset/*'"
         ) from error
     return f"{api.endpoint}/{created}"
 

@@ -68,7 +68,7 @@ def plan(task: Task) -> Plan:
         InputError: the data do not fit the task.
     """
     splits = load_splits(task)
-    task.training_config()
+    task.training_config()  # this and the corpus are checked as a run would check them
     for corpus in {spec.corpus for spec in task.model_specs().values() if spec.corpus}:
         load_corpus(task, splits, corpus)
     ends = [stages(PlannedRun(task, splits, end)) for end in ("low", "high")]

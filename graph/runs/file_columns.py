@@ -21,7 +21,7 @@ class FileColumns(NamedTuple):
     encoding: str | None = None
 
 
-GUESSED = FileColumns()  # nothing is said
+GUESSED = FileColumns()  # every column is found by `columns_of`
 
 
 def task_fields(path: Path) -> dict[str, Any] | None:

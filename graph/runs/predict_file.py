@@ -158,7 +158,7 @@ def _summary(rows: RowsWithTexts, file: Path, warn: Callable[[str], None]) -> Fi
 
 
 class _Answers:
-    """Predictions that are stored as they come, in a SQLite file that one process at a time can open.
+    """Store predictions as they come, in a SQLite file that one process at a time can open.
 
     Attributes:
         count: the number of rows with a stored prediction.

@@ -12,7 +12,7 @@ from tutelage.student.data.rows import to_record
 from tutelage.student.errors import InputError
 from tutelage.student.evaluation.evaluate import Report, evaluate
 from tutelage.student.models.load import load_student
-from tutelage.student.models.prediction_inputs import Source, read_inputs, read_labelled, truncation_note
+from tutelage.student.models.prediction_inputs import TextFile, read_inputs, read_labelled, truncation_note
 from tutelage.student.tasks.fields import split
 from tutelage.student.tasks.registry import TASK_TYPES
 from tutelage.student.tasks.user_functions import title
@@ -83,7 +83,7 @@ def predict_texts(
     if request.columns.text and not file:
         raise InputError("--text names a column of --file, but --file is not given")
     columns = columns_of(file, request.columns, student, request.student) if file and not texts else None
-    inputs = read_inputs(student, texts, Source(file, columns, request.columns.encoding), lines)
+    inputs = read_inputs(student, texts, TextFile(file, columns, request.columns.encoding), lines)
     if not inputs:
         return warn(f"note: no text was read from {file or 'standard input'}")
     if note := truncation_note(student, inputs):

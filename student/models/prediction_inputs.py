@@ -12,7 +12,7 @@ from tutelage.student.tasks.fields import Fields, join
 from tutelage.student.tasks.registry import TASK_TYPES
 
 
-class Source(NamedTuple):
+class TextFile(NamedTuple):
     """A file of texts, its columns and its encoding; without a file, texts come from elsewhere."""
 
     file: Path | None = None
@@ -21,7 +21,7 @@ class Source(NamedTuple):
 
 
 def read_inputs(
-    student: Predictor, texts: Sequence[str] | None, source: Source, lines: Iterable[str]
+    student: Predictor, texts: Sequence[str] | None, source: TextFile, lines: Iterable[str]
 ) -> list[str]:
     """Return the texts to predict: the arguments, or those of a file, or else the lines.
 

@@ -186,7 +186,8 @@ def test_a_refusal_of_the_hub_is_one_line(hub: Hub, folder: Path, part: str, sta
     [line] = done.stderr.strip().splitlines()[-1:]
     assert line.startswith("'reviews' was not pushed: ")
     assert words in line
-    assert "; model was written and stays. To push it later: hf upload" in line
+    assert "; model was written and stays. To push it later, to a repository that does not exist yet:" in line
+    assert line.endswith("hf upload NAME model --private --exclude task.yaml --exclude 'dataset/*'")
     assert ("me/reviews was created and is incomplete" in line) == (part == "commit")
     assert "hf_secret" not in done.stderr
     assert "Traceback" not in done.stderr

@@ -11,7 +11,9 @@ from tutelage.graph.serving.refused import Refused
 
 
 class Predictor:
-    """Write texts in capitals, except "bad", on which it fails; it waits while `gate` is closed."""
+    """Write texts in capitals; it waits while `gate` is closed. It fails on "bad", and on "panic" as a Rust
+    library does.
+    """
 
     def __init__(self) -> None:
         self.batches: list[list[str]] = []
@@ -23,6 +25,8 @@ class Predictor:
         assert self.gate.wait(10)
         if "bad" in texts:
             raise ValueError("a bad text")
+        if "panic" in texts:
+            raise BaseException("a panic")
         return [text.upper() for text in texts]
 
 
@@ -83,6 +87,16 @@ def test_a_text_that_fails_fails_only_its_own_request() -> None:
             assert [found[0], found[1], found[3]] == [["FIRST"], ["A"], ["C"]]
             assert str(found[2]) == "a bad text"
             assert await batcher.results(["later"]) == ["LATER"]
+
+    asyncio.run(check())
+
+
+def test_a_panic_fails_only_its_own_request_and_stops_no_worker() -> None:
+    async def check() -> None:
+        async with working(Predictor()) as (batcher, _):
+            with pytest.raises(RuntimeError, match="a panic"):
+                await asyncio.wait_for(batcher.results(["panic"]), 5)
+            assert await asyncio.wait_for(batcher.results(["later"]), 5) == ["LATER"]
 
     asyncio.run(check())
 
