@@ -105,7 +105,8 @@ def draft_requests(
         if with_labels and not task_type.single_label:
             payload["answers"] = True
         wanted = sum(request["count"] for request in part)
-        yield Request("generator", payload, schema, seed + number, wanted)
+        aims = sorted(targeted - {""})
+        yield Request("generator", payload, schema, seed + number, wanted, weaknesses=aims)
 
 
 def _text_entry(text: str, fields: Fields) -> str | dict[str, str]:

@@ -15,6 +15,7 @@ class Request(Generic[Item]):
 
     `wanted` states which items the reply must hold: their keys, the number of distinct items, or, if None, at
     least one. `room` multiplies the completion cap of a request that is repeated after a cut-off reply.
+    `weaknesses` are the ids of those that the request targets, for the trace.
     """
 
     role: str
@@ -23,6 +24,7 @@ class Request(Generic[Item]):
     seed: int
     wanted: Sequence[str] | int | None = None
     room: int = 1
+    weaknesses: Sequence[str] = ()
 
     @property
     def size(self) -> int:

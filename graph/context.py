@@ -21,6 +21,7 @@ from tutelage.graph.strategies import Strategy
 from tutelage.graph.student_cache import StudentCache
 from tutelage.graph.task.schema import Task
 from tutelage.graph.task.splits import Splits, fold_rows, load_corpus, load_splits
+from tutelage.graph.tracing.listeners import asked_listeners
 from tutelage.student.corpus import Corpus, Sample
 from tutelage.student.data.rows import Row
 from tutelage.student.encoder import Encoder, GivenEncoder, PairEncoder, Vectors
@@ -160,7 +161,9 @@ def open_context(
     # The user's labels only: a rehearsal teacher must answer the same before and after a resume.
     users = replace(splits, seed=[*splits.seed], diagnose=[*splits.diagnose], gate=[*splits.gate])
     adopt_first_labels(task, splits, folder)
-    trace, servers = Trace(folder.trace, listener), ExitStack()
+    servers = ExitStack()
+    listeners = [listener] if listener else []
+    trace = Trace(folder.trace, *listeners, *asked_listeners(_about(task, folder), servers))
     plain, student_encoder = _encoders(task, folder, encoder, servers)
     vectors = _vectors(task, plain)
     maker, journal = _maker(task, users, vectors, servers, models), Journal(folder.journal, reuse)
@@ -170,6 +173,16 @@ def open_context(
     return RunContext(
         task, strategy, splits, folder, vectors, student_encoder, corpus, teacher, trace, servers, students
     )
+
+
+def _about(task: Task, folder: RunFolder) -> dict[str, str]:
+    """Return what an exported trace says of the run."""
+    return {
+        "tutelage.run": folder.path.name,
+        "tutelage.task": task.name,
+        "tutelage.task_type": task.kind,
+        "tutelage.strategy": task.resolved_strategy().name,
+    }
 
 
 def _encoders(

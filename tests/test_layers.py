@@ -20,9 +20,9 @@ ROOMS = {
         "generator", "labeler", "critic", "rehearsal",
     ],
     "graph": [
-        "strategies", "task", "run_folder", "weaknesses", "state", "student_cache", "context", "students",
-        "report", "requests", "stopping", "nodes", "routes", "build", "planning", "runs", "distilled",
-        "handover", "serving", "doctor", "drawing",
+        "strategies", "task", "run_folder", "tracing", "weaknesses", "state", "student_cache", "context",
+        "students", "report", "requests", "stopping", "nodes", "routes", "build", "planning", "runs",
+        "distilled", "handover", "serving", "doctor", "drawing",
     ],
 }  # fmt: skip
 MOST_FILES = 16  # in a folder: the graph has fifteen nodes, one a file
@@ -35,6 +35,7 @@ HOMES = {
     "langchain_core": {"agents/providers/", "agents/endpoints/", "agents/teacher/teacher.py",
                        "agents/rehearsal/", "graph/context.py", "graph/runs/", "graph/distilled/"},
     "langgraph": {"graph/build.py", "graph/runs/"},
+    "opentelemetry": {"graph/tracing/"},
     "sentence_transformers": {"student/encoder.py"},
     "datasets": {"student/data/files.py", "student/data/readers.py", "student/data/tables.py",
                  "graph/runs/interactive.py"},

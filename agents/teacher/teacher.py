@@ -116,9 +116,7 @@ class Teacher:
                     return await self._send(request)
                 except SchemaRefusedError as refusal:
                     refused[request.role] = str(refusal)
-                    self.settings.on_call(
-                        {"role": request.role, "refused": str(refusal), "over_budget": False}
-                    )
+                    self._log_refusal(request.role, refusal)
                     return Reply(problems=[str(refusal)])
                 except BaseException as failure:
                     failures.append(failure)
@@ -133,6 +131,11 @@ class Teacher:
                 self.journal.void(role)
             raise failures[0]
         return done
+
+    def _log_refusal(self, role: str, refusal: Exception) -> None:
+        over = isinstance(refusal, BudgetError)
+        event = {"role": role, "refused": str(refusal), "over_budget": over}
+        self.settings.on_call({**event, "model": self.specs[role].model})
 
     def _was_answered(self, role: str) -> bool:
         """Return whether the model of a role has ever answered, in this run or before it was resumed."""
@@ -159,8 +162,7 @@ class Teacher:
             except (BudgetError, RefusedError) as refusal:
                 if isinstance(refusal, SchemaRefusedError) and left == REPAIRS:
                     raise
-                over = isinstance(refusal, BudgetError)
-                self.settings.on_call({"role": request.role, "refused": str(refusal), "over_budget": over})
+                self._log_refusal(request.role, refusal)
                 return Reply(parsed, [*problems, str(refusal)])
             parsed, problems = read_reply(request, call, entry, parsed)
             lacking = request.lacks(parsed, entry.finish)
@@ -212,7 +214,7 @@ class Teacher:
 
     async def _call(self, request: Request[Item], messages: Messages) -> tuple[str, Entry, Event]:
         """Return (id, reply, trace event) of one call, answered by the journal or by the model."""
-        spec = self.specs[request.role]
+        spec, began = self.specs[request.role], time.time()
         canonical = canonical_call(request, spec, messages)
         key = Journal.key(canonical)
         entry, tries = self.journal.get(key), 0
@@ -225,8 +227,13 @@ class Teacher:
             "role": request.role,
             "call": key[:12],
             "model": spec.model,
+            "weaknesses": list(request.weaknesses),
+            "began": float(f"{began:.3f}"),
             "prompt_tokens": entry.prompt_tokens,
             "completion_tokens": entry.completion_tokens,
+            "cached_tokens": entry.cached_tokens,
+            "reasoning_tokens": entry.reasoning_tokens,
+            "cost": entry.cost,
             "seconds": round(entry.seconds, 3),
             "finish": entry.finish,
             "tries": tries,

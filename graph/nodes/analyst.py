@@ -56,14 +56,15 @@ def _weaknesses(
     else:
         own = [card for card in cards if fold is None or card.get("fold") == fold]
         report = evidence.analyst_report(state, evidence.graded_predictions(ctx.task, answers), own)
-        found = the_analyst.diagnose(
-            ctx.teacher,
-            ctx.task.brief(),
-            the_analyst.GradedPredictions(right, wrong, report),
-            limit=limit,
-            round=round,
-            seed=ctx.call_seed(state, 1, fold),
-        )
+        with ctx.trace.fold(fold):
+            found = the_analyst.diagnose(
+                ctx.teacher,
+                ctx.task.brief(),
+                the_analyst.GradedPredictions(right, wrong, report),
+                limit=limit,
+                round=round,
+                seed=ctx.call_seed(state, 1, fold),
+            )
     if fold is None:
         return found
     return [

@@ -81,7 +81,8 @@ def _written(
     )
     rules = DraftRules(with_labels=not strategy.blind_labels, length=strategy.length)
     seed = ctx.call_seed(state, 2, fold)
-    samples = the_generator.write(ctx.teacher, ctx.task.brief(), requests, shown, rules, seed=seed)
+    with ctx.trace.fold(fold):
+        samples = the_generator.write(ctx.teacher, ctx.task.brief(), requests, shown, rules, seed=seed)
     of_run = {"round": round, "attempt": attempt} | ({} if fold is None else {"fold": fold})
     return [changed(sample, place=place, **of_run) for place, sample in enumerate(samples, first)]
 

@@ -29,13 +29,14 @@ def labeler(ctx: RunContext, state: State) -> State:
         sample.pop("verdict", None)
     labelled: list[Sample] = []
     for number, (fold, part) in enumerate(_by_fold_shown(ctx.task, ctx.splits, found)):
-        labelled += the_labeler.label(
-            ctx.teacher,
-            ctx.task.brief(),
-            part,
-            evidence.labeler_settings(ctx, state["round"], fold),
-            seed=ctx.call_seed(state, 4 if again else 3) + number * _STRIDE,
-        )
+        with ctx.trace.fold(fold):
+            labelled += the_labeler.label(
+                ctx.teacher,
+                ctx.task.brief(),
+                part,
+                evidence.labeler_settings(ctx, state["round"], fold),
+                seed=ctx.call_seed(state, 4 if again else 3) + number * _STRIDE,
+            )
     ctx.corpus.update(labelled)
     ctx.trace.log(labelled=written_with + [s["id"] for s in labelled if "label" in s], again=again)
     return {}

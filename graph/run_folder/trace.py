@@ -15,22 +15,23 @@ BEGINNING = ("prepare", "analyst", "final")  # the nodes that a round can begin 
 class Trace:
     """Append events to trace.jsonl. Each event has its time, its round and its node."""
 
-    def __init__(self, path: Path, listener: Listener | None = None):
-        self.path, self._listener = path, listener
+    def __init__(self, path: Path, *listeners: Listener):
+        self.path, self._listeners = path, listeners
         self._node, self._round = "", 0
+        self._shown: Event = {}
         self._logged: Event = {}
 
     def write(self, event: str, **fields: object) -> None:
-        """Write one event and send it to the listener."""
-        place = {"at": float(f"{time.time():.3f}"), "node": self._node, "round": self._round}
+        """Write one event and send it to the listeners."""
+        place = {"at": float(f"{time.time():.3f}"), "node": self._node, "round": self._round, **self._shown}
         line = {"event": event, **place, **fields}
         whole = (json.dumps(line, ensure_ascii=False) + "\n").encode()
         with self.path.open("ab", buffering=0) as file:
             if file.tell() and not self._ends_with_newline():
                 whole = b"\n" + whole
             file.write(whole)
-        if self._listener:
-            self._listener(line)
+        for listener in self._listeners:
+            listener(line)
 
     def call(self, event: Event) -> None:
         """Write an event of agents/teacher/teacher.py: a call, a refused call or the status of a batch."""
@@ -42,12 +43,25 @@ class Trace:
 
     @contextmanager
     def node(self, name: str, round: int) -> Iterator[None]:
-        """Write an `enter` event before the work of a node and a `leave` event after it."""
+        """Write an `enter` event before the work of a node, and a `leave` or a `failed` event after it."""
         self._node, self._round, self._logged = name, round, {}
         self.write("enter")
         start = time.monotonic()
-        yield
-        self.write("leave", seconds=float(f"{time.monotonic() - start:.3f}"), **self._logged)
+        try:
+            yield
+        except BaseException as error:
+            self.write("failed", seconds=_seconds_since(start), error=type(error).__name__)
+            raise
+        self.write("leave", seconds=_seconds_since(start), **self._logged)
+
+    @contextmanager
+    def fold(self, fold: int | None) -> Iterator[None]:
+        """Add the fold whose rows the teacher is shown to all events in this block; None adds nothing."""
+        self._shown = {} if fold is None else {"fold": fold}
+        try:
+            yield
+        finally:
+            self._shown = {}
 
     def events(self) -> list[Event]:
         """Return all events so far, including those before a resume."""
@@ -94,6 +108,10 @@ class Trace:
         with self.path.open("rb") as file:
             file.seek(-1, 2)
             return file.read() == b"\n"
+
+
+def _seconds_since(start: float) -> float:
+    return float(f"{time.monotonic() - start:.3f}")
 
 
 def _read(line: str) -> Event:
