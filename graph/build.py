@@ -179,10 +179,11 @@ def _traced(name: str, node: Node, ctx: RunContext) -> Callable[[State], State]:
     """Return the node as a function of the state, with its work logged in the trace."""
 
     def traced(state: State) -> State:
-        reserves = name not in BEFORE_AND_AFTER and compares_at_random(ctx.strategy, ctx.splits)
-        ctx.teacher.enter(name, RANDOM_LABELS if reserves else None)
         # `analyst` and `final` open the next round: their work belongs to that round.
-        with ctx.trace.node(name, state.get("round", 0) + (name in ("analyst", "final"))):
+        round = state.get("round", 0) + (name in ("analyst", "final"))
+        reserves = name not in BEFORE_AND_AFTER and compares_at_random(ctx.strategy, ctx.splits)
+        ctx.teacher.enter(name, round, RANDOM_LABELS if reserves else None)
+        with ctx.trace.node(name, round):
             return node(ctx, state)
 
     return traced

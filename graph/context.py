@@ -163,7 +163,7 @@ def open_context(
     adopt_first_labels(task, splits, folder)
     servers = ExitStack()
     listeners = [listener] if listener else []
-    trace = Trace(folder.trace, *listeners, *asked_listeners(_about(task, folder), servers))
+    trace = Trace(folder.trace, *listeners, *asked_listeners(describe_run(task, folder), servers))
     plain, student_encoder = _encoders(task, folder, encoder, servers)
     vectors = _vectors(task, plain)
     maker, journal = _maker(task, users, vectors, servers, models), Journal(folder.journal, reuse)
@@ -175,8 +175,8 @@ def open_context(
     )
 
 
-def _about(task: Task, folder: RunFolder) -> dict[str, str]:
-    """Return what an exported trace says of the run."""
+def describe_run(task: Task, folder: RunFolder) -> dict[str, str]:
+    """Return what exported traces say of the run; without any text of the task."""
     return {
         "tutelage.run": folder.path.name,
         "tutelage.task": task.name,

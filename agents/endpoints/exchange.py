@@ -3,7 +3,8 @@
 import asyncio
 import json
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tutelage.agents.endpoints.entry import Entry
@@ -16,6 +17,7 @@ from tutelage.agents.schemas import ReplySchema
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
     from langchain_core.messages import AIMessage
+    from langchain_core.runnables import RunnableConfig
 
 _BYTES_A_TOKEN = 3  # UTF-8: English has about four bytes a token, Chinese three
 _FINISHES = ("finish_reason", "stop_reason", "done_reason")  # OpenAI's, Anthropic's and Ollama's name
@@ -33,7 +35,8 @@ class SchemaError(Exception):
 class Call:
     """One call: its journal key, role, messages, reply schema and seed, whether to request log-probabilities,
     and the expected length of the reply in tokens. `cap` is the maximum number of completion tokens to send;
-    with None none is sent, and the model's own setting or its context is the limit.
+    with None none is sent, and the model's own setting or its context is the limit. `about` is what tracers
+    of LangChain, such as LangSmith, record of the call.
     """
 
     key: str
@@ -44,6 +47,7 @@ class Call:
     logprobs: bool
     reply_tokens: float
     cap: int | None = None
+    about: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def prompt_tokens(self) -> float:
@@ -127,26 +131,32 @@ def openai_options(capabilities: Capabilities, call: Call) -> dict[str, Any]:
 
 
 async def _request_openai(model: "BaseChatModel", capabilities: Capabilities, call: Call) -> "AIMessage":
-    return await model.ainvoke(call.messages, **openai_options(capabilities, call))
+    return await model.ainvoke(call.messages, _traced_as(call), **openai_options(capabilities, call))
 
 
 async def _request_local(model: "BaseChatModel", capabilities: Capabilities, call: Call) -> "AIMessage":
     options: dict[str, Any] = {"max_tokens": call.cap} if call.cap else {}
-    return await model.ainvoke(call.messages, seed=call.seed, logprobs=call.logprobs, **options)
+    options |= {"seed": call.seed, "logprobs": call.logprobs}
+    return await model.ainvoke(call.messages, _traced_as(call), **options)
 
 
 async def _request_other(model: "BaseChatModel", capabilities: Capabilities, call: Call) -> "AIMessage":
     """Call another provider; LangChain translates the reply schema for it."""
     model = _capped(model, call.cap)
     if capabilities.structured == "text":
-        return await model.ainvoke(call.messages)
+        return await model.ainvoke(call.messages, _traced_as(call))
     method: Any = capabilities.structured
     try:
         bound = model.with_structured_output(call.schema.json_schema, method=method, include_raw=True)
     except (ValueError, TypeError, NotImplementedError) as error:
         raise SchemaError(f"{method} is not supported: {error}") from error
-    found: Any = await bound.ainvoke(call.messages)
+    found: Any = await bound.ainvoke(call.messages, _traced_as(call))
     return found["raw"]  # type: ignore[no-any-return]
+
+
+def _traced_as(call: Call) -> "RunnableConfig":
+    """Return the name, tags and metadata of a call for tracers of LangChain."""
+    return {"run_name": call.role, "tags": [call.role], "metadata": dict(call.about)}
 
 
 def _capped(model: "BaseChatModel", cap: int | None) -> "BaseChatModel":

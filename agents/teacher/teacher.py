@@ -49,7 +49,8 @@ class Teacher:
     ):
         self.specs, self.journal = specs, journal
         self.settings = settings = settings or TeacherSettings()
-        self._ledger, self._make, self._node = Ledger(settings.budget, journal), make, ""
+        self._ledger, self._make = Ledger(settings.budget, journal), make
+        self._node, self._round = "", 0
         self._endpoints: dict[ModelSpec, Endpoint | Batches] = {}
         self._sizes, self._usefulness = ReplySizes(), Usefulness()
         self._first = defaultdict[str, asyncio.Lock](asyncio.Lock)
@@ -85,11 +86,11 @@ class Teacher:
         """Return why the budget refused the last call or would refuse the next; None while it suffices."""
         return self._ledger.refusal(self._minutes)
 
-    def enter(self, node: str, matched: tuple[str, str] | None = None) -> None:
-        """Account all calls from now on to a node of the graph, and hold back a part of the budget
-        (`Ledger.hold_back`).
+    def enter(self, node: str, round: int, matched: tuple[str, str] | None = None) -> None:
+        """Account all calls from now on to a node of the graph and a round, and hold back a part of the
+        budget (`Ledger.hold_back`).
         """
-        self._node = node
+        self._node, self._round = node, round
         self._ledger.hold_back(matched)
 
     def close(self) -> None:
@@ -220,14 +221,13 @@ class Teacher:
         entry, tries = self.journal.get(key), 0
         if entry is None:
             logprobs, cap = bool(canonical["logprobs"]), self._sizes.cap(request, spec)
-            call = Call(key, request.role, messages, request.schema, request.seed, logprobs, 0, cap)
+            about = {"node": self._node, "round": self._round, **self._about(request, key)}
+            call = Call(key, request.role, messages, request.schema, request.seed, logprobs, 0, cap, about)
             entry, tries = await self._sized(request, spec, call, canonical)
         self._sizes.add(request, spec, entry)
         event: Event = {
-            "role": request.role,
-            "call": key[:12],
+            **self._about(request, key),
             "model": spec.model,
-            "weaknesses": list(request.weaknesses),
             "began": float(f"{began:.3f}"),
             "prompt_tokens": entry.prompt_tokens,
             "completion_tokens": entry.completion_tokens,
@@ -240,6 +240,11 @@ class Teacher:
             "replayed": tries == 0,
         }
         return key[:12], entry, event
+
+    @staticmethod
+    def _about(request: Request[Item], key: str) -> Event:
+        """Return what traces say of any call."""
+        return {"role": request.role, "call": key[:12], "weaknesses": list(request.weaknesses)}
 
     async def _sized(
         self, request: Request[Item], spec: ModelSpec, call: Call, canonical: dict[str, object]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from tutelage.agents.endpoints.endpoint import TeacherDownError
 from tutelage.graph.build import claim, describe, wire
-from tutelage.graph.context import RunContext, open_context
+from tutelage.graph.context import RunContext, describe_run, open_context
 from tutelage.graph.run_folder.folder import RunFolder, rounds_over
 from tutelage.graph.run_folder.trace import Listener, Trace
 from tutelage.graph.runs.extend import extend, raise_budget
@@ -155,7 +155,8 @@ def _execute(ctx: RunContext, *, raised: bool = False) -> RunFolder:
 
     rounds = ctx.task.budget.rounds
     limit = 10 + rounds * _STEPS * (ctx.strategy.attempts + 1)
-    path = ctx.folder.path
+    about, path = describe_run(ctx.task, ctx.folder), ctx.folder.path
+    config = cast(Any, {**_THREAD, "recursion_limit": limit, "metadata": about})
     try:
         with (
             _locked(ctx.folder),
@@ -169,7 +170,7 @@ def _execute(ctx: RunContext, *, raised: bool = False) -> RunFolder:
             with _drain_on_interrupt() as control:
                 graph.invoke(
                     None if begun else {"rounds": rounds},
-                    cast(Any, {**_THREAD, "recursion_limit": limit}),
+                    config,
                     durability="sync",
                     control=control,
                 )

@@ -149,7 +149,12 @@ def test_only_the_refused_call_is_set_aside_while_others_are_answered(rehearsal,
     assert second.problems[0].startswith("refused: BadRequestError")
     assert len(log) == 3, "what was answered before in this form is not asked in another"
     assert [event for event in events if "refused" in event] == [
-        {"role": "labeler", "refused": second.problems[0], "over_budget": False}
+        {
+            "role": "labeler",
+            "model": "openai:rehearsal",
+            "refused": second.problems[0],
+            "over_budget": False,
+        }
     ]
 
 

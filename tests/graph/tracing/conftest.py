@@ -32,7 +32,7 @@ class Received(NamedTuple):
 
 
 @contextmanager
-def collecting() -> Iterator[tuple[str, list[Received]]]:
+def _collecting() -> Iterator[tuple[str, list[Received]]]:
     """Yield the URL of a server that takes everything, and the list of what it got."""
     log: list[Received] = []
 
@@ -62,6 +62,12 @@ def collecting() -> Iterator[tuple[str, list[Received]]]:
         server.server_close()
 
 
+@pytest.fixture(scope="session")
+def collecting() -> Callable[[], Any]:
+    """Return a function that starts a collector."""
+    return _collecting
+
+
 class TracedRun(NamedTuple):
     """A finished run, what a collector of spans and one of LangSmith got, and what the command printed."""
 
@@ -77,7 +83,7 @@ class TracedRun(NamedTuple):
         return [json.loads(line) for line in lines]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def traced(
     folded: Callable[..., Task],
     command: Callable[..., Any],
@@ -88,8 +94,8 @@ def traced(
     place = tmp_path_factory.mktemp("traced")
     strategy = {"base": "auto", "samples": 12, "pool_share": 0.5, "critic": "all"}
     with (
-        collecting() as (spans_url, spans),
-        collecting() as (langsmith_url, langsmith),
+        _collecting() as (spans_url, spans),
+        _collecting() as (langsmith_url, langsmith),
         serve(rehearsal_model(sample_task(), encoder=encoder)) as url,
     ):
         teacher = {"model": "openai:rehearsal", "base_url": url, "api_key_env": "SHOP_KEY", "calibrate": 12}
