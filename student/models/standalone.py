@@ -8,12 +8,17 @@ For pairs, a tab divides the two texts. From Python, `Model("folder").predict_pr
 """
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+# From 1.29 on, onnxruntime reports to its maker which models are run, unless this is set before its import.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 import onnxruntime
 from tokenizers import Tokenizer
 
