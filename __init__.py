@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tutelage.graph.strategies import Strategy as Strategy
     from tutelage.graph.task.load import load_task as load_task
     from tutelage.graph.task.schema import Task as Task
+    from tutelage.graph.tracing.mlflow_run import log_to_mlflow as log_to_mlflow
     from tutelage.student.errors import InputError as InputError
     from tutelage.student.models.base import Student as Student
     from tutelage.student.models.load import load_student as load_student
@@ -28,6 +29,7 @@ _HOME = {
     "run": "tutelage.graph.runs.interactive",
     "distilled": "tutelage.graph.distilled.runnable",
     "resume": "tutelage.graph.runs.interactive",
+    "log_to_mlflow": "tutelage.graph.tracing.mlflow_run",
     "STRATEGIES": "tutelage.graph.strategies",
     "Strategy": "tutelage.graph.strategies",
     "InputError": "tutelage.student.errors",

@@ -162,8 +162,8 @@ def open_context(
     users = replace(splits, seed=[*splits.seed], diagnose=[*splits.diagnose], gate=[*splits.gate])
     adopt_first_labels(task, splits, folder)
     servers = ExitStack()
-    listeners = [listener] if listener else []
-    trace = Trace(folder.trace, *listeners, *asked_listeners(describe_run(task, folder), servers))
+    asked = asked_listeners(folder.path, describe_run(task, folder), servers)
+    trace = Trace(folder.trace, *([listener] if listener else []), *asked)
     plain, student_encoder = _encoders(task, folder, encoder, servers)
     vectors = _vectors(task, plain)
     maker, journal = _maker(task, users, vectors, servers, models), Journal(folder.journal, reuse)

@@ -36,6 +36,7 @@ HOMES = {
                        "agents/rehearsal/", "graph/context.py", "graph/runs/", "graph/distilled/"},
     "langgraph": {"graph/build.py", "graph/runs/"},
     "opentelemetry": {"graph/tracing/"},
+    "mlflow": {"graph/tracing/mlflow_run.py"},
     "sentence_transformers": {"student/encoder.py"},
     "datasets": {"student/data/files.py", "student/data/readers.py", "student/data/tables.py",
                  "graph/runs/interactive.py"},

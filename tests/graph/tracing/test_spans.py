@@ -25,7 +25,8 @@ from tutelage.graph.run_folder.trace import Trace
 from tutelage.graph.tracing.listeners import asked_listeners
 
 with ExitStack() as opened:
-    trace = Trace(Path(tempfile.mkdtemp()) / "trace.jsonl", *asked_listeners({}, opened))
+    folder = Path(tempfile.mkdtemp())
+    trace = Trace(folder / "trace.jsonl", *asked_listeners(folder, {}, opened))
     for node in ("prepare", "train", "report"):
         with trace.node(node, 0):
             pass
