@@ -25,6 +25,7 @@ class UsersModel(RehearsalModel):
             return await super()._agenerate(*arguments, **options)
 
 
+@pytest.mark.slow
 def test_spans_join_those_of_the_application_and_those_of_its_model(
     folded: Callable[..., Task], encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
