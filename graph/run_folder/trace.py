@@ -16,7 +16,7 @@ class Trace:
     """Append events to trace.jsonl. Each event has its time, its round and its node."""
 
     def __init__(self, path: Path, listener: Listener | None = None):
-        self.path, self._listener = path, listener
+        self.path, self._listeners = path, [listener] if listener else []
         self._node, self._round = "", 0
         self._logged: Event = {}
 
@@ -29,8 +29,8 @@ class Trace:
             if file.tell() and not self._ends_with_newline():
                 whole = b"\n" + whole
             file.write(whole)
-        if self._listener:
-            self._listener(line)
+        for listener in self._listeners:
+            listener(line)
 
     def call(self, event: Event) -> None:
         """Write an event of agents/teacher/teacher.py: a call, a refused call or the status of a batch."""
@@ -39,6 +39,15 @@ class Trace:
     def log(self, **fields: object) -> None:
         """Add fields to the `leave` event of the current node."""
         self._logged |= fields
+
+    @contextmanager
+    def also_to(self, listener: Listener) -> Iterator[None]:
+        """Send events to another listener, too."""
+        self._listeners.append(listener)
+        try:
+            yield
+        finally:
+            self._listeners.remove(listener)
 
     @contextmanager
     def node(self, name: str, round: int) -> Iterator[None]:

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from tutelage.agents.endpoints.endpoint import TeacherDownError
-from tutelage.graph.build import claim, describe, wire
+from tutelage.graph.build import wire
 from tutelage.graph.context import RunContext, open_context
+from tutelage.graph.open_runs import OneRun, claim, describe
 from tutelage.graph.run_folder.folder import RunFolder, rounds_over
+from tutelage.graph.run_folder.lock import locked
 from tutelage.graph.run_folder.trace import Listener, Trace
 from tutelage.graph.runs.extend import extend, raise_budget
 from tutelage.graph.task.load import load_task
@@ -98,7 +100,7 @@ def resume(
     """
     run_folder = RunFolder(folder)
     run_folder.about()
-    with _locked(run_folder):
+    with locked(run_folder):
         task = raise_budget(run_folder, budget or {}, force=force)
     splits = load_splits(task)
     claim(run_folder, describe(task, splits))
@@ -158,10 +160,10 @@ def _execute(ctx: RunContext, *, raised: bool = False) -> RunFolder:
     path = ctx.folder.path
     try:
         with (
-            _locked(ctx.folder),
+            locked(ctx.folder),
             closing(sqlite3.connect(ctx.folder.checkpoints, check_same_thread=False)) as connection,
         ):
-            graph = wire(ctx, SqliteSaver(connection))
+            graph = wire(OneRun(ctx), SqliteSaver(connection))
             before = graph.get_state(_THREAD)
             begun = before.created_at is not None  # false if it was killed before its first checkpoint
             if (begun and not (before.next or raised)) or (begun and not extend(ctx, graph, _THREAD)):
@@ -196,27 +198,6 @@ def _is_disk_error(error: Exception) -> bool:
         "chromadb",
         "safetensors_rust",
     )
-
-
-@contextmanager
-def _locked(folder: RunFolder) -> Iterator[None]:
-    """Lock a run folder: two processes would pay twice and mix their samples.
-
-    SQLite releases the lock when the process dies.
-
-    Raises:
-        InputError: another process holds the lock.
-    """
-    with closing(sqlite3.connect(folder.lock, timeout=0)) as lock:
-        try:
-            lock.execute("BEGIN EXCLUSIVE")
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error):
-                raise
-            raise InputError(
-                f"another process is using {folder.path}; wait until it ends, or stop it"
-            ) from None
-        yield
 
 
 @contextmanager
