@@ -436,7 +436,7 @@ def serve(
 @app.command()
 def graph(
     run: Annotated[
-        Path | None, typer.Argument(help="A run folder, to draw what the run did.", metavar="[RUN]")
+        Path | None, typer.Argument(help="A run folder, to draw what the run did.", metavar="RUN")
     ] = None,
     form: Annotated[
         Literal["mermaid", "svg", "png", "ascii"] | None,

@@ -157,18 +157,15 @@ def test_init_makes_a_task_from_a_file_of_rows(cli: Make, assert_refused: Make, 
 @pytest.mark.parametrize("format", ["mermaid", "svg", "png", "ascii"])
 def test_graph_draws_the_graph_and_a_run(format: str, cli: Make, finished_run: Path, tmp_path: Path) -> None:
     name = tmp_path / f"drawing.{'txt' if format == 'ascii' else format}"
-    assert cli("graph", "--out", name).stdout == f"wrote {name}\n"
-    alone = name.read_bytes()
-    assert cli("graph", finished_run, "--format", format, "--out", name).returncode == 0
+    assert cli("graph", finished_run, "--out", name).stdout == f"wrote {name}\n"
     of_run = name.read_bytes()
-    assert alone != of_run
     if format == "png":
-        assert alone.startswith(b"\x89PNG")
         assert of_run.startswith(b"\x89PNG")
         return
-    assert cli("graph", "--format", format).stdout == alone.decode()
     assert b"shop: finished, 1 round, " in of_run
-    assert b"critic" in alone
+    alone = cli("graph", "--format", format).stdout
+    assert "critic" in alone
+    assert "finished" not in alone
 
 
 def test_graph_refuses_what_is_no_run_and_a_folder_that_is_missing(cli: Make, assert_refused: Make) -> None:
