@@ -435,25 +435,40 @@ def serve(
 
 @app.command()
 def graph(
-    form: Annotated[Literal["mermaid", "ascii", "svg"], typer.Option("--format")] = "mermaid",
+    run: Annotated[
+        Path | None, typer.Argument(help="A run folder, to draw what the run did.", metavar="RUN")
+    ] = None,
+    form: Annotated[
+        Literal["mermaid", "svg", "png", "ascii"] | None,
+        typer.Option("--format", help="Default: by the name of --out, or else mermaid."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="A file to write instead of standard output.")] = None,
 ) -> None:
-    """Draw the state machine. Works offline.
+    """Draw the state machine, offline.
 
-    Example: [bold]tutelage graph --format svg --out graph.svg[/bold]
+    With a run, which may be at work, also draw how often each node ran and for how long, and how often each
+    edge was taken. What never ran is grey.
+
+    Example: [bold]tutelage graph --out graph.svg[/bold]
+
+    or [bold]tutelage graph runs/first --format ascii[/bold]
     """
     from tutelage.graph.build import drawable
-    from tutelage.graph.drawing import draw
+    from tutelage.graph.drawing.draw import draw, format_of
+    from tutelage.graph.drawing.traffic import read_traffic
     from tutelage.student.errors import InputError
 
-    drawing = draw(drawable(), form)
+    form = form or format_of(out)
+    if out and not out.parent.is_dir():
+        raise InputError(f"the folder {out.parent} does not exist; create it, or choose another --out")
+    if form == "png" and not out and sys.stdout.isatty():
+        raise InputError("a terminal cannot show a PNG; name a file with --out")
+    drawing = draw(drawable(), form, read_traffic(run) if run else None)
     if out:
-        if not out.parent.is_dir():
-            raise InputError(f"the folder {out.parent} does not exist; create it, or choose another --out")
-        out.write_text(drawing, encoding="utf-8")
+        out.write_bytes(drawing)
         typer.echo(f"wrote {out}")
     else:
-        typer.echo(drawing)
+        typer.echo(drawing, nl=False)
 
 
 @app.command()

@@ -129,7 +129,9 @@ def test_a_server_that_others_could_use_without_a_token_is_refused(cli: Make, as
 
 
 def test_wrong_options_give_one_clear_error(cli: Make, assert_refused: Make) -> None:
-    assert_refused(cli("graph", "--format", "png"), "'png'", "'mermaid', 'ascii', 'svg'", "graph --help")
+    assert_refused(
+        cli("graph", "--format", "gif"), "'gif'", "'mermaid', 'svg', 'png', 'ascii'", "graph --help"
+    )
     assert_refused(cli("resume", "runs/first", "--calls", "many"), "--calls", "resume --help")
     assert_refused(cli("run"), "Missing argument 'TASK'", "run --help")
     assert_refused(cli("train"), "No such command 'train'")
