@@ -1,6 +1,8 @@
 """The state of the graph: paths, counters and short texts, but no samples or weights."""
 
-from typing import Any, TypedDict
+from typing import Any
+
+from typing_extensions import TypedDict  # of `typing`, pydantic makes no schema on Python 3.11
 
 
 class Input(TypedDict, total=False):
