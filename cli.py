@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -16,6 +17,7 @@ from tutelage.student.tasks.fields import TaskTypeName
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from tutelage.graph.run_folder.event_lines import EventLines
     from tutelage.graph.run_folder.folder import RunFolder
 
 # Set before torch loads: spinning OpenMP threads make training 7-10 times slower beside a busy process.
@@ -31,6 +33,14 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+Events = Annotated[
+    str | None,
+    typer.Option(
+        "--events",
+        help="Also write what happens as JSON lines, to the end of a file or, with -, to standard output.",
+        metavar="FILE",
+    ),
+]
 Run = Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")]
 Student = Annotated[
     Path, typer.Argument(help="A run folder, a student's folder or an exported one.", metavar="STUDENT")
@@ -93,17 +103,25 @@ def demo(
     student: Annotated[Literal["full", "head"], typer.Option(help="head trains in seconds.")] = "full",
     rounds: Annotated[int, typer.Option(min=1, help="The number of rounds.")] = 1,
     kind: TaskType = "classification",
+    events: Events = None,
+    as_json: Json = False,
 ) -> None:
     """Run the loop on a bundled task with a rehearsal teacher and a real student. It needs no key or network.
 
     Example: [bold]tutelage demo[/bold]
     """
     from tutelage.graph.report.terminal import result_tables
-    from tutelage.graph.runs.demo import run_demo
+    from tutelage.graph.run_folder.progress import Progress
+    from tutelage.graph.runs.demo import TITLE, run_demo
     from tutelage.graph.task.samples import demo_settings
 
     folder = out or Path("runs") / f"demo-{time.strftime('%Y%m%d-%H%M%S')}"
-    loop = run_demo(folder, kind=kind, student=student, rounds=rounds)
+    with _event_lines(events) as lines, Progress(TITLE, also=lines) as progress:
+        loop = run_demo(folder, kind=kind, student=student, rounds=rounds, listener=progress)
+    if as_json:
+        _print_results(loop, as_json)
+    if as_json or events == "-":
+        return
     _print(result_tables(loop))
     typer.echo(
         "The teacher was the rehearsal teacher: a look-up in labelled texts, not a language model.\n"
@@ -186,6 +204,7 @@ def run(
         list[Path] | None, typer.Option(help="A run whose replies are used again.", metavar="RUN")
     ] = None,
     force: Force = False,
+    events: Events = None,
     as_json: Json = False,
 ) -> None:
     """Train a student with the labels of the task's teacher.
@@ -199,9 +218,10 @@ def run(
     teacher = {"batch": batch or None, "force": force or None}
     changes = {"strategy": {"base": strategy}, "seed": seed, "budget": {"rounds": rounds}, "teacher": teacher}
     loaded = override(load_task(task), changes)
-    with Progress() as progress:
+    with _event_lines(events) as lines, Progress(also=lines) as progress:
         folder = start(loaded, out, reuse=reuse or (), listener=progress)
-    _print_results(folder, as_json)
+    if events != "-" or as_json:
+        _print_results(folder, as_json)
 
 
 @app.command()
@@ -213,6 +233,7 @@ def resume(
     money: Limit = None,
     minutes: Limit = None,
     force: Force = False,
+    events: Events = None,
     as_json: Json = False,
 ) -> None:
     """Continue a run that was interrupted, or that ended at a limit which you now raise.
@@ -225,11 +246,12 @@ def resume(
     from tutelage.graph.runs.run import resume as continue_run
 
     budget = {"rounds": rounds, "calls": calls, "tokens": tokens, "money": money, "minutes": minutes}
-    with Progress() as progress:
+    with _event_lines(events) as lines, Progress(also=lines) as progress:
         finished = continue_run(folder, budget=budget, force=force, listener=progress)
     if not progress.events:
         typer.echo("Nothing was left to do. To continue, raise a limit (--rounds, --calls, …).", err=True)
-    _print_results(finished, as_json)
+    if events != "-" or as_json:
+        _print_results(finished, as_json)
 
 
 @app.command()
@@ -479,6 +501,13 @@ def doctor(
         _print(f"{marks[one.good]} {one.what}: {one.words}" for one in findings)
     if any(one.good is False for one in findings):
         raise typer.Exit(2)
+
+
+def _event_lines(to: str | None) -> "EventLines | nullcontext[None]":
+    """Return the listener of --events, to be entered."""
+    from tutelage.graph.run_folder.event_lines import EventLines
+
+    return EventLines(to) if to else nullcontext()
 
 
 def _print_results(folder: "RunFolder", as_json: bool, control: "RunFolder | None" = None) -> None:

@@ -38,6 +38,7 @@ from tutelage.student.tasks.registry import TASK_TYPES
 from tutelage.student.training.candidates import candidates
 from tutelage.student.training.configuration import TrainingConfig
 from tutelage.student.training.loop import train
+from tutelage.student.training.observer import Observer
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "few_rows.jsonl"
@@ -124,7 +125,8 @@ def measured(cell: dict[str, Any]) -> dict[str, Any]:
     training_config = replace(ARMS[cell["arm"]], kind=kind)
     encoder = Encoder(training_config.base, device="cpu")
     start = time.process_time()
-    student = train(rows, labels, training_config, seed=cell["seed"], encoder=encoder, log=logged.update)
+    observer = Observer(logged.update)
+    student = train(rows, labels, training_config, seed=cell["seed"], encoder=encoder, observer=observer)
     seconds = time.process_time() - start
     texts, gold = [row["text"] for row in evaluated], [row["label"] for row in evaluated]
     answers = student.predict_best(texts)

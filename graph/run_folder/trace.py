@@ -9,6 +9,7 @@ from typing import Any
 
 Event = dict[str, Any]
 Listener = Callable[[Event], None]
+STEP_SECONDS = 0.2  # the least time between two `step` events
 BEGINNING = ("prepare", "analyst", "final")  # the nodes that a round can begin with
 
 
@@ -19,11 +20,11 @@ class Trace:
         self.path, self._listener = path, listener
         self._node, self._round = "", 0
         self._logged: Event = {}
+        self._stepped = 0.0
 
     def write(self, event: str, **fields: object) -> None:
         """Write one event and send it to the listener."""
-        place = {"at": float(f"{time.time():.3f}"), "node": self._node, "round": self._round}
-        line = {"event": event, **place, **fields}
+        line = self._line(event, fields)
         whole = (json.dumps(line, ensure_ascii=False) + "\n").encode()
         with self.path.open("ab", buffering=0) as file:
             if file.tell() and not self._ends_with_newline():
@@ -31,6 +32,18 @@ class Trace:
             file.write(whole)
         if self._listener:
             self._listener(line)
+
+    def tell(self, event: str, **fields: object) -> None:
+        """Send an event to the listener without writing it to trace.jsonl."""
+        if self._listener:
+            self._listener(self._line(event, fields))
+
+    def step(self, number: int, of: int, **fields: object) -> None:
+        """Tell the listener which step a training is at: the first one, and then a few in a second."""
+        now = time.monotonic()
+        if number == 1 or now - self._stepped >= STEP_SECONDS:
+            self._stepped = now
+            self.tell("step", step=number, of=of, **fields)
 
     def call(self, event: Event) -> None:
         """Write an event of agents/teacher/teacher.py: a call, a refused call or the status of a batch."""
@@ -89,6 +102,10 @@ class Trace:
             "failed attempts": sum(event["tries"] - 1 for event in all_calls if not event["replayed"]),
             "refused by the provider": sum(not event["over_budget"] for event in refused),
         }
+
+    def _line(self, event: str, fields: Event) -> Event:
+        place = {"at": float(f"{time.time():.3f}"), "node": self._node, "round": self._round}
+        return {"event": event, **place, **fields}
 
     def _ends_with_newline(self) -> bool:
         with self.path.open("rb") as file:

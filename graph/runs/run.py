@@ -1,21 +1,22 @@
 """Start, resume and list runs."""
 
 import shutil
-import signal
 import sqlite3
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from tutelage.agents.endpoints.endpoint import TeacherDownError
+from tutelage.agents.teacher.budget import usage
 from tutelage.graph.build import claim, describe, wire
 from tutelage.graph.context import RunContext, open_context
 from tutelage.graph.run_folder.folder import RunFolder, rounds_over
 from tutelage.graph.run_folder.trace import Listener, Trace
 from tutelage.graph.runs.extend import extend, raise_budget
+from tutelage.graph.runs.interrupt import stop_on_interrupt
 from tutelage.graph.task.load import load_task
 from tutelage.graph.task.schema import Task
 from tutelage.graph.task.splits import Splits, load_splits
@@ -166,14 +167,15 @@ def _execute(ctx: RunContext, *, raised: bool = False) -> RunFolder:
             begun = before.created_at is not None  # false if it was killed before its first checkpoint
             if (begun and not (before.next or raised)) or (begun and not extend(ctx, graph, _THREAD)):
                 return ctx.folder
-            with _drain_on_interrupt() as control:
+            _tell_beginning(ctx)
+            with stop_on_interrupt(ctx) as control:
                 graph.invoke(
                     None if begun else {"rounds": rounds},
                     cast(Any, {**_THREAD, "recursion_limit": limit}),
                     durability="sync",
                     control=control,
                 )
-    except GraphDrained:
+    except (GraphDrained, Interrupted, KeyboardInterrupt):
         raise Interrupted(f"stopped; continue with `tutelage resume {path}`") from None
     except (UserFunctionError, TeacherDownError) as error:
         first = "; correct the function" if isinstance(error, UserFunctionError) else ""
@@ -188,6 +190,23 @@ def _execute(ctx: RunContext, *, raised: bool = False) -> RunFolder:
     finally:
         ctx.close()
     return ctx.folder
+
+
+def _tell_beginning(ctx: RunContext) -> None:
+    """Tell the listener the limits of the run, and what it has spent before it was resumed."""
+    spent, budget = ctx.teacher.journal.spent(), ctx.task.spending()
+    minutes = ctx.trace.minutes()
+    used = {name: value for name, value in usage(spent, minutes).items() if name != "minutes"}
+    ctx.trace.tell(
+        "begin",
+        folder=str(ctx.folder.path),
+        task=ctx.task.name,
+        strategy=ctx.strategy.name,
+        rounds=ctx.task.budget.rounds,
+        limits={name: limit for name, limit in asdict(budget).items() if limit is not None},
+        spent={**used, "money": spent["cost"]},
+        minutes=minutes,
+    )
 
 
 def _is_disk_error(error: Exception) -> bool:
@@ -217,27 +236,3 @@ def _locked(folder: RunFolder) -> Iterator[None]:
                 f"another process is using {folder.path}; wait until it ends, or stop it"
             ) from None
         yield
-
-
-@contextmanager
-def _drain_on_interrupt() -> Iterator[Any]:
-    """Stop after the current step at the first Ctrl-C, and immediately at the second."""
-    import threading
-
-    from langgraph.runtime import RunControl
-
-    control = RunControl()
-
-    def drain(number: int, frame: object) -> None:
-        control.request_drain("interrupt")
-        print("stopping after this step; press Ctrl-C again to stop immediately", file=sys.stderr)
-        signal.signal(signal.SIGINT, before)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield control
-        return
-    before = signal.signal(signal.SIGINT, drain)
-    try:
-        yield control
-    finally:
-        signal.signal(signal.SIGINT, before)
