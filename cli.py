@@ -256,38 +256,56 @@ def resume(
 
 @app.command()
 def runs(
-    root: Annotated[Path, typer.Argument(help="The folder that holds the run folders.")] = Path("runs"),
+    roots: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Run folders, or folders that hold them. Default: runs.", metavar="[FOLDER]…"),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """List runs, oldest first.
+    """Compare runs, oldest first: scores with 95 % intervals, cost, and the settings that differ.
 
-    Example: [bold]tutelage runs --json[/bold]
+    Example: [bold]tutelage runs[/bold] or [bold]tutelage runs runs/first runs/second --json[/bold]
     """
-    from tutelage.graph.report.terminal import text_table
+    from tutelage.graph.report.terminal import entry_tables
     from tutelage.graph.runs.run import list_runs
 
-    entries = list_runs(root)
+    entries = list_runs(*roots) if roots else list_runs() if Path("runs").is_dir() else []
     if as_json:
         typer.echo(json.dumps(entries, indent=1))
     elif entries:
-        _print([text_table(list(entries[0]), (list(entry.values()) for entry in entries))])
+        _print(entry_tables(entries))
     else:
-        typer.echo(f"no runs under {root}; start one with `tutelage run task.yaml` or `tutelage demo`")
+        where = " or ".join(map(str, roots or (Path("runs"),)))
+        typer.echo(f"no runs under {where}; start one with `tutelage run task.yaml` or `tutelage demo`")
 
 
 @app.command()
 def report(
-    folder: Run,
+    folders: Annotated[list[Path], typer.Argument(help="A run folder, or several.", metavar="RUN…")],
     control: Annotated[Path | None, typer.Option(help="A run folder to compare with.", metavar="RUN")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The page for several runs. Default: comparison.html.", metavar="FILE")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show the results of a run and rewrite its report.html.
+    """Show the results of a run and rewrite its report.html; or compare several runs on one page.
 
     Example: [bold]tutelage report runs/first --control runs/random[/bold]
+
+    or [bold]tutelage report runs/first runs/second --out comparison.html[/bold]
     """
     from tutelage.graph.report.build import write_report
     from tutelage.graph.run_folder.folder import RunFolder
+    from tutelage.student.errors import InputError
 
+    if len(folders) > 1:
+        if control:
+            raise InputError("--control belongs to the report of one run; leave it out, or give one run")
+        _compare(folders, out or Path("comparison.html"), as_json)
+        return
+    if out:
+        raise InputError("--out names the page that compares several runs; give two or more run folders")
+    [folder] = folders
     other = RunFolder(control) if control else None
     write_report(RunFolder(folder), other)
     _print_results(RunFolder(folder), as_json, other)
@@ -501,6 +519,19 @@ def doctor(
         _print(f"{marks[one.good]} {one.what}: {one.words}" for one in findings)
     if any(one.good is False for one in findings):
         raise typer.Exit(2)
+
+
+def _compare(folders: Sequence[Path], out: Path, as_json: bool) -> None:
+    """Write the page that compares runs, and print the comparison."""
+    from tutelage.graph.report.runs_page import write_runs_page
+    from tutelage.graph.report.terminal import entry_tables
+    from tutelage.graph.run_folder.folder import RunFolder
+
+    entries = write_runs_page([RunFolder(folder) for folder in folders], out)
+    if as_json:
+        typer.echo(json.dumps(entries, indent=1))
+    else:
+        _print([*entry_tables(entries), f"report: {out}"])
 
 
 def _event_lines(to: str | None) -> "EventLines | nullcontext[None]":

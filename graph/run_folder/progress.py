@@ -7,8 +7,8 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console, Group
+from rich.constrain import Constrain
 from rich.live import Live
-from rich.padding import Padding
 from rich.spinner import Spinner
 from rich.text import Text
 from tutelage.graph.run_folder.live_state import LiveState
@@ -45,7 +45,11 @@ class Progress:
         if self._title:
             self.console.print(f"[bold]{self._title}[/bold]")
         if self._live:
-            self._live.start(refresh=True)
+            try:
+                self._live.start(refresh=True)
+            except BaseException:  # Ctrl-C: without `__enter__` there is no `__exit__`
+                self._live.stop()
+                raise
         return self
 
     def __exit__(
@@ -73,20 +77,21 @@ class Progress:
             for note in event.get("notes", []):
                 self._print(f"note: {note}")
 
-    def _rendered(self) -> Padding:
+    def _rendered(self) -> Constrain:
         """Return the lines to show. Two columns stay free: a terminal writes `^C` after the last line, and a
         full line would be broken by it.
         """
         options, now = self.console.options, time.monotonic()
+        width = options.max_width - 2
         with self._changing:
-            first, *rest = live_lines(self._state, now, options.max_width - 2, ascii_only=options.ascii_only)
+            first, *rest = live_lines(self._state, now, width, ascii_only=options.ascii_only)
         assert isinstance(first, Text)
         self._spinner.update(text=first)
         headline = self._spinner.render(self.console.get_time())
         if isinstance(headline, Text):
             headline.no_wrap, headline.overflow = True, "ellipsis"
         shown = Group(headline, *rest[: max(0, options.max_height - 3)])
-        return Padding(shown, (0, 2, 0, 0), expand=False)
+        return Constrain(shown, width)
 
     def _print(self, *parts: str) -> None:
         self.console.print(*parts, style="default", markup=False, soft_wrap=True)

@@ -13,7 +13,8 @@ from tutelage.agents.endpoints.endpoint import TeacherDownError
 from tutelage.agents.teacher.budget import usage
 from tutelage.graph.build import claim, describe, wire
 from tutelage.graph.context import RunContext, open_context
-from tutelage.graph.run_folder.folder import RunFolder, rounds_over
+from tutelage.graph.report.run_entries import RunEntry, run_entries
+from tutelage.graph.run_folder.folder import RunFolder
 from tutelage.graph.run_folder.trace import Listener, Trace
 from tutelage.graph.runs.extend import extend, raise_budget
 from tutelage.graph.runs.interrupt import stop_on_interrupt
@@ -108,41 +109,18 @@ def resume(
     return _execute(ctx, raised=raised)
 
 
-def list_runs(root: Path | str = "runs") -> list[dict[str, Any]]:
-    """Return one entry for each run folder under `root`, oldest first.
+def list_runs(*roots: Path | str) -> list[RunEntry]:
+    """Return one entry for each run folder under the given folders (default `runs`), oldest first.
 
-    `rounds` counts finished rounds. `last_round` is the score of the last round, on diagnose or, with folds,
-    out of fold. `test` is the score of the final student on test.
+    Raises:
+        InputError: one of the folders does not exist.
     """
-    entries = []
-    folders = [RunFolder(path.parent) for path in Path(root).glob("**/run.json")]
-    for folder in sorted(folders, key=_begun):
-        entry = {
-            "run": str(folder.path),
-            "task": "",
-            "strategy": "",
-            "rounds": 0,
-            "last_round": None,
-            "test": None,
-        }
-        try:
-            about, rounds = folder.about(), folder.read_rounds()
-        except InputError as error:  # one bad folder must not hide the others
-            entries.append({**entry, "state": str(error)})
-            continue
-        test = about.get("test")
-        entries.append(
-            {
-                **entry,
-                "task": about["task"]["name"],
-                "strategy": about["strategy"]["name"],
-                "rounds": rounds_over(rounds),
-                "last_round": rounds[-1]["metric"] if rounds else None,
-                "test": test["metric"] if test else None,
-                "state": about.get("stop") or "unfinished",
-            }
-        )
-    return entries
+    folders: dict[Path, RunFolder] = {}
+    for root in map(Path, roots or ("runs",)):
+        if not root.is_dir():
+            raise InputError(f"the folder {root} does not exist; give a folder that holds run folders")
+        folders |= {path.parent: RunFolder(path.parent) for path in root.glob("**/run.json")}
+    return run_entries(sorted(folders.values(), key=_begun))
 
 
 def _begun(folder: RunFolder) -> float:
