@@ -4,8 +4,8 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -17,8 +17,8 @@ from tutelage.student.tasks.fields import TaskTypeName
 
 if TYPE_CHECKING:
     from rich.table import Table
-    from tutelage.graph.run_folder.event_lines import EventLines
     from tutelage.graph.run_folder.folder import RunFolder
+    from tutelage.graph.run_folder.progress import Progress
 
 # Set before torch loads: spinning OpenMP threads make training 7-10 times slower beside a busy process.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -111,12 +111,11 @@ def demo(
     Example: [bold]tutelage demo[/bold]
     """
     from tutelage.graph.report.terminal import result_tables
-    from tutelage.graph.run_folder.progress import Progress
     from tutelage.graph.runs.demo import TITLE, run_demo
     from tutelage.graph.task.samples import demo_settings
 
     folder = out or Path("runs") / f"demo-{time.strftime('%Y%m%d-%H%M%S')}"
-    with _event_lines(events) as lines, Progress(TITLE, also=lines) as progress:
+    with _following(events, TITLE) as progress:
         loop = run_demo(folder, kind=kind, student=student, rounds=rounds, listener=progress)
     if as_json:
         _print_results(loop, as_json)
@@ -211,14 +210,13 @@ def run(
 
     Example: [bold]tutelage run task.yaml --out runs/first[/bold]
     """
-    from tutelage.graph.run_folder.progress import Progress
     from tutelage.graph.runs.run import run as start
     from tutelage.graph.task.load import load_task, override
 
     teacher = {"batch": batch or None, "force": force or None}
     changes = {"strategy": {"base": strategy}, "seed": seed, "budget": {"rounds": rounds}, "teacher": teacher}
     loaded = override(load_task(task), changes)
-    with _event_lines(events) as lines, Progress(also=lines) as progress:
+    with _following(events) as progress:
         folder = start(loaded, out, reuse=reuse or (), listener=progress)
     if events != "-" or as_json:
         _print_results(folder, as_json)
@@ -242,11 +240,10 @@ def resume(
 
     Example: [bold]tutelage resume runs/first --calls 1000[/bold]
     """
-    from tutelage.graph.run_folder.progress import Progress
     from tutelage.graph.runs.run import resume as continue_run
 
     budget = {"rounds": rounds, "calls": calls, "tokens": tokens, "money": money, "minutes": minutes}
-    with _event_lines(events) as lines, Progress(also=lines) as progress:
+    with _following(events) as progress:
         finished = continue_run(folder, budget=budget, force=force, listener=progress)
     if not progress.events:
         typer.echo("Nothing was left to do. To continue, raise a limit (--rounds, --calls, …).", err=True)
@@ -534,11 +531,18 @@ def _compare(folders: Sequence[Path], out: Path, as_json: bool) -> None:
         _print([*entry_tables(entries), f"report: {out}"])
 
 
-def _event_lines(to: str | None) -> "EventLines | nullcontext[None]":
-    """Return the listener of --events, to be entered."""
+@contextmanager
+def _following(events: str | None, title: str = "") -> "Iterator[Progress]":
+    """Show the progress of a run and, with --events, write its events."""
     from tutelage.graph.run_folder.event_lines import EventLines
+    from tutelage.graph.run_folder.progress import Progress
 
-    return EventLines(to) if to else nullcontext()
+    mixed = events == "-" and sys.stdout.isatty()  # both would write to the same terminal
+    with (
+        EventLines(events) if events else nullcontext() as lines,
+        Progress(title, also=lines, live=not mixed) as progress,
+    ):
+        yield progress
 
 
 def _print_results(folder: "RunFolder", as_json: bool, control: "RunFolder | None" = None) -> None:

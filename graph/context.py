@@ -171,7 +171,7 @@ def open_context(
         encoder: the task's encoder, to share its cache between runs, or one that the user gives.
         models: chat model objects by the names that stand for them in the task.
         reuse: journals of other runs, whose replies to the same requests are used.
-        listener: called with every trace event.
+        listener: called with every event (docs/running.md).
 
     Raises:
         InputError: the data do not match the task.

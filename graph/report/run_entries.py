@@ -18,8 +18,8 @@ class RunEntry(TypedDict):
     out of fold. `test` is the score of the final student on test. `score` is that of the delivered student,
     or of the best student so far, with its 95 % interval from `low` to `high` where it was measured. `gain`
     is the difference to the best student without teacher labels, with its interval. `settings` has what
-    differs between the runs of the list, as it is in this run. All are None or empty for a run folder that
-    cannot be read; `state` then says why.
+    differs between the listed runs of the same task, as it is in this run, and `task` if there are several.
+    All are None or empty for a run folder that cannot be read; `state` then says why.
     """
 
     run: str
@@ -49,7 +49,7 @@ def run_entries(folders: Sequence[RunFolder]) -> list[RunEntry]:
             runs.append(read_run(folder))
         except InputError as error:  # one bad folder must not hide the others
             runs.append(error)
-    settings = iter(differing_settings([run for run in runs if isinstance(run, Run)]))
+    settings = iter(_differing_by_task([run for run in runs if isinstance(run, Run)]))
     return [
         _entry(run, next(settings)) if isinstance(run, Run) else _unreadable(folder, run)
         for folder, run in zip(folders, runs, strict=True)
@@ -62,6 +62,17 @@ def differing_settings(runs: Sequence[Run]) -> list[dict[str, Any]]:
     names = dict.fromkeys(name for settings in all_settings for name in settings)
     differing = [name for name in names if len({repr(one.get(name)) for one in all_settings}) > 1]
     return [{name: settings.get(name) for name in differing} for settings in all_settings]
+
+
+def _differing_by_task(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Return what differs between the runs of each task; if there are several tasks, also their names."""
+    tasks = [run.about["task"]["name"] for run in runs]
+    found: list[dict[str, Any]] = [{"task": task} if len(set(tasks)) > 1 else {} for task in tasks]
+    for task in set(tasks):
+        places = [place for place, name in enumerate(tasks) if name == task]
+        for place, settings in zip(places, differing_settings([runs[i] for i in places]), strict=True):
+            found[place] |= settings
+    return found
 
 
 def _settings(about: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
+from typing import Any
 
 from tutelage.graph.report.charts import calls_and_scores
 from tutelage.graph.report.page import PAGE, STYLE, Html, table, tag
-from tutelage.graph.report.run_entries import RunEntry, run_entries
+from tutelage.graph.report.run_entries import RunEntry, differing_settings, run_entries
 from tutelage.graph.report.run_section import Run, metric_title, paid, read_run
 from tutelage.graph.report.runs_charts import Curve, curves_chart, score_chart
 from tutelage.graph.report.terminal import setting_text
@@ -37,7 +38,7 @@ def write_runs_page(folders: Sequence[RunFolder], path: Path) -> list[RunEntry]:
     metric = " or ".join(dict.fromkeys(metric_title(run.about["task"]["metric"]) for run in runs))
     sections = {
         "Scores": [score_chart(names, entries, metric), _score_table(entries), _soft(METHOD)],
-        "Settings that differ": _settings(names, entries),
+        "Settings that differ": _settings(names, differing_settings(runs)),
         "Learning curves": [
             curves_chart(names, [_curve(run) for run in runs], metric),
             _soft(CURVES),
@@ -90,12 +91,11 @@ def _score_table(entries: Sequence[RunEntry]) -> Html:
     return table(head, rows)
 
 
-def _settings(names: Sequence[str], entries: Sequence[RunEntry]) -> list[Html]:
+def _settings(names: Sequence[str], settings: Sequence[dict[str, Any]]) -> list[Html]:
     """Return a table with a row for each setting that is not the same in all runs."""
-    differing = list(entries[0]["settings"])
-    if not differing:
+    if not settings[0]:
         return [tag("p", "None: the runs have the same settings and the same data.")]
-    rows = [(name, *(setting_text(entry["settings"][name]) for entry in entries)) for name in differing]
+    rows = [(name, *(setting_text(one[name]) for one in settings)) for name in settings[0]]
     return [table(["Setting", *(f"<{name}" for name in names)], rows)]
 
 

@@ -1,6 +1,7 @@
 """Write the events of a run as JSON lines, for programs that follow it."""
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -50,6 +51,9 @@ class EventLines:
             self._file.close()
 
     def __call__(self, event: Event) -> None:
-        """Write one event."""
-        self._file.write(json.dumps(event, ensure_ascii=False) + "\n")
-        self._file.flush()
+        """Write one event. If the program that reads the events has ended, the run goes on without it."""
+        try:
+            self._file.write(json.dumps(event, ensure_ascii=False) + "\n")
+            self._file.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._file.fileno())

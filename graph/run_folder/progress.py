@@ -24,19 +24,27 @@ class Progress:
         title: is printed first.
         console: where to print; default stderr.
         also: another listener, which gets every event too.
+        live: whether to show in a terminal where the run is, below the lines of finished nodes.
 
     Attributes:
         events: the number of events so far.
     """
 
-    def __init__(self, title: str = "", console: Console | None = None, also: Listener | None = None):
+    def __init__(
+        self,
+        title: str = "",
+        console: Console | None = None,
+        *,
+        also: Listener | None = None,
+        live: bool = True,
+    ):
         self.console, self.events = console or Console(stderr=True, highlight=False), 0
         self._title, self._also = title, also
         self._calls = Counter[bool]()  # calls of the current node by `replayed`
         self._state, self._changing = LiveState(), threading.Lock()
         self._spinner = Spinner("line" if self.console.options.ascii_only else "dots", style="green")
         self._live: Live | None = None
-        if self.console.is_terminal and not self.console.is_dumb_terminal:
+        if live and self.console.is_terminal and not self.console.is_dumb_terminal:
             self._live = Live(
                 get_renderable=self._rendered, console=self.console, transient=True, refresh_per_second=6
             )

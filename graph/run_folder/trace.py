@@ -1,4 +1,6 @@
-"""The trace: one event per node and per teacher call, written to trace.jsonl and sent to a listener."""
+"""The trace: one event per node and per teacher call, written to trace.jsonl and sent to a listener. The
+listener also gets events that are not stored: the beginning of a run, and the steps of its trainings.
+"""
 
 import json
 import time

@@ -51,7 +51,7 @@ def run(
         models: chat model objects by the names that stand for them in the task.
         encoder: an encoder to share between runs, so that they share its cache, or one that the user gives.
         reuse: folders of other runs. Their teachers' replies to identical requests are reused without cost.
-        listener: called with every trace event as it happens.
+        listener: called with every event as it happens (docs/running.md).
 
     Raises:
         InputError: the task, its data or the folder cannot be used, or the teacher gives no reply.
@@ -92,7 +92,7 @@ def resume(
         force: continue with a teacher that is no better than the student it would teach.
         models: chat model objects by the names that stand for them in the task.
         encoder: an encoder to share between runs, or the one that the user gave.
-        listener: called with every trace event as it happens.
+        listener: called with every event as it happens (docs/running.md).
 
     Raises:
         InputError: this is not a run folder, its data have changed, or a limit is invalid.

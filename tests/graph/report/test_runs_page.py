@@ -38,6 +38,17 @@ def test_an_entry_has_score_gain_cost_and_only_the_settings_that_differ(two: lis
     assert second["settings"] == {"student.mode": "full", "strategy.samples": None}
 
 
+def test_runs_of_other_tasks_do_not_make_settings_differ(
+    two: list[RunFolder], finished_on_folds: Make, run_record: Make
+) -> None:
+    other = {**run_record()["task"], "name": "other", "seed": 7, "labels": {"spam": "advertising"}}
+    entries = run_entries([*two, finished_on_folds("other", task=other)])
+    assert entries[0]["settings"] == {
+        "task": "letters plain", "student.mode": "head", "strategy.samples": 30
+    }  # fmt: skip
+    assert entries[2]["settings"] == {"task": "other"}
+
+
 def test_an_unfinished_run_has_its_score_so_far_and_a_bad_folder_does_not_hide_the_others(
     two: list[RunFolder], started: Make, round_line: Make, tmp_path: Path
 ) -> None:

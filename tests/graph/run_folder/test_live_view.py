@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -172,3 +173,12 @@ def test_events_are_written_as_lines_and_the_last_one_says_how_the_run_ended(tmp
     assert "sk-abcdefghij" not in found[2]["message"], "keys are not written"
     with pytest.raises(InputError, match=r"--events .* cannot be written"), EventLines(str(tmp_path)):
         pass
+
+
+def test_a_run_goes_on_if_the_reader_of_its_events_has_ended() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with EventLines(f"/dev/fd/{writing}") as lines:
+        os.close(writing)
+        for _ in range(2):
+            lines(event("enter"))
