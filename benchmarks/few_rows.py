@@ -40,6 +40,7 @@ from tutelage.student.tasks.registry import TASK_TYPES
 from tutelage.student.training.candidates import candidates
 from tutelage.student.training.configuration import TrainingConfig
 from tutelage.student.training.loop import train
+from tutelage.student.training.observer import Observer
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "few_rows.jsonl"
@@ -133,7 +134,8 @@ def measured(cell: dict[str, Any]) -> dict[str, Any]:
     start = time.process_time()
     if cell["arm"] == "steps_by_folds":
         training_config = replace(training_config, epochs=1, min_steps=best_steps(rows, labels, cell["seed"]))
-    student = train(rows, labels, training_config, seed=cell["seed"], encoder=encoder, log=logged.update)
+    observer = Observer(logged.update)
+    student = train(rows, labels, training_config, seed=cell["seed"], encoder=encoder, observer=observer)
     seconds = time.process_time() - start
     texts, gold = [row["text"] for row in evaluated], [row["label"] for row in evaluated]
     answers = student.predict_best(texts)

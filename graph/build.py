@@ -93,7 +93,7 @@ def build_graph(
         task: a checked task or the path of a task.yaml.
         folder: the run folder; created if it does not exist.
         checkpointer: for a run without a parent graph.
-        listener: called with every trace event, for a graph that is bound to a run.
+        listener: called with every event (docs/running.md), for a graph that is bound to a run.
 
     Raises:
         InputError: the task or its data cannot be used, or `folder` belongs to another run.

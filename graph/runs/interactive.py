@@ -125,7 +125,7 @@ def run(
         encoder: an `Encoder`, or any object whose `encode(list of str)` returns one vector per text; texts
             are compared by it.
         reuse: folders of other runs. Their teachers' replies to identical requests are reused without cost.
-        listener: called with every trace event as it happens.
+        listener: called with every event as it happens (docs/running.md).
 
     Raises:
         InputError: the task, its data or the folder cannot be used, or the teacher gives no reply.
@@ -172,7 +172,7 @@ def resume(
         force: continue with a teacher that is no better than the student it would teach.
         teacher: the models that `run` was given as objects.
         encoder: the encoder that `run` was given as an object.
-        listener: called with every trace event as it happens.
+        listener: called with every event as it happens (docs/running.md).
 
     Raises:
         InputError: this is not a run folder, its data have changed, a limit is invalid, or an object that

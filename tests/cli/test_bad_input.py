@@ -145,6 +145,10 @@ def test_paths_that_do_not_exist_or_are_no_runs_give_one_clear_error(
         assert_refused(cli(command, tmp_path), "is not a run folder", "tutelage runs")
         assert_refused(cli(command, "runs/none"), "runs/none does not exist", "tutelage runs")
     assert_refused(cli("predict", tmp_path, "hello"), "holds no student")
+    assert_refused(cli("runs", "nope"), "the folder nope does not exist")
+    assert_refused(cli("report", tmp_path, "runs/none"), "is not a run folder")
+    assert_refused(cli("report", tmp_path, "--out", "page.html"), "give two or more run folders")
+    assert_refused(cli("report", "a", "b", "--control", "c"), "--control belongs to the report of one run")
     (tmp_path / "folder.yaml").mkdir()
     assert_refused(cli("run", "folder.yaml"), "folder.yaml is a folder; give the file")
 

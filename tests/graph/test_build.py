@@ -93,7 +93,7 @@ def test_events_stream_from_inside_an_asynchronous_parent(
     assert ticks > 50, "the event loop goes on while the nodes work"
     assert all(place and place[0].startswith("distil:") for place, _ in events)
     written = [json.loads(line) for line in (tmp_path / "run" / "trace.jsonl").read_text().splitlines()]
-    assert [event for _, event in events] == written
+    assert [event for _, event in events if event["event"] != "step"] == written
     assert {"enter", "leave", "call"} <= {event["event"] for event in written}
 
 
