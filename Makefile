@@ -36,7 +36,7 @@ check: lint types test test-slow
 .venv/done: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "tutelage needs Python 3.11 or newer, this is " + sys.version.split()[0])'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --compile -c constraints.txt -e '.[dev,ascii]'
+	$(BIN)/python -m pip install --quiet --compile -c constraints.txt -e '.[dev]'
 	touch $@
 
 clean:

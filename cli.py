@@ -4,7 +4,8 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -17,6 +18,7 @@ from tutelage.student.tasks.fields import TaskTypeName
 if TYPE_CHECKING:
     from rich.table import Table
     from tutelage.graph.run_folder.folder import RunFolder
+    from tutelage.graph.run_folder.progress import Progress
 
 # Set before torch loads: spinning OpenMP threads make training 7-10 times slower beside a busy process.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -32,6 +34,14 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+Events = Annotated[
+    str | None,
+    typer.Option(
+        "--events",
+        help="Also write what happens as JSON lines, to the end of a file or, with -, to standard output.",
+        metavar="FILE",
+    ),
+]
 Run = Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")]
 Student = Annotated[
     Path, typer.Argument(help="A run folder, a student's folder or an exported one.", metavar="STUDENT")
@@ -94,17 +104,24 @@ def demo(
     student: Annotated[Literal["full", "head"], typer.Option(help="head trains in seconds.")] = "full",
     rounds: Annotated[int, typer.Option(min=1, help="The number of rounds.")] = 1,
     kind: TaskType = "classification",
+    events: Events = None,
+    as_json: Json = False,
 ) -> None:
     """Run the loop on a bundled task with a rehearsal teacher and a real student. It needs no key or network.
 
     Example: [bold]tutelage demo[/bold]
     """
     from tutelage.graph.report.terminal import result_tables
-    from tutelage.graph.runs.demo import run_demo
+    from tutelage.graph.runs.demo import TITLE, run_demo
     from tutelage.graph.task.samples import demo_settings
 
     folder = out or Path("runs") / f"demo-{time.strftime('%Y%m%d-%H%M%S')}"
-    loop = run_demo(folder, kind=kind, student=student, rounds=rounds)
+    with _following(events, TITLE) as progress:
+        loop = run_demo(folder, kind=kind, student=student, rounds=rounds, listener=progress)
+    if as_json:
+        _print_results(loop, as_json)
+    if as_json or events == "-":
+        return
     _print(result_tables(loop))
     typer.echo(
         "The teacher was the rehearsal teacher: a look-up in labelled texts, not a language model.\n"
@@ -187,22 +204,23 @@ def run(
         list[Path] | None, typer.Option(help="A run whose replies are used again.", metavar="RUN")
     ] = None,
     force: Force = False,
+    events: Events = None,
     as_json: Json = False,
 ) -> None:
     """Train a student with the labels of the task's teacher.
 
     Example: [bold]tutelage run task.yaml --out runs/first[/bold]
     """
-    from tutelage.graph.run_folder.progress import Progress
     from tutelage.graph.runs.run import run as start
     from tutelage.graph.task.load import load_task, override
 
     teacher = {"batch": batch or None, "force": force or None}
     changes = {"strategy": {"base": strategy}, "seed": seed, "budget": {"rounds": rounds}, "teacher": teacher}
     loaded = override(load_task(task), changes)
-    with Progress() as progress:
+    with _following(events) as progress:
         folder = start(loaded, out, reuse=reuse or (), listener=progress)
-    _print_results(folder, as_json)
+    if events != "-" or as_json:
+        _print_results(folder, as_json)
 
 
 @app.command()
@@ -214,6 +232,7 @@ def resume(
     money: Limit = None,
     minutes: Limit = None,
     force: Force = False,
+    events: Events = None,
     as_json: Json = False,
 ) -> None:
     """Continue a run that was interrupted, or that ended at a limit which you now raise.
@@ -222,51 +241,69 @@ def resume(
 
     Example: [bold]tutelage resume runs/first --calls 1000[/bold]
     """
-    from tutelage.graph.run_folder.progress import Progress
     from tutelage.graph.runs.run import resume as continue_run
 
     budget = {"rounds": rounds, "calls": calls, "tokens": tokens, "money": money, "minutes": minutes}
-    with Progress() as progress:
+    with _following(events) as progress:
         finished = continue_run(folder, budget=budget, force=force, listener=progress)
     if not progress.events:
         typer.echo("Nothing was left to do. To continue, raise a limit (--rounds, --calls, …).", err=True)
-    _print_results(finished, as_json)
+    if events != "-" or as_json:
+        _print_results(finished, as_json)
 
 
 @app.command()
 def runs(
-    root: Annotated[Path, typer.Argument(help="The folder that holds the run folders.")] = Path("runs"),
+    roots: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Run folders, or folders that hold them. Default: runs.", metavar="[FOLDER]…"),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """List runs, oldest first.
+    """Compare runs, oldest first: scores with 95 % intervals, cost, and the settings that differ.
 
-    Example: [bold]tutelage runs --json[/bold]
+    Example: [bold]tutelage runs[/bold] or [bold]tutelage runs runs/first runs/second --json[/bold]
     """
-    from tutelage.graph.report.terminal import text_table
+    from tutelage.graph.report.terminal import entry_tables
     from tutelage.graph.runs.run import list_runs
 
-    entries = list_runs(root)
+    entries = list_runs(*roots) if roots else list_runs() if Path("runs").is_dir() else []
     if as_json:
         typer.echo(json.dumps(entries, indent=1))
     elif entries:
-        _print([text_table(list(entries[0]), (list(entry.values()) for entry in entries))])
+        _print(entry_tables(entries))
     else:
-        typer.echo(f"no runs under {root}; start one with `tutelage run task.yaml` or `tutelage demo`")
+        where = " or ".join(map(str, roots or (Path("runs"),)))
+        typer.echo(f"no runs under {where}; start one with `tutelage run task.yaml` or `tutelage demo`")
 
 
 @app.command()
 def report(
-    folder: Run,
+    folders: Annotated[list[Path], typer.Argument(help="A run folder, or several.", metavar="RUN…")],
     control: Annotated[Path | None, typer.Option(help="A run folder to compare with.", metavar="RUN")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The page for several runs. Default: comparison.html.", metavar="FILE")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show the results of a run and rewrite its report.html.
+    """Show the results of a run and rewrite its report.html; or compare several runs on one page.
 
     Example: [bold]tutelage report runs/first --control runs/random[/bold]
+
+    or [bold]tutelage report runs/first runs/second --out comparison.html[/bold]
     """
     from tutelage.graph.report.build import write_report
     from tutelage.graph.run_folder.folder import RunFolder
+    from tutelage.student.errors import InputError
 
+    if len(folders) > 1:
+        if control:
+            raise InputError("--control belongs to the report of one run; leave it out, or give one run")
+        _compare(folders, out or Path("comparison.html"), as_json)
+        return
+    if out:
+        raise InputError("--out names the page that compares several runs; give two or more run folders")
+    [folder] = folders
     other = RunFolder(control) if control else None
     write_report(RunFolder(folder), other)
     _print_results(RunFolder(folder), as_json, other)
@@ -436,25 +473,40 @@ def serve(
 
 @app.command()
 def graph(
-    form: Annotated[Literal["mermaid", "ascii", "svg"], typer.Option("--format")] = "mermaid",
+    run: Annotated[
+        Path | None, typer.Argument(help="A run folder, to draw what the run did.", metavar="RUN")
+    ] = None,
+    form: Annotated[
+        Literal["mermaid", "svg", "png", "ascii"] | None,
+        typer.Option("--format", help="Default: by the name of --out, or else mermaid."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="A file to write instead of standard output.")] = None,
 ) -> None:
-    """Draw the state machine. Works offline.
+    """Draw the state machine, offline.
 
-    Example: [bold]tutelage graph --format svg --out graph.svg[/bold]
+    With a run, which may be at work, also draw how often each node ran and for how long, and how often each
+    edge was taken. What never ran is grey.
+
+    Example: [bold]tutelage graph --out graph.svg[/bold]
+
+    or [bold]tutelage graph runs/first --format ascii[/bold]
     """
     from tutelage.graph.build import drawable
-    from tutelage.graph.drawing import draw
+    from tutelage.graph.drawing.draw import draw, format_of
+    from tutelage.graph.drawing.traffic import read_traffic
     from tutelage.student.errors import InputError
 
-    drawing = draw(drawable(), form)
+    form = form or format_of(out)
+    if out and not out.parent.is_dir():
+        raise InputError(f"the folder {out.parent} does not exist; create it, or choose another --out")
+    if form == "png" and not out and sys.stdout.isatty():
+        raise InputError("a terminal cannot show a PNG; name a file with --out")
+    drawing = draw(drawable(), form, read_traffic(run) if run else None)
     if out:
-        if not out.parent.is_dir():
-            raise InputError(f"the folder {out.parent} does not exist; create it, or choose another --out")
-        out.write_text(drawing, encoding="utf-8")
+        out.write_bytes(drawing)
         typer.echo(f"wrote {out}")
     else:
-        typer.echo(drawing)
+        typer.echo(drawing, nl=False)
 
 
 @app.command()
@@ -480,6 +532,33 @@ def doctor(
         _print(f"{marks[one.good]} {one.what}: {one.words}" for one in findings)
     if any(one.good is False for one in findings):
         raise typer.Exit(2)
+
+
+def _compare(folders: Sequence[Path], out: Path, as_json: bool) -> None:
+    """Write the page that compares runs, and print the comparison."""
+    from tutelage.graph.report.runs_page import write_runs_page
+    from tutelage.graph.report.terminal import entry_tables
+    from tutelage.graph.run_folder.folder import RunFolder
+
+    entries = write_runs_page([RunFolder(folder) for folder in folders], out)
+    if as_json:
+        typer.echo(json.dumps(entries, indent=1))
+    else:
+        _print([*entry_tables(entries), f"report: {out}"])
+
+
+@contextmanager
+def _following(events: str | None, title: str = "") -> "Iterator[Progress]":
+    """Show the progress of a run and, with --events, write its events."""
+    from tutelage.graph.run_folder.event_lines import EventLines
+    from tutelage.graph.run_folder.progress import Progress
+
+    mixed = events == "-" and sys.stdout.isatty()  # both would write to the same terminal
+    with (
+        EventLines(events) if events else nullcontext() as lines,
+        Progress(title, also=lines, live=not mixed) as progress,
+    ):
+        yield progress
 
 
 def _print_results(folder: "RunFolder", as_json: bool, control: "RunFolder | None" = None) -> None:

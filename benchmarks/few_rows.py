@@ -12,7 +12,9 @@ and cells with a result are not run again. In `noisy` sets 10 % of the labels ar
 Arms: `old` is the earlier training (see README.md); `probe_first`, `weighted`, `probe`, `contrastive` and
 `plain` are those of student/training/candidates.py; the others were tried in order to choose these. `lpft`
 and `con60` are `probe_first` and `contrastive` with other epochs and learning rates; `root` is `weighted`
-with other epochs.
+with other epochs. `first_100` and `first_400` are `probe_first` with other numbers of steps (default: 200).
+`steps_by_folds` takes the best of the three out of fold, on three folds of the training rows: early stopping
+without a validation set.
 """
 
 import argparse
@@ -38,12 +40,15 @@ from tutelage.student.tasks.registry import TASK_TYPES
 from tutelage.student.training.candidates import candidates
 from tutelage.student.training.configuration import TrainingConfig
 from tutelage.student.training.loop import train
+from tutelage.student.training.observer import Observer
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "few_rows.jsonl"
 DATA = HERE.parent.parent / "shared" / "data"
 EVALUATED = 1000
 WRONG = 0.1
+FOLDS = 3
+STEPS = (100, 200, 400)  # candidates of `steps_by_folds`
 SETS = {"emotion": 450, "csabstruct": 450, "clinc150": 600}
 TAGGED = ("mit_movie", "conll04", "wnut17")
 NAMED = (
@@ -67,6 +72,9 @@ ARMS: dict[str, TrainingConfig] = {
     "lpft_1e-4": replace(FIRST, learning_rate=1e-4),
     "first_inverse": replace(FIRST, class_weights="inverse"),
     "weighted_inverse": replace(NAMED_ARMS["weighted"], class_weights="inverse"),
+    "first_100": replace(FIRST, epochs=1, min_steps=100),
+    "first_400": replace(FIRST, epochs=1, min_steps=400),
+    "steps_by_folds": FIRST,
     "first_average": replace(FIRST, average=0.3),
     "first_smooth": replace(FIRST, smoothing=0.1),
     "con60": replace(PROBED, epochs=0, contrastive_steps=60, learning_rate=3e-4),
@@ -124,7 +132,10 @@ def measured(cell: dict[str, Any]) -> dict[str, Any]:
     training_config = replace(ARMS[cell["arm"]], kind=kind)
     encoder = Encoder(training_config.base, device="cpu")
     start = time.process_time()
-    student = train(rows, labels, training_config, seed=cell["seed"], encoder=encoder, log=logged.update)
+    if cell["arm"] == "steps_by_folds":
+        training_config = replace(training_config, epochs=1, min_steps=best_steps(rows, labels, cell["seed"]))
+    observer = Observer(logged.update)
+    student = train(rows, labels, training_config, seed=cell["seed"], encoder=encoder, observer=observer)
     seconds = time.process_time() - start
     texts, gold = [row["text"] for row in evaluated], [row["label"] for row in evaluated]
     answers = student.predict_best(texts)
@@ -138,6 +149,23 @@ def measured(cell: dict[str, Any]) -> dict[str, Any]:
         "restarted": logged.get("restarted", 0),
         "recipe": {**known, "min_steps": training_config.steps},
     }
+
+
+def best_steps(rows: list[Row], labels: list[str], seed: int) -> int:
+    """Return the number of steps whose students predict the rows best, each row out of fold."""
+    task_type, encoder, scores = TASK_TYPES["classification"], Encoder(FIRST.base, device="cpu"), {}
+    folds = [rows[k::FOLDS] for k in range(FOLDS)]
+    for steps in STEPS:
+        config, answers = replace(FIRST, epochs=1, min_steps=steps), list[str]()
+        for k in range(FOLDS):
+            others = [row for i, fold in enumerate(folds) for row in fold if i != k]
+            student = train(others, labels, config, seed=seed, encoder=encoder)
+            answers += student.predict_best([row["text"] for row in folds[k]])
+        known = [row for fold in folds for row in fold]
+        texts, gold = [row["text"] for row in known], [row["label"] for row in known]
+        figures = grade(task_type, texts, gold, answers, labels, "macro_f1")["figures"]
+        scores[steps] = figures["macro_f1"]
+    return max(scores, key=scores.__getitem__)
 
 
 def load(cell: dict[str, Any]) -> tuple[list[Row], list[Row], list[str]]:

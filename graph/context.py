@@ -2,6 +2,7 @@
 
 import json
 import random
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -25,9 +26,10 @@ from tutelage.graph.tracing.listeners import asked_listeners
 from tutelage.student.corpus import Corpus, Sample
 from tutelage.student.data.rows import Row
 from tutelage.student.encoder import Encoder, GivenEncoder, PairEncoder, Vectors
-from tutelage.student.errors import InputError
+from tutelage.student.errors import InputError, Interrupted
 from tutelage.student.models.predictions import Predictions
 from tutelage.student.training.configuration import TrainingConfig
+from tutelage.student.training.observer import Observer
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -51,6 +53,7 @@ class RunContext:
     trace: Trace
     servers: ExitStack
     students: StudentCache
+    stopping: threading.Event = field(default_factory=threading.Event)
     pool_predictions: dict[tuple[int, int], list[Predictions]] = field(default_factory=dict)  # a cache
 
     @property
@@ -91,6 +94,29 @@ class RunContext:
             by_status.setdefault(sample["status"], []).append(sample["id"])
         self.corpus.update(samples)
         self.trace.log(samples=by_status)
+
+    def observer(self, fold: int | None = None) -> Observer:
+        """Return what follows the training of a student: figures and steps go to the trace, and the training
+        stops between two steps if the user asked to stop.
+        """
+
+        def step(number: int, of: int) -> None:
+            self.stop_if_asked()
+            self.trace.step(number, of, fold=fold, folds=len(self.folds))
+
+        return Observer(self.trace.log, step)
+
+    def ask_to_stop(self) -> None:
+        """Let the node at work stop soon. It can be called from a signal handler and from any thread."""
+        self.stopping.set()
+        self.teacher.stop()
+
+    def stop_if_asked(self) -> None:
+        """Raise Interrupted if the user asked to stop. A node is left where a killed process could be, too:
+        `resume` runs it again from its beginning.
+        """
+        if self.stopping.is_set():
+            raise Interrupted("stopped on request")
 
     def training_config(self) -> TrainingConfig:
         """Return the training configuration of the task, or the one that round 0 found to be best."""
@@ -146,7 +172,7 @@ def open_context(
         encoder: the task's encoder, to share its cache between runs, or one that the user gives.
         models: chat model objects by the names that stand for them in the task.
         reuse: journals of other runs, whose replies to the same requests are used.
-        listener: called with every trace event.
+        listener: called with every event (docs/running.md).
 
     Raises:
         InputError: the data do not match the task.

@@ -13,7 +13,7 @@ from tutelage.prompts import render
 from tutelage.student.errors import InputError
 
 _LIBRARIES = ("langgraph", "langchain-openai", "torch", "transformers", "sentence-transformers", "chromadb")
-_OPTIONAL = {"openpyxl": "excel", "grandalf": "ascii", "langchain": "providers"}
+_OPTIONAL = {"openpyxl": "excel", "langchain": "providers"}
 
 
 def check_installation() -> list[Finding]:

@@ -1,11 +1,21 @@
 """The state of the graph: paths, counters and short texts, but no samples or weights."""
 
-from typing import TypedDict
+from typing import Any
+
+from typing_extensions import TypedDict  # of `typing`, pydantic makes no schema on Python 3.11
 
 
 class Input(TypedDict, total=False):
-    """The input of a run: the maximum number of rounds (default: that of the task)."""
+    """The input of a run.
 
+    Attributes:
+        task: the path of a task.yaml, or its fields; not for a graph that is bound to a task.
+        folder: the run folder, which is created; not for a graph that is bound to a task.
+        rounds: the maximum number of rounds (default: that of the task).
+    """
+
+    task: str | dict[str, Any]
+    folder: str
     rounds: int
 
 
@@ -25,9 +35,12 @@ class State(TypedDict, total=False):
     `best` is the round of the student promoted last. `promoted` lists the rounds whose samples are trained
     on. `rejudge` is set while samples are labelled a second time, and `final` in the round of the final
     student, which has no samples. `weaknesses` are ids in weaknesses.json. `to_write` is the number of texts
-    that this attempt writes in addition to those drawn from the pool.
+    that this attempt writes in addition to those drawn from the pool. `task` and `folder` are those of the
+    input.
     """
 
+    task: str | dict[str, Any]
+    folder: str
     rounds: int
     round: int
     attempt: int

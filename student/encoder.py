@@ -50,7 +50,8 @@ class Encoder:
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return vectors of shape (len(texts), dimensions), float32, each of length 1."""
-        new = sorted({text for text in texts if text not in self._cache}, key=lambda t: (len(t), t))
+        # The longest first: with the shortest first, no batch fits into the memory that the last one freed.
+        new = sorted({text for text in texts if text not in self._cache}, key=lambda t: (-len(t), t))
         for start in range(0, len(new), 64):
             batch = new[start : start + 64]
             self._store(dict(zip(batch, self._forward(batch), strict=True)))

@@ -13,10 +13,11 @@ import pytest
 DOCS = Path(__file__).parent.parent / "docs"
 TASK_TYPES = ("multilabel", "ner", "pairs", "seq2seq")
 PAGES = [DOCS / f"{name}.md" for name in TASK_TYPES if DOCS.exists()]  # the wheel has no pages
+WITH_COMMANDS = [*PAGES, *(page for page in [DOCS / "graph.md"] if page.exists())]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", WITH_COMMANDS, ids=lambda page: page.stem)
 def test_every_command_on_a_page_runs(page: Path, command: Callable[..., Any], tmp_path: Path) -> None:
     blocks = re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     assert blocks

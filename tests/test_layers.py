@@ -21,8 +21,8 @@ ROOMS = {
     ],
     "graph": [
         "strategies", "task", "run_folder", "tracing", "weaknesses", "state", "student_cache", "context",
-        "students", "report", "requests", "stopping", "nodes", "routes", "build", "planning", "runs",
-        "distilled", "handover", "serving", "doctor", "drawing",
+        "students", "report", "requests", "stopping", "open_runs", "nodes", "routes", "build", "planning",
+        "runs", "distilled", "handover", "serving", "doctor", "drawing",
     ],
 }  # fmt: skip
 MOST_FILES = 16  # in a folder: the graph has fifteen nodes, one a file
@@ -33,7 +33,8 @@ HOMES = {
               "student/device.py", "student/pretrained.py", "agents/providers/local.py", "graph/doctor.py"},
     "langchain_openai": {"agents/providers/chat.py", "agents/endpoints/batch.py"},
     "langchain_core": {"agents/providers/", "agents/endpoints/", "agents/teacher/teacher.py",
-                       "agents/rehearsal/", "graph/context.py", "graph/runs/", "graph/distilled/"},
+                       "agents/rehearsal/", "graph/context.py", "graph/task/objects.py", "graph/runs/run.py",
+                       "graph/distilled/"},
     "langgraph": {"graph/build.py", "graph/runs/"},
     "opentelemetry": {"graph/tracing/"},
     "mlflow": {"graph/tracing/mlflow_run.py"},

@@ -4,8 +4,9 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import CancelledError, Future
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tutelage.agents.endpoints.batch import DISCOUNT, Batches
 from tutelage.agents.endpoints.endpoint import (
@@ -29,6 +30,7 @@ from tutelage.agents.teacher.reply_sizes import ReplySizes
 from tutelage.agents.teacher.settings import Event, TeacherSettings
 from tutelage.agents.teacher.usefulness import Usefulness
 from tutelage.prompts import render
+from tutelage.student.errors import Interrupted
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -55,20 +57,25 @@ class Teacher:
         self._sizes, self._usefulness = ReplySizes(), Usefulness()
         self._first = defaultdict[str, asyncio.Lock](asyncio.Lock)
         self._began = time.monotonic() - 60 * settings.minutes_before
+        self._asked: Future[Any] | None = None
+        self._stopped = False
 
     def ask(self, requests: Sequence[Request[Item]]) -> list[Reply[Item]]:
         """Send all requests, at most `limits.concurrency` at once, and return the replies in the same order.
 
         Raises:
             TeacherDownError: an endpoint refuses every call, or has not answered for too long.
+            Interrupted: `stop` was called before all requests were sent.
         """
         if not requests:
             return []
         for endpoint in self._endpoints.values():
             endpoint.reopen()
-        future = submit(self._send_all(requests))
+        self._asked = future = submit(self._send_all(requests))
         try:
             return future.result()
+        except CancelledError:
+            raise Interrupted("stopped before all calls were answered") from None
         except KeyboardInterrupt:
             future.cancel()
             raise
@@ -85,6 +92,14 @@ class Teacher:
     def refusal(self) -> str | None:
         """Return why the budget refused the last call or would refuse the next; None while it suffices."""
         return self._ledger.refusal(self._minutes)
+
+    def stop(self) -> None:
+        """Send no further calls. Those in flight are awaited, because they are paid for; a batch is not: a
+        resumed run finds it. It can be called from a signal handler.
+        """
+        self._stopped = True
+        if self.settings.batches and self._asked:
+            self._asked.cancel()
 
     def enter(self, node: str, round: int, matched: tuple[str, str] | None = None) -> None:
         """Account all calls from now on to a node of the graph and a round, and hold back a part of the
@@ -262,6 +277,8 @@ class Teacher:
         self, request: Request[Item], spec: ModelSpec, call: Call, canonical: dict[str, object]
     ) -> tuple[Entry, int]:
         """Make a call within the budget, write the reply to the journal, and return it with its tries."""
+        if self._stopped:
+            raise Interrupted("stopped before all calls were sent")
         endpoint = self._endpoint(spec)
         longest = self._sizes.expected(request, spec)
         call = replace(call, reply_tokens=longest)

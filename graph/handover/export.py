@@ -12,7 +12,7 @@ from tutelage.graph.run_folder.folder import RunFolder, student_in
 from tutelage.graph.task.schema import Task
 from tutelage.student.errors import InputError
 from tutelage.student.models.load import load_student
-from tutelage.student.models.onnx import Parity, write_onnx
+from tutelage.student.models.onnx import Parity, has_onnx, write_onnx
 
 CHECKED = 200  # texts on which the ONNX models are compared with torch
 
@@ -47,8 +47,8 @@ def export_run(run: Path, folder: Path, *, onnx: bool = True, warn: Warn = lambd
         kept = [one for one in source.read_lines(source.samples) if one["status"] == "kept"]
         loaded = load_student(part, device_name="cpu")
         parity = None
-        if onnx and hasattr(loaded, "logits"):
-            parity = write_onnx(loaded, part, _texts(kept, about["task"]))  # type: ignore[arg-type]
+        if onnx and has_onnx(loaded):
+            parity = write_onnx(loaded, part, _texts(kept, about["task"]))
             if why := parity.get("int8_refused"):
                 warn(f"note: the 8-bit model was left out: {why}")
         elif onnx:

@@ -35,7 +35,7 @@ def learning_curve(run: Run, control: Run | None) -> Html:
         axes.grid(axis="y")
         axes.legend(loc="lower left", bbox_to_anchor=(-0.03, 1), ncols=5, columnspacing=1)
 
-    return _svg("learning curve", draw, height=3.6)
+    return svg_figure("learning curve", draw, height=3.6)
 
 
 def reliability_plot(measured: Calibration) -> Html:
@@ -62,7 +62,7 @@ def reliability_plot(measured: Calibration) -> Html:
         grid[0, 0].set(ylabel="accuracy", ylim=(-0.03, 1.03))
         grid[1, 0].set_ylabel("texts")
 
-    return _svg("reliability of the teacher's confidence", draw, height=4.4)
+    return svg_figure("reliability of the teacher's confidence", draw, height=4.4)
 
 
 def _reliability(axes: "Axes", bins: Sequence[Bin], ink: str) -> None:
@@ -74,7 +74,7 @@ def _reliability(axes: "Axes", bins: Sequence[Bin], ink: str) -> None:
     axes.scatter(confidences, [one["accuracy"] for one in bins], sizes, color=ink, zorder=3)
 
 
-def _svg(name: str, draw: Callable[["Figure"], None], *, height: float) -> Html:
+def svg_figure(name: str, draw: Callable[["Figure"], None], *, height: float) -> Html:
     """Return a figure, 6.4 inches wide, in the colours of the page. `draw` draws into it."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
@@ -114,11 +114,11 @@ def _plot(axes: "Axes", run: Run, control: Run | None) -> None:
             (control, set_name, f"{control.set_title(set_name)}, control", "--") for set_name in rivals
         ]
     for one, set_name, label, dashes in curves:
-        points = zip(*_points(one, set_name).values(), strict=True)
+        points = zip(*calls_and_scores(one, set_name).values(), strict=True)
         axes.plot(*points, dashes, label=label, color=INKS[set_name], marker="o", markersize=4)
     rolled_back = [line["round"] for line in run.rounds if not line["accepted"]]
     crosses = [
-        _points(run, set_name)[round]
+        calls_and_scores(run, set_name)[round]
         for set_name in set_names
         for round in rolled_back
         if round in run.scores(set_name)
@@ -127,7 +127,7 @@ def _plot(axes: "Axes", run: Run, control: Run | None) -> None:
         axes.plot(*zip(*crosses, strict=True), "X", markersize=9, label="rolled back", color=INKS["bad"])
 
 
-def _points(run: Run, set_name: str) -> dict[int, tuple[int, float]]:
+def calls_and_scores(run: Run, set_name: str) -> dict[int, tuple[int, float]]:
     """Map each round to (teacher calls made by its end, score)."""
     calls = accumulate(line["teacher_calls"] for line in run.rounds)
     by_round = dict(zip((line["round"] for line in run.rounds), calls, strict=True))

@@ -4,12 +4,18 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from tutelage.graph.report.comparison_section import HEAD, arm_cells, arm_title, comparison_sentence
+from tutelage.graph.report.run_entries import RunEntry
 from tutelage.graph.report.run_section import Run, differences, metric_name, metric_title, read_run
 from tutelage.graph.run_folder.folder import RESULTS, RunFolder, student_name
 from tutelage.student.errors import InputError
 from tutelage.student.tasks.scoring import ClassReport
+
+ENTRY_NOTE = """The gain is over the better of your labels alone and these with your unlabelled texts, without
+a teacher. In parentheses: 95 % intervals. They do not include the variation between training seeds."""
+_LONGEST = 60  # characters of a setting that are shown
 
 
 def results(folder: RunFolder) -> dict[str, Any]:
@@ -53,6 +59,46 @@ def result_tables(folder: RunFolder, control: RunFolder | None = None) -> list[T
     if not comparison:
         return [rounds]
     return [rounds, _comparison_table(run, comparison), comparison_sentence(run, comparison)]
+
+
+def entry_tables(entries: Sequence[RunEntry]) -> list[Table | str]:
+    """Return the entries of `run_entries` as two tables: scores and cost; state and settings that differ."""
+    scores = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for heading in ("run", ">score", ">gain", ">calls", ">tokens", ">cost"):
+        scores.add_column(heading.lstrip(">"), justify="right" if heading[0] == ">" else "left")
+    states = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for heading in ("run", "state", "score on"):
+        states.add_column(heading)
+    differ = any(entry["settings"] for entry in entries)
+    if differ:
+        states.add_column("settings that differ")
+    for entry in entries:
+        scores.add_row(entry["run"], *entry_cells(entry))
+        settings = ", ".join(
+            f"{name}: {setting_text(value)}" for name, value in entry["settings"].items() if value is not None
+        )
+        on = _text(entry["measured_on"])
+        states.add_row(entry["run"], entry["state"], on, *([settings] if differ else []))
+    return [scores, "", states, "", ENTRY_NOTE]
+
+
+def entry_cells(entry: RunEntry) -> tuple[str, ...]:
+    """Return score, gain, calls, tokens and cost of a run as text, `-` for what is not known."""
+    low, high, gain = entry["low"], entry["high"], entry["gain"]
+    score = "-" if entry["score"] is None else f"{entry['score']:.3f}"
+    if low is not None and high is not None:
+        score += f" ({low:.2f} to {high:.2f})"
+    change = f"{gain[0]:+.3f} ({gain[1]:+.2f} to {gain[2]:+.2f})" if gain else "-"
+    cost = "-" if entry["cost"] is None else f"{entry['cost']:,.4g}"
+    return (score, change, _text(entry["calls"]), _text(entry["tokens"]), cost)
+
+
+def setting_text(value: object) -> str:
+    """Return the value of a setting as in `task.yaml`; long ones by their beginning."""
+    if value is None or isinstance(value, bool):
+        return {None: "not set", True: "yes", False: "no"}[value]
+    text = str(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 def class_table(classes: Sequence[ClassReport]) -> Table:

@@ -101,7 +101,7 @@ class RunFolder:
 
     def __init__(self, path: Path | str):
         self.path = Path(path)
-        self.draft = self.path.with_name(f"{self.path.name}.part")  # becomes the folder when a run is created
+        self.draft = self.path.parent / f"{self.path.name}.part"  # becomes the folder when a run is created
         self.run_json = self.path / _RUN
         self.journal = self.path / "journal.sqlite"
         self.batches = self.path / "batches.sqlite"

@@ -1,4 +1,6 @@
-"""The trace: one event per node and per teacher call, written to trace.jsonl and sent to a listener."""
+"""The trace: one event per node and per teacher call, written to trace.jsonl and sent to a listener. The
+listener also gets events that are not stored: the beginning of a run, and the steps of its trainings.
+"""
 
 import json
 import time
@@ -9,6 +11,7 @@ from typing import Any
 
 Event = dict[str, Any]
 Listener = Callable[[Event], None]
+STEP_SECONDS = 0.2  # the least time between two `step` events
 BEGINNING = ("prepare", "analyst", "final")  # the nodes that a round can begin with
 
 
@@ -16,22 +19,32 @@ class Trace:
     """Append events to trace.jsonl. Each event has its time, its round and its node."""
 
     def __init__(self, path: Path, *listeners: Listener):
-        self.path, self._listeners = path, listeners
+        self.path, self._listeners = path, [*listeners]
         self._node, self._round = "", 0
         self._shown: Event = {}
         self._logged: Event = {}
+        self._stepped = 0.0
 
     def write(self, event: str, **fields: object) -> None:
         """Write one event and send it to the listeners."""
-        place = {"at": float(f"{time.time():.3f}"), "node": self._node, "round": self._round, **self._shown}
-        line = {"event": event, **place, **fields}
+        line = self._line(event, fields)
         whole = (json.dumps(line, ensure_ascii=False) + "\n").encode()
         with self.path.open("ab", buffering=0) as file:
             if file.tell() and not self._ends_with_newline():
                 whole = b"\n" + whole
             file.write(whole)
-        for listener in self._listeners:
-            listener(line)
+        self._send(line)
+
+    def tell(self, event: str, **fields: object) -> None:
+        """Send an event to the listeners without writing it to trace.jsonl."""
+        self._send(self._line(event, fields))
+
+    def step(self, number: int, of: int, **fields: object) -> None:
+        """Tell the listener which step a training is at: the first one, and then a few in a second."""
+        now = time.monotonic()
+        if number == 1 or now - self._stepped >= STEP_SECONDS:
+            self._stepped = now
+            self.tell("step", step=number, of=of, **fields)
 
     def call(self, event: Event) -> None:
         """Write an event of agents/teacher/teacher.py: a call, a refused call or the status of a batch."""
@@ -40,6 +53,15 @@ class Trace:
     def log(self, **fields: object) -> None:
         """Add fields to the `leave` event of the current node."""
         self._logged |= fields
+
+    @contextmanager
+    def also_to(self, listener: Listener) -> Iterator[None]:
+        """Send events to another listener, too."""
+        self._listeners.append(listener)
+        try:
+            yield
+        finally:
+            self._listeners.remove(listener)
 
     @contextmanager
     def node(self, name: str, round: int) -> Iterator[None]:
@@ -103,6 +125,14 @@ class Trace:
             "failed attempts": sum(event["tries"] - 1 for event in all_calls if not event["replayed"]),
             "refused by the provider": sum(not event["over_budget"] for event in refused),
         }
+
+    def _send(self, line: Event) -> None:
+        for listener in self._listeners:
+            listener(line)
+
+    def _line(self, event: str, fields: Event) -> Event:
+        place = {"at": float(f"{time.time():.3f}"), "node": self._node, "round": self._round, **self._shown}
+        return {"event": event, **place, **fields}
 
     def _ends_with_newline(self) -> bool:
         with self.path.open("rb") as file:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tutelage.graph.run_folder.folder import RunFolder
-from tutelage.graph.run_folder.progress import Progress
+from tutelage.graph.run_folder.trace import Listener
 from tutelage.graph.runs.run import run
 from tutelage.graph.task.load import override
 from tutelage.graph.task.samples import demo_task
@@ -12,17 +12,25 @@ from tutelage.student.errors import InputError
 from tutelage.student.tasks.fields import TaskTypeName
 from tutelage.student.tasks.registry import TASK_TYPES
 
+TITLE = "Few labelled rows, many unlabelled texts: which texts are worth labelling?"
+
 
 def run_demo(
-    folder: Path, *, kind: TaskTypeName = "classification", student: str = "full", rounds: int = 1
+    folder: Path,
+    *,
+    kind: TaskTypeName = "classification",
+    student: str = "full",
+    rounds: int = 1,
+    listener: Listener | None = None,
 ) -> RunFolder:
-    """Run the loop on a sample task with few labelled rows and many unlabelled texts, showing progress.
+    """Run the loop on a sample task with few labelled rows and many unlabelled texts.
 
     Args:
         folder: a new folder. The task is written to `task/`, the run to `loop/`.
         kind: the task type; see graph/task/samples.py.
         student: `full` or `head`.
         rounds: the number of rounds of the loop.
+        listener: called with every event as it happens.
 
     Raises:
         InputError: the folder exists, or the task type has no such student.
@@ -33,5 +41,4 @@ def run_demo(
         raise InputError(f"--kind {kind} has no student {student!r}; use {' or '.join(modes)}")
     changes = {"budget": {"rounds": rounds}, "student": {"mode": student}}
     task = override(demo_task(kind, folder / "task"), changes)
-    with Progress("Few labelled rows, many unlabelled texts: which texts are worth labelling?") as progress:
-        return run(task, folder / "loop", encoder=Encoder(task.encoder), listener=progress)
+    return run(task, folder / "loop", encoder=Encoder(task.encoder), listener=listener)

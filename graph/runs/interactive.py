@@ -8,27 +8,23 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tutelage.agents.providers.models import OBJECT
 from tutelage.graph.run_folder.folder import RunFolder
 from tutelage.graph.run_folder.trace import Listener
 from tutelage.graph.runs.run import resume as resume_run
 from tutelage.graph.runs.run import run as start_run
 from tutelage.graph.task.load import load_task, parse_task
+from tutelage.graph.task.objects import given_encoder, models_by_name, with_models
 from tutelage.graph.task.parts import Data
 from tutelage.graph.task.schema import Task
 from tutelage.graph.task.splits import Splits, load_splits
-from tutelage.prompts import ROLES
 from tutelage.student.data.tables import save_table
-from tutelage.student.encoder import Encoder, GivenEncoder
 from tutelage.student.errors import InputError
 from tutelage.student.models.base import Student
 
 if TYPE_CHECKING:
     from datasets import Dataset
-    from langchain_core.language_models import BaseChatModel
     from pandas import DataFrame
-
-    Teacher = BaseChatModel | Mapping[str, BaseChatModel]
+    from tutelage.graph.task.objects import Teacher
 
 SETS = tuple(name for name in Data.model_fields if name != "folds")
 
@@ -129,15 +125,15 @@ def run(
         encoder: an `Encoder`, or any object whose `encode(list of str)` returns one vector per text; texts
             are compared by it.
         reuse: folders of other runs. Their teachers' replies to identical requests are reused without cost.
-        listener: called with every trace event as it happens.
+        listener: called with every event as it happens (docs/running.md).
 
     Raises:
         InputError: the task, its data or the folder cannot be used, or the teacher gives no reply.
         Interrupted: the user asked to stop.
     """
     fields, base = _fields(task)
-    models = _models_by_name(teacher)
-    fields = {**fields, "teacher": _with_models(fields.get("teacher") or {}, models)} if models else fields
+    models = models_by_name(teacher)
+    fields = {**fields, "teacher": with_models(fields.get("teacher") or {}, models)} if models else fields
     name = str(fields.get("name", "task"))
     run_folder = RunFolder(folder or Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}")
     run_folder.refuse_existing()
@@ -152,7 +148,7 @@ def run(
             run_folder.path,
             splits=splits,
             models=models,
-            encoder=_encoder(encoder),
+            encoder=given_encoder(encoder),
             reuse=reuse,
             listener=listener,
         )
@@ -176,7 +172,7 @@ def resume(
         force: continue with a teacher that is no better than the student it would teach.
         teacher: the models that `run` was given as objects.
         encoder: the encoder that `run` was given as an object.
-        listener: called with every trace event as it happens.
+        listener: called with every event as it happens (docs/running.md).
 
     Raises:
         InputError: this is not a run folder, its data have changed, a limit is invalid, or an object that
@@ -187,8 +183,8 @@ def resume(
         folder,
         budget=budget,
         force=force,
-        models=_models_by_name(teacher),
-        encoder=_encoder(encoder),
+        models=models_by_name(teacher),
+        encoder=given_encoder(encoder),
         listener=listener,
     )
     return Result(done)
@@ -200,55 +196,6 @@ def _fields(task: Task | Mapping[str, Any] | Path | str) -> tuple[dict[str, Any]
         return dict(task), Path.cwd()
     made = task if isinstance(task, Task) else load_task(task)
     return made.model_dump(exclude_none=True), Path.cwd()
-
-
-def _models_by_name(teacher: "Teacher | None") -> dict[str, "BaseChatModel"]:
-    """Return the model objects by the names that stand for them in the task."""
-    if teacher is None:
-        return {}
-    by_role = teacher if isinstance(teacher, Mapping) else {"": teacher}
-    named: dict[str, Any] = {}
-    for role, model in by_role.items():
-        if role and role not in ROLES:
-            raise InputError(f"`teacher`: unknown role {role!r}; the roles are {', '.join(ROLES)}")
-        if not callable(getattr(model, "ainvoke", None)):
-            raise InputError(
-                f"`teacher`: got {type(model).__name__}, expected a LangChain chat model or models by role; a"
-                " name such as openai:gpt-5-mini goes into the task, as `teacher: {model: ...}`"
-            )
-        known = getattr(model, "model_name", None) or getattr(model, "model", None) or type(model).__name__
-        named[f"{OBJECT}{role or 'all'}:{known}"] = model
-    return named
-
-
-def _with_models(teacher: Mapping[str, Any], models: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of `teacher` with the model objects in place of the models that they replace."""
-    roles = {role: dict(part) for role, part in (teacher.get("roles") or {}).items() if part}
-    by_role = {name.removeprefix(OBJECT).split(":")[0]: name for name in models}
-    if name := by_role.pop("all", None):
-        kept = {role: _without_model(part) for role, part in roles.items()}
-        roles = {role: part for role, part in kept.items() if part}
-        return {**_without_model(teacher), "model": name, "roles": roles}
-    for role, name in by_role.items():
-        roles[role] = {**_without_model(roles.get(role, {})), "model": name, "base_url": None}
-    return {**teacher, "roles": roles}
-
-
-def _without_model(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields without a named model, its address and its prices. Prices without a model are those
-    of the object.
-    """
-    named = fields.get("model", "rehearsal") != "rehearsal"
-    gone = ("model", "base_url", "api_key_env", *(("price_prompt", "price_completion") if named else ()))
-    return {name: value for name, value in fields.items() if name not in gone}
-
-
-def _encoder(encoder: Any) -> Encoder | GivenEncoder | None:
-    if encoder is None or isinstance(encoder, Encoder):
-        return encoder
-    if not callable(getattr(encoder, "encode", None)):
-        raise InputError(f"`encoder`: {type(encoder).__name__} has no method `encode(list of str)`")
-    return GivenEncoder(encoder)
 
 
 @contextmanager

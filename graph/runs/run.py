@@ -1,21 +1,25 @@
 """Start, resume and list runs."""
 
 import shutil
-import signal
 import sqlite3
-import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from tutelage.agents.endpoints.endpoint import TeacherDownError
-from tutelage.graph.build import claim, describe, wire
+from tutelage.agents.teacher.budget import usage
+from tutelage.graph.build import wire
 from tutelage.graph.context import RunContext, describe_run, open_context
-from tutelage.graph.run_folder.folder import RunFolder, rounds_over
+from tutelage.graph.open_runs import OneRun, claim, describe
+from tutelage.graph.report.run_entries import RunEntry, run_entries
+from tutelage.graph.run_folder.folder import RunFolder
+from tutelage.graph.run_folder.lock import locked
 from tutelage.graph.run_folder.trace import Listener, Trace
 from tutelage.graph.runs.extend import extend, raise_budget
+from tutelage.graph.runs.interrupt import stop_on_interrupt
 from tutelage.graph.task.load import load_task
 from tutelage.graph.task.schema import Task
 from tutelage.graph.task.splits import Splits, load_splits
@@ -49,7 +53,7 @@ def run(
         models: chat model objects by the names that stand for them in the task.
         encoder: an encoder to share between runs, so that they share its cache, or one that the user gives.
         reuse: folders of other runs. Their teachers' replies to identical requests are reused without cost.
-        listener: called with every trace event as it happens.
+        listener: called with every event as it happens (docs/running.md).
 
     Raises:
         InputError: the task, its data or the folder cannot be used, or the teacher gives no reply.
@@ -90,7 +94,7 @@ def resume(
         force: continue with a teacher that is no better than the student it would teach.
         models: chat model objects by the names that stand for them in the task.
         encoder: an encoder to share between runs, or the one that the user gave.
-        listener: called with every trace event as it happens.
+        listener: called with every event as it happens (docs/running.md).
 
     Raises:
         InputError: this is not a run folder, its data have changed, or a limit is invalid.
@@ -98,7 +102,7 @@ def resume(
     """
     run_folder = RunFolder(folder)
     run_folder.about()
-    with _locked(run_folder):
+    with locked(run_folder):
         task = raise_budget(run_folder, budget or {}, force=force)
     splits = load_splits(task)
     claim(run_folder, describe(task, splits))
@@ -107,41 +111,18 @@ def resume(
     return _execute(ctx, raised=raised)
 
 
-def list_runs(root: Path | str = "runs") -> list[dict[str, Any]]:
-    """Return one entry for each run folder under `root`, oldest first.
+def list_runs(*roots: Path | str) -> list[RunEntry]:
+    """Return one entry for each run folder under the given folders (default `runs`), oldest first.
 
-    `rounds` counts finished rounds. `last_round` is the score of the last round, on diagnose or, with folds,
-    out of fold. `test` is the score of the final student on test.
+    Raises:
+        InputError: one of the folders does not exist.
     """
-    entries = []
-    folders = [RunFolder(path.parent) for path in Path(root).glob("**/run.json")]
-    for folder in sorted(folders, key=_begun):
-        entry = {
-            "run": str(folder.path),
-            "task": "",
-            "strategy": "",
-            "rounds": 0,
-            "last_round": None,
-            "test": None,
-        }
-        try:
-            about, rounds = folder.about(), folder.read_rounds()
-        except InputError as error:  # one bad folder must not hide the others
-            entries.append({**entry, "state": str(error)})
-            continue
-        test = about.get("test")
-        entries.append(
-            {
-                **entry,
-                "task": about["task"]["name"],
-                "strategy": about["strategy"]["name"],
-                "rounds": rounds_over(rounds),
-                "last_round": rounds[-1]["metric"] if rounds else None,
-                "test": test["metric"] if test else None,
-                "state": about.get("stop") or "unfinished",
-            }
-        )
-    return entries
+    folders: dict[Path, RunFolder] = {}
+    for root in map(Path, roots or ("runs",)):
+        if not root.is_dir():
+            raise InputError(f"the folder {root} does not exist; give a folder that holds run folders")
+        folders |= {path.parent: RunFolder(path.parent) for path in root.glob("**/run.json")}
+    return run_entries(sorted(folders.values(), key=_begun))
 
 
 def _begun(folder: RunFolder) -> float:
@@ -159,22 +140,23 @@ def _execute(ctx: RunContext, *, raised: bool = False) -> RunFolder:
     config = cast(Any, {**_THREAD, "recursion_limit": limit, "metadata": about})
     try:
         with (
-            _locked(ctx.folder),
+            locked(ctx.folder),
             closing(sqlite3.connect(ctx.folder.checkpoints, check_same_thread=False)) as connection,
         ):
-            graph = wire(ctx, SqliteSaver(connection))
+            graph = wire(OneRun(ctx), SqliteSaver(connection))
             before = graph.get_state(_THREAD)
             begun = before.created_at is not None  # false if it was killed before its first checkpoint
             if (begun and not (before.next or raised)) or (begun and not extend(ctx, graph, _THREAD)):
                 return ctx.folder
-            with _drain_on_interrupt() as control:
+            _tell_beginning(ctx)
+            with stop_on_interrupt(ctx) as control:
                 graph.invoke(
                     None if begun else {"rounds": rounds},
                     config,
                     durability="sync",
                     control=control,
                 )
-    except GraphDrained:
+    except (GraphDrained, Interrupted, KeyboardInterrupt):
         raise Interrupted(f"stopped; continue with `tutelage resume {path}`") from None
     except (UserFunctionError, TeacherDownError) as error:
         first = "; correct the function" if isinstance(error, UserFunctionError) else ""
@@ -191,54 +173,26 @@ def _execute(ctx: RunContext, *, raised: bool = False) -> RunFolder:
     return ctx.folder
 
 
+def _tell_beginning(ctx: RunContext) -> None:
+    """Tell the listener the limits of the run, and what it has spent before it was resumed."""
+    spent, budget = ctx.teacher.journal.spent(), ctx.task.spending()
+    minutes = ctx.trace.minutes()
+    used = {name: value for name, value in usage(spent, minutes).items() if name != "minutes"}
+    ctx.trace.tell(
+        "begin",
+        folder=str(ctx.folder.path),
+        task=ctx.task.name,
+        strategy=ctx.strategy.name,
+        rounds=ctx.task.budget.rounds,
+        limits={name: limit for name, limit in asdict(budget).items() if limit is not None},
+        spent={**used, "money": spent["cost"]},
+        minutes=minutes,
+    )
+
+
 def _is_disk_error(error: Exception) -> bool:
     """Return whether writing failed. Chroma and safetensors raise their own types for a full disk."""
     return isinstance(error, OSError | sqlite3.Error) or type(error).__module__.split(".")[0] in (
         "chromadb",
         "safetensors_rust",
     )
-
-
-@contextmanager
-def _locked(folder: RunFolder) -> Iterator[None]:
-    """Lock a run folder: two processes would pay twice and mix their samples.
-
-    SQLite releases the lock when the process dies.
-
-    Raises:
-        InputError: another process holds the lock.
-    """
-    with closing(sqlite3.connect(folder.lock, timeout=0)) as lock:
-        try:
-            lock.execute("BEGIN EXCLUSIVE")
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error):
-                raise
-            raise InputError(
-                f"another process is using {folder.path}; wait until it ends, or stop it"
-            ) from None
-        yield
-
-
-@contextmanager
-def _drain_on_interrupt() -> Iterator[Any]:
-    """Stop after the current step at the first Ctrl-C, and immediately at the second."""
-    import threading
-
-    from langgraph.runtime import RunControl
-
-    control = RunControl()
-
-    def drain(number: int, frame: object) -> None:
-        control.request_drain("interrupt")
-        print("stopping after this step; press Ctrl-C again to stop immediately", file=sys.stderr)
-        signal.signal(signal.SIGINT, before)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield control
-        return
-    before = signal.signal(signal.SIGINT, drain)
-    try:
-        yield control
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -16,6 +16,7 @@ Fold = int | None  # None: the rows are not folded, and the round has one studen
 def members(ctx: RunContext, round: int | str) -> Iterator[tuple[Fold, Student]]:
     """Yield the students of a round (or of a name), each loaded when needed: a GPU holds one at a time."""
     for fold in ctx.folds:
+        ctx.stop_if_asked()
         yield fold, member(ctx, round, fold)
 
 

@@ -119,11 +119,11 @@ def fresh_student(
     ctx.students.clear()
     ctx.trace.log(rows=len(rows))
     if objective.knowledge:
-        return distilled(ctx, rows, objective.knowledge)
+        return distilled(ctx, rows, objective.knowledge, ctx.observer(fold))
     config = replace(training_config or ctx.training_config(), objective=objective)
     seed = ctx.task.seed + (fold or 0)
     student = train_student(
-        rows, ctx.labels, config, seed=seed, encoder=ctx.student_encoder, log=ctx.trace.log
+        rows, ctx.labels, config, seed=seed, encoder=ctx.student_encoder, observer=ctx.observer(fold)
     )
     return student if ctx.splits.folded else tune_thresholds(student, ctx.splits.gate)
 
@@ -135,7 +135,7 @@ def continued_student(ctx: RunContext, start: Student, rows: Sequence[Row]) -> S
     strategy = ctx.strategy
     config = replace(ctx.training_config(), epochs=strategy.repeat, objective=strategy.objective)
     student = continue_training(
-        start, rows, config, seed=ctx.task.seed, encoder=ctx.student_encoder, log=ctx.trace.log
+        start, rows, config, seed=ctx.task.seed, encoder=ctx.student_encoder, observer=ctx.observer()
     )
     return student if ctx.splits.folded else tune_thresholds(student, ctx.splits.gate)
 
@@ -149,7 +149,7 @@ def refitted_student(ctx: RunContext, rows: Sequence[Row], round: int) -> Studen
     ctx.students.clear()
     config, seed = replace(ctx.training_config(), objective=ctx.strategy.objective), ctx.task.seed
     student = train_student(
-        rows, ctx.labels, config, seed=seed, encoder=ctx.student_encoder, log=ctx.trace.log
+        rows, ctx.labels, config, seed=seed, encoder=ctx.student_encoder, observer=ctx.observer()
     )
     if not ctx.task.type.decision_thresholds:
         return student

@@ -7,12 +7,13 @@ from tutelage.graph.context import RunContext
 from tutelage.student.data.rows import Row
 from tutelage.student.models.base import Student
 from tutelage.student.training.knowledge import Knowledge
+from tutelage.student.training.observer import Observer
 
 if TYPE_CHECKING:
     from tutelage.student.distillation.white_box_teacher import Views
 
 
-def distilled(ctx: RunContext, rows: Sequence[Row], knowledge: Knowledge) -> Student:
+def distilled(ctx: RunContext, rows: Sequence[Row], knowledge: Knowledge, observer: Observer) -> Student:
     """Train a fresh student with the task's `white_box_teacher`, or with labels and encoder without one.
 
     Raises:
@@ -22,7 +23,7 @@ def distilled(ctx: RunContext, rows: Sequence[Row], knowledge: Knowledge) -> Stu
 
     training_config, seed = ctx.task.training_config(), ctx.task.seed
     views = _views(ctx, rows, knowledge)
-    done = distil(rows, ctx.labels, training_config, knowledge, seed=seed, views=views)
+    done = distil(rows, ctx.labels, training_config, knowledge, seed=seed, views=views, observer=observer)
     ctx.trace.log(distilled=done.report)
     return done.student
 

@@ -21,6 +21,7 @@ from tutelage.student.models.base import FullStudent
 from tutelage.student.training.adapters.classifier import FullAdapter, fresh
 from tutelage.student.training.configuration import TrainingConfig
 from tutelage.student.training.knowledge import Knowledge
+from tutelage.student.training.observer import UNOBSERVED, Observer
 from tutelage.student.training.schedule import bucketed, warm_and_down
 from tutelage.student.training.training_set import TrainingSet
 
@@ -43,6 +44,7 @@ def distil(
     *,
     seed: int,
     views: Views,
+    observer: Observer = UNOBSERVED,
 ) -> Distilled:
     """Distil a teacher into a fresh student; learn a policy first if its weights are used (arXiv 2302.00444).
 
@@ -53,6 +55,7 @@ def distil(
         knowledge: the settings of KSM.
         seed: for initialisation, dropout, order of the rows, and all sampling.
         views: the teacher's outputs for the rows, in the same order.
+        observer: its `step` is called in every episode and in stage 2, each time from 1.
 
     Raises:
         InputError: the mode is `head`, or there are too few rows for a policy.
@@ -60,7 +63,7 @@ def distil(
     if training_config.mode != "full":
         raise InputError("a head has no layers to distil into; set the student's mode to `full`")
     config, knowledge = _comparable(training_config), _without_unweighted(knowledge)
-    setup = _Setup(TrainingSet.of(rows), labels, config, knowledge, views, seed)
+    setup = _Setup(TrainingSet.of(rows), labels, config, knowledge, views, seed, observer)
     began = perf_counter()
     first = _learn_policy(setup) if knowledge.weights in ("learnt", "constant") else _Stage1()
     middle = perf_counter()
@@ -96,6 +99,7 @@ class _Setup:
     knowledge: Knowledge
     views: Views
     seed: int
+    observer: Observer
 
     @cached_property
     def numbers(self) -> list[int]:
@@ -173,10 +177,11 @@ def _train(
     epochs = max(training_config.epochs, ceil(training_config.steps / per_epoch))
     optimizer = torch.optim.AdamW(pair.parameters, lr=adapter.rate, weight_decay=adapter.decay, fused=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, warm_and_down(epochs * per_epoch))
-    order, actions = random.Random(seed), []
+    order, actions = random.Random(seed), list["Tensor"]()
     means = RunningMean() if setup.knowledge.normalise else None
     for _ in range(epochs):
         for batch in bucketed([adapter.lengths[i] for i in indices], training_config.batch, order):
+            setup.observer.step(len(actions) + 1, epochs * per_epoch)
             observation, losses = pair([indices[i] for i in batch])
             action = choose(observation)
             actions.append(action)

@@ -1,4 +1,4 @@
-"""Write a classifier as ONNX, in full and in 8-bit weights, and check both against torch."""
+"""Write a classifier or a tagger as ONNX, in full and in 8-bit weights, and check both against torch."""
 
 import json
 import logging
@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from statistics import median
-from typing import Any, NotRequired, TypedDict
+from statistics import fmean, median
+from typing import Any, NotRequired, TypedDict, TypeGuard
 
 import numpy as np
-from numpy.typing import NDArray
 from tutelage.student.errors import InputError
-from tutelage.student.models.base import FullStudent
+from tutelage.student.models.base import FullStudent, Student
+from tutelage.student.models.tagger import Tagger
 from tutelage.student.models.windows import overlap
 from tutelage.student.tasks.fields import columns
 
@@ -40,44 +40,64 @@ class Parity(TypedDict):
     int8_refused: NotRequired[str]
 
 
-def write_onnx(student: FullStudent, folder: Path, texts: Sequence[str]) -> Parity:
-    """Write `onnx/model.onnx`, `onnx/model_int8.onnx`, `predict.py` and `predict.json` to a folder that holds
-    the student's tokenizer.
+def has_onnx(student: Student) -> TypeGuard[FullStudent | Tagger]:
+    """Return whether a student can be written as ONNX; one that writes texts cannot."""
+    return isinstance(student, FullStudent | Tagger)
+
+
+def write_onnx(student: Student, folder: Path, texts: Sequence[str]) -> Parity:
+    """Write `onnx/model.onnx`, `onnx/model_int8.onnx`, and `predict.py` with its settings to a folder that
+    holds the student's tokenizer.
 
     Args:
-        student: a classifier on the CPU.
+        student: a classifier or a tagger on the CPU.
         folder: where `student.export` wrote it.
         texts: real texts for the check, at least two.
 
     Raises:
         InputError: a package is missing, or the model cannot be converted or predicts differently from torch.
     """
-    if not isinstance(student, FullStudent):
-        raise InputError("only classifiers are written as ONNX; leave it out with --no-onnx")
+    if not has_onnx(student):
+        raise InputError("only classifiers and taggers are written as ONNX; leave it out with --no-onnx")
     if getattr(student.model, "apart", False):
         raise InputError(
             "a head student of pairs encodes the two texts apart, which ONNX cannot express; take a full"
             " student, or leave ONNX out with --no-onnx"
         )
     _require_packages()
-    from tutelage.student.models import standalone
-
     (folder / "onnx").mkdir()
     full, small = folder / "onnx" / "model.onnx", folder / "onnx" / "model_int8.onnx"
     _convert(student, full, texts)
     _quantise(full, small)
+    _write_program(student, folder)
+    return _compare_with_torch(student, folder, texts)
+
+
+def _write_program(student: FullStudent | Tagger, folder: Path) -> None:
+    """Write `predict.py`, what it imports, and its settings."""
+    from tutelage.student.models import standalone
+    from tutelage.student.tasks import words
+
     shutil.copy(standalone.__file__, folder / "predict.py")
-    settings = {
+    settings: dict[str, Any] = {
         "labels": student.labels,
-        "thresholds": None if student.thresholds is None else [float(one) for one in student.thresholds],
+        "entities": False,
+        "thresholds": None,
         "pairs": len(student.fields) > 1,
         "max_tokens": student.max_tokens,
-        "overlap": overlap(student.max_tokens) if student.long == "window" else None,
+        "overlap": None,
         "pad_id": student.tokenizer.pad_token_id,
         "pad_token": student.tokenizer.pad_token,
     }
+    if isinstance(student, Tagger):
+        shutil.copy(words.__file__, folder / "words.py")
+        settings |= {"labels": student.tags, "entities": True}
+    else:
+        if student.thresholds is not None:
+            settings["thresholds"] = [float(one) for one in student.thresholds]
+        if student.long == "window":
+            settings["overlap"] = overlap(student.max_tokens)
     (folder / "predict.json").write_text(json.dumps(settings, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    return _compare_with_torch(student, folder, texts)
 
 
 def _require_packages() -> None:
@@ -89,13 +109,13 @@ def _require_packages() -> None:
             )
 
 
-def _convert(student: FullStudent, path: Path, texts: Sequence[str]) -> None:
+def _convert(student: FullStudent | Tagger, path: Path, texts: Sequence[str]) -> None:
     """Write the model in full precision; batch and length stay free."""
     import onnx
     import torch
 
     model = student.model.eval().float().cpu()
-    example = student.tokens(list(texts[:2]), padding=True, return_tensors="pt")
+    example = _example(student, list(texts[:2]))
     names = [name for name in ("input_ids", "attention_mask", "token_type_ids") if name in example]
 
     class Logits(torch.nn.Module):
@@ -131,6 +151,13 @@ def _convert(student: FullStudent, path: Path, texts: Sequence[str]) -> None:
     onnx.save(graph, str(path))
 
 
+def _example(student: FullStudent | Tagger, texts: list[str]) -> Any:
+    """Return the model's inputs for some texts, as tensors."""
+    if isinstance(student, Tagger):
+        return student.tokenizer.pad([one.inputs for one in student.words(texts)], return_tensors="pt")
+    return student.tokens(texts, padding=True, return_tensors="pt")
+
+
 def _quantise(path: Path, small: Path) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -138,26 +165,26 @@ def _quantise(path: Path, small: Path) -> None:
         quantize_dynamic(str(path), str(small), per_channel=True, weight_type=QuantType.QInt8)
 
 
-def _compare_with_torch(student: FullStudent, folder: Path, texts: Sequence[str]) -> Parity:
+def _compare_with_torch(student: FullStudent | Tagger, folder: Path, texts: Sequence[str]) -> Parity:
     """Compare both models with the student; remove the 8-bit model if its answers differ too often."""
-    from tutelage.student.models import standalone
+    from tutelage.student.models.standalone import open_model
 
     inputs = list(texts)
     pairs = list(zip(*columns(inputs, student.fields), strict=True))
     given: list[Any] = pairs if len(student.fields) > 1 else inputs
-    models: dict[str, Callable[[Sequence[Any]], NDArray[Any]]] = {
-        "onnx": standalone.Model(folder, threads=1).predict_proba,
-        "int8": standalone.Model(folder, int8=True, threads=1).predict_proba,
-    }
+    models = {name: open_model(folder, int8=name == "int8", threads=1) for name in ("onnx", "int8")}
     expected = student.predict_proba(inputs)
-    found = {name: model(given) for name, model in models.items()}
-    difference, int8_difference = (float(np.abs(p - expected).max()) for p in found.values())
+    difference, int8_difference = (
+        max(float(np.abs(p - q).max()) for p, q in zip(model.predict_proba(given), expected, strict=True))
+        for model in models.values()
+    )
     if difference > ALLOWED:
         raise InputError(
             f"the ONNX model predicts differently from torch (a probability differs by {difference:.3f});"
             " nothing was written; use --no-onnx"
         )
-    same = float((_answers(student, found["int8"]) == _answers(student, expected)).all(-1).mean())
+    answers, int8_answers = (model.predict(given) for model in models.values())
+    same = fmean(one == other for one, other in zip(answers, int8_answers, strict=True))
     files = {"onnx": "model.onnx", "int8": "model_int8.onnx"}
     sizes = {name: (folder / "onnx" / file).stat().st_size / 1e6 for name, file in files.items()}
     torch_time = _milliseconds(student.predict_proba, inputs)
@@ -167,19 +194,13 @@ def _compare_with_torch(student: FullStudent, folder: Path, texts: Sequence[str]
         int8_difference=int8_difference,
         int8_same=same,
         milliseconds={"torch": torch_time}
-        | {name: _milliseconds(one, given) for name, one in models.items()},
+        | {name: _milliseconds(one.predict_proba, given) for name, one in models.items()},
         megabytes={name: round(size, 1) for name, size in sizes.items()},
     )
     if same < SAME:
         (folder / "onnx" / files["int8"]).unlink()
         parity["int8_refused"] = f"only {same:.0%} of its answers are those of the full model"
     return parity
-
-
-def _answers(student: FullStudent, p: NDArray[Any]) -> NDArray[Any]:
-    if student.thresholds is None:
-        return np.asarray(p.argmax(1)[:, None])
-    return np.asarray(p >= student.thresholds)
 
 
 def _milliseconds(predict: Callable[[list[str]], Any], texts: Sequence[str]) -> float:

@@ -1,4 +1,4 @@
-"""A classifier of an exported folder, run by onnxruntime instead of torch."""
+"""The student of an exported folder, run by onnxruntime instead of torch."""
 
 import json
 from collections.abc import Sequence
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from tutelage.student.errors import InputError
 from tutelage.student.models.base import Predictor, check_list
 from tutelage.student.models.predictions import (
@@ -15,7 +16,9 @@ from tutelage.student.models.predictions import (
     predictions_multilabel,
     predictions_single,
 )
+from tutelage.student.models.tagger import TagPredictor
 from tutelage.student.tasks.fields import ONE, columns
+from tutelage.student.tasks.words import Words
 
 Engine = Literal["auto", "torch", "onnx", "int8"]
 
@@ -57,6 +60,29 @@ class OnnxStudent:
         return list(zip(*columns(texts, self.fields), strict=True))
 
 
+class OnnxTagger(TagPredictor):
+    """The tagger that `write_onnx` wrote to a folder."""
+
+    def __init__(self, folder: Path, *, int8: bool = False):
+        from tutelage.student.models.standalone import Tagger
+
+        self._model = Tagger(folder, int8=int8)
+        super().__init__(self._model.labels)
+
+    def read(self, texts: Sequence[str]) -> list[tuple[Words, NDArray[np.float32]]]:
+        """Return the words of each text and the logits of its tokens, shape (tokens, tags)."""
+        return self._model.read(texts)
+
+    def count_truncated(self, texts: Sequence[str]) -> int:
+        """Return how many texts have more tokens than the student reads."""
+        return self._model.count_truncated(texts)
+
+
+def _load_onnx(folder: Path, *, int8: bool) -> OnnxStudent | OnnxTagger:
+    settings = json.loads((folder / "predict.json").read_text(encoding="utf-8"))
+    return (OnnxTagger if settings.get("entities") else OnnxStudent)(folder, int8=int8)
+
+
 def load_predictor(folder: Path, engine: Engine = "auto") -> Predictor:
     """Load a student for predictions alone.
 
@@ -79,12 +105,12 @@ def load_predictor(folder: Path, engine: Engine = "auto") -> Predictor:
         if not find_spec("onnxruntime"):
             raise InputError("ONNX needs an extra package: pip install 'tutelage[onnx]'")
         try:
-            return OnnxStudent(folder, int8=engine == "int8")
+            return _load_onnx(folder, int8=engine == "int8")
         except FileNotFoundError as error:
             raise InputError(str(error)) from None
     whole = exported and (folder / "onnx" / "model.onnx").exists()
     if engine == "auto" and whole and find_spec("onnxruntime") and not _accelerator():
-        return OnnxStudent(folder)
+        return _load_onnx(folder, int8=False)
     return load_student(folder)
 
 

@@ -4,7 +4,7 @@
     python predict.py "where is my parcel?"        # or a text per line of standard input
     python predict.py --int8 "where is my parcel?" # the smaller, faster model
 
-For pairs, a tab divides the two texts. From Python, `Model("folder").predict_proba(texts)`; pairs are tuples.
+For pairs, a tab divides the two texts. From Python, `open_model("folder").predict(texts)`; pairs are tuples.
 """
 
 import json
@@ -91,6 +91,7 @@ class Model:
         return sums / counts[:, None]
 
     def _logits(self, tokens: Sequence[Any]) -> Any:
+        """Return the model's logits for tokenized and padded texts."""
         columns = {
             "input_ids": [one.ids for one in tokens],
             "attention_mask": [one.attention_mask for one in tokens],
@@ -98,6 +99,54 @@ class Model:
         }
         names = [one.name for one in self.session.get_inputs()]
         return self.session.run(None, {name: np.array(columns[name], np.int64) for name in names})[0]
+
+
+class Tagger(Model):
+    """The tagger of a folder, which finds entities; `labels[j]`, a BIO tag, names column j of its
+    probabilities.
+    """
+
+    def predict_proba(self, texts: Sequence[Any]) -> Any:
+        """Return the probabilities of each text's tags, shape (tokens, labels)."""
+        exp = [np.exp(one - one.max(axis=1, keepdims=True)) for one in self.logits(texts)]
+        return [one / one.sum(axis=1, keepdims=True) for one in exp]
+
+    def logits(self, texts: Sequence[Any]) -> Any:
+        """Return the logits of each text's tags, shape (tokens, labels)."""
+        return [logits for _, logits in self.read(texts)]
+
+    def predict(self, texts: Sequence[Any]) -> list[Any]:
+        """Return the entities of each text, with `start`, `end`, `type` and `text`."""
+        return [
+            [
+                {"start": start, "end": end, "type": kind, "text": text[start:end]}
+                for start, end, kind in words.entities([self.labels[j] for j in logits.argmax(1)])
+            ]
+            for text, (words, logits) in zip(texts, self.read(texts), strict=True)
+        ]
+
+    def read(self, texts: Sequence[str]) -> list[tuple[Any, Any]]:
+        """Return the words of each text, and the logits of its tokens, shape (tokens, labels)."""
+        if __package__:
+            from tutelage.student.tasks.words import Words
+        else:  # in an exported folder, where words.py lies beside this file
+            from words import Words  # type: ignore[import-not-found, no-redef]
+        found: dict[int, tuple[Any, Any]] = {}
+        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+        for start in range(0, len(order), BATCH):
+            part = order[start : start + BATCH]
+            encoded = self.tokenizer.encode_batch([texts[i] for i in part])
+            for i, tokens, logits in zip(part, encoded, self._logits(encoded), strict=True):
+                size = sum(tokens.attention_mask)  # the rest is padding
+                words = Words.of(texts[i], {"input_ids": tokens.ids[:size]}, tokens.offsets[:size])
+                found[i] = words, logits[:size]
+        return [found[i] for i in range(len(texts))]
+
+
+def open_model(folder: Path | str = Path(__file__).parent, *, int8: bool = False, threads: int = 0) -> Model:
+    """Open the model of a folder; `threads` of 0 takes all cores."""
+    settings = json.loads((Path(folder) / "predict.json").read_text(encoding="utf-8"))
+    return (Tagger if settings.get("entities") else Model)(folder, int8=int8, threads=threads)
 
 
 def main() -> None:
@@ -113,7 +162,7 @@ def main() -> None:
         line.rstrip("\n") for line in sys.stdin
     ]
     try:
-        model = Model(int8=int8)
+        model = open_model(int8=int8)
     except FileNotFoundError as error:
         sys.exit(str(error))
     if not all(text.strip() for text in texts):
@@ -122,6 +171,10 @@ def main() -> None:
         texts = [tuple(text.split("\t", 1)) for text in texts]
         if single := [text[0] for text in texts if len(text) == 1]:
             sys.exit(f"a pair is two texts, divided by a tab; got {single[0]!r}")
+    if isinstance(model, Tagger):
+        for text, entities in zip(texts, model.predict(texts), strict=True):
+            print(json.dumps({"text": text, "entities": entities}))
+        return
     for text, label, p in zip(texts, model.predict(texts), model.predict_proba(texts), strict=True):
         print(json.dumps({"text": text, "label": label, "confidence": round(float(p.max()), 4)}))
 

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator
 from tutelage.student.errors import InputError
 from tutelage.student.tasks.scoring import ExampleStatistics, Scores
-from tutelage.student.tasks.spans import UNSPACED
 from tutelage.student.tasks.task_type import TaskType
 from tutelage.student.tasks.user_functions import Metric, is_user_function, load_metric, title
+from tutelage.student.tasks.words import UNSPACED
 
 EXACT, ROUGE, CHRF = "exact_match", "rouge_l", "chrf"
 LONGEST = 20_000  # characters of a target

@@ -2,19 +2,12 @@
 
 import json
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple, TypedDict
 
 from tutelage.student.tasks.names import validate_label
-
-# Thai, Lao, Burmese, Khmer, kana (also half-width) and Chinese: scripts without spaces between words.
-UNSPACED = (
-    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
-    "\uf900-\ufaff\uff66-\uff9f\U00020000-\U0002fa1f"
-)
-_ALONE = re.compile(f"[{UNSPACED}\uac00-\ud7a3]").match  # Korean names have particles attached
+from tutelage.student.tasks.words import units
 
 
 class Span(NamedTuple):
@@ -30,30 +23,6 @@ class Mention(TypedDict):
 
     text: str
     type: str
-
-
-def units(text: str) -> list[tuple[int, int]]:
-    """Return (start, end) of every word and punctuation character; entities consist of whole units. Combining
-    marks belong to the character before them. In scripts without spaces and in Korean, letters are units.
-    """
-    found: list[tuple[int, int]] = []
-    within = False  # whether the last unit is a word that may continue
-    for place, char in enumerate(text):
-        category = unicodedata.category(char)
-        if char.isspace():
-            within = False
-        elif category[0] == "M" and found and found[-1][1] == place:
-            found[-1] = found[-1][0], place + 1
-        elif (category[0] in "LN" or char == "_") and not _ALONE(char):
-            if within:
-                found[-1] = found[-1][0], place + 1
-            else:
-                found.append((place, place + 1))
-            within = True
-        else:
-            found.append((place, place + 1))
-            within = False
-    return found
 
 
 def spans(label: str) -> list[Span]:

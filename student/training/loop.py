@@ -17,13 +17,13 @@ from tutelage.student.training.adapters.base import TrainerAdapter
 from tutelage.student.training.averaging import WeightAverage
 from tutelage.student.training.configuration import TrainingConfig
 from tutelage.student.training.losses import PLAIN, Objective
+from tutelage.student.training.observer import UNOBSERVED, Observer
 from tutelage.student.training.schedule import bucketed, warm_and_down
 from tutelage.student.training.training_set import SampleSelector, TrainingSet
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-Log = Callable[..., None]
 _HEAD_PASSES = 8  # per configured epoch, as the steps of a head are a thousand times cheaper
 _MAX_RESTARTS = 2  # of collapsed trainings; one in twelve collapsed (ours)
 _MIN_STEPS = 100  # with fewer, a collapse looks like a slow start (ours)
@@ -37,7 +37,7 @@ def train(
     *,
     seed: int,
     encoder: Encoder,
-    log: Log | None = None,
+    observer: Observer = UNOBSERVED,
 ) -> Student:
     """Train a fresh student on rows and return it.
 
@@ -50,16 +50,15 @@ def train(
         training_config: how to train.
         seed: seed of initialisation, dropout and the order of rows.
         encoder: embeds the texts in head mode; must have the base of `training_config`.
-        log: is called with `restarted`, the number of restarts, if there were any; and with the counts of
-            `SampleSelector.counts` if samples are selected at every step.
+        observer: is called with every step, and with figures of the training. A plain head has no steps.
 
     Raises:
         InputError: the base cannot be loaded, or a row's weight or target is invalid.
     """
-    job = _TrainingJob(TrainingSet.of(rows), labels, training_config, encoder)
+    job = _TrainingJob(TrainingSet.of(rows), labels, training_config, encoder, observer)
     if training_config.mode == "head" and training_config.objective == PLAIN:
         return classifier.solve_head(job.training_set, labels, training_config, encoder)
-    return job.run(seed, log)
+    return job.run(seed)
 
 
 def continue_training(
@@ -69,10 +68,11 @@ def continue_training(
     *,
     seed: int,
     encoder: Encoder,
-    log: Log | None = None,
+    observer: Observer = UNOBSERVED,
 ) -> Student:
     """Train a copy of a student, which has the same configuration, on rows and return it (see `train`)."""
-    return _TrainingJob(TrainingSet.of(rows), start.labels, training_config, encoder, start).run(seed, log)
+    training_set = TrainingSet.of(rows)
+    return _TrainingJob(training_set, start.labels, training_config, encoder, observer, start).run(seed)
 
 
 class _Attempt(NamedTuple):
@@ -92,33 +92,69 @@ class _TrainingJob:
     labels: Sequence[str]
     training_config: TrainingConfig
     encoder: Encoder
+    observer: Observer
     start: Student | None = None
 
     def __post_init__(self) -> None:
         self.training_set.check(self.labels, self.training_config.kind)
 
-    def run(self, seed: int, log: Log | None) -> Student:
+    def run(self, seed: int) -> Student:
         """Train, again with another seed as long as the loss does not fall, and return the best student."""
         attempts: list[_Attempt] = []
         while not attempts or (attempts[-1].collapsed and len(attempts) <= _MAX_RESTARTS):
             attempts.append(self.attempt(seed + 10_007 * len(attempts)))
         best = min(attempts, key=lambda attempt: attempt.loss)
-        if log and len(attempts) > 1:
-            log(restarted=len(attempts) - 1)
-        if log and self.training_config.objective.adaptive_selection:
-            log(**best.counts)
+        if len(attempts) > 1:
+            self.observer.log(restarted=len(attempts) - 1)
+        if self.training_config.objective.adaptive_selection:
+            self.observer.log(**best.counts)
         return best.student
 
     def attempt(self, seed: int) -> _Attempt:
         """Train once with this seed."""
         adapter, passes, objective = self._adapter(seed), self._passes(), self.training_config.objective
         selector = self.training_set.selection(objective.adaptive_selection, self.labels, seed)
-        losses = _train_steps(adapter, selector, self.training_config, passes, seed)
+        losses = self._train_steps(adapter, selector, passes, seed)
         loss = float(np.mean(losses[-max(1, len(losses) // 10) :])) if losses else 0.0
         # Selected samples keep a high loss, because the student is uncertain about them.
         collapsed = not selector and len(losses) >= _MIN_STEPS and _is_flat(adapter, loss, objective)
         counts = selector.counts(passes) if selector else {}
         return _Attempt(adapter.student, loss if np.isfinite(loss) else np.inf, collapsed, counts)
+
+    def _train_steps(
+        self, adapter: TrainerAdapter, selector: SampleSelector | None, epochs: int, seed: int
+    ) -> list[float]:
+        """Train over epochs and mini-batches; return the loss of each step."""
+        import torch
+
+        config = self.training_config
+        steps, number = epochs * ceil(len(adapter.lengths) / config.batch), 0
+        optimizer = torch.optim.AdamW(
+            adapter.parameters, lr=adapter.rate, weight_decay=adapter.decay, fused=True
+        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, warm_and_down(steps))
+        average = WeightAverage(adapter.parameters, config.average, steps)
+        order, losses = random.Random(seed), list["Tensor"]()
+        for _ in range(epochs):
+            for batch in bucketed(adapter.lengths, config.batch, order):
+                number += 1
+                self.observer.step(number, steps)
+                logits = adapter.logits(batch)
+                weights = adapter.weights[batch]
+                if selector:
+                    weights = weights * torch.from_numpy(selector.weights(batch, logits)).to(weights)
+                if not weights.any():  # no sample is selected: the learning rate stays where it is
+                    continue
+                loss = (adapter.losses(logits, batch, config.objective) * weights).sum() / weights.sum()
+                (loss + adapter.penalty()).backward()  # type: ignore[no-untyped-call]
+                torch.nn.utils.clip_grad_norm_(adapter.parameters, 1.0)
+                optimizer.step()
+                optimizer.zero_grad()
+                schedule.step()
+                average.update(len(losses))
+                losses.append(loss.detach())
+        average.apply()
+        return torch.stack(losses).tolist() if losses else []
 
     def _adapter(self, seed: int) -> TrainerAdapter:
         """Return the adapter of a fresh student, or of a copy of `start`."""
@@ -130,7 +166,7 @@ class _TrainingJob:
         trainer = _TRAINERS[training_config.kind]
         student = deepcopy(start) if start else trainer.fresh(self.labels, training_config, seed)
         if trainer.prepare and not start:
-            trainer.prepare(student, self.training_set, training_config, seed)
+            trainer.prepare(student, self.training_set, training_config, seed, self.observer)
         return trainer.adapter(self.training_set, student, training_config)
 
     def _passes(self) -> int:
@@ -143,41 +179,6 @@ class _TrainingJob:
         return max(
             passes, ceil(training_config.steps / ceil(len(self.training_set.texts) / training_config.batch))
         )
-
-
-def _train_steps(
-    adapter: TrainerAdapter,
-    selector: SampleSelector | None,
-    training_config: TrainingConfig,
-    epochs: int,
-    seed: int,
-) -> list[float]:
-    """Train over epochs and mini-batches; return the loss of each step."""
-    import torch
-
-    steps = epochs * ceil(len(adapter.lengths) / training_config.batch)
-    optimizer = torch.optim.AdamW(adapter.parameters, lr=adapter.rate, weight_decay=adapter.decay, fused=True)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, warm_and_down(steps))
-    average = WeightAverage(adapter.parameters, training_config.average, steps)
-    order, losses = random.Random(seed), list["Tensor"]()
-    for _ in range(epochs):
-        for batch in bucketed(adapter.lengths, training_config.batch, order):
-            logits = adapter.logits(batch)
-            weights = adapter.weights[batch]
-            if selector:
-                weights = weights * torch.from_numpy(selector.weights(batch, logits)).to(weights)
-            if not weights.any():  # no sample is selected: the learning rate stays where it is
-                continue
-            loss = (adapter.losses(logits, batch, training_config.objective) * weights).sum() / weights.sum()
-            (loss + adapter.penalty()).backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(adapter.parameters, 1.0)
-            optimizer.step()
-            optimizer.zero_grad()
-            schedule.step()
-            average.update(len(losses))
-            losses.append(loss.detach())
-    average.apply()
-    return torch.stack(losses).tolist() if losses else []
 
 
 def _is_flat(adapter: TrainerAdapter, loss: float, objective: Objective) -> bool:
@@ -225,7 +226,7 @@ class _Trainer(NamedTuple):
     fresh: Callable[[Sequence[str], TrainingConfig, int], Any]
     adapter: Callable[[TrainingSet, Any, TrainingConfig], TrainerAdapter]
     check: Callable[[Sequence[Row], TrainingConfig], list[str]] | None = None
-    prepare: Callable[[Any, TrainingSet, TrainingConfig, int], None] | None = None
+    prepare: Callable[[Any, TrainingSet, TrainingConfig, int, Observer], None] | None = None
 
 
 _CLASSIFIERS = _Trainer(classifier.fresh, classifier.full_adapter, prepare=classifier.prepare)

@@ -129,7 +129,9 @@ def test_a_server_that_others_could_use_without_a_token_is_refused(cli: Make, as
 
 
 def test_wrong_options_give_one_clear_error(cli: Make, assert_refused: Make) -> None:
-    assert_refused(cli("graph", "--format", "png"), "'png'", "'mermaid', 'ascii', 'svg'", "graph --help")
+    assert_refused(
+        cli("graph", "--format", "gif"), "'gif'", "'mermaid', 'svg', 'png', 'ascii'", "graph --help"
+    )
     assert_refused(cli("resume", "runs/first", "--calls", "many"), "--calls", "resume --help")
     assert_refused(cli("run"), "Missing argument 'TASK'", "run --help")
     assert_refused(cli("train"), "No such command 'train'")
@@ -143,6 +145,10 @@ def test_paths_that_do_not_exist_or_are_no_runs_give_one_clear_error(
         assert_refused(cli(command, tmp_path), "is not a run folder", "tutelage runs")
         assert_refused(cli(command, "runs/none"), "runs/none does not exist", "tutelage runs")
     assert_refused(cli("predict", tmp_path, "hello"), "holds no student")
+    assert_refused(cli("runs", "nope"), "the folder nope does not exist")
+    assert_refused(cli("report", tmp_path, "runs/none"), "is not a run folder")
+    assert_refused(cli("report", tmp_path, "--out", "page.html"), "give two or more run folders")
+    assert_refused(cli("report", "a", "b", "--control", "c"), "--control belongs to the report of one run")
     (tmp_path / "folder.yaml").mkdir()
     assert_refused(cli("run", "folder.yaml"), "folder.yaml is a folder; give the file")
 

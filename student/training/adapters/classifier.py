@@ -24,6 +24,7 @@ from tutelage.student.training.adapters.window_batches import WindowBatches
 from tutelage.student.training.class_weights import class_weights, positive_weights
 from tutelage.student.training.configuration import TrainingConfig
 from tutelage.student.training.losses import Objective
+from tutelage.student.training.observer import Observer
 from tutelage.student.training.training_set import TrainingSet
 
 if TYPE_CHECKING:
@@ -178,11 +179,15 @@ def fresh(labels: Sequence[str], training_config: TrainingConfig, seed: int) -> 
 
 
 def prepare(
-    student: FullStudent, training_set: TrainingSet, training_config: TrainingConfig, seed: int
+    student: FullStudent,
+    training_set: TrainingSet,
+    training_config: TrainingConfig,
+    seed: int,
+    observer: Observer,
 ) -> None:
     """Run the configured steps before fine-tuning, in place: contrastive steps, then the linear probe."""
     if training_config.contrastive_steps:
-        contrast(student, training_set, training_config, seed)
+        contrast(student, training_set, training_config, seed, observer)
     if training_config.probe_first:
         probe(student, training_set, _targets_of(training_set, student, training_config), training_config)
 

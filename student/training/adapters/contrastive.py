@@ -16,6 +16,7 @@ from tutelage.student.models.windows import mean_by_text
 from tutelage.student.training.adapters.base import default_rate
 from tutelage.student.training.adapters.window_batches import WindowBatches
 from tutelage.student.training.configuration import TrainingConfig
+from tutelage.student.training.observer import Observer
 from tutelage.student.training.schedule import warm_and_down
 from tutelage.student.training.training_set import TrainingSet
 
@@ -27,7 +28,11 @@ _TEMPERATURE = 0.1
 
 
 def contrast(
-    student: FullStudent, training_set: TrainingSet, training_config: TrainingConfig, seed: int
+    student: FullStudent,
+    training_set: TrainingSet,
+    training_config: TrainingConfig,
+    seed: int,
+    observer: Observer,
 ) -> None:
     """Train the encoder of a mean-pooled student for `training_config.contrastive_steps` steps, in place."""
     import torch
@@ -41,7 +46,8 @@ def contrast(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, warm_and_down(training_config.contrastive_steps))
     windows = WindowBatches(training_set.texts, student)
     batches = balanced(training_set.labels, training_config.batch, random.Random(seed))
-    for batch in islice(batches, training_config.contrastive_steps):
+    for number, batch in enumerate(islice(batches, training_config.contrastive_steps), 1):
+        observer.step(number, training_config.contrastive_steps)
         inputs, owners = windows.inputs(batch)
         with half_on_cuda(model.device):
             vectors = mean_by_text(model.embed(**inputs).float(), owners, len(batch))

@@ -7,9 +7,10 @@ import numpy as np
 from tutelage.student.data.rows import Row
 from tutelage.student.device import device, half_on_cuda
 from tutelage.student.models.predictions import Floats
-from tutelage.student.models.tagger import Tagger, Words
+from tutelage.student.models.tagger import Tagger
 from tutelage.student.pretrained import load_model, load_pretrained, longest
 from tutelage.student.tasks.spans import spans
+from tutelage.student.tasks.words import Words
 from tutelage.student.training.adapters.base import (
     Targets,
     default_rate,

@@ -24,6 +24,7 @@ from tutelage.agents.request import Request
 from tutelage.agents.schemas import labels_schema
 from tutelage.agents.teacher.budget import Budget
 from tutelage.agents.teacher.teacher import Teacher
+from tutelage.student.errors import Interrupted
 
 SCHEMA = labels_schema(("order_status", "return_refund"))
 QUICK = Limits(poll=0.02)
@@ -75,6 +76,17 @@ def test_concurrent_requests_are_sent_as_one_batch_at_half_the_price(model, batc
     assert costs[0] == pytest.approx(costs[1] * (1 + 19 / 2) / 20)
     assert teacher.journal.spent()["calls"] == 20
     assert [event["status"] for event in events if "batch" in event][-1] in ("in_progress", "finalizing")
+
+
+def test_a_stopped_teacher_does_not_wait_for_its_batch_and_a_new_one_finds_it(model, batched) -> None:
+    requests = [labeling(seed) for seed in range(6)]
+    with serve(model, batch_polls=40) as url:
+        teacher = batched(url, on_call=lambda event: "batch" in event and teacher.stop())
+        with pytest.raises(Interrupted):
+            teacher.ask(requests)
+        assert [batch["status"] for batch in batches(url)] == ["in_progress"]
+        assert [len(reply.items) for reply in batched(url).ask(requests)] == [1] * 6
+        assert len(batches(url)) == 1
 
 
 def test_failed_or_invalid_batch_replies_are_requested_again_in_another_batch(model, batched) -> None:

@@ -14,9 +14,9 @@ from rich.console import Console
 from tutelage.agents.rehearsal.rehearsal import Behaviour, Rehearsal
 from tutelage.agents.rehearsal.rehearsal_model import RehearsalModel
 from tutelage.agents.rehearsal.server import Offers, serve
-from tutelage.graph.build import describe
 from tutelage.graph.context import RunContext, open_context
 from tutelage.graph.nodes.calibrate import calibrate as node
+from tutelage.graph.open_runs import describe
 from tutelage.graph.routes import after_evaluate
 from tutelage.graph.run_folder.folder import RunFolder
 from tutelage.graph.run_folder.progress import Progress

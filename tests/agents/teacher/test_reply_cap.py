@@ -222,7 +222,7 @@ def test_if_half_of_the_items_arrived_one_request_asks_for_the_rest(scripted, te
 
 def test_a_resumed_run_reuses_the_items_of_a_cut_reply(scripted, teacher_at) -> None:
     url, log = scripted(cut(whole(labels(1))[:-2]), whole(labels(2, 3)), whole(labels(4)))
-    first = teacher_at(url)
+    first = teacher_at(url, limits=Limits(concurrency=1))  # the server gives its replies in turn
     before = first.ask([labeling(4)])
     first.close()
     assert teacher_at(url).ask([labeling(4)]) == before

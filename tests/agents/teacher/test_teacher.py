@@ -13,7 +13,7 @@ from tutelage.agents.rehearsal.server import serve
 from tutelage.agents.request import Request
 from tutelage.agents.schemas import labels_schema
 from tutelage.prompts import ROLES, read_payload
-from tutelage.student.errors import InputError
+from tutelage.student.errors import InputError, Interrupted
 
 SCHEMA = labels_schema(("order_status", "return_refund"))
 GOOD = '{"labels": [{"id": "1", "reason": "r", "label": "order_status", "confidence": 0.5}]}'
@@ -57,6 +57,17 @@ def test_no_requests_make_no_call(rehearsal, teacher_at) -> None:
     url, log = rehearsal
     assert teacher_at(url).ask([]) == []
     assert log == []
+
+
+def test_a_stopped_teacher_sends_no_further_calls_and_a_new_one_repeats_none(rehearsal, teacher_at) -> None:
+    url, log = rehearsal
+    requests = [labeling(seed=seed) for seed in range(5)]
+    teacher = teacher_at(url, limits=Limits(concurrency=1), on_call=lambda event: teacher.stop())
+    with pytest.raises(Interrupted):
+        teacher.ask(requests)
+    assert (len(log), teacher.journal.spent()["calls"]) == (1, 1), "the call in flight is stored"
+    assert [len(reply.items) for reply in teacher_at(url).ask(requests)] == [1] * 5
+    assert len(log) == 5
 
 
 def test_a_call_sends_the_schema_the_seed_and_two_messages(rehearsal, teacher_at) -> None:

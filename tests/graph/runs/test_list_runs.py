@@ -15,7 +15,9 @@ def test_runs_are_listed_in_the_order_in_which_they_were_begun(tmp_path: Path) -
         ("unbegun", None, 150.0),
     ):
         folder = RunFolder(tmp_path / name)
-        folder.create({"format": FORMAT, "task": {"name": name}, "strategy": {"name": "auto"}})
+        task = {"name": name, "kind": "ner", "metric": "span_f1", "instruction": "", "labels": {}}
+        about = {"format": FORMAT, "task": task, "data": {"digest": "d"}, "strategy": {"name": "auto"}}
+        folder.create(about)
         if begun:
             folder.trace.write_text(json.dumps({"event": "enter", "at": begun}) + "\n")
         os.utime(folder.run_json, (changed, changed))

@@ -169,7 +169,7 @@ def test_a_run_without_labelled_rows_killed_in_every_node_has_the_results_of_an_
 
 
 @pytest.mark.slow
-def test_a_run_interrupted_by_ctrl_c_stops_after_the_step_and_can_be_resumed(
+def test_a_run_interrupted_by_ctrl_c_while_texts_are_written_can_be_resumed(
     task_file: Callable[..., Path], tmp_path: Path
 ) -> None:
     process = subprocess.Popen(
@@ -184,7 +184,7 @@ def test_a_run_interrupted_by_ctrl_c_stops_after_the_step_and_can_be_resumed(
             break
     rest = process.stderr.read()
     assert process.wait() == 130
-    assert "stopping after this step" in rest
+    assert f"stopping; continue later with `tutelage resume {tmp_path / 'run'}`" in rest
     assert f"stopped; continue with `tutelage resume {tmp_path / 'run'}`" in rest
     folder = resume(tmp_path / "run")
     assert folder.about()["stop"] == "2 rounds are done"

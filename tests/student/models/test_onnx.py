@@ -1,9 +1,10 @@
-"""Classifiers as ONNX: the same answers as torch, and none that differ are written."""
+"""Classifiers and taggers as ONNX: the same answers as torch, and none that differ are written."""
 
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,12 @@ from tutelage.student.models import onnx as onnx_models
 from tutelage.student.models.base import FullStudent
 from tutelage.student.models.load import load_student
 from tutelage.student.models.onnx import Parity, write_onnx
+from tutelage.student.models.onnx_student import OnnxTagger, load_predictor
 from tutelage.student.models.standalone import Model
+from tutelage.student.models.tagger import Tagger
 from tutelage.student.tasks.fields import join
+from tutelage.student.tasks.spans import Span, spans
+from tutelage.student.tasks.spans import written as as_label
 from tutelage.student.training.configuration import TrainingConfig
 from tutelage.student.training.loop import train
 
@@ -41,7 +46,7 @@ def tiny(tiny_bert: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def config(base: str, **fields: Any) -> TrainingConfig:
-    return TrainingConfig(base=base, epochs=1, min_steps=2, device="cpu", **fields)
+    return TrainingConfig(**{"base": base, "epochs": 1, "min_steps": 2, "device": "cpu", **fields})
 
 
 @pytest.mark.parametrize("kind", ["full", "probed", "head"])
@@ -110,11 +115,12 @@ def test_students_that_onnx_cannot_express_are_named(tiny: str, encoder: Encoder
         written(student, tmp_path / "out", pairs)
 
 
-def test_predict_py_needs_neither_torch_nor_tutelage(
-    tiny: str, easy: list[Row], encoder: Encoder, tmp_path: Path
-) -> None:
-    loaded, _ = written(train(easy, LABELS, config(tiny), seed=0, encoder=encoder), tmp_path / "out", TEXTS)
-    packages = tmp_path / "packages"
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def bare_python(folder: Path) -> Run:
+    """Return a function that runs Python in a folder with only onnxruntime, tokenizers and numpy."""
+    packages = folder / "packages"
     packages.mkdir()
     for name in ("numpy", "numpy.libs", "onnxruntime", "tokenizers", "flatbuffers", "google", "packaging"):
         found = find_spec("numpy" if name == "numpy.libs" else name)
@@ -127,10 +133,16 @@ def test_predict_py_needs_neither_torch_nor_tutelage(
     def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
         environment = {"PYTHONPATH": str(packages), "PATH": os.environ["PATH"]}
         command = [sys.executable, "-S", *arguments]  # -S: no other installed package
-        return subprocess.run(
-            command, capture_output=True, text=True, env=environment, cwd=tmp_path, **options
-        )
+        return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder, **options)
 
+    return run
+
+
+def test_predict_py_needs_neither_torch_nor_tutelage(
+    tiny: str, easy: list[Row], encoder: Encoder, tmp_path: Path
+) -> None:
+    loaded, _ = written(train(easy, LABELS, config(tiny), seed=0, encoder=encoder), tmp_path / "out", TEXTS)
+    run = bare_python(tmp_path)
     for missing in ("torch", "tutelage", "transformers"):
         assert f"No module named '{missing}'" in run("-c", f"import {missing}").stderr
     done = run("out/predict.py", *TEXTS)
@@ -147,3 +159,52 @@ def test_predict_py_needs_neither_torch_nor_tutelage(
     again = run("out/predict.py", "--int8", input=f"{TEXTS[0]}\n")
     assert json.loads(again.stdout)["text"] == TEXTS[0]
     assert np.isfinite(json.loads(again.stdout)["confidence"])
+
+
+SENTENCES = ["maria novak paid", "the C++ parcel of maria novak, from rome", "nothing", "rome " * 200, "!"]
+
+
+@pytest.fixture(scope="module")
+def tagger(tiny: str, encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> tuple[Tagger, Path]:
+    """Return a trained tagger and the folder to which it was exported, with its ONNX models."""
+    person, city = Span(0, 11, "person"), Span(17, 21, "city")
+    given = [("maria novak left rome", [person, city]), ("the parcel is late", [])] * 8
+    rows = [Row(id=str(i), text=text, label=as_label(found)) for i, (text, found) in enumerate(given)]
+    fields: dict[str, Any] = {"kind": "ner", "min_steps": 60, "learning_rate": 5e-3}
+    student = train(rows, ["person", "city"], config(tiny, **fields), seed=0, encoder=encoder)
+    folder = tmp_path_factory.mktemp("tagger") / "out"
+    student.export(folder)
+    loaded = load_student(folder, device_name="cpu")
+    assert isinstance(loaded, Tagger)
+    assert write_onnx(loaded, folder, SENTENCES)["difference"] < 1e-5
+    return loaded, folder
+
+
+def test_a_tagger_finds_the_same_entities_as_onnx(tagger: tuple[Tagger, Path]) -> None:
+    student, folder = tagger
+    expected = student.predict(SENTENCES)
+    assert spans(expected.answers[0]) == [Span(0, 11, "person")]  # it has learnt something
+    found = load_predictor(folder)
+    assert isinstance(found, OnnxTagger)
+    assert (found.kind, found.labels, found.fields) == ("ner", ["person", "city"], student.fields)
+    got = found.predict(SENTENCES, gold=expected.answers)
+    assert got.answers == expected.answers
+    assert got.confidence == pytest.approx(expected.confidence, abs=1e-5)
+    assert got.nll == pytest.approx(student.predict(SENTENCES, gold=expected.answers).nll, abs=1e-5)
+    assert found.count_truncated(SENTENCES) == student.count_truncated(SENTENCES) == 1
+    assert found.predict([]).answers == []
+    assert isinstance(load_predictor(folder, "torch"), Tagger)
+
+
+def test_predict_py_of_a_tagger_needs_neither_torch_nor_tutelage(
+    tagger: tuple[Tagger, Path], tmp_path: Path
+) -> None:
+    student, folder = tagger
+    done = bare_python(tmp_path)(str(folder / "predict.py"), *SENTENCES)
+    assert done.returncode == 0, done.stderr
+    for text, line, label in zip(
+        SENTENCES, done.stdout.splitlines(), student.predict(SENTENCES).answers, strict=True
+    ):
+        entities = json.loads(line)["entities"]
+        assert [Span(one["start"], one["end"], one["type"]) for one in entities] == spans(label)
+        assert all(text[one["start"] : one["end"]] == one["text"] for one in entities)

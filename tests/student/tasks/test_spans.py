@@ -1,7 +1,8 @@
 """Test where the entities that a teacher names are found in a text."""
 
 import pytest
-from tutelage.student.tasks.spans import Mention, Span, aligned, units
+from tutelage.student.tasks.spans import Mention, Span, aligned
+from tutelage.student.tasks.words import units
 
 
 def named(*given: str) -> list[Mention]:

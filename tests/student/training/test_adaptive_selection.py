@@ -11,6 +11,7 @@ from tutelage.student.training.adaptive_selection import AdaptiveSelection, Step
 from tutelage.student.training.configuration import TrainingConfig
 from tutelage.student.training.loop import train
 from tutelage.student.training.losses import Objective
+from tutelage.student.training.observer import Observer
 
 
 def weigh(
@@ -125,7 +126,8 @@ def test_training_counts_used_samples_and_always_uses_the_rows_of_the_user(
     objective = Objective(adaptive_selection=fixed)
     training_config = TrainingConfig(mode="head", epochs=1, batch=4, objective=objective)
     rows = [*own, *sure, *unsure]
-    student = train(rows, ["a", "b"], training_config, seed=0, encoder=encoder, log=logged.update)
+    observer = Observer(logged.update)
+    student = train(rows, ["a", "b"], training_config, seed=0, encoder=encoder, observer=observer)
     assert set(logged["used"]) == {r["id"] for r in sure}
     assert (logged["unique"], logged["kept_share"], logged["backpropagated"]) == (0.5, 0.5, 0.5)
     answers = student.predict_proba([r["text"] for r in own]).argmax(1)

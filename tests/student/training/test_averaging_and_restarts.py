@@ -9,6 +9,7 @@ import torch
 from tutelage.student.data.rows import Row
 from tutelage.student.training.averaging import WeightAverage
 from tutelage.student.training.loop import train
+from tutelage.student.training.observer import Observer
 
 LABELS = ["refund", "status"]
 
@@ -39,8 +40,9 @@ def test_averaging_changes_a_student_and_a_share_of_zero_keeps_its_last_weights(
 
 def test_a_training_whose_loss_does_not_fall_is_restarted_twice(quick, encoder, easy) -> None:
     logged: dict[str, Any] = {}
+    observer = Observer(logged.update)
     absurd = replace(quick, min_steps=100, learning_rate=50.0)
-    student = train(easy, LABELS, absurd, seed=0, encoder=encoder, log=logged.update)
+    student = train(easy, LABELS, absurd, seed=0, encoder=encoder, observer=observer)
     assert logged == {"restarted": 2}
     assert student.predict_proba(texts_of(easy)).shape == (24, 2)
 
@@ -48,13 +50,29 @@ def test_a_training_whose_loss_does_not_fall_is_restarted_twice(quick, encoder, 
 @pytest.mark.parametrize("kind", ["classification", "multilabel", "ner"])
 def test_a_training_that_learns_is_not_restarted(quick, encoder, easy, kind: str) -> None:
     logged: dict[str, Any] = {}
+    observer = Observer(logged.update)
     label = {"multilabel": '["{}"]', "ner": '[[0, 5, "{}"]]'}.get(kind, "{}")
     rows = [Row(**{**row, "label": label.format(row["label"])}) for row in easy]
-    train(rows, LABELS, replace(quick, kind=kind, min_steps=100), seed=0, encoder=encoder, log=logged.update)
+    train(
+        rows,
+        LABELS,
+        replace(quick, kind=kind, min_steps=100),
+        seed=0,
+        encoder=encoder,
+        observer=observer,
+    )
     assert logged == {}
 
 
 def test_a_training_with_one_label_is_not_restarted(quick, encoder, easy) -> None:
     logged: dict[str, Any] = {}
-    train(easy[:12], LABELS, replace(quick, min_steps=100), seed=0, encoder=encoder, log=logged.update)
+    observer = Observer(logged.update)
+    train(
+        easy[:12],
+        LABELS,
+        replace(quick, min_steps=100),
+        seed=0,
+        encoder=encoder,
+        observer=observer,
+    )
     assert logged == {}

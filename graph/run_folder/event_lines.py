@@ -1,0 +1,59 @@
+"""Write the events of a run as JSON lines, for programs that follow it."""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TextIO
+
+from tutelage.agents.providers.redact import redact
+from tutelage.graph.run_folder.trace import Event
+from tutelage.student.errors import InputError, Interrupted
+
+
+class EventLines:
+    """A listener that writes each event as one line, to standard output (`-`) or to the end of a file. Use it
+    as a context manager around a run.
+
+    The last line is the event `end`; its `state` is `finished`, `interrupted` or `failed`, and its `message`
+    says why.
+    """
+
+    def __init__(self, to: str):
+        self._to = to
+        self._file: TextIO = sys.stdout
+
+    def __enter__(self) -> Self:
+        """Open the file.
+
+        Raises:
+            InputError: it cannot be written.
+        """
+        if self._to != "-":
+            try:
+                self._file = Path(self._to).open("a", encoding="utf-8")
+            except OSError as error:
+                raise InputError(
+                    f"--events {self._to} cannot be written: {error.strerror}; choose another file"
+                ) from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        stopped = isinstance(error, Interrupted | KeyboardInterrupt)
+        state = "interrupted" if stopped else "failed" if error else "finished"
+        message = redact(" ".join(str(error or "").split()))
+        self({"event": "end", "at": float(f"{time.time():.3f}"), "state": state, "message": message})
+        if self._file is not sys.stdout:
+            self._file.close()
+
+    def __call__(self, event: Event) -> None:
+        """Write one event. If the program that reads the events has ended, the run goes on without it."""
+        try:
+            self._file.write(json.dumps(event, ensure_ascii=False) + "\n")
+            self._file.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._file.fileno())
