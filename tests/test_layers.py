@@ -21,8 +21,8 @@ ROOMS = {
     ],
     "graph": [
         "strategies", "task", "run_folder", "weaknesses", "state", "student_cache", "context", "students",
-        "report", "requests", "stopping", "nodes", "routes", "build", "planning", "runs", "distilled",
-        "handover", "serving", "doctor", "drawing",
+        "history", "report", "requests", "stopping", "nodes", "routes", "build", "planning", "runs",
+        "distilled", "handover", "serving", "doctor", "drawing",
     ],
 }  # fmt: skip
 MOST_FILES = 16  # in a folder: the graph has fifteen nodes, one a file
