@@ -67,12 +67,7 @@ def weakness_shown(records: Records, sample: Sample, call: Call | None) -> Weakn
     card: Mapping[str, Any] = next((card for card in records.cards if card["id"] == key), {})
     entries = call.payload.get("weaknesses", ()) if call else ()
     shown: Mapping[str, Any] = next((one for one in entries if one["id"] == key), card)
-    analysis, ids = _analysis(records, shown.get("hypothesis", ""))
-    evidence = (
-        [_row(records, analysis, one) for one in analysis.payload["wrong"] if one["id"] in ids]
-        if analysis
-        else []
-    )
+    analysis, evidence = evidence_for(records, shown.get("hypothesis", ""))
     if not evidence:
         named = zip(card.get("evidence", ()), card.get("examples", ()), strict=False)
         evidence = [ShownRow(id=one, text=text, label=card["label"]) for one, text in named]
@@ -87,11 +82,15 @@ def weakness_shown(records: Records, sample: Sample, call: Call | None) -> Weakn
     )
 
 
-def _analysis(records: Records, hypothesis: str) -> tuple[Call | None, list[str]]:
-    """Return the analyst's call that stated a hypothesis, and the ids of the rows it cited."""
+def evidence_for(records: Records, hypothesis: str) -> tuple[Call | None, list[ShownRow]]:
+    """Return the analyst's call that stated a hypothesis, and the wrong answers that it cited; (None, []) if
+    the weakness was found without an analyst.
+    """
     for call in records.calls.values():
-        if call.role == "analyst":
-            for item in call.items:
-                if hypothesis and item.hypothesis == hypothesis:
-                    return call, item.evidence
+        if call.role != "analyst" or not hypothesis:
+            continue
+        for item in call.items:
+            if item.hypothesis == hypothesis:
+                cited = [entry for entry in call.payload["wrong"] if entry["id"] in item.evidence]
+                return call, [_row(records, call, entry) for entry in cited]
     return None, []

@@ -176,14 +176,14 @@ def _call(call: CallRecord, whole: bool) -> Iterator[str]:
             yield f"    {name:<7} {short}{' (--prompts shows all)' if short.endswith('…') else ''}"
 
 
-def own_part(prompt: str) -> str:
+def own_part(prompt: str, indent: int | None = None) -> str:
     """Return what a prompt holds beside the description of the task, which is the same in all calls."""
     try:
         payload = read_payload(prompt)
     except ValueError:
         return prompt
     own = {key: value for key, value in payload.items() if key not in Brief.__annotations__}
-    return json.dumps(own, ensure_ascii=False)
+    return json.dumps(own, ensure_ascii=False, indent=indent)
 
 
 def _indented(text: str, margin: str) -> list[str]:
