@@ -38,8 +38,11 @@ class WeaknessShown(TypedDict):
 
 def rows_shown(records: Records, call: Call) -> list[ShownRow]:
     """Return the labelled rows in a generator's prompt."""
-    entries = [*call.payload.get("shots", ()), *call.payload.get("feedback", ())]
-    return [_row(records, call, entry) for entry in entries]
+    if (key := ("rows", call.id)) not in records.shared:
+        entries = [*call.payload.get("shots", ()), *call.payload.get("feedback", ())]
+        records.shared[key] = [_row(records, call, entry) for entry in entries]
+    found: list[ShownRow] = records.shared[key]
+    return found
 
 
 def _row(records: Records, call: Call, entry: Mapping[str, Any]) -> ShownRow:
@@ -86,6 +89,13 @@ def evidence_for(records: Records, hypothesis: str) -> tuple[Call | None, list[S
     """Return the analyst's call that stated a hypothesis, and the wrong answers that it cited; (None, []) if
     the weakness was found without an analyst.
     """
+    if (key := ("evidence", hypothesis)) not in records.shared:
+        records.shared[key] = _evidence_for(records, hypothesis)
+    found: tuple[Call | None, list[ShownRow]] = records.shared[key]
+    return found
+
+
+def _evidence_for(records: Records, hypothesis: str) -> tuple[Call | None, list[ShownRow]]:
     for call in records.calls.values():
         if call.role != "analyst" or not hypothesis:
             continue

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
@@ -31,7 +31,9 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True)
 class Records:
-    """The contents of a run folder. `samples` have labels as code uses them, not as files show them."""
+    """The contents of a run folder. `samples` have labels as code uses them, not as files show them. `shared`
+    keeps what many histories have in common, so that it is made once (graph/history/evidence.py).
+    """
 
     folder: RunFolder
     about: dict[str, Any]
@@ -40,6 +42,7 @@ class Records:
     events: Sequence[Event]
     samples: Sequence[Sample]
     calls: Mapping[str, Call]
+    shared: dict[tuple[str, str], Any] = field(default_factory=dict, repr=False)
 
     @property
     def task_type(self) -> TaskType:

@@ -64,12 +64,12 @@ def list_samples(folder: RunFolder) -> list[dict[str, Any]]:
     """
     records = read_records(folder)
     found = [one for several in records.by_id.values() for one in several]
-    by_status: dict[str, list[dict[str, Any]]] = {}
+    by_status: dict[str, dict[str, dict[str, Any]]] = {}
     for purpose, sample in found:
         status = sample["status"] if purpose == "sample" else purpose.replace("_", " ")
         entry = {"id": sample["id"], "status": status, "round": sample["round"], "text": sample["text"]}
-        by_status.setdefault(status, []).append(entry)
-    return [entry for entries in by_status.values() for entry in entries[:LISTED]]
+        by_status.setdefault(status, {}).setdefault(sample["id"], entry)
+    return [entry for entries in by_status.values() for entry in [*entries.values()][:LISTED]]
 
 
 def _with_places(records: Records, found: History) -> History:

@@ -57,7 +57,7 @@ def calls_section(records: Records, listed: Sequence[Listed], room: int) -> list
     if len(calls) > MOST:
         parts.append(tag("p", f"The first {MOST:,} of {len(calls):,} calls are listed."))
     rows = [_call(*one) for one in zip(shown, prompts, replies, strict=True)]
-    return [*parts, tag("div", *rows, class_="list")]
+    return [*parts, tag("div", *rows, class_="list", role="group", aria_label="calls")]
 
 
 def _common(calls: Sequence[Call]) -> Iterable[Html]:

@@ -10,7 +10,7 @@ from tutelage.graph.report.page import Html, cut_to_fit, tag
 from tutelage.graph.report.sample_list import Listed
 
 HUES = 10  # label colours in page.css; the last is that of all other labels
-TITLES = 250_000  # bytes of the texts that appear when the pointer rests on a point
+TITLES = 200_000  # bytes of the texts that appear when the pointer rests on a point
 SIZE = (1000, 640)  # of the drawing
 MARGIN = 12
 WHAT = """Each point is a text. Texts that the encoder finds similar are close together, as far as two

@@ -67,8 +67,14 @@ def _text(value: object) -> str:
 
 
 def cut_to_fit(texts: Sequence[str], budget: int) -> list[str]:
-    """Return the texts, cut at the same number of characters if they would take more than `budget` bytes as
-    HTML.
+    """Return the texts, cut at one length if they would take more than `budget` bytes as HTML."""
+    length = fitting_length(texts, budget)
+    return [cut(text, length) for text in texts]
+
+
+def fitting_length(texts: Sequence[str], budget: int) -> int:
+    """Return the largest number of characters to cut the texts at, so that they take at most `budget` bytes
+    as HTML.
     """
 
     def size(length: int) -> int:
@@ -76,12 +82,12 @@ def cut_to_fit(texts: Sequence[str], budget: int) -> list[str]:
 
     longest = max(map(len, texts), default=0)
     if size(longest) <= budget:
-        return list(texts)
+        return longest
     low, high = 0, longest  # `low` fits, `high` does not
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if size(middle) <= budget else (low, middle)
-    return [cut(text, low) for text in texts]
+    return low
 
 
 def cut(text: str, length: int) -> str:

@@ -7,12 +7,10 @@ from tutelage.graph.history.history import History, Statement, history
 from tutelage.graph.history.records import Found, Records
 from tutelage.graph.history.text import nearest_sentence
 from tutelage.graph.report.embedding_map import MOST, spread
-from tutelage.graph.report.page import Html, cut, cut_to_fit, tag
+from tutelage.graph.report.page import Html, cut, cut_to_fit, fitting_length, tag
 from tutelage.student.corpus import Sample
 
-TEXTS = 1_000_000  # bytes of all texts in the list
-MANY = 1_000  # samples from which on reasons and labels are cut short
-SHORT, LONG = 60, 2_000  # characters of a reason or label, with many samples and otherwise
+TEXTS, WORDS = 800_000, 600_000  # bytes of all texts in the list, and of all labels and reasons
 HOW = """Open a sample to see where its text came from, what each call said about it, and which students were
 trained on it. The calls are listed below. Open samples and calls are printed, the others are not. A
 history with whole prompts: """
@@ -44,7 +42,7 @@ def sample_list(records: Records, listed: Sequence[Listed]) -> list[Html]:
         return []
     names = list(records.about["task"]["labels"])
     texts = cut_to_fit([one.history["text"] for one in listed], TEXTS)
-    longest = SHORT if len(listed) > MANY else LONG
+    longest = fitting_length([word for one in listed for word in _words(one.history)], WORDS)
     cards = {card["id"] for card in records.cards}
     numbers = {label: str(number) for number, label in enumerate([*names, *records.task_type.no_label])}
     command = tag("code", f"tutelage trace {records.folder.path} ID")
@@ -53,7 +51,19 @@ def sample_list(records: Records, listed: Sequence[Listed]) -> list[Html]:
         which = f"{MOST:,} of {len(records.samples):,} samples are listed, spread evenly over the run"
         parts.append(tag("p", f"{which}; {records.folder.samples.name} has all."))
     rows = [_sample(one, text, longest, numbers, cards) for one, text in zip(listed, texts, strict=True)]
-    return [*parts, _filters(listed, numbers), tag("div", *rows, class_="list")]
+    return [
+        *parts,
+        _filters(listed, numbers),
+        tag("div", *rows, class_="list", role="group", aria_label="samples"),
+    ]
+
+
+def _words(found: History) -> Iterable[str]:
+    """Yield the parts of a history, beside the text, that can be long."""
+    for statement in found["statements"]:
+        yield from (statement["said"], statement["reason"])
+    near = [nearest_sentence(found)] if found["nearest"] else []
+    yield from (found["label"] or "", found["reason"], found["predicted_before"] or "", *near)
 
 
 def _filters(listed: Sequence[Listed], numbers: dict[str, str]) -> Html:
@@ -124,7 +134,7 @@ def _facts(found: History, longest: int, cards: set[str]) -> Iterable[tuple[str,
     if found["reason"] and found["reason"] not in {one["reason"] for one in found["statements"]}:
         yield "Reason", [cut(found["reason"], longest)]
     if found["nearest"]:
-        yield "Nearest", [cut(nearest_sentence(found), longest + 60)]
+        yield "Nearest", [cut(nearest_sentence(found), longest)]
     if found["status"] == "kept":
         yield "Trained", [_training(found)]
     if (before := found["predicted_before"]) is not None:

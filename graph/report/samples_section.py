@@ -135,7 +135,7 @@ def _confusion(card: Card) -> list[Html]:
 
 def samples_section(run: Run, records: Records, listed: Sequence[Listed]) -> list[Html]:
     """Show the number of samples of each status, and list them."""
-    counts = run.status_counts
+    counts = Counter[str](sample["status"] for sample in records.samples) or run.status_counts
     rows = [(status, counts[status], meaning) for status, meaning in STATUSES.items() if counts[status]]
     counted = table(["Status", ">Samples", "<Meaning"], rows) if rows else tag("p", "None yet.")
     return [counted, *sample_list(records, listed)]

@@ -50,12 +50,6 @@ def show(finished_in: Make, tmp_path_factory: pytest.TempPathFactory) -> Callabl
     return read
 
 
-def test_without_filters_all_samples_are_shown(show: Callable[[str], Shown]) -> None:
-    shown = show("#samples?status=nonsense")
-    assert len(shown.visible) == 43
-    assert (shown.count, shown.form, shown.open) == ("43 of 43 samples", True, [])
-
-
 def test_an_address_sets_the_filters(show: Callable[[str], Shown]) -> None:
     shown = show("#samples?status=duplicate&round=1&weakness=w01-1&text=PLAIN%201")
     assert shown.visible == ["s26", *(f"s{25 + n}" for n in range(10, 15))], "texts with 1, 10, 11 … 14"
@@ -63,5 +57,7 @@ def test_an_address_sets_the_filters(show: Callable[[str], Shown]) -> None:
     assert show("#samples?label=praise").visible == ["s40"]
 
 
-def test_an_address_opens_a_sample(show: Callable[[str], Shown]) -> None:
-    assert show("#s41").open == ["s41"]
+def test_an_address_opens_a_sample_and_hides_none(show: Callable[[str], Shown]) -> None:
+    shown = show("#s41")
+    assert len(shown.visible) == 43
+    assert (shown.count, shown.form, shown.open) == ("43 of 43 samples", True, ["s41"])
