@@ -310,6 +310,46 @@ def report(
 
 
 @app.command()
+def trace(
+    folder: Run,
+    sample: Annotated[
+        str | None, typer.Argument(help="The id of a sample, or its beginning.", metavar="[SAMPLE_ID]")
+    ] = None,
+    prompts: Annotated[bool, typer.Option("--prompts", help="Show whole prompts and replies.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show how a sample was made: its text, weakness, rows, calls, labels, and the students trained on it.
+
+    Without SAMPLE_ID, list a few samples of each status. The run may still be in progress.
+
+    Example: [bold]tutelage trace runs/first 70d752bc[/bold]
+    """
+    from tutelage.graph.history.text import one_line, trace_lines
+    from tutelage.graph.history.trace import list_samples, trace_sample
+    from tutelage.graph.report.terminal import text_table
+    from tutelage.graph.run_folder.folder import RunFolder
+
+    run = RunFolder(folder)
+    if sample:
+        traced = trace_sample(run, sample)
+        if as_json:
+            typer.echo(json.dumps(traced, ensure_ascii=False, indent=1))
+        else:
+            _print(line for one in traced for line in trace_lines(one, whole=prompts))
+        return
+    samples = list_samples(run)
+    if as_json:
+        typer.echo(json.dumps(samples, ensure_ascii=False, indent=1))
+    elif samples:
+        rows = [(one["id"], one["status"], one["round"], one_line(one["text"], 70)) for one in samples]
+        _print([text_table(["id", "status", ">round", "text"], rows)])
+        typer.echo(f"These are a few of each status; when a run ends, {run.samples} and the report have all.")
+        typer.echo(f"To see how one was made: tutelage trace {folder} {rows[0][0][:8]}")
+    else:
+        typer.echo(f"{folder} has no samples yet")
+
+
+@app.command()
 def evaluate(
     student: Student,
     data: Annotated[

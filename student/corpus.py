@@ -1,7 +1,10 @@
 """The corpus: all samples of a run in Chroma, kept or refused, with the reason for each refusal."""
 
 import json
+import sqlite3
+import tempfile
 from collections.abc import Sequence
+from contextlib import closing
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, NotRequired, TypedDict, cast
@@ -153,9 +156,7 @@ class Corpus:
         """Return the samples in the order of writing, optionally of one round or one status only."""
         filters = [{key: value} for key, value in (("round", round), ("status", status)) if value is not None]
         where = {"$and": filters} if len(filters) > 1 else (filters[0] if filters else None)
-        found = self._collections["drafts"].get(where=where, include=["metadatas"])
-        rows = sorted(zip(found["ids"], (meta["sample"] for meta in found["metadatas"]), strict=True))
-        return [json.loads(sample) for _, sample in rows]
+        return _samples_in(self._collections["drafts"], where)
 
     def neighbours(self, texts: Sequence[str]) -> list[Neighbour | None]:
         """Return for each text its nearest neighbour at or above the threshold, or None.
@@ -222,10 +223,7 @@ class Corpus:
 
     @cached_property
     def _client(self) -> Any:
-        import chromadb
-
-        settings = chromadb.Settings(anonymized_telemetry=False)
-        return chromadb.PersistentClient(str(self.folder), settings=settings)
+        return _client_of(self.folder)
 
     @cached_property
     def _collections(self) -> dict[str, Any]:
@@ -245,6 +243,38 @@ class Corpus:
                     " use the same `encoder`, or a new run folder"
                 )
         return collections
+
+
+def stored_samples(folder: Path) -> list[Sample]:
+    """Return the samples of the corpus in a folder, in the order of writing; [] if there is none yet.
+
+    Chroma allows one process at a time, and a run may be writing to the folder. So a copy of its database,
+    which SQLite makes consistent, is read. This needs no encoder.
+    """
+    database = folder / "chroma.sqlite3"
+    if not database.exists():
+        return []
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as copy:
+        source = sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)
+        with closing(source), closing(sqlite3.connect(Path(copy) / database.name)) as target:
+            source.backup(target)
+        client = _client_of(Path(copy))
+        if "drafts" not in {collection.name for collection in client.list_collections()}:
+            return []
+        return _samples_in(client.get_collection("drafts", embedding_function=None))
+
+
+def _client_of(folder: Path) -> Any:
+    import chromadb
+
+    settings = chromadb.Settings(anonymized_telemetry=False)
+    return chromadb.PersistentClient(str(folder), settings=settings)
+
+
+def _samples_in(collection: Any, where: dict[str, Any] | None = None) -> list[Sample]:
+    found = collection.get(where=where, include=["metadatas"])
+    rows = sorted(zip(found["ids"], (meta["sample"] for meta in found["metadatas"]), strict=True))
+    return [json.loads(sample) for _, sample in rows]
 
 
 def _near(cosine: float) -> float:

@@ -21,8 +21,8 @@ ROOMS = {
     ],
     "graph": [
         "strategies", "task", "run_folder", "tracing", "weaknesses", "state", "student_cache", "context",
-        "students", "report", "requests", "stopping", "open_runs", "nodes", "routes", "build", "server_graph",
-        "planning", "runs", "distilled", "handover", "serving", "doctor", "drawing",
+        "students", "history", "report", "requests", "stopping", "open_runs", "nodes", "routes", "build",
+        "server_graph", "planning", "runs", "distilled", "handover", "serving", "doctor", "drawing",
     ],
 }  # fmt: skip
 MOST_FILES = 16  # in a folder: the graph has fifteen nodes, one a file

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 from tutelage.agents.endpoints.entry import Entry
 from tutelage.agents.endpoints.exchange import Messages
@@ -32,6 +32,18 @@ class Spent(TypedDict):
     prompt_tokens: int
     completion_tokens: int
     cost: float | None
+
+
+class StoredReply(NamedTuple):
+    """A row of a journal. `call` is the id of the call in traces, `at` the time of the reply in seconds since
+    1970, `request` the canonical call, and `paid` is False for a reply that was copied from another run.
+    """
+
+    call: str
+    at: float
+    request: dict[str, Any]
+    entry: Entry
+    paid: bool
 
 
 class Journal:
@@ -152,6 +164,23 @@ class Journal:
         return [_read_only(path) for path in self.others]
 
 
+def stored_replies(path: Path) -> list[StoredReply]:
+    """Return all replies of a journal, oldest first. Another process may be writing to it.
+
+    Raises:
+        InputError: the file is not a journal.
+    """
+    db = _read_only(path, closed=not path.with_name(f"{path.name}-wal").exists())
+    try:
+        rows = db.execute("SELECT key, at, request, entry, paid FROM replies ORDER BY at, rowid").fetchall()
+    finally:
+        db.close()
+    return [
+        StoredReply(key[:12], at, json.loads(request), Entry(**json.loads(entry)), bool(paid))
+        for key, at, request, entry, paid in rows
+    ]
+
+
 def _row(key: str, request: dict[str, object], entry: Entry, paid: bool) -> Row:
     texts = json.dumps(request, ensure_ascii=False), json.dumps(asdict(entry))
     return (key, time.time(), entry.role, *texts, paid)
@@ -162,9 +191,11 @@ def _find(db: sqlite3.Connection, key: str) -> tuple[dict[str, object], Entry] |
     return (json.loads(row[0]), Entry(**json.loads(row[1]))) if row else None
 
 
-def _read_only(path: Path) -> sqlite3.Connection:
+def _read_only(path: Path, *, closed: bool = False) -> sqlite3.Connection:
+    """Open a journal for reading. If no process has it open (`closed`), no -wal and -shm files are left."""
+    options = "mode=ro&immutable=1" if closed else "mode=ro"
     try:
-        db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, check_same_thread=False)
+        db = sqlite3.connect(f"{path.resolve().as_uri()}?{options}", uri=True, check_same_thread=False)
         db.execute("SELECT key FROM replies LIMIT 1")
     except sqlite3.Error as error:
         raise InputError(f"{path} is not the journal of a run: {error}; give the folder of a run") from error

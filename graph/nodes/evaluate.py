@@ -10,6 +10,7 @@ from tutelage.graph.stopping import why_stop
 from tutelage.graph.students.predictions import (
     comparable_statistics,
     evaluation,
+    example_statistics,
     predict_round,
     predictions_on_diagnose,
 )
@@ -17,6 +18,7 @@ from tutelage.graph.students.self_training import predict_pool
 from tutelage.graph.students.training_rows import training_rows
 from tutelage.graph.weaknesses import measure_again, read_cards, write_cards
 from tutelage.student.evaluation.evaluate import p_value_worse
+from tutelage.student.evaluation.gains import interval
 
 BEYOND_NOISE = 0.05  # the usual significance level (ours): a round with a lower p-value is rolled back
 
@@ -73,10 +75,12 @@ def _line(
     before = [line for line in ctx.folder.read_rounds() if line["round"] < round]
     status_counts = Counter(sample["status"] for sample in ctx.corpus.drafts(round=round))
     kept = status_counts.pop("kept", 0)
+    shown = "gate" if ctx.splits.gate else "diagnose"
     return RoundLine(
         round=round,
         metric=evaluation(ctx, round, "diagnose")["metric"],
         gate=evaluation(ctx, round, "gate")["metric"] if ctx.splits.gate else None,
+        interval=interval(ctx.task.type, example_statistics(ctx, round, shown), ctx.task.metric),
         accepted=accepted,
         p_value=p_value,
         teacher_calls=spent["calls"] - sum(line["teacher_calls"] for line in before),

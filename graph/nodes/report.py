@@ -7,11 +7,12 @@ from typing import Any
 
 from tutelage.graph.context import RunContext
 from tutelage.graph.report.build import write_report
+from tutelage.graph.report.embedding_map import embedding_map
 from tutelage.graph.run_folder.folder import write_texts_used
 from tutelage.graph.state import State
 from tutelage.graph.students.comparison import compare
 from tutelage.graph.students.label_check import suspected_labels, write_labels_to_check
-from tutelage.graph.students.predictions import evaluation
+from tutelage.graph.students.predictions import evaluation, predictions_on_diagnose
 from tutelage.graph.task.schema import Task
 from tutelage.graph.task.splits import refits
 from tutelage.student.corpus import Sample
@@ -60,6 +61,8 @@ def finalize(ctx: RunContext, best: int, stop: str) -> Report | None:
         "overlap": _overlaps(ctx, [sample["text"] for sample in samples if sample["status"] == "kept"]),
     }
     folder.write_json(folder.run_json, {**folder.about(), **result})
+    answers = predictions_on_diagnose(folder, ctx.splits, best)
+    folder.write_json(folder.map, embedding_map(ctx.task.type, ctx.encoder, answers, samples))
     write_report(folder)
     return tests.get("delivered")
 

@@ -1,1 +1,1 @@
-"""The report of a run: one HTML page without scripts. Each section has its own module."""
+"""The report of a run: one HTML page. Each section has its own module."""

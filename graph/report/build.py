@@ -1,20 +1,27 @@
-"""Build the report of a run folder: one HTML page that needs no network and no scripts."""
+"""Build the report of a run folder: one HTML page without network. Its only script filters the samples."""
 
 import json
 from collections.abc import Sequence
 from html import escape
 from typing import Any
 
+from tutelage.agents.providers.redact import redact
+from tutelage.graph.history.records import read_records
+from tutelage.graph.report.calls_section import calls_section, roles_table
 from tutelage.graph.report.charts import learning_curve
 from tutelage.graph.report.comparison_section import arm_title, comparison_section, labels_section
+from tutelage.graph.report.embedding_map import read_map
+from tutelage.graph.report.map_section import map_section
 from tutelage.graph.report.page import PAGE, STYLE, Html, pairs, table, tag
 from tutelage.graph.report.run_section import Run, differences, figures, metric_name, paid, read_run, total
+from tutelage.graph.report.sample_list import listed_samples
 from tutelage.graph.report.samples_section import classes_section, samples_section, weaknesses_section
 from tutelage.graph.report.teacher_section import teacher_section
 from tutelage.graph.report.training_section import training_section
 from tutelage.graph.run_folder.folder import RoundLine, RunFolder, rounds_over
 from tutelage.prompts import ROLES
 
+LARGEST = 4_900_000  # bytes of a page with as many samples as are listed
 ROUND_0 = "Round 0 is trained on the seeds only."
 ROUND_0_FOLDED = """Round 0 is trained on your labels alone. Every score is out of fold: each row is predicted
 by a student that was trained neither on this row nor on any text that was written with this row in view."""
@@ -35,25 +42,31 @@ def write_report(folder: RunFolder, control: RunFolder | None = None) -> None:
         InputError: `folder` or `control` is not a run folder.
     """
     run, other = read_run(folder), read_run(control) if control else None
+    records = read_records(folder)
+    listed = listed_samples(records)
     sections = {
         "Value of the teacher labels": comparison_section(run),
         "Learning curve": [learning_curve(run, other), *_against(run, other)],
-        "Rounds and cost": _rounds(run, other),
+        "Rounds and cost": [*_rounds(run, other), *roles_table(records.calls)],
         "Teacher": teacher_section(folder.read_calibration(), run.about.get("teacher", {})),
         "Classes": classes_section(run.about.get("test")),
-        "Weaknesses": weaknesses_section(run.cards),
-        "Samples": samples_section(run),
+        "Weaknesses": weaknesses_section(records),
+        "Map": map_section(read_map(folder), listed, folded=run.folded),
+        "Samples": samples_section(run, records, listed),
+        "Calls": [],  # below, since it gets the room that the others leave
         "Labels to check": labels_section(run),
         "Training": training_section(run),
         "Leakage check": _leakage(run.about),
         "Configuration": _configuration(run.about),
     }
+    used = sum(len(part.encode()) for inside in sections.values() for part in inside)
+    sections["Calls"] = calls_section(records, listed, LARGEST - used)
     ids = {title: title.lower().replace(" ", "-") for title in sections}
     links = tag("nav", *(tag("a", title, href=f"#{name}") for title, name in ids.items()))
     parts = [tag("section", tag("h2", t), *inside, id=ids[t]) for t, inside in sections.items()]
     title = escape(f"{run.about['task']['name']} · tutelage")
     body = "\n".join([_headline(run), links, *parts])
-    folder.write(folder.report, PAGE.format(title=title, style=STYLE, body=body))
+    folder.write(folder.report, redact(PAGE.format(title=title, style=STYLE, body=body)))
 
 
 def _headline(run: Run) -> Html:

@@ -116,6 +116,8 @@ def _plot(axes: "Axes", run: Run, control: Run | None) -> None:
     for one, set_name, label, dashes in curves:
         points = zip(*calls_and_scores(one, set_name).values(), strict=True)
         axes.plot(*points, dashes, label=label, color=INKS[set_name], marker="o", markersize=4)
+        if one is run and set_name == ("gate" if "gate" in set_names else "diagnose"):
+            _plot_intervals(axes, one, set_name)
     rolled_back = [line["round"] for line in run.rounds if not line["accepted"]]
     crosses = [
         calls_and_scores(run, set_name)[round]
@@ -125,6 +127,19 @@ def _plot(axes: "Axes", run: Run, control: Run | None) -> None:
     ]
     if crosses:
         axes.plot(*zip(*crosses, strict=True), "X", markersize=9, label="rolled back", color=INKS["bad"])
+
+
+def _plot_intervals(axes: "Axes", run: Run, set_name: str) -> None:
+    """Draw the 95 % bootstrap intervals of the scores that decide about the rounds."""
+    places = calls_and_scores(run, set_name)
+    found = {line["round"]: line["interval"] for line in run.rounds if "interval" in line}
+    known = [number for number in places if number in found]
+    if known:
+        calls = [places[number][0] for number in known]
+        lows, highs = zip(*(found[number] for number in known), strict=True)
+        axes.fill_between(
+            calls, lows, highs, alpha=0.15, linewidth=0, color=INKS[set_name], label="95 % interval"
+        )
 
 
 def calls_and_scores(run: Run, set_name: str) -> dict[int, tuple[int, float]]:

@@ -126,10 +126,11 @@ def total(rounds: Sequence[RoundLine]) -> Spent:
 def paid(spent: Spent) -> tuple[object, ...]:
     """Return three table cells: calls, tokens and cost."""
     tokens = f"{spent['prompt_tokens']:,} + {spent['completion_tokens']:,}"
-    return spent["calls"], tokens, _money(spent["cost"])
+    return spent["calls"], tokens, money(spent["cost"])
 
 
-def _money(cost: float | None) -> str:
+def money(cost: float | None) -> str:
+    """Return a cost rounded to four digits, or "unknown"."""
     # The cost of a round is a difference of sums, so it can be 1e-17 if nothing was paid.
     return "unknown" if cost is None else f"{Decimal(f'{abs(round(cost, 9)):.4g}'):,f}"
 

@@ -1,15 +1,16 @@
 """The report's sections about classes, weaknesses and samples."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Sequence
 
+from tutelage.graph.history.evidence import evidence_for
+from tutelage.graph.history.records import Records
 from tutelage.graph.report.page import Html, bar, table, tag
 from tutelage.graph.report.run_section import Run
+from tutelage.graph.report.sample_list import Listed, sample_list
 from tutelage.graph.weaknesses import Card, rate
-from tutelage.student.corpus import Sample, is_drawn
 from tutelage.student.evaluation.evaluate import Report, wilson
-from tutelage.student.tasks.task_type import BOUNDARY, INVENTED, MISSED, TaskType
+from tutelage.student.tasks.task_type import BOUNDARY, INVENTED, MISSED
 
 STATUSES = {
     "kept": "accepted by the critic, if there is one; used for training unless its round was rolled back",
@@ -72,17 +73,18 @@ def _pairs_confused(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> l
     return [tag("h3", f"The {len(worst)} most confused pairs"), table(head, worst)]
 
 
-def weaknesses_section(cards: Sequence[Card]) -> list[Html]:
-    """Show each weakness card with its errors when found and after later rounds."""
+def weaknesses_section(records: Records) -> list[Html]:
+    """Show each weakness card with its errors when found and after later rounds, and its evidence."""
+    cards = records.cards
     if not cards:
         return [tag("p", "None: no weakness was found, or none was looked for.")]
     counts = Counter[str](card["status"] for card in cards)
     total = ", ".join(f"{counts[status]} {status}" for status in MARKS if counts[status])
-    grid = tag("div", *(_card(card) for card in cards), class_="cards")
+    grid = tag("div", *(_card(records, card) for card in cards), class_="cards")
     return [tag("p", tag("b", f"{total}."), f" {CARE}", class_="soft"), grid]
 
 
-def _card(card: Card) -> Html:
+def _card(records: Records, card: Card) -> Html:
     later = [(f"after round {round}", errors) for round, errors in card["history"]]
     evaluations = [("when found", card["errors"]), *later]
     size = card["support"]
@@ -99,9 +101,23 @@ def _card(card: Card) -> Html:
         tag("ul", *(tag("li", text) for text in card["examples"])),
         table(["Evaluated", "Errors", "0 – 100 %"], rows),
         tag("p", origin, class_="soft"),
+        *_evidence(records, card),
         class_=card["status"],
         id=card["id"],
     )
+
+
+def _evidence(records: Records, card: Card) -> list[Html]:
+    """List the rows that the analyst cited, and link to its call."""
+    call, rows = evidence_for(records, card["hypothesis"])
+    if not call:
+        return []
+    link = tag("p", "Found in the call ", tag("a", call.id, href=f"#c-{call.id}"), ".")
+    lines = [
+        tag("li", row["text"], f" ({row['label']}, predicted {row.get('predicted', '')})") for row in rows
+    ]
+    count = f"{len(rows)} {'row' if len(rows) == 1 else 'rows'}"
+    return [tag("details", tag("summary", f"Evidence: {count}"), tag("ul", *lines), link)]
 
 
 def _confusion(card: Card) -> list[Html]:
@@ -117,56 +133,9 @@ def _confusion(card: Card) -> list[Html]:
     return [tag("p", *words.get(card["confused_with"], (label, " predicted as ", other)))]
 
 
-def samples_section(run: Run) -> list[Html]:
-    """Show the number of samples of each status, with examples."""
-    counts = run.status_counts
+def samples_section(run: Run, records: Records, listed: Sequence[Listed]) -> list[Html]:
+    """Show the number of samples of each status, and list them."""
+    counts = Counter[str](sample["status"] for sample in records.samples) or run.status_counts
     rows = [(status, counts[status], meaning) for status, meaning in STATUSES.items() if counts[status]]
-    parts = [table(["Status", ">Samples", "<Meaning"], rows) if rows else tag("p", "None yet.")]
-    if run.samples is None:
-        return [*parts, tag("p", "The texts are listed here when the run ends.", class_="soft")]
-    labels = list(run.about["task"]["labels"])
-    for status in STATUSES:
-        if samples := [sample for sample in run.samples if sample["status"] == status]:
-            parts.append(_examples(run.task_type, labels, status, samples, 20 if status == "kept" else 10))
-    return parts
-
-
-def _examples(
-    task_type: TaskType, labels: Sequence[str], status: str, samples: Sequence[Sample], limit: int
-) -> Html:
-    """Show samples spread evenly over the run. Columns that are empty for all of them are left out."""
-    size = min(limit, len(samples))
-    rows = [_sample(task_type, labels, samples[i * len(samples) // size]) for i in range(size)]
-    filled = [name for name in rows[0] if any(row[name] not in (None, "") for row in rows)]
-    listed = table(filled, [[row[name] for name in filled] for row in rows])
-    return tag("details", tag("summary", f"{status}: {size} of {len(samples):,}"), listed)
-
-
-def _label(task_type: TaskType, labels: Sequence[str], s: Sample) -> Html | str | None:
-    """Return a sample's label as text, highlighted if it lacks the label that the text was written for."""
-    value = cast(Mapping[str, Any], s).get(task_type.label_field)
-    if value is None:
-        return None
-    label = task_type.parse_label(value, s["text"], labels)
-    words, drawn = task_type.to_text(label, s["text"]), is_drawn(s)
-    return (
-        words
-        if drawn or s["requested"] in task_type.labels_in(label)
-        else tag("span", words, class_="mark warn")
-    )
-
-
-def _sample(task_type: TaskType, labels: Sequence[str], s: Sample) -> dict[str, object]:
-    confidence, neighbour = s.get("confidence"), s.get("neighbour")
-    with_source = None if confidence is None else f"{confidence:.2f} {s.get('confidence_source', '')}"
-    return {
-        ">Round": s["round"],
-        "<Text": s["text"],
-        "Requested": s["requested"],
-        "Label": _label(task_type, labels, s),
-        "Confidence": with_source,
-        "Weakness": tag("a", s["weakness"], href=f"#{s['weakness']}") if s["weakness"] else "",
-        "<Reason": s.get("reason"),
-        "<Nearest text": f"held-out text {neighbour}" if neighbour and s["status"] == "leak" else neighbour,
-        ">Similarity": s.get("similarity"),
-    }
+    counted = table(["Status", ">Samples", "<Meaning"], rows) if rows else tag("p", "None yet.")
+    return [counted, *sample_list(records, listed)]

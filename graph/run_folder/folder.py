@@ -28,7 +28,8 @@ class RoundLine(TypedDict):
 
     `metric` is the score on the diagnose set, `gate` the score on the gate set. `p_value` is that of
     "this round did not make the student worse" on the gate set; None for the first round or without a gate
-    set. `refused` counts samples by status. `final` marks the line of a final student that is trained from
+    set. `interval` is the 95 % bootstrap interval of the score on the gate set or, without one, of `metric`.
+    `refused` counts samples by status. `final` marks the line of a final student that is trained from
     scratch on all kept samples; no teacher calls are made for it.
     """
 
@@ -46,6 +47,7 @@ class RoundLine(TypedDict):
     refused: dict[str, int]
     trained_on: int
     seconds: float
+    interval: NotRequired[tuple[float, float]]
     final: NotRequired[bool]
 
 
@@ -112,6 +114,7 @@ class RunFolder:
         self.student_embeddings = self.path / "student-embeddings.sqlite"
         self.samples = self.path / "samples.jsonl"
         self.rounds = self.path / "rounds.jsonl"
+        self.map = self.path / "map.json"
         self.weaknesses = self.path / "weaknesses.json"
         self.calibration = self.path / "calibration.json"
         self.training = self.path / "training.json"

@@ -105,6 +105,18 @@ def test_runs_report_evaluate_and_predict_read_the_folder_of_a_run(cli: Make, fi
     assert cli("predict", finished_run, texts[0]).stdout.startswith("order_status\t0.")
 
 
+def test_trace_shows_how_a_sample_was_made(cli: Make, assert_refused: Make, finished_run: Path) -> None:
+    [first, *_] = json.loads(cli("trace", finished_run, "--json").stdout)
+    [found] = json.loads(cli("trace", finished_run, first["id"], "--json").stdout)
+    assert found["history"]["text"] == first["text"]
+    assert {call["id"] for call in found["calls"]} == set(found["history"]["calls"])
+    shown = cli("trace", finished_run, first["id"][:12])
+    assert f"sample {first['id']}" in shown.stdout
+    assert "where the text came from" in shown.stdout
+    assert first["id"][:8] in cli("trace", finished_run).stdout
+    assert_refused(cli("trace", finished_run, "nonsense"), "no sample 'nonsense'", "lists some")
+
+
 def test_resume_refuses_a_limit_that_is_already_exceeded(
     cli: Make, assert_refused: Make, finished_run: Path
 ) -> None:

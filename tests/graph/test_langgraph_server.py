@@ -1,7 +1,7 @@
 """LangGraph's server runs the graph, is killed, and goes on with the run when it is started again.
 
-It needs `langgraph`, the command of `langgraph-cli[inmem]`, on the path: in an environment of its own that also
-has tutelage, because its requirements are those of a server.
+It needs `langgraph`, the command of `langgraph-cli[inmem]`, on the path, from an environment of its own that
+also has tutelage.
 """
 
 import json

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tutelage.graph.history.trace import trace_sample
 from tutelage.graph.run_folder.folder import RunFolder
 from tutelage.graph.runs.run import resume, run
 from tutelage.graph.task.load import Task
@@ -41,6 +42,10 @@ def test_with_unlabelled_texts_alone_the_teacher_labels_a_first_set(from_pool: R
     assert about["test"]["metric"] > about["test_untrained"] + 0.4
     samples = [json.loads(line) for line in from_pool.samples.read_text().splitlines()]
     kept = {sample["id"] for sample in samples if sample["status"] == "kept"}
+    history = trace_sample(from_pool, first[0]["id"])[0]["history"]
+    assert (history["purpose"], history["label"]) == ("first_label", first[0]["label"])
+    assert "pool.jsonl line " in history["origin"]["place"]
+    assert [one["node"] for one in history["statements"]] == ["first_labels"]
     assert kept
     assert not {row["id"] for row in first} & kept, "no text is labelled twice"
 

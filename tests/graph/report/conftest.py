@@ -18,7 +18,7 @@ from tutelage.student.tasks.classification import CLASSIFICATION
 MARKUP = (
     """</pre></style><script>alert("1")</script><img src='http://evil.test/x' onerror='a()'> & \\" {x} $y"""
 )
-VOID = {"meta"}
+VOID = {"meta", "br", "input"}
 
 
 class Page(HTMLParser):
@@ -50,7 +50,7 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if "style" not in self.open:
+        if not {"style", "script"} & set(self.open):
             self.sections[list(self.sections)[-1]] += f" {data.strip()}" if data.strip() else ""
 
     def __getitem__(self, section: str) -> str:
@@ -258,6 +258,12 @@ def finished(tmp_path: Path) -> Callable[..., RunFolder]:
     Keyword arguments replace entries of `run.json`.
     """
     return lambda name="run", **changes: _finished(tmp_path / name, **changes)
+
+
+@pytest.fixture(scope="session")
+def finished_in() -> Callable[..., RunFolder]:
+    """Return a function that writes the folder of a finished run to a path."""
+    return _finished
 
 
 @pytest.fixture

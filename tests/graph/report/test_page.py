@@ -1,5 +1,7 @@
 """The page as a whole: it is closed to markup in texts, needs no network, and is the same each time."""
 
+import base64
+import hashlib
 import json
 import re
 from collections.abc import Callable
@@ -8,6 +10,7 @@ from typing import Any
 
 import pytest
 from tutelage.graph.report.build import write_report
+from tutelage.graph.report.page import SCRIPT, cut_to_fit
 from tutelage.graph.run_folder.folder import RunFolder
 from tutelage.student.errors import InputError
 
@@ -22,7 +25,9 @@ def test_markup_in_any_text_is_shown_as_text(
     folder.write_json(folder.weaknesses, [{**weakness(markup), "id": markup, "label": markup}])
     folder.write(folder.samples, json.dumps({**sample(1, text=markup), "weakness": markup}) + "\n")
     page = read_report(folder, folder)
-    assert not {"script", "img", "iframe", "object", "form"} & set(page.tags)
+    assert not {"img", "iframe", "object"} & set(page.tags)
+    assert page.tags.count("script") == page.tags.count("form") == 1
+    assert page.source.count("<script") == 1
     assert not [name for name, _ in page.attributes if name.startswith("on")]
     assert page.source.count("</style>") == 2  # the page's own and matplotlib's
     for section in ("headline", "classes", "weaknesses", "samples"):
@@ -30,14 +35,19 @@ def test_markup_in_any_text_is_shown_as_text(
     assert page.open == []
 
 
-def test_the_page_loads_nothing_and_runs_nothing(finished: Make, read_report: Make) -> None:
+def test_the_page_loads_nothing_and_runs_only_its_own_script(finished: Make, read_report: Make) -> None:
     page = read_report(finished(), finished("control"))
     links = [v for name, v in page.attributes if name in ("src", "href", "xlink:href", "srcset", "action")]
     assert links
     assert all(link.startswith("#") for link in links)
     assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", page.source))
     assert "@import" not in page.source
-    assert not {"script", "link", "img"} & set(page.tags)
+    assert not {"link", "img"} & set(page.tags)
+    [script] = re.findall(r"<script>(.*?)</script>", page.source, re.DOTALL)
+    assert script == SCRIPT
+    allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{allowed}'"
+    assert ("content", policy) in page.attributes
     assert page.open == []
 
 
@@ -71,3 +81,20 @@ def test_the_same_folder_gives_the_same_file(finished: Make, read_report: Make) 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a run folder"):
         write_report(RunFolder(tmp_path))
+
+
+def test_a_key_in_a_text_is_not_in_the_page(
+    finished: Make, sample: Make, read_report: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHOP_TOKEN", "k7-52-77-61-0a")
+    folder = finished()
+    folder.write(folder.samples, json.dumps(sample(1, text="my key is k7-52-77-61-0a")) + "\n")
+    page = read_report(folder)
+    assert "k7-52-77-61-0a" not in page.source
+    assert "my key is [SHOP_TOKEN]" in page["samples"]
+
+
+def test_texts_are_cut_at_one_length_to_fit_into_a_number_of_bytes() -> None:
+    assert cut_to_fit(["abc", "de"], 5) == ["abc", "de"]
+    assert cut_to_fit(["abcdef", "de"], 6) == ["abcd…", "de"]
+    assert cut_to_fit(["<<<<", "é"], 10) == ["<<…", "é"], "as HTML and in UTF-8"

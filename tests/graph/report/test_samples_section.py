@@ -39,16 +39,17 @@ def test_a_weakness_card_has_intervals_history_and_status(finished: Make, read_r
     assert "regression to the mean" in weaknesses
 
 
-def test_samples_are_counted_by_status_and_shown_by_a_limited_number_of_examples(
+def test_samples_are_counted_by_status_and_listed_with_their_histories(
     finished: Make, read_report: Make
 ) -> None:
     samples = read_report(finished())["samples"]
     assert "kept 25 accepted by the critic" in samples
     assert "draft 1 still unfinished when the run stopped" in samples
-    assert "kept: 20 of 25" in samples
-    assert "duplicate: 10 of 15" in samples
-    assert "plain 90 bill praise 0.75 stated w01-1" in samples  # requested label, then label
-    assert "held-out text 0123456789abcdef 0.950" in samples
+    assert "refused praise 1 plain 90 Id 000000000000005a" in samples
+    assert "Text written by the generator (call 754382cec89c) for bill and w01-1" in samples
+    assert "Confidence 0.75 (stated)" in samples
+    assert "similarity 0.9500 to a held-out text (0123456789abcdef), which is not shown" in samples
+    assert samples.count("written by the generator") == 43
     assert "unlabelled" not in samples
 
 

@@ -8,6 +8,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 from tutelage.graph.context import open_context
+from tutelage.graph.history.trace import trace_sample
 from tutelage.graph.nodes.pool import pool
 from tutelage.graph.run_folder.folder import RunFolder
 from tutelage.graph.runs.run import run
@@ -56,6 +57,9 @@ def test_every_task_type_runs_on_folds_with_unlabelled_texts(
     assert any(s["kind"] == "pool" for s in kept)
     shown = kind in ("ner", "seq2seq")  # the labeler is shown labelled rows, and a drawn text gets their fold
     assert all(("fold" in s) == shown for s in kept if s["kind"] == "pool")
+    history = trace_sample(folder, kept[0]["id"])[0]["history"]
+    assert history["label"] == history["statements"][0]["said"] != ""
+    assert history["origin"]["place"] or history["origin"]["shown"]
     assert load_student(folder.student).kind == kind
 
 
