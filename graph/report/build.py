@@ -2,17 +2,15 @@
 
 import json
 from collections.abc import Sequence
-from html import escape
 from typing import Any
 
-from tutelage.agents.providers.redact import redact
 from tutelage.graph.history.records import read_records
 from tutelage.graph.report.calls_section import calls_section, roles_table
 from tutelage.graph.report.charts import learning_curve
 from tutelage.graph.report.comparison_section import arm_title, comparison_section, labels_section
 from tutelage.graph.report.embedding_map import read_map
 from tutelage.graph.report.map_section import map_section
-from tutelage.graph.report.page import PAGE, STYLE, Html, pairs, table, tag
+from tutelage.graph.report.page import SCRIPT, Html, html_page, pairs, table, tag
 from tutelage.graph.report.run_section import Run, differences, figures, metric_name, paid, read_run, total
 from tutelage.graph.report.sample_list import listed_samples
 from tutelage.graph.report.samples_section import classes_section, samples_section, weaknesses_section
@@ -64,9 +62,8 @@ def write_report(folder: RunFolder, control: RunFolder | None = None) -> None:
     ids = {title: title.lower().replace(" ", "-") for title in sections}
     links = tag("nav", *(tag("a", title, href=f"#{name}") for title, name in ids.items()))
     parts = [tag("section", tag("h2", t), *inside, id=ids[t]) for t, inside in sections.items()]
-    title = escape(f"{run.about['task']['name']} · tutelage")
     body = "\n".join([_headline(run), links, *parts])
-    folder.write(folder.report, redact(PAGE.format(title=title, style=STYLE, body=body)))
+    folder.write(folder.report, html_page(run.about["task"]["name"], body, script=SCRIPT))
 
 
 def _headline(run: Run) -> Html:

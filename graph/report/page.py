@@ -6,24 +6,37 @@ from hashlib import sha256
 from html import escape
 from importlib.resources import files
 
+from tutelage.agents.providers.redact import redact
+
 # matplotlib needs real colours: charts are drawn in these, then each is replaced by its CSS variable.
 INKS = {name: f"#0a0b0{i}" for i, name in enumerate(("test", "gate", "diagnose", "bad", "muted", "line"))}
 STYLE = (files(__package__) / "page.css").read_text(encoding="utf-8")
 SCRIPT = (files(__package__) / "page.js").read_text(encoding="utf-8")
-_ALLOWED = b64encode(sha256(SCRIPT.encode()).digest()).decode()  # no other script may run
-# Only the title, the style and the body are left to fill in.
-PAGE = """<!doctype html>
+_PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy"
-content="default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-SHA256'">
+content="default-src 'none'; style-src 'unsafe-inline'; script-src {allowed}">
 <style>{style}</style></head>
-<body>{body}<script>SCRIPT</script></body></html>
-""".replace("SHA256", _ALLOWED).replace("SCRIPT", SCRIPT.replace("{", "{{").replace("}", "}}"))
+<body>{body}{script}</body></html>
+"""
 
 
 class Html(str):
     """Text that is already HTML. `tag` escapes any other text."""
+
+
+def html_page(title: str, body: str, *, script: str = "") -> str:
+    """Return a page with our style that loads nothing, and in which no other script than `script` may run."""
+    digest = b64encode(sha256(script.encode()).digest()).decode()
+    page = _PAGE.format(
+        title=escape(f"{title} · tutelage"),
+        style=STYLE,
+        body=body,
+        allowed=f"'sha256-{digest}'" if script else "'none'",
+        script=f"<script>{script}</script>" if script else "",
+    )
+    return redact(page)
 
 
 def bar(low: float, high: float) -> Html:

@@ -1,19 +1,26 @@
 """The page that compares several runs: one HTML file that needs no network and no scripts."""
 
 from collections.abc import Sequence
-from html import escape
+from itertools import cycle
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tutelage.graph.report.charts import calls_and_scores
-from tutelage.graph.report.page import PAGE, STYLE, Html, table, tag
+from tutelage.graph.report.charts import calls_and_scores, svg_figure
+from tutelage.graph.report.page import INKS, Html, html_page, table, tag
 from tutelage.graph.report.run_entries import RunEntry, differing_settings, run_entries
 from tutelage.graph.report.run_section import Run, metric_title, paid, read_run
-from tutelage.graph.report.runs_charts import Curve, curves_chart, score_chart
 from tutelage.graph.report.terminal import setting_text
 from tutelage.graph.run_folder.folder import RunFolder
 from tutelage.student.errors import InputError
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Curve = Sequence[tuple[int, float, bool]]  # of each round: calls so far, score, whether it was accepted
+_INKS = ("test", "gate", "diagnose", "muted")
+_DASHES = ("-", "--", ":")
+_LONGEST = 34  # characters of a name
+_CHARACTER = 0.0125  # width of a character as a share of a chart
 METHOD = """A point is the score of the student that the run delivers, a line its 95 % bootstrap interval over
 the rows, and a hollow point the score of the best student that was trained without teacher labels. The
 intervals do not include the variation between training seeds: repeat a run with other seeds before you rely
@@ -48,7 +55,7 @@ def write_runs_page(folders: Sequence[RunFolder], path: Path) -> list[RunEntry]:
     title = " and ".join(dict.fromkeys(run.about["task"]["name"] for run in runs))
     header = tag("header", tag("h1", f"{title}: {len(runs)} runs"), *_warnings(runs, entries))
     body = [header, *(tag("section", tag("h2", name), *inside) for name, inside in sections.items())]
-    page = PAGE.format(title=escape(f"{title} · tutelage"), style=STYLE, body="\n".join(body))
+    page = html_page(title, "\n".join(body))
     try:
         path.write_text(page, encoding="utf-8")
     except OSError as error:
@@ -121,3 +128,65 @@ def _curve(run: Run) -> Curve:
 
 def _soft(text: str) -> Html:
     return tag("p", text, class_="soft")
+
+
+def score_chart(names: Sequence[str], entries: Sequence[RunEntry], metric: str) -> Html:
+    """Plot the score of each run with its 95 % interval, one below the other.
+
+    A hollow point is the score without teacher labels, where it was measured with the same rows.
+    """
+    shown = [(name, entry) for name, entry in zip(names, entries, strict=True) if entry["score"] is not None]
+    if not shown:
+        return tag("p", "No run has a score yet.")
+
+    def draw(figure: "Figure") -> None:
+        axes = figure.add_subplot()
+        height = figure.get_figheight()
+        left = 0.03 + _CHARACTER * max(len(shortened(name)) for name, _ in shown)
+        figure.subplots_adjust(left=left, right=0.97, bottom=0.62 / height, top=1 - 0.12 / height)
+        for place, (_, entry) in enumerate(shown):
+            score, gain = entry["score"] or 0.0, entry["gain"]
+            if entry["low"] is not None and entry["high"] is not None:
+                axes.hlines(place, entry["low"], entry["high"], linewidth=2, color=INKS["test"])
+            if gain:
+                axes.plot(score - gain[0], place, "o", markersize=6, color=INKS["muted"], fillstyle="none")
+            axes.plot(score, place, "o", markersize=7, color=INKS["test"])
+        axes.set_yticks(range(len(shown)), [shortened(name) for name, _ in shown])
+        axes.set_ylim(len(shown) - 0.5, -0.5)
+        axes.xaxis.set_major_formatter("{x:.2f}")
+        axes.set_xlabel(metric)
+        axes.grid(axis="x")
+
+    return svg_figure("scores of the runs", draw, height=0.9 + 0.34 * len(shown))
+
+
+def curves_chart(names: Sequence[str], curves: Sequence[Curve], metric: str) -> Html:
+    """Plot the score of every round of each run against the teacher calls made by its end."""
+    shown = [(name, curve) for name, curve in zip(names, curves, strict=True) if curve]
+    if not shown:
+        return tag("p", "No round is over yet.")
+    lines = -(-(len(shown) + 1) // 2)  # of the legend
+
+    def draw(figure: "Figure") -> None:
+        axes = figure.add_subplot()
+        height, legend = figure.get_figheight(), 0.22 * lines + 0.1
+        figure.subplots_adjust(left=0.11, right=0.98, bottom=0.55 / height, top=1 - legend / height)
+        styles = zip(cycle(_INKS), [dashes for dashes in _DASHES for _ in _INKS] * len(shown), strict=False)
+        for (name, curve), (ink, dashes) in zip(shown, styles, strict=False):
+            calls, scores, _ = zip(*curve, strict=True)
+            label = shortened(name)
+            axes.plot(calls, scores, dashes, label=label, color=INKS[ink], marker="o", markersize=4)
+        undone = [(calls, score) for _, curve in shown for calls, score, accepted in curve if not accepted]
+        if undone:
+            axes.plot(*zip(*undone, strict=True), "X", markersize=9, label="rolled back", color=INKS["bad"])
+        axes.yaxis.set_major_formatter("{x:.2f}")
+        axes.set(xlabel="teacher calls so far", ylabel=metric)
+        axes.grid(axis="y")
+        axes.legend(loc="lower left", bbox_to_anchor=(-0.03, 1), ncols=2, columnspacing=1)
+
+    return svg_figure("learning curves of the runs", draw, height=3.2 + 0.22 * lines)
+
+
+def shortened(name: str) -> str:
+    """Return a name that fits beside a chart: the end of a path says more than its beginning."""
+    return name if len(name) <= _LONGEST else f"…{name[-_LONGEST:]}"
