@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tutelage.graph.strategies import Strategy as Strategy
     from tutelage.graph.task.load import load_task as load_task
     from tutelage.graph.task.schema import Task as Task
+    from tutelage.graph.tool.toolkit import distill_tool as distill_tool
     from tutelage.student.errors import InputError as InputError
     from tutelage.student.models.base import Student as Student
     from tutelage.student.models.load import load_student as load_student
@@ -27,6 +28,7 @@ _HOME = {
     "load_task": "tutelage.graph.task.load",
     "run": "tutelage.graph.runs.interactive",
     "distilled": "tutelage.graph.distilled.runnable",
+    "distill_tool": "tutelage.graph.tool.toolkit",
     "resume": "tutelage.graph.runs.interactive",
     "STRATEGIES": "tutelage.graph.strategies",
     "Strategy": "tutelage.graph.strategies",

@@ -22,7 +22,7 @@ ROOMS = {
     "graph": [
         "strategies", "task", "run_folder", "weaknesses", "state", "student_cache", "context", "students",
         "report", "requests", "stopping", "open_runs", "nodes", "routes", "build", "planning", "runs",
-        "distilled", "handover", "serving", "doctor", "drawing",
+        "distilled", "tool", "handover", "serving", "doctor", "drawing",
     ],
 }  # fmt: skip
 MOST_FILES = 16  # in a folder: the graph has fifteen nodes, one a file
@@ -34,8 +34,8 @@ HOMES = {
     "langchain_openai": {"agents/providers/chat.py", "agents/endpoints/batch.py"},
     "langchain_core": {"agents/providers/", "agents/endpoints/", "agents/teacher/teacher.py",
                        "agents/rehearsal/", "graph/context.py", "graph/task/objects.py", "graph/runs/run.py",
-                       "graph/distilled/"},
-    "langgraph": {"graph/build.py", "graph/runs/"},
+                       "graph/distilled/", "graph/tool/toolkit.py"},
+    "langgraph": {"graph/build.py", "graph/runs/", "graph/tool/toolkit.py"},
     "sentence_transformers": {"student/encoder.py"},
     "datasets": {"student/data/files.py", "student/data/readers.py", "student/data/tables.py",
                  "graph/runs/interactive.py"},

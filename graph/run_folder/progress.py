@@ -7,7 +7,8 @@ from typing import Self
 from rich.console import Console
 from tutelage.graph.run_folder.trace import Event
 
-_DOING = {
+# What each node does, in words.
+DOING = {
     "prepare": "reading the data, encoding the held-out texts",
     "first_labels": "labelling a first set of texts",
     "calibrate": "measuring the accuracy of the teacher",
@@ -55,18 +56,18 @@ class Progress:
         node, round = event["node"], event["round"]
         if event["event"] == "enter":
             self._calls.clear()
-            self._status.update(f"round {round}: {_DOING[node]}")
+            self._status.update(f"round {round}: {DOING[node]}")
         elif event["event"] == "call":
             self._calls[event["replayed"]] += 1
-            self._status.update(f"round {round}: {_DOING[node]} ({self._called().strip()})")
+            self._status.update(f"round {round}: {DOING[node]} ({self._called().strip()})")
         elif event["event"] == "training":
             which = f"configuration {event['configuration']}, {event['number']} of {event['of']}"
-            self._status.update(f"round {round}: {_DOING[node]} ({which})")
+            self._status.update(f"round {round}: {DOING[node]} ({which})")
         elif event["event"] == "arm":
-            self._status.update(f"{_DOING[node]} ({event['name'].replace('_', ' ')}, {event['rows']} rows)")
+            self._status.update(f"{DOING[node]} ({event['name'].replace('_', ' ')}, {event['rows']} rows)")
         elif event["event"] == "batch":
             state = f"{event['status']}, {event['done']} of {event['of']} answered"
-            self._status.update(f"round {round}: {_DOING[node]} (batch {event['batch']}: {state})")
+            self._status.update(f"round {round}: {DOING[node]} (batch {event['batch']}: {state})")
         elif event["event"] == "leave":
             # soft_wrap keeps a piped line on one line
             line = f"round {round}  {node:<9} {event['seconds']:>6.1f} s  {self._called():<9}  "
