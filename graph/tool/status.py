@@ -14,7 +14,7 @@ from tutelage.graph.tool.job import Job
 from tutelage.student.errors import InputError
 from tutelage.student.evaluation.gains import interval
 
-KILLED = "its process was killed, or the machine stopped"
+KILLED = "its process was stopped or killed"
 AGAIN = """call distill_start again with the same arguments (`arguments`): it continues, and pays nothing \
 twice. If the same error comes again, tell the user."""
 ASK = "only a person can approve it, outside of your tools: tell the user the plan, and wait"
@@ -31,8 +31,8 @@ class Score(TypedDict):
 
 
 class Status(TypedDict):
-    """The status of a run. `next` says what to do; `arguments` are those of the call that began a run which
-    has stopped.
+    """The status of a run. `next` says what to do. `student` and `report` are paths in the folder of runs.
+    `arguments` are those of the call that began a run which has stopped.
     """
 
     run_id: str

@@ -139,6 +139,7 @@ class DistillToolkit(BaseToolkit):
         """Return the plan of a run; it is made once, since an interrupted tool is called again."""
         if not job.plan.exists():
             proposal = propose(task, job.id)
+            proposal["files"] = {set: self._settings.plain(path) for set, path in proposal["files"].items()}
             job.folder.mkdir(parents=True, exist_ok=True)
             job.run.write_json(job.request, words.model_dump(exclude_none=True))
             job.run.write_json(job.plan, proposal)
@@ -184,8 +185,9 @@ class DistillToolkit(BaseToolkit):
 
     def _state(self, job: Job) -> Status:
         found = status(job, json.loads(job.request.read_text(encoding="utf-8")))
-        if "error" in found:
-            found["error"] = self._settings.plain(found["error"])
+        for name in ("error", "student", "report"):
+            if name in found:
+                found[name] = self._settings.plain(found[name])
         return found
 
 

@@ -110,8 +110,11 @@ def test_outside_of_langgraph_a_run_waits_for_the_code_of_the_developer(
 ) -> None:
     kit = toolkit(confirm="paid")  # the price of this teacher is known, and not zero
     for _ in range(2):  # however often the model asks
-        found = json.loads(call(kit, "distill_start", **words, max_calls=40).content)
+        message = call(kit, "distill_start", **words, max_calls=40)
+        found = json.loads(message.content)
         assert found["state"] == "waiting for approval"
+    assert str(data) not in message.content
+    assert found["plan"]["files"] == {"labelled": "labelled.jsonl", "unlabelled": "unlabelled.jsonl"}
     id, plan = found["run_id"], found["plan"]
     assert id.startswith("ticket-queues-")
     assert plan["limit"] == {"calls": 40}
@@ -170,6 +173,37 @@ def test_a_run_that_fails_says_why_and_leaves_no_zombie(
     assert _children() == []
     assert [plan["run_id"] for plan in kit.waiting()] == [id]  # nothing was spent: it is asked for again
     assert json.loads(call(kit, "distill_start", **words).content)["state"] == "waiting for approval"
+
+
+@pytest.mark.slow
+def test_a_free_run_starts_at_once_and_is_stopped_and_continued(
+    toolkit: Make, words: Fields, data: Path
+) -> None:
+    teacher = {"model": "rehearsal", "corpus": str(data / "teacher.jsonl"), "calibrate": 60}
+    strategy = {"base": "auto", "samples": 16, "control": False}
+    settings = {"student": {"mode": "head"}, "strategy": strategy}
+    kit = toolkit(teacher=teacher, settings=settings, confirm="paid")
+    id = json.loads(call(kit, "distill_start", **words).content)["run_id"]
+    while "spent" not in json.loads(call(kit, "distill_status", run_id=id, wait_seconds=1).content):
+        pass  # it loads its libraries
+    kit.stop(id)
+    stopped = json.loads(call(kit, "distill_status", run_id=id, wait_seconds=120).content)
+    assert (stopped["state"], stopped["error"]) == ("stopped", "its process was stopped or killed")
+    assert stopped["rounds_done"] == "0 of at most 1"
+    assert json.loads(call(kit, "distill_start", **stopped["arguments"]).content)["state"] == "at work"
+    found = json.loads(call(kit, "distill_status", run_id=id, wait_seconds=300).content)
+    assert found["state"] == "finished"
+    assert found["student"] == f"{id}/run/student"
+    assert 0 < found["spent"]["calls"] <= 60
+    low, high = found["score"]["interval"]
+    assert low < found["score"]["value"] < high
+    assert "95 % interval" in found["result"]
+    assert json.loads(call(kit, "distill_start", **words).content) == found
+    texts = ["where is my parcel?", "I was charged twice"]
+    answers = json.loads(call(kit, "distill_predict", run_id=id, texts=texts).content)
+    assert [one["label"] for one in answers] == ["order_status", "payment_invoice"]
+    empty = call(kit, "distill_predict", run_id=id, texts=["where is it?", " "])
+    assert empty.content == "text 2 is empty; there is nothing to label in it: remove it"
 
 
 def _children() -> list[str]:
