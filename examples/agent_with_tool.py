@@ -132,8 +132,10 @@ def main() -> None:
                         message.pretty_print()
             if not (questions := loop.get_state(config).interrupts):
                 break
-            print(json.dumps(questions[0].value, indent=1))
-            step = Command(resume=input("yes or no: ") == "yes")
+            plan = questions[0].value["plan"]
+            print(json.dumps(plan, indent=1))
+            answer = input("Start this run? yes or no: ")
+            step = Command(resume=plan["run_id"] if answer == "yes" else answer)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from tutelage.graph.tool.settings import Confirm, Settings, run_id
 from tutelage.graph.tool.status import Status, status
 from tutelage.student.data.rows import check_text
 from tutelage.student.errors import InputError
-from tutelage.student.models.base import Predictor
+from tutelage.student.models.base import Predictor, forget_texts
 from tutelage.student.models.onnx_student import load_predictor
 
 START = """Train a small, fast text classifier from the user's files, with labels by a large language \
@@ -39,7 +39,9 @@ stopped."""
 STATUS = """Tell how the training of a classifier is getting on: its state, round, score with a 95 % \
 interval, what it has spent, errors, and what to do next."""
 PREDICT = """Classify texts with a classifier whose training has finished. It costs nothing."""
+QUESTION = "Start this run? Its `run_id` approves it; any other answer is the reason for a refusal."
 POLL = 0.5  # seconds between two looks at a run that is waited for
+_predicting = threading.Lock()  # a tokenizer is not safe between threads
 
 
 class DistillToolkit(BaseToolkit):
@@ -48,7 +50,6 @@ class DistillToolkit(BaseToolkit):
     """
 
     _settings: Settings = PrivateAttr()
-    _predicting: threading.Lock = PrivateAttr(default_factory=threading.Lock)
 
     def __init__(self, settings: Settings):
         super().__init__()
@@ -129,9 +130,12 @@ class DistillToolkit(BaseToolkit):
                 answer = _ask(proposal)
                 if answer is None:
                     return {**self._state(job), "plan": proposal}
-                if not _approves(answer):
+                # An answer names the run that it approves: LangGraph gives answers to interrupts by their
+                # order, so this one may be for another plan, of a parallel call or of files that changed.
+                if answer != job.id:
                     job.drop()
-                    return {"run_id": job.id, "state": "refused", "next": _refusal(answer)}
+                    refused = f"a person refused the plan: {answer}; do not ask for the same run again"
+                    return {"run_id": job.id, "state": "refused", "next": refused}
         self._begin(job, task)
         return self._state(job)
 
@@ -164,8 +168,10 @@ class DistillToolkit(BaseToolkit):
             raise InputError(f"{job.id} has no student yet; ask distill_status when it has finished")
         for number, text in enumerate(words.texts, 1):
             check_text(text, f"text {number}")
-        with self._predicting:  # a tokenizer is not safe between threads
-            found = _student(student_in(job.run.path)).predict(words.texts, best=True)
+        with _predicting:
+            student = _student(student_in(job.run.path))
+            found = student.predict(words.texts, best=True)
+            forget_texts(student)
         answers = zip(words.texts, found.answers, found.confidence, strict=True)
         return [
             {"text": text[:80], "label": label, "confidence": round(float(confidence), 3)}
@@ -204,8 +210,9 @@ def distill_tool(
     tickets". Give `distill_tool(…).get_tools()` to the agent.
 
     The model decides what is learnt, within what is given here. It cannot approve a run: inside a LangGraph
-    agent, `distill_start` interrupts with the plan, and goes on if it is resumed with `True`; elsewhere, the
-    run waits until your code calls `approve`. A run works in a process of its own, which survives yours.
+    agent, `distill_start` interrupts with the plan, and starts the run if it is resumed with the plan's
+    `run_id`; elsewhere, the run waits until your code calls `approve`. A run works in a process of its own,
+    which survives yours.
 
     Args:
         runs: the folder for the runs; each gets a folder `<run_id>/` in it.
@@ -245,15 +252,5 @@ def _ask(proposal: Proposal) -> Any:
 
     # `interrupt` finds no graph to stop: there is no context, or one of a chain, without LangGraph's keys.
     with suppress(RuntimeError, KeyError):
-        return interrupt({"question": "Start this run?", "plan": proposal})
+        return interrupt({"question": QUESTION, "plan": proposal})
     return None
-
-
-def _approves(answer: Any) -> bool:
-    """Return whether an answer to the interrupt is a clear yes."""
-    return answer is True or (isinstance(answer, Mapping) and answer.get("approved") is True)
-
-
-def _refusal(answer: Any) -> str:
-    reason = answer.get("reason") if isinstance(answer, Mapping) else None
-    return f"a person refused the plan{f': {reason}' if reason else ''}; do not ask for the same run again"

@@ -141,16 +141,35 @@ def test_in_langgraph_a_person_answers_an_interrupt(toolkit: Make, words: Fields
     graph = StateGraph(MessagesState).add_node("tools", ToolNode(kit.get_tools()))
     agent = graph.add_edge(START, "tools").add_edge("tools", END).compile(checkpointer=InMemorySaver())
     asked = AIMessage("", tool_calls=[{"name": "distill_start", "args": words, "id": "1"}])
-    for number, answer in enumerate(["yes", {"approved": False, "reason": "too dear"}]):
+    for number, answer in enumerate([True, "too dear"]):
         config: Any = {"configurable": {"thread_id": str(number)}}
         [question] = agent.invoke({"messages": [asked]}, config)["__interrupt__"]
         assert question.value["plan"] == kit.waiting()[0]
         result = agent.invoke(Command(resume=answer), config)
         found = json.loads(result["messages"][-1].content)
-        assert found["state"] == "refused"  # only a clear yes starts a run
+        assert found["state"] == "refused"  # only the id of this plan starts a run
         assert kit.waiting() == []
     assert "a person refused the plan: too dear" in found["next"]
     assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_an_approval_is_for_the_plan_that_was_shown(toolkit: Make, words: Fields, data: Path) -> None:
+    """The file changes between the question and the answer."""
+    kit, file = toolkit(), data / "changing.jsonl"
+    file.write_bytes((data / "unlabelled.jsonl").read_bytes())
+    graph = StateGraph(MessagesState).add_node("tools", ToolNode(kit.get_tools()))
+    agent = graph.add_edge(START, "tools").add_edge("tools", END).compile(checkpointer=InMemorySaver())
+    call = {"name": "distill_start", "args": {**words, "unlabelled_file": file.name}, "id": "1"}
+    config: Any = {"configurable": {"thread_id": "1"}}
+    [question] = agent.invoke({"messages": [AIMessage("", tool_calls=[call])]}, config)["__interrupt__"]
+    with file.open("a") as lines:
+        lines.write('{"text": "another text, about something else"}\n')
+    id = question.value["plan"]["run_id"]
+    found = json.loads(agent.invoke(Command(resume=id), config)["messages"][-1].content)
+    assert found["state"] == "refused"
+    assert found["run_id"] != id
+    with pytest.raises(InputError, match="have changed; ask for a new plan"):
+        kit.approve(id)
 
 
 def test_a_run_that_fails_says_why_and_leaves_no_zombie(
@@ -170,7 +189,7 @@ def test_a_run_that_fails_says_why_and_leaves_no_zombie(
         "text_column": "text",
         "label_column": "label",
     }
-    assert _children() == []
+    assert _zombies() == []
     assert [plan["run_id"] for plan in kit.waiting()] == [id]  # nothing was spent: it is asked for again
     assert json.loads(call(kit, "distill_start", **words).content)["state"] == "waiting for approval"
 
@@ -206,7 +225,7 @@ def test_a_free_run_starts_at_once_and_is_stopped_and_continued(
     assert empty.content == "text 2 is empty; there is nothing to label in it: remove it"
 
 
-def _children() -> list[str]:
+def _zombies() -> list[str]:
     """Return the zombies among the children of this process, after the time that reaping may take."""
     for _ in range(100):
         found = []
