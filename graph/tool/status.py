@@ -19,6 +19,7 @@ AGAIN = """call distill_start again with the same arguments (`arguments`): it co
 twice. If the same error comes again, tell the user."""
 ASK = "only a person can approve it, outside of your tools: tell the user the plan, and wait"
 OUT_OF_FOLD = "labelled rows, out of fold"
+BY_TEACHER = "rows that the teacher labelled, out of fold: agreement with the teacher, not correctness"
 
 
 class Score(TypedDict):
@@ -105,6 +106,8 @@ def _progress(job: Job) -> dict[str, Any]:
         "limit": {name: value for name, value in budget.items() if value is not None and name != "rounds"},
     }
     score = _final_score(about) or (_last_score(job.run, about) if rounds else None)
+    if score and job.run.first_labels.exists():
+        score["measured_on"] = BY_TEACHER
     return {**progress, "score": score} if score else progress
 
 
