@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tutelage.graph.build import build_graph as build_graph
     from tutelage.graph.distilled.runnable import distilled as distilled
+    from tutelage.graph.open_runs import GraphContext as GraphContext
     from tutelage.graph.runs.interactive import resume as resume
     from tutelage.graph.runs.interactive import run as run
     from tutelage.graph.strategies import STRATEGIES as STRATEGIES
     from tutelage.graph.strategies import Strategy as Strategy
     from tutelage.graph.task.load import load_task as load_task
     from tutelage.graph.task.schema import Task as Task
+    from tutelage.graph.tool.toolkit import distill_tool as distill_tool
     from tutelage.graph.tracing.mlflow_run import log_to_mlflow as log_to_mlflow
     from tutelage.student.errors import InputError as InputError
     from tutelage.student.models.base import Student as Student
@@ -24,10 +26,12 @@ __version__ = "0.1.0"
 
 _HOME = {
     "build_graph": "tutelage.graph.build",
+    "GraphContext": "tutelage.graph.open_runs",
     "Task": "tutelage.graph.task.schema",
     "load_task": "tutelage.graph.task.load",
     "run": "tutelage.graph.runs.interactive",
     "distilled": "tutelage.graph.distilled.runnable",
+    "distill_tool": "tutelage.graph.tool.toolkit",
     "resume": "tutelage.graph.runs.interactive",
     "log_to_mlflow": "tutelage.graph.tracing.mlflow_run",
     "STRATEGIES": "tutelage.graph.strategies",

@@ -22,7 +22,8 @@ ROOMS = {
     "graph": [
         "strategies", "task", "run_folder", "tracing", "weaknesses", "state", "student_cache", "context",
         "students", "history", "report", "requests", "stopping", "open_runs", "nodes", "routes", "build",
-        "server_graph", "planning", "runs", "distilled", "handover", "serving", "doctor", "drawing",
+        "server_graph", "planning", "runs", "distilled", "tool", "handover", "serving", "doctor",
+        "drawing",
     ],
 }  # fmt: skip
 MOST_FILES = 16  # in a folder: the graph has fifteen nodes, one a file
@@ -34,8 +35,8 @@ HOMES = {
     "langchain_openai": {"agents/providers/chat.py", "agents/endpoints/batch.py"},
     "langchain_core": {"agents/providers/", "agents/endpoints/", "agents/teacher/teacher.py",
                        "agents/rehearsal/", "graph/context.py", "graph/task/objects.py", "graph/runs/run.py",
-                       "graph/distilled/"},
-    "langgraph": {"graph/build.py", "graph/runs/"},
+                       "graph/distilled/", "graph/tool/toolkit.py"},
+    "langgraph": {"graph/build.py", "graph/runs/", "graph/tool/toolkit.py"},
     "opentelemetry": {"graph/tracing/"},
     "mlflow": {"graph/tracing/mlflow_run.py"},
     "sentence_transformers": {"student/encoder.py"},
