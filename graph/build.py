@@ -1,6 +1,7 @@
 """Build the state machine of a run from its nodes and routes."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from contextvars import copy_context
 from itertools import pairwise
 from pathlib import Path
@@ -22,7 +23,10 @@ from tutelage.graph.nodes.refit import refit
 from tutelage.graph.nodes.report import report
 from tutelage.graph.nodes.screen import screen
 from tutelage.graph.nodes.train import final, train
-from tutelage.graph.open_runs import GraphContext, OneRun, OpenRuns, Runs, open_run
+from tutelage.graph.open_runs import GraphContext, OneRun, OpenRuns, Runs, Visit
+from tutelage.graph.opening import open_run
+from tutelage.graph.run_folder.folder import RunFolder
+from tutelage.graph.run_folder.lock import locked
 from tutelage.graph.run_folder.trace import Event, Listener
 from tutelage.graph.state import Input, Output, State
 from tutelage.graph.task.load import load_task
@@ -102,8 +106,10 @@ def build_graph(
         return wire(OpenRuns(), checkpointer)
     if task is None or folder is None:
         raise InputError("build_graph takes a task and a folder, or neither of them; got one")
-    task = task if isinstance(task, Task) else load_task(task)
-    return wire(OneRun(open_run(task, folder, GraphContext(listener=listener))), checkpointer)
+    task, run_folder = task if isinstance(task, Task) else load_task(task), RunFolder(folder)
+    with locked(run_folder) if run_folder.run_json.exists() else nullcontext():
+        prepared = open_run(task, run_folder, listener=listener)
+    return wire(OpenRuns(prepared), checkpointer)
 
 
 def wire(runs: Runs, checkpointer: "BaseCheckpointSaver[Any] | None" = None) -> "Graph":
@@ -134,19 +140,25 @@ def _traced(name: str, node: Node, runs: Runs) -> Any:
     """Return the node as a function of the state, with its work logged in the trace and streamed."""
 
     def traced(state: State, runtime: Any) -> State:
-        given = runtime.context if isinstance(runtime.context, GraphContext) else GraphContext()
         # `analyst` and `final` open the next round: their work belongs to that round.
         round = state.get("round", 0) + (name in ("analyst", "final"))
-        with runs.using(state, given, begins=name == "prepare") as ctx, ctx.trace.also_to(_streamed(runtime)):
+        with runs.using(_visit(state, runtime, begins=name == "prepare")) as (ctx, token):
             reserves = name not in BEFORE_AND_AFTER and compares_at_random(ctx.strategy, ctx.splits)
             ctx.teacher.enter(name, round, RANDOM_LABELS if reserves else None)
             with ctx.trace.node(name, round):
                 update: State = node(ctx, state)
         if name == "report":
             runs.end(state)
-        return update
+        return {**update, "token": token} if name == "prepare" else update
 
     return traced
+
+
+def _visit(state: State, runtime: Any, *, begins: bool) -> Visit:
+    """Return what a node brings along. A parent's context of another type is not ours."""
+    objects = runtime.context if isinstance(runtime.context, GraphContext) else GraphContext()
+    thread = runtime.execution_info.thread_id if runtime.execution_info else None
+    return Visit(state, objects, thread, _streamed(runtime), begins)
 
 
 def _streamed(runtime: Any) -> Listener:
@@ -161,8 +173,7 @@ def _streamed(runtime: Any) -> Listener:
 
 def _bound(route: Any, runs: Runs) -> Callable[[State], str]:
     def bound(state: State) -> str:
-        # The node before it has just opened the run; `update_state` gives a route no runtime.
-        with runs.using(state, GraphContext(), begins=False) as ctx:
+        with runs.using(Visit(state)) as (ctx, _):
             return str(route(ctx, state))
 
     bound.__name__ = getattr(route, "__name__", "route")

@@ -188,9 +188,13 @@ def open_context(
     users = replace(splits, seed=[*splits.seed], diagnose=[*splits.diagnose], gate=[*splits.gate])
     adopt_first_labels(task, splits, folder)
     servers = ExitStack()
-    asked = asked_listeners(folder.path, describe_run(task, folder), servers)
+    try:
+        asked = asked_listeners(folder.path, describe_run(task, folder), servers)
+        plain, student_encoder = _encoders(task, folder, encoder, servers)
+    except BaseException:
+        servers.close()
+        raise
     trace = Trace(folder.trace, *([listener] if listener else []), *asked)
-    plain, student_encoder = _encoders(task, folder, encoder, servers)
     vectors = _vectors(task, plain)
     maker, journal = _maker(task, users, vectors, servers, models), Journal(folder.journal, reuse)
     teacher = _teacher(task, folder, maker, journal, trace)

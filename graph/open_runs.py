@@ -1,32 +1,34 @@
-"""Open the runs that a graph works on: which run a state belongs to, and what the run was given."""
+"""Open the runs of a graph, lock their folders, and close them."""
 
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
+from uuid import uuid4
 
-from tutelage.graph.context import RunContext, open_context
-from tutelage.graph.run_folder.folder import FORMAT, RunFolder
+from tutelage.graph.context import RunContext
+from tutelage.graph.opening import announce, open_run
+from tutelage.graph.run_folder.folder import RunFolder
 from tutelage.graph.run_folder.lock import locked
+from tutelage.graph.run_folder.trace import Listener
 from tutelage.graph.state import State
 from tutelage.graph.task.load import load_task, parse_task
-from tutelage.graph.task.objects import given_encoder, models_by_name, with_models
+from tutelage.graph.task.objects import models_by_name, with_models
 from tutelage.graph.task.schema import Task
-from tutelage.graph.task.splits import Splits, load_splits
 from tutelage.student.errors import InputError
 
 
 @dataclass(frozen=True)
 class GraphContext:
-    """LangGraph's runtime context of a run: objects that are given to it and that no checkpoint holds. A run
-    that continues in another process needs them again.
+    """LangGraph's runtime context: the objects that a run works with and that no checkpoint holds. A run that
+    continues in another process needs them again.
 
     Attributes:
         teacher: a LangChain chat model for all roles, or models by role, in place of those of the task.
         encoder: an object whose `encode(list of str)` returns one vector per text.
-        listener: called with every trace event.
+        listener: called with every event (docs/running.md).
     """
 
     teacher: Any = None
@@ -34,28 +36,54 @@ class GraphContext:
     listener: Any = None
 
 
-class Runs(Protocol):
-    """Where the nodes of a graph find their run."""
+@dataclass(frozen=True)
+class Visit:
+    """What a node brings along when it asks for its run.
 
-    def using(self, state: State, given: GraphContext, *, begins: bool) -> Any:
-        """Return a context manager for the run of a state; `begins` at the first node of a run."""
+    Attributes:
+        state: the state of the graph.
+        objects: the runtime context of this call; None in a route, which takes the run as it is open.
+        thread: LangGraph's thread, None without a checkpointer.
+        stream: sends events to LangGraph's custom stream.
+        begins: whether a run begins here.
+    """
+
+    state: State
+    objects: GraphContext | None = None
+    thread: str | None = None
+    stream: Listener | None = None
+    begins: bool = False
+
+    @property
+    def listeners(self) -> list[Listener]:
+        """The listeners of this call."""
+        listener = self.objects.listener if self.objects else None
+        return [one for one in (listener, self.stream) if one]
+
+
+class Runs(Protocol):
+    """Gives each node of a graph the run that it works on."""
+
+    def using(self, visit: Visit) -> AbstractContextManager[tuple[RunContext, str]]:
+        """Return a context manager for the run of a node, and the token that its state must hold."""
         ...
 
     def end(self, state: State) -> None:
-        """Close the run of a state, which has ended."""
+        """Close a run that has ended."""
         ...
 
 
 class OneRun:
-    """The only run of a graph that is bound to a task; whoever opened it closes it."""
+    """Gives the nodes of a graph its only run, which the caller has opened and locked, and closes."""
 
     def __init__(self, ctx: RunContext):
         self._ctx = ctx
 
     @contextmanager
-    def using(self, state: State, given: GraphContext, *, begins: bool) -> Iterator[RunContext]:
+    def using(self, visit: Visit) -> Iterator[tuple[RunContext, str]]:
         """Yield the run."""
-        yield self._ctx
+        with _listening(self._ctx, visit):
+            yield self._ctx, ""
 
     def end(self, state: State) -> None:
         """Do nothing."""
@@ -63,118 +91,134 @@ class OneRun:
 
 @dataclass
 class _OpenRun:
-    """A run whose files are open. `busy` is held while a node works on it."""
+    """A run whose files are open and whose folder is locked. Its nodes hold `busy` while they work, and find
+    `token` in their state, so that a run which began later in the same folder is not taken for theirs.
+    """
 
     ctx: RunContext
     files: ExitStack
+    token: str
+    thread: str | None
+    objects: GraphContext
+    announced: bool = False
     busy: threading.Lock = field(default_factory=threading.Lock)
 
 
 class OpenRuns:
-    """The runs of a graph for many tasks, by run folder.
+    """Opens the run of each state when a node needs it, and keeps it open until it ends or a node fails.
 
-    A run is opened, and its folder locked, at the first node that needs it. It stays open until it ends or a
-    node fails or interrupts. A run that its caller abandons between two nodes stays open as long as the
-    process, or until a run begins in the same folder.
+    A folder has one run at a time. A run that its caller leaves between two nodes stays open as long as the
+    process, or until the same thread, or a caller without a checkpointer, begins again in its folder.
+
+    Args:
+        prepared: the run of a graph that is bound to one task; it is opened already, but not locked.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, prepared: RunContext | None = None):
         self._open: dict[Path, _OpenRun] = {}
-        self._opening = threading.Lock()
+        self._opening: dict[Path, threading.Lock] = {}
+        self._prepared = prepared
+        self._task = prepared.task if prepared else None
+        self._folder = prepared.folder.path.absolute() if prepared else None
 
     @contextmanager
-    def using(self, state: State, given: GraphContext, *, begins: bool) -> Iterator[RunContext]:
-        """Yield the run of a state; open it if it is not open, and close it if an error leaves the block.
+    def using(self, visit: Visit) -> Iterator[tuple[RunContext, str]]:
+        """Yield the run of a node; close it if the node fails.
 
         Raises:
             InputError: the task or the folder is missing or cannot be used, or another run is using it.
         """
-        with self._opening:
-            run = self._find(state, given, begins=begins)
+        place = self._place(visit.state)
+        with self._opening.setdefault(place, threading.Lock()):  # opening may load models: one lock a folder
+            run = self._find(visit, place)
             if not run.busy.acquire(blocking=False):
-                raise InputError(f"another run is using {run.ctx.folder.path}; choose another folder")
+                raise InputError(f"another run is using {place}; choose another folder")
         try:
-            yield run.ctx
+            with _listening(run.ctx, visit):
+                if not run.announced:
+                    run.announced = True
+                    announce(run.ctx)
+                yield run.ctx, run.token
         except BaseException:
-            self.end(state)
+            self._close(place, run)
             raise
         finally:
             run.busy.release()
 
     def end(self, state: State) -> None:
         """Close the run of a state."""
-        if run := self._open.pop(_place(state), None):
-            run.files.close()
+        place = self._place(state)
+        if run := self._open.get(place):
+            self._close(place, run)
 
-    def _find(self, state: State, given: GraphContext, *, begins: bool) -> _OpenRun:
-        place = _place(state)
-        known = self._open.get(place)
-        if known and begins and not known.busy.locked():  # its caller has abandoned it
-            self.end(state)
-        if place not in self._open:
-            files = ExitStack()
-            try:
-                ctx = begin(state, given) if begins else reopen(state, given)
-                files.callback(ctx.close)
-                files.enter_context(locked(ctx.folder))
-            except BaseException:
-                files.close()
-                raise
-            self._open[place] = _OpenRun(ctx, files)
-        return self._open[place]
+    def _close(self, place: Path, run: _OpenRun) -> None:
+        if self._open.get(place) is run:
+            del self._open[place]
+        run.files.close()
 
+    def _find(self, visit: Visit, place: Path) -> _OpenRun:
+        run = self._open.get(place)
+        if run and visit.begins and not run.busy.locked() and run.thread == visit.thread:
+            self._close(place, run)  # its caller has left it
+            run = None
+        if run and (visit.begins or visit.state.get("token") != run.token):
+            raise InputError(f"another run is using {place}; choose another folder")
+        if run and visit.objects and not _same(run.objects, visit.objects):
+            self._close(place, run)
+            run = None
+        if not run:
+            run = self._open[place] = self._opened(visit, place)
+        return run
 
-def begin(state: State, given: GraphContext) -> RunContext:
-    """Open the run that a graph's input names, and create its folder or check that it is of the same task.
+    def _opened(self, visit: Visit, place: Path) -> _OpenRun:
+        folder, objects = RunFolder(place), visit.objects or GraphContext()
+        token = uuid4().hex if visit.begins else visit.state.get("token", "")
+        known = folder.run_json.exists()  # before that, there is no folder to lock
+        with ExitStack() as files:
+            if known:
+                files.enter_context(locked(folder))
+            ctx = self._context(visit, folder, objects)
+            files.callback(ctx.close)
+            if not known:
+                files.enter_context(locked(folder))
+            return _OpenRun(ctx, files.pop_all(), token, visit.thread, objects)
 
-    Raises:
-        InputError: the task or its data cannot be used, or the folder belongs to another run.
-    """
-    if not state.get("task"):
-        raise InputError("the graph's input has no `task`; give the path of a task.yaml, or its fields")
-    models = models_by_name(given.teacher)
-    task = _task(state["task"], models)
-    return open_run(task, _place(state), given, models=models)
+    def _context(self, visit: Visit, folder: RunFolder, objects: GraphContext) -> RunContext:
+        """Return the context of a run that begins, or that continues with the task in its folder."""
+        if prepared := self._prepared:
+            self._prepared = None
+            return prepared
+        models = models_by_name(objects.teacher)
+        if not visit.begins:
+            task = parse_task(folder.about()["task"], str(folder.run_json), folder.path)
+        elif self._task:
+            task = self._task
+        elif given := visit.state.get("task"):
+            task = _task(given, models)
+        else:
+            raise InputError("the graph's input has no `task`; give the path of a task.yaml, or its fields")
+        return open_run(task, folder, encoder=objects.encoder, models=models)
 
-
-def reopen(state: State, given: GraphContext) -> RunContext:
-    """Open a run that continues, in this process or in another one, with the task in its folder.
-
-    Raises:
-        InputError: the folder holds no run, its data have changed, or an object that it was given is missing.
-    """
-    folder = RunFolder(_place(state))
-    task = parse_task(folder.about()["task"], str(folder.run_json), folder.path)
-    return open_run(task, folder.path, given, models=models_by_name(given.teacher))
-
-
-def open_run(
-    task: Task, folder: Path | str, given: GraphContext, *, models: Mapping[str, Any] | None = None
-) -> RunContext:
-    """Open a run with its models, and create its folder or check that it is of the same task.
-
-    Raises:
-        InputError: the task or its data cannot be used, or the folder belongs to another run.
-    """
-    splits, run_folder = load_splits(task), RunFolder(folder)
-    about = describe(task, splits)  # before `open_context` adds rows that the teacher labelled
-    ctx = open_context(
-        task,
-        run_folder,
-        splits=splits,
-        encoder=given_encoder(given.encoder),
-        models=models,
-        listener=given.listener,
-    )
-    ctx.check()
-    claim(run_folder, about)
-    return ctx
+    def _place(self, state: State) -> Path:
+        if self._folder:
+            return self._folder
+        if not state.get("folder"):
+            raise InputError("the graph's input has no `folder`; name the run folder, such as runs/first")
+        return Path(state["folder"]).absolute()
 
 
-def _place(state: State) -> Path:
-    if not state.get("folder"):
-        raise InputError("the graph's input has no `folder`; name the run folder, such as runs/first")
-    return Path(state["folder"]).absolute()
+@contextmanager
+def _listening(ctx: RunContext, visit: Visit) -> Iterator[None]:
+    """Send the events of a run also to the listeners of a node."""
+    with ExitStack() as attached:
+        for listener in visit.listeners:
+            attached.enter_context(ctx.trace.also_to(listener))
+        yield
+
+
+def _same(one: GraphContext, other: GraphContext) -> bool:
+    """Return whether two contexts have the same models and encoder."""
+    return one.teacher is other.teacher and one.encoder is other.encoder
 
 
 def _task(task: str | Mapping[str, Any], models: Mapping[str, Any]) -> Task:
@@ -184,49 +228,3 @@ def _task(task: str | Mapping[str, Any], models: Mapping[str, Any]) -> Task:
         return made
     fields = made.model_dump(exclude_none=True)
     return parse_task({**fields, "teacher": with_models(fields["teacher"], models)}, "task", Path.cwd())
-
-
-def claim(folder: RunFolder, about: dict[str, Any]) -> None:
-    """Create the run folder of a task, or check that an existing one belongs to this task.
-
-    Args:
-        folder: the run folder.
-        about: the description of the task by `describe`.
-
-    Raises:
-        InputError: the task, its data or the prompts differ from those of the run in the folder.
-    """
-    if not folder.path.exists():
-        folder.create(about)
-        return
-    old = folder.about()
-    for what in ("task", "data", "prompts"):
-        if old.get(what) != about[what]:
-            raise InputError(
-                f"the {what} changed after the run in {folder.path} began; undo this or choose another folder"
-            )
-    now = about["user_functions"]
-    if old.get("user_functions", "") != now:  # allowed, because a faulty function may have to be fixed
-        folder.write_json(folder.run_json, {**old, "user_functions": now})
-        folder.add_note("your user functions were changed after the run was started")
-
-
-def describe(task: Task, splits: Splits) -> dict[str, Any]:
-    """Return the first content of run.json: resolved configuration, data, versions and prompts."""
-    import platform
-    from importlib.metadata import version
-
-    from tutelage.prompts import digests
-    from tutelage.student.tasks.user_functions import digest
-
-    libraries = ("tutelage", "torch", "transformers", "langgraph", "langchain-core", "chromadb")
-    return {
-        "format": FORMAT,
-        "task": task.model_dump(mode="json"),
-        "data": {"digest": splits.digest, **splits.sizes()},
-        "notes": splits.notes,
-        "strategy": asdict(task.resolved_strategy()),
-        "prompts": digests(task.brief(), task.prompts),
-        "user_functions": digest([task.metric, *task.filters]),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in libraries}},
-    }

@@ -36,11 +36,12 @@ class State(TypedDict, total=False):
     on. `rejudge` is set while samples are labelled a second time, and `final` in the round of the final
     student, which has no samples. `weaknesses` are ids in weaknesses.json. `to_write` is the number of texts
     that this attempt writes in addition to those drawn from the pool. `task` and `folder` are those of the
-    input.
+    input, and `token` tells this run from later ones in the same folder.
     """
 
     task: str | dict[str, Any]
     folder: str
+    token: str
     rounds: int
     round: int
     attempt: int

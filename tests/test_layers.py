@@ -21,8 +21,8 @@ ROOMS = {
     ],
     "graph": [
         "strategies", "task", "run_folder", "tracing", "weaknesses", "state", "student_cache", "context",
-        "students", "history", "report", "requests", "stopping", "open_runs", "nodes", "routes", "build",
-        "server_graph", "planning", "runs", "distilled", "tool", "handover", "serving", "doctor",
+        "students", "history", "report", "requests", "stopping", "opening", "open_runs", "nodes", "routes",
+        "build", "server_graph", "planning", "runs", "distilled", "tool", "handover", "serving", "doctor",
         "drawing",
     ],
 }  # fmt: skip

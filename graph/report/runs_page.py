@@ -189,4 +189,6 @@ def curves_chart(names: Sequence[str], curves: Sequence[Curve], metric: str) -> 
 
 def shortened(name: str) -> str:
     """Return a name that fits beside a chart: the end of a path says more than its beginning."""
-    return name if len(name) <= _LONGEST else f"…{name[-_LONGEST:]}"
+    shown = name if len(name) <= _LONGEST else f"…{name[-_LONGEST:]}"
+    shown = f"./{shown}" if shown.startswith("_") else shown  # matplotlib leaves such names out of legends
+    return shown.replace("$", r"\$")  # and reads formulas between dollars

@@ -5,15 +5,14 @@ import sqlite3
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from tutelage.agents.endpoints.endpoint import TeacherDownError
-from tutelage.agents.teacher.budget import usage
 from tutelage.graph.build import wire
 from tutelage.graph.context import RunContext, describe_run, open_context
-from tutelage.graph.open_runs import OneRun, claim, describe
+from tutelage.graph.open_runs import OneRun
+from tutelage.graph.opening import announce, checked, claim, describe
 from tutelage.graph.report.run_entries import RunEntry, run_entries
 from tutelage.graph.run_folder.folder import RunFolder
 from tutelage.graph.run_folder.lock import locked
@@ -72,9 +71,7 @@ def run(
     ctx = open_context(
         task, run_folder, splits=splits, encoder=encoder, models=models, reuse=journals, listener=listener
     )
-    ctx.check()
-    claim(run_folder, describe(task, splits))
-    return _execute(ctx)
+    return _execute(checked(ctx, describe(task, splits)))
 
 
 def resume(
@@ -148,7 +145,7 @@ def _execute(ctx: RunContext, *, raised: bool = False) -> RunFolder:
             begun = before.created_at is not None  # false if it was killed before its first checkpoint
             if (begun and not (before.next or raised)) or (begun and not extend(ctx, graph, _THREAD)):
                 return ctx.folder
-            _tell_beginning(ctx)
+            announce(ctx)
             with stop_on_interrupt(ctx) as control:
                 graph.invoke(
                     None if begun else {"rounds": rounds},
@@ -171,23 +168,6 @@ def _execute(ctx: RunContext, *, raised: bool = False) -> RunFolder:
     finally:
         ctx.close()
     return ctx.folder
-
-
-def _tell_beginning(ctx: RunContext) -> None:
-    """Tell the listener the limits of the run, and what it has spent before it was resumed."""
-    spent, budget = ctx.teacher.journal.spent(), ctx.task.spending()
-    minutes = ctx.trace.minutes()
-    used = {name: value for name, value in usage(spent, minutes).items() if name != "minutes"}
-    ctx.trace.tell(
-        "begin",
-        folder=str(ctx.folder.path),
-        task=ctx.task.name,
-        strategy=ctx.strategy.name,
-        rounds=ctx.task.budget.rounds,
-        limits={name: limit for name, limit in asdict(budget).items() if limit is not None},
-        spent={**used, "money": spent["cost"]},
-        minutes=minutes,
-    )
 
 
 def _is_disk_error(error: Exception) -> bool:

@@ -127,10 +127,13 @@ class Tagger(Model):
 
     def read(self, texts: Sequence[str]) -> list[tuple[Any, Any]]:
         """Return the words of each text, and the logits of its tokens, shape (tokens, labels)."""
-        if __package__:
+        if __name__ == "tutelage.student.models.standalone":
             from tutelage.student.tasks.words import Words
         else:  # in an exported folder, where words.py lies beside this file
+            sys.path.insert(0, str(Path(__file__).parent))
             from words import Words  # type: ignore[import-not-found, no-redef]
+
+            sys.path.pop(0)
         found: dict[int, tuple[Any, Any]] = {}
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
         for start in range(0, len(order), BATCH):

@@ -93,7 +93,8 @@ def test_events_stream_from_inside_an_asynchronous_parent(
     assert ticks > 50, "the event loop goes on while the nodes work"
     assert all(place and place[0].startswith("distil:") for place, _ in events)
     written = [json.loads(line) for line in (tmp_path / "run" / "trace.jsonl").read_text().splitlines()]
-    assert [event for _, event in events if event["event"] != "step"] == written
+    assert events[0][1]["event"] == "begin"
+    assert [event for _, event in events if event["event"] not in ("begin", "step")] == written
     assert {"enter", "leave", "call"} <= {event["event"] for event in written}
 
 
@@ -145,6 +146,54 @@ def test_two_runs_at_once_need_two_folders(fields: Fields, encoder: Encoder, tmp
         go.set()
         thread.join()
     assert results[0]["stop"] == "1 round is done"
+
+
+def test_a_run_is_not_mixed_with_one_that_begins_later_in_its_folder(
+    fields: Fields, encoder: Encoder, tmp_path: Path
+) -> None:
+    """The first run stands between two nodes, which a lock of the node at work does not cover."""
+    graph, context = build_graph(checkpointer=InMemorySaver()), GraphContext(encoder=encoder)
+    given = {"task": fields, "folder": str(tmp_path / "run")}
+    first = graph.stream(given, config("first"), context=context, durability="sync")
+    next(first)
+    with pytest.raises(InputError, match="another run is using"):
+        graph.invoke(given, config("second"), context=context)
+    with pytest.raises(InputError, match="another process is using"), locked(RunFolder(tmp_path / "run")):
+        pass
+    again = graph.stream(given, config("first"), context=context, durability="sync")  # the same thread may
+    next(again)
+    with pytest.raises(InputError, match="another run is using"):
+        next(first)
+
+
+def test_a_bound_graph_locks_its_folder_and_a_continued_run_hears_its_new_listener(
+    fields: Fields, encoder: Encoder, tmp_path: Path
+) -> None:
+    task, folder = Task.model_validate(fields), RunFolder(tmp_path / "run")
+    graph, heard = build_graph(task, folder.path, checkpointer=InMemorySaver()), list[str]()
+    next(graph.stream({"rounds": 1}, config("a"), durability="sync"))
+    with pytest.raises(InputError, match="another process is using"), locked(folder):
+        pass
+    with pytest.raises(InputError, match="another process is using"):
+        build_graph(task, folder.path)
+    context = GraphContext(listener=lambda event: heard.append(event["event"]))
+    for update in graph.stream(None, config("a"), context=context, durability="sync"):
+        if "train" in update:
+            break
+    assert heard.count("enter") == heard.count("leave") == 1
+
+
+def test_a_run_whose_models_cannot_be_used_leaves_nothing_open(
+    fields: Fields, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    wrong = {**fields, "teacher": {"model": "openai:gpt-5-mini"}}
+    graph, given = build_graph(), {"folder": str(tmp_path / "run")}
+    with pytest.raises(InputError, match="OPENAI_API_KEY"):
+        graph.invoke({**given, "task": wrong})
+    assert not (tmp_path / "run").exists()
+    first = graph.stream({**given, "task": fields})  # the folder is free for a right task
+    assert "prepare" in next(first)
 
 
 @pytest.mark.parametrize(

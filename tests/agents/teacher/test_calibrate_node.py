@@ -16,7 +16,7 @@ from tutelage.agents.rehearsal.rehearsal_model import RehearsalModel
 from tutelage.agents.rehearsal.server import Offers, serve
 from tutelage.graph.context import RunContext, open_context
 from tutelage.graph.nodes.calibrate import calibrate as node
-from tutelage.graph.open_runs import describe
+from tutelage.graph.opening import describe
 from tutelage.graph.routes import after_evaluate
 from tutelage.graph.run_folder.folder import RunFolder
 from tutelage.graph.run_folder.progress import Progress
