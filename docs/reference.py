@@ -20,7 +20,9 @@ from tutelage.graph.strategies import STRATEGIES
 from tutelage.graph.task.data_parts import Source
 from tutelage.graph.task.parts import RoleModel
 from tutelage.graph.task.schema import Task
+from tutelage.student.models.base import Classifier
 
+RETURNED = {"Classifier": Classifier, "Result": Result, "Distilled": Distilled}
 FOLDER = Path(__file__).parent / "reference"
 _WORDS = {str: "text", Path: "path", int: "integer", float: "number", bool: "`true` or `false`"}
 _BOUNDS = {"ge": "from {}", "gt": "above {}", "le": "up to {}", "lt": "below {}"}
@@ -60,9 +62,9 @@ def commands_page() -> str:
     """Return the page of all commands with their arguments and options."""
     parts = [
         "# Commands",
-        "This page is generated from the code; `tutelage COMMAND --help` prints the same. Exit codes: 0 success, 2"
-        " bad input (with one line that says what was wrong), 130 interrupted, 1 a bug (`tutelage --debug COMMAND`"
-        " shows where).",
+        "This page is generated from the code; `tutelage COMMAND --help` prints the same. Exit codes: 0 for"
+        " success, 2 for bad input, with one line that says what was wrong, 130 for an interruption, 1 for a"
+        " bug (`tutelage --debug COMMAND` shows where).",
     ]
     for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
         usage = " ".join(_argument(one) for one in command.params if one.opts[0][0] != "-")
@@ -78,11 +80,11 @@ def python_page() -> str:
     """Return the page of all public names of the package."""
     parts = [
         "# Python",
-        "This page is generated from the docstrings of the names that `tutelage` exports, and of the two"
-        " classes that its functions return.",
+        "This page is generated from the docstrings of the names that `tutelage` exports, and of the classes"
+        " that its functions return.",
     ]
     public = {name: getattr(tutelage, name) for name in tutelage.__all__ if name[0] != "_"}
-    for name, value in {**public, "Result": Result, "Distilled": Distilled}.items():
+    for name, value in {**public, **RETURNED}.items():
         parts += [f"## {name}", *_described(name, value)]
     return "\n\n".join(parts) + "\n"
 
@@ -165,7 +167,9 @@ def _described(name: str, value: Any) -> list[str]:
     if not inspect.isclass(value):
         return [f"```python\n{_signature(value)}\n```", _body(value)]
     parts = [_body(value)]
-    for member, function in vars(value).items():
+    bases = [one for one in reversed(value.__mro__) if one.__module__.startswith("tutelage.")]
+    members = {member: function for one in bases for member, function in vars(one).items()}
+    for member, function in members.items():
         plain = getattr(function, "fget", getattr(function, "func", function))  # of a property
         if member[0] == "_" or not inspect.isfunction(plain):
             continue
