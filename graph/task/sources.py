@@ -4,7 +4,7 @@ import random
 from collections import defaultdict
 from collections.abc import Sequence
 
-from tutelage.graph.task.parts import Source
+from tutelage.graph.task.data_parts import Source
 from tutelage.graph.task.schema import Task
 from tutelage.student.data.readers import Columns, HubSplit, read_hub, read_rows
 from tutelage.student.data.rows import Row, without_repeats

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -194,6 +195,25 @@ def test_a_run_whose_models_cannot_be_used_leaves_nothing_open(
     assert not (tmp_path / "run").exists()
     first = graph.stream({**given, "task": fields})  # the folder is free for a right task
     assert "prepare" in next(first)
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "embedding.md"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not PAGE.exists(), reason="the wheel has no pages")
+def test_the_code_of_the_page_runs(
+    fields: Fields, encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "task.yaml").write_text(yaml.safe_dump(fields))
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) == 2
+    model = rehearsal_model(Task.model_validate(fields), encoder=encoder)
+    names: dict[str, Any] = {"my_chat_model": model, "my_encoder": encoder}
+    for block in blocks:
+        exec(block, names)
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {"first", "second"}
 
 
 @pytest.mark.parametrize(
