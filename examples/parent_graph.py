@@ -58,16 +58,6 @@ def approve(state: Desk) -> Desk:
     return {"approved": interrupt({"calls": expected["calls"], "cost": expected["cost"]})}
 
 
-# Compiled once, for any task. It has no checkpointer of its own, so that it uses the parent's.
-distillation = build_graph()
-
-
-def distil(state: Desk) -> Desk:
-    """Run the distillation, and take from its result what this application needs."""
-    result = distillation.invoke({"task": state["task"], "folder": f"{state['folder']}/run"})
-    return {"model": result["student"]}
-
-
 def sort(state: Desk) -> Desk:
     """Sort new messages with the student."""
     predicted = load_student(state["model"]).predict(NEW)
@@ -76,6 +66,14 @@ def sort(state: Desk) -> Desk:
 
 def application() -> Any:
     """Return the graph of the application."""
+    # Compiled once, for any task. It has no checkpointer of its own, so that it uses the parent's.
+    distillation = build_graph()
+
+    def distil(state: Desk) -> Desk:
+        """Run the distillation, and take from its result what this application needs."""
+        result = distillation.invoke({"task": state["task"], "folder": f"{state['folder']}/run"})
+        return {"model": result["student"]}
+
     graph = StateGraph(Desk)
     for node in (collect, approve, distil, sort):
         graph.add_node(node.__name__, node)

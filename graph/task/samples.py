@@ -4,6 +4,7 @@ import calendar
 import json
 import random
 import re
+import shutil
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date, timedelta
 from functools import partial
@@ -72,8 +73,17 @@ def demo_task(kind: TaskTypeName, folder: Path) -> Task:
 
     Args:
         kind: the task type.
-        folder: where the task is written; must not exist.
+        folder: where the task is written; must not exist. It appears when it is whole, even if the process
+            is killed.
     """
+    part = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
+    _write_demo(kind, part)
+    part.rename(folder)
+    return load_task(folder / "task.yaml")
+
+
+def _write_demo(kind: TaskTypeName, folder: Path) -> None:
     task, demo = sample_task(kind, folder), demo_settings(kind)
     sets = {name: _read(folder / f"{name}.jsonl") for name in _SETS}
     known, count = [*sets["seed"], *sets["diagnose"]], demo["labelled"]
@@ -83,10 +93,10 @@ def demo_task(kind: TaskTypeName, folder: Path) -> Task:
     _write(folder / "labelled.jsonl", known[:count])
     _write(folder / "unlabelled.jsonl", [{name: row[name] for name in task.fields} for row in corpus])
     _write(folder / "teacher.jsonl", corpus)
-    raw = merged({**task.model_dump(mode="json", exclude_none=True), "data": {}}, demo["task"])
+    written = yaml.safe_load((folder / "task.yaml").read_text(encoding="utf-8"))  # with relative paths
+    raw = merged({**written, "data": {}}, demo["task"])
     text = yaml.safe_dump(raw, sort_keys=False, allow_unicode=True)
     (folder / "task.yaml").write_text(text, encoding="utf-8")
-    return load_task(folder / "task.yaml")
 
 
 def _write(path: Path, rows: Made) -> None:

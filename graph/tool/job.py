@@ -7,12 +7,16 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import yaml
 from tutelage.graph.run_folder.folder import RunFolder
 from tutelage.graph.task.schema import Task
+
+BUSY = 1.0  # seconds for which a lock may be held by those who only look whether it is held
 
 
 class Job:
@@ -28,6 +32,7 @@ class Job:
         self.log = self.folder / "log.txt"
         self.run = RunFolder(self.folder / "run")
         self._lock = self.folder / "process.lock"
+        self._stopping = self.folder / "stopping"  # exists once the process has been asked to stop
 
     @property
     def begun(self) -> bool:
@@ -52,9 +57,17 @@ class Job:
             return not _take(lock, fcntl.LOCK_SH)
 
     def stop(self) -> None:
-        """Ask the process to stop after its current step, as Ctrl-C does; the run can be continued."""
-        if self.at_work():
-            os.kill(int(self._lock.read_text()), signal.SIGINT)
+        """Ask the process to stop after its current step, as Ctrl-C does; the run can be continued.
+
+        It is asked once: at a second Ctrl-C it would stop at once, and lose the calls in flight.
+        """
+        if not self.at_work():
+            return
+        # The file is empty while the process is being started, and the process may end at any time.
+        with suppress(ValueError, FileExistsError, ProcessLookupError):
+            process = int(self._lock.read_text())
+            self._stopping.touch(exist_ok=False)
+            os.kill(process, signal.SIGINT)
 
     def start(self, task: Task) -> None:
         """Begin the run, or continue it, in a process that survives this one; do nothing if it is at work.
@@ -62,8 +75,10 @@ class Job:
         The process inherits a lock, which the system releases when it dies, however it dies.
         """
         with self._lock.open("ab") as lock:
-            if not _take(lock, fcntl.LOCK_EX):
+            if not _take_soon(lock):
                 return
+            lock.truncate(0)  # the number of an earlier process, which `stop` must not signal
+            self._stopping.unlink(missing_ok=True)
             if self.begun:
                 command = ["resume", str(self.run.path)]
             else:
@@ -103,3 +118,11 @@ def _take(lock: Any, kind: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _take_soon(lock: Any) -> bool:
+    """Take a lock for the process that starts, even if `at_work` holds it at this moment elsewhere."""
+    end = time.monotonic() + BUSY
+    while not (taken := _take(lock, fcntl.LOCK_EX)) and time.monotonic() < end:
+        time.sleep(0.02)
+    return taken

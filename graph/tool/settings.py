@@ -49,28 +49,28 @@ class Settings:
         data = {name: {"path": "-"} for name in ("labelled", "unlabelled")}
         parse_task({**self.fields, **own, "data": data}, "distill_tool", Path.cwd())
 
-    def task(self, words: StartArguments) -> Task:
+    def task(self, arguments: StartArguments) -> Task:
         """Return the task that an agent describes, within these settings.
 
         Raises:
             InputError: a file is not one of those that an agent may name, or the task is not valid.
         """
         data: dict[str, dict[str, str]] = {}
-        if words.labelled_file is not None:
-            path, column = self.file(words.labelled_file), words.text_column
-            data["labelled"] = {"path": str(path), "text": column, "label": words.label_column}
-        if words.unlabelled_file is not None:
-            column = words.unlabelled_text_column or words.text_column
-            data["unlabelled"] = {"path": str(self.file(words.unlabelled_file)), "text": column}
+        if arguments.labelled_file is not None:
+            path, column = self.file(arguments.labelled_file), arguments.text_column
+            data["labelled"] = {"path": str(path), "text": column, "label": arguments.label_column}
+        if arguments.unlabelled_file is not None:
+            column = arguments.unlabelled_text_column or arguments.text_column
+            data["unlabelled"] = {"path": str(self.file(arguments.unlabelled_file)), "text": column}
         if not data:
             raise InputError(f"give a labelled_file, an unlabelled_file or both; {self._known()}")
         budget = dict(self.fields["budget"])
-        if words.max_calls is not None:
-            budget["calls"] = min(words.max_calls, budget.get("calls", words.max_calls))
+        if arguments.max_calls is not None:
+            budget["calls"] = min(arguments.max_calls, budget.get("calls", arguments.max_calls))
         own = {
-            "name": slug(words.name),
-            "instruction": words.instruction,
-            "labels": {one.name: one.description for one in words.labels},
+            "name": slug(arguments.name),
+            "instruction": arguments.instruction,
+            "labels": {one.name: one.description for one in arguments.labels},
             "data": data,
             "budget": budget,
         }

@@ -40,7 +40,11 @@ STATUS = """Tell how the training of a classifier is getting on: its state, roun
 interval, what it has spent, errors, and what to do next."""
 PREDICT = """Classify texts with a classifier whose training has finished. It costs nothing."""
 QUESTION = "Start this run? Its `run_id` approves it; any other answer is the reason for a refusal."
+REFUSED = "a person refused the plan: {}; do not ask for the same run again"
+CHANGED = "the files have changed since the plan was made; ask again: call distill_start for a new plan"
 POLL = 0.5  # seconds between two looks at a run that is waited for
+_RUN_ID = re.compile(r"[a-z0-9-]+-[0-9a-f]{8}")
+_starting = threading.Lock()  # parallel calls of one message ask one after the other, without a race
 _predicting = threading.Lock()  # a tokenizer is not safe between threads
 
 
@@ -77,7 +81,7 @@ class DistillToolkit(BaseToolkit):
             InputError: there is no such run, or its files or the settings have changed since it was planned.
         """
         job = self._job(run_id)
-        self._begin(job, self._asked(job))
+        self._begin(job, self._requested_task(job))
         return self._state(job)
 
     def stop(self, run_id: str) -> None:
@@ -118,34 +122,50 @@ class DistillToolkit(BaseToolkit):
             handle_validation_error=invalid,
         )
 
-    def _start(self, words: StartArguments) -> Any:
-        task = self._settings.task(words)
-        job = Job(self._settings.runs, run_id(task))
-        if job.finished or job.at_work():
+    def _start(self, arguments: StartArguments) -> Any:
+        with _starting:
+            task = self._settings.task(arguments)
+            job = Job(self._settings.runs, run_id(task))
+            if job.finished or job.at_work():
+                return self._state(job)
+            if not job.begun:
+                proposal = self._proposal(job, task, arguments)
+                if self._settings.confirm == "always" or not is_free(proposal):
+                    job.log.unlink(missing_ok=True)  # of a process that failed before the run began
+                    if unapproved := self._unapproved(job, proposal):
+                        return unapproved
+            self._begin(job, task)
             return self._state(job)
-        if not job.begun:
-            proposal = self._proposal(job, task, words)
-            if self._settings.confirm == "always" or not is_free(proposal):
-                job.log.unlink(missing_ok=True)  # of a process that failed before the run began
-                answer = _ask(proposal)
-                if answer is None:
-                    return {**self._state(job), "plan": proposal}
-                # An answer names the run that it approves: LangGraph gives answers to interrupts by their
-                # order, so this one may be for another plan, of a parallel call or of files that changed.
-                if answer != job.id:
-                    job.drop()
-                    refused = f"a person refused the plan: {answer}; do not ask for the same run again"
-                    return {"run_id": job.id, "state": "refused", "next": refused}
-        self._begin(job, task)
-        return self._state(job)
 
-    def _proposal(self, job: Job, task: Task, words: StartArguments) -> Proposal:
+    def _unapproved(self, job: Job, proposal: Proposal) -> dict[str, Any] | None:
+        """Ask a person; return what the agent is told if the run may not start, and None if it may.
+
+        LangGraph calls all tools of a message again for each answer, and gives the answers to the interrupts
+        by their order. A call whose run has started does not interrupt again, so that its answer comes to the
+        next one. Hence an answer that names another run is skipped: it approves nothing here, and refuses
+        nothing.
+        """
+        while (answer := _ask(proposal)) != job.id:
+            if answer is None:
+                return {**self._state(job), "plan": proposal}
+            if not (isinstance(answer, str) and _RUN_ID.fullmatch(answer)):
+                job.drop()
+                return {"run_id": job.id, "state": "refused", "next": REFUSED.format(answer)}
+            other = Job(self._settings.runs, answer)
+            if other.request.exists() and other.request.read_bytes() == job.request.read_bytes():
+                if other.begun or other.at_work():
+                    return {**self._state(other)}
+                job.drop()  # the same call was approved, but for other content of the files
+                return {"run_id": job.id, "state": "not started", "next": CHANGED}
+        return None
+
+    def _proposal(self, job: Job, task: Task, arguments: StartArguments) -> Proposal:
         """Return the plan of a run; it is made once, since an interrupted tool is called again."""
         if not job.plan.exists():
             proposal = propose(task, job.id)
             proposal["files"] = {set: self._settings.plain(path) for set, path in proposal["files"].items()}
             job.folder.mkdir(parents=True, exist_ok=True)
-            job.run.write_json(job.request, words.model_dump(exclude_none=True))
+            job.run.write_json(job.request, arguments.model_dump(exclude_none=True))
             job.run.write_json(job.plan, proposal)
         found: Proposal = json.loads(job.plan.read_text(encoding="utf-8"))
         return found
@@ -155,24 +175,25 @@ class DistillToolkit(BaseToolkit):
             raise InputError(f"the files or the settings of {job.id} have changed; ask for a new plan")
         job.start(task)
 
-    def _status(self, words: StatusArguments) -> Status:
-        job = self._job(words.run_id)
-        end = time.monotonic() + words.wait_seconds
+    def _status(self, arguments: StatusArguments) -> Status:
+        job = self._job(arguments.run_id)
+        end = time.monotonic() + arguments.wait_seconds
         while job.at_work() and time.monotonic() < end:
             time.sleep(POLL)
         return self._state(job)
 
-    def _predict(self, words: PredictArguments) -> list[dict[str, Any]]:
-        job = self._job(words.run_id)
+    def _predict(self, arguments: PredictArguments) -> list[dict[str, Any]]:
+        job = self._job(arguments.run_id)
         if not job.finished:
             raise InputError(f"{job.id} has no student yet; ask distill_status when it has finished")
-        for number, text in enumerate(words.texts, 1):
+        for number, text in enumerate(arguments.texts, 1):
             check_text(text, f"text {number}")
         with _predicting:
-            student = _student(student_in(job.run.path))
-            found = student.predict(words.texts, best=True)
+            folder = student_in(job.run.path)
+            student = _student(folder, _modified(folder))
+            found = student.predict(arguments.texts, best=True)
             forget_texts(student)
-        answers = zip(words.texts, found.answers, found.confidence, strict=True)
+        answers = zip(arguments.texts, found.answers, found.confidence, strict=True)
         return [
             {"text": text[:80], "label": label, "confidence": round(float(confidence), 3)}
             for text, label, confidence in answers
@@ -185,9 +206,9 @@ class DistillToolkit(BaseToolkit):
             raise InputError(f"there is no run {id!r}; the runs are {', '.join(known) or 'none yet'}")
         return job
 
-    def _asked(self, job: Job) -> Task:
-        words = job.request.read_text(encoding="utf-8")
-        return self._settings.task(StartArguments.model_validate_json(words))
+    def _requested_task(self, job: Job) -> Task:
+        arguments = job.request.read_text(encoding="utf-8")
+        return self._settings.task(StartArguments.model_validate_json(arguments))
 
     def _state(self, job: Job) -> Status:
         found = status(job, json.loads(job.request.read_text(encoding="utf-8")))
@@ -242,8 +263,14 @@ def distill_tool(
 
 
 @lru_cache(maxsize=1)
-def _student(folder: Path) -> Predictor:
+def _student(folder: Path, modified: int) -> Predictor:
+    """Return the student in a folder; it is loaded again when a resumed run has written a new one."""
     return load_predictor(folder)
+
+
+def _modified(folder: Path) -> int:
+    """Return when the newest file of a folder was written, in nanoseconds."""
+    return max(path.stat().st_mtime_ns for path in folder.iterdir())
 
 
 def _ask(proposal: Proposal) -> Any:

@@ -2,11 +2,13 @@
 
 import json
 import os
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import tutelage
 from langchain_core.messages import AIMessage
@@ -14,8 +16,13 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode
 from langgraph.types import Command
+from tutelage.graph.run_folder.folder import FORMAT
 from tutelage.graph.task.samples import demo_task
+from tutelage.graph.tool.job import Job
+from tutelage.student.encoder import Encoder
 from tutelage.student.errors import InputError
+from tutelage.student.models.base import HeadStudent
+from tutelage.student.tasks.fields import ONE
 
 Fields = dict[str, Any]
 Make = Callable[..., Any]
@@ -166,10 +173,69 @@ def test_an_approval_is_for_the_plan_that_was_shown(toolkit: Make, words: Fields
         lines.write('{"text": "another text, about something else"}\n')
     id = question.value["plan"]["run_id"]
     found = json.loads(agent.invoke(Command(resume=id), config)["messages"][-1].content)
-    assert found["state"] == "refused"
+    assert found["state"] == "not started"
     assert found["run_id"] != id
+    assert found["next"].startswith("the files have changed since the plan was made; ask again")
     with pytest.raises(InputError, match="have changed; ask for a new plan"):
         kit.approve(id)
+
+
+@pytest.mark.parametrize("answers", [("yes", "yes"), ("yes", "too dear")])
+def test_each_of_two_parallel_calls_gets_its_own_answer(
+    answers: tuple[str, str], toolkit: Make, words: Fields, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)  # what starts stops again, and sends nothing
+    kit = toolkit()
+    graph = StateGraph(MessagesState).add_node("tools", ToolNode(kit.get_tools()))
+    agent = graph.add_edge(START, "tools").add_edge("tools", END).compile(checkpointer=InMemorySaver())
+    both = [{**words, "name": name} for name in ("one", "two")]
+    calls = [{"name": "distill_start", "args": each, "id": each["name"]} for each in both]
+    config: Any = {"configurable": {"thread_id": "1"}}
+    result = agent.invoke({"messages": [AIMessage("", tool_calls=calls)]}, config)
+    given: dict[str, str] = {}
+    while questions := result.get("__interrupt__"):
+        id = questions[0].value["plan"]["run_id"]
+        given.setdefault(id, answers[len(given)])
+        result = agent.invoke(Command(resume=id if given[id] == "yes" else given[id]), config)
+    found = {one["run_id"]: one for one in (json.loads(x.content) for x in result["messages"][1:])}
+    states = {"yes": "at work", "too dear": "refused"}
+    assert {id: one["state"] for id, one in found.items()} == {id: states[given[id]] for id in given}
+    assert len(given) == 2
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {x for x in given if given[x] == "yes"}
+    for lock in tmp_path.glob("runs/*/process.lock"):
+        os.kill(int(lock.read_text()), signal.SIGKILL)
+
+
+def test_an_answer_that_names_another_plan_is_no_refusal(toolkit: Make, words: Fields) -> None:
+    kit = toolkit()
+    graph = StateGraph(MessagesState).add_node("tools", ToolNode(kit.get_tools()))
+    agent = graph.add_edge(START, "tools").add_edge("tools", END).compile(checkpointer=InMemorySaver())
+    other = json.loads(call(kit, "distill_start", **{**words, "name": "other"}).content)["run_id"]
+    asked = AIMessage("", tool_calls=[{"name": "distill_start", "args": words, "id": "1"}])
+    config: Any = {"configurable": {"thread_id": "1"}}
+    [question] = agent.invoke({"messages": [asked]}, config)["__interrupt__"]
+    for answer in (other, "forgotten-0123abcd"):
+        [again] = agent.invoke(Command(resume=answer), config)["__interrupt__"]
+        assert again.value == question.value
+    assert {plan["run_id"] for plan in kit.waiting()} == {other, question.value["plan"]["run_id"]}
+    found = json.loads(agent.invoke(Command(resume="no"), config)["messages"][-1].content)
+    assert found["state"] == "refused"
+    assert [plan["run_id"] for plan in kit.waiting()] == [other]
+
+
+def test_a_new_student_of_a_resumed_run_answers(toolkit: Make, words: Fields, encoder: Encoder) -> None:
+    kit = toolkit()
+    id = json.loads(call(kit, "distill_start", **words).content)["run_id"]
+    run = Job(kit._settings.runs, id).run
+    run.path.mkdir()
+    run.write_json(run.run_json, {"format": FORMAT, "stop": "rounds"})
+    weight = np.zeros((2, encoder.dimensions), np.float32)
+    for label, bias in (("old", [1, 0]), ("new", [0, 1])):
+        HeadStudent(encoder, weight, np.array(bias, np.float32), ["old", "new"], ONE).save(run.student)
+        content = call(kit, "distill_predict", run_id=id, texts=["where is it?"]).content
+        assert content.startswith("["), content
+        [answer] = json.loads(content)
+        assert answer["label"] == label
 
 
 def test_a_run_that_fails_says_why_and_leaves_no_zombie(
