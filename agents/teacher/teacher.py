@@ -91,8 +91,8 @@ class Teacher:
         return self._ledger.refusal(self._minutes)
 
     def stop(self) -> None:
-        """Send no further calls and no retries. Calls in flight are awaited, because they are paid for; a batch
-        is not: a resumed run finds it. It can be called from a signal handler.
+        """Send no further calls and no retries. Calls in flight are awaited, because they are paid for; a
+        batch is not: a resumed run finds it. It can be called from a signal handler.
         """
         self._stop.ask()
 

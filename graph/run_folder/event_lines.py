@@ -19,8 +19,8 @@ class EventLines:
     as a context manager around a run.
 
     The last line is the event `end`; its `state` is `finished`, `interrupted` or `failed`, and its `message`
-    says why. Events are lost rather than the run: if they cannot be written any more, because the program that
-    reads them has ended or the disk is full, a note on stderr says so, and the run goes on without them.
+    says why. Events are lost rather than the run: if they cannot be written any more, because the program
+    that reads them has ended or the disk is full, a note on stderr says so, and the run goes on without them.
     """
 
     def __init__(self, to: str):

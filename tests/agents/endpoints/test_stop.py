@@ -1,4 +1,4 @@
-"""A stop: no request is sent after it, no wait outlasts it, and the replies in flight are paid for and kept."""
+"""A stop: no request is sent after it, no wait outlasts it, and replies to calls in flight are kept."""
 
 import asyncio
 import json
