@@ -69,12 +69,17 @@ class RunContext:
     @cached_property
     def white_box_teacher(self) -> "WhiteBoxTeacher | None":
         """The task's white-box teacher, if it has one. It is not stored on disk: after a crash the same seeds
-        produce the same one.
+        produce the same one. If it is trained first, its steps are shown and can be interrupted like those of
+        a student; its figures are not logged, because those of a node are its student's.
         """
         from tutelage.student.distillation.white_box_teacher import find_white_box_teacher
 
-        config, seed = self.task.white_box_config(), self.task.seed
-        return find_white_box_teacher(config, self.labels, self.splits.seed, seed=seed) if config else None
+        if not (config := self.task.white_box_config()):
+            return None
+        observer = Observer(step=self.observer().step)
+        return find_white_box_teacher(
+            config, self.labels, self.splits.seed, seed=self.task.seed, observer=observer
+        )
 
     def call_seed(self, state: State, step: int, fold: int | None = None) -> int:
         """Return the seed for one step's calls: different for every run, round, attempt, step and fold."""

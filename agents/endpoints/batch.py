@@ -17,6 +17,7 @@ from tutelage.agents.endpoints.exchange import Call, entry_of, openai_options, r
 from tutelage.agents.endpoints.failures import names_cap, read_failure
 from tutelage.agents.endpoints.submitted import Submitted
 from tutelage.agents.providers.redact import redact
+from tutelage.student.errors import Interrupted
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
@@ -34,6 +35,9 @@ Line = dict[str, Any]  # one line of a result file
 
 class Batches:
     """Complete calls in batches, using the connection and the capabilities of an endpoint.
+
+    If the endpoint's `stop` is asked for, calls that wait for a batch do not wait any longer: a resumed run
+    finds the batch. Those that were sent directly are awaited, because their replies exist nowhere else.
 
     Args:
         endpoint: the model. Unless its capabilities are known, the first call of a process goes directly to
@@ -63,6 +67,7 @@ class Batches:
         Raises:
             RefusedError: the provider refused this line or failed to answer it.
             TeacherDownError: the batch failed or was cancelled, or the provider cannot be reached.
+            Interrupted: the user asked to stop before the batch had ended.
         """
         async with self._first:
             if not self.endpoint.settled and call.key not in self.record.batches():
@@ -117,12 +122,13 @@ class Batches:
                 await asyncio.sleep(_GATHER)
             gathered, self._waiting = self._waiting, []
             try:
-                lines = await self._answers([call for call, _ in gathered])
+                lines = await self.endpoint.stop.wait_for(self._answers([call for call, _ in gathered]))
             except Exception as error:  # any error must reach the callers, or they would wait forever
-                down = error if isinstance(error, TeacherDownError) else self._down(read_failure(error).words)
+                known = isinstance(error, TeacherDownError | Interrupted)
+                reason = error if known else self._down(read_failure(error).words)
                 for _, future in gathered:
                     if not future.done():
-                        future.set_exception(down)
+                        future.set_exception(reason)
                 continue
             for call, future in gathered:
                 if not future.done():  # its caller may have stopped waiting

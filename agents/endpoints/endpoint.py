@@ -9,9 +9,10 @@ from tutelage.agents.endpoints.entry import Entry
 from tutelage.agents.endpoints.exchange import Call, exchange
 from tutelage.agents.endpoints.failures import Failure, names_cap, read_failure
 from tutelage.agents.endpoints.limits import Limits, Pace, Throttle, backoff
+from tutelage.agents.endpoints.stop import Stop
 from tutelage.agents.providers.capabilities import Capabilities, remembered
 from tutelage.agents.providers.models import ModelSpec
-from tutelage.student.errors import InputError
+from tutelage.student.errors import InputError, Interrupted
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -38,14 +39,17 @@ class UselessError(TeacherDownError):
 
 
 class Endpoint:
-    """Call one model; retry failures that may pass, and raise an error with the reason for the others."""
+    """Call one model; retry failures that may pass, and raise an error with the reason for the others.
 
-    def __init__(self, spec: ModelSpec, model: "BaseChatModel", limits: Limits):
-        self.spec, self.model = spec, model
+    Once `stop` is asked for, no request is sent; the replies to those in flight are still returned.
+    """
+
+    def __init__(self, spec: ModelSpec, model: "BaseChatModel", limits: Limits, stop: Stop | None = None):
+        self.spec, self.model, self.stop = spec, model, stop or Stop()
         self.capabilities = remembered(spec.display_name) or _assumed(spec)
         if spec.structured != "auto":
             self.capabilities = replace(self.capabilities, modes=(spec.structured,))
-        self.throttle, self._pace = Throttle(limits), Pace(spec.timeout)
+        self.throttle, self._pace = Throttle(limits, self.stop.sleep), Pace(spec.timeout)
         # Settled: the capabilities were probed, or the specification leaves none of them open.
         self.settled = bool(self.capabilities.probed) or (spec.structured != "auto" and not spec.logprobs)
         self._first = asyncio.Lock()
@@ -60,6 +64,7 @@ class Endpoint:
         Raises:
             RefusedError: this call is refused, or fails repeatedly while other calls are answered.
             TeacherDownError: the endpoint refuses every call, or has not answered for too long.
+            Interrupted: the user asked to stop before a reply came to any try.
         """
         answers, tries, slow = self.throttle.answers, 0, 0
         reply_limit = call.cap or self.spec.max_tokens or call.reply_tokens
@@ -70,6 +75,8 @@ class Endpoint:
             async with self.throttle.turn(call.prompt_tokens + call.reply_tokens) as began:
                 try:
                     entry = await self._once(call, self._pace.limit(reply_limit, slow))
+                except Interrupted:
+                    raise
                 except InputError as error:  # a model in this process cannot answer this call
                     raise SchemaRefusedError(str(error)) from error
                 except Exception as error:  # every provider has its own exception types
@@ -83,9 +90,10 @@ class Endpoint:
                 # After a time-out the server may still be generating: make fewer calls, with more time each.
                 busy = failure.kind in ("busy", "slow")
                 self.throttle.failed(began, busy=busy, retry_after=failure.retry_after)
+            self.stop.check()  # the run ends as it was asked to, and not because of the endpoint
             self._give_up(call, failure, tries, answered=self.throttle.answers > answers)
             if not failure.retry_after:
-                await asyncio.sleep(backoff(tries))
+                await self.stop.sleep(backoff(tries))
 
     def _give_up(self, call: Call, failure: Failure, tries: int, *, answered: bool) -> None:
         """Raise if another try is useless."""
@@ -148,6 +156,7 @@ class Endpoint:
         capabilities, sent = self.capabilities, self.allowed(call)
         refusal: Exception | None = None
         while True:
+            self.stop.check()  # here, because every request passes here after all its waits
             try:
                 entry = await exchange(self.spec, self.model, capabilities, sent, seconds)
                 break

@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -40,10 +40,14 @@ class Throttle:
     The number of calls in flight falls to three quarters at the first 429 of a burst; further 429s of calls
     that started before the fall do not lower it again. It grows by one after 25 answers. After a Retry-After
     no call starts until that time is over.
+
+    Args:
+        limits: the bounds.
+        sleep: waits for some seconds; it may raise an error to end the wait.
     """
 
-    def __init__(self, limits: Limits):
-        self.limits = limits
+    def __init__(self, limits: Limits, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep):
+        self.limits, self._sleep = limits, sleep
         self.width = float(limits.concurrency)
         self.answers = 0
         self._in_flight = 0
@@ -59,9 +63,10 @@ class Throttle:
         await self._enter()
         try:
             requests, volume = self._rates
-            await asyncio.sleep(max(requests.wait(1), volume.wait(tokens)))
+            if (seconds := max(requests.wait(1), volume.wait(tokens))) > 0:
+                await self._sleep(seconds)
             while (left := self._closed_until - time.monotonic()) > 0:
-                await asyncio.sleep(left * random.uniform(1, 1.1))  # jitter, or all would start together
+                await self._sleep(left * random.uniform(1, 1.1))  # jitter, or all would start together
             yield time.monotonic()
         finally:
             self._in_flight -= 1

@@ -4,9 +4,8 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import CancelledError, Future
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tutelage.agents.endpoints.batch import DISCOUNT, Batches
 from tutelage.agents.endpoints.endpoint import (
@@ -19,6 +18,7 @@ from tutelage.agents.endpoints.endpoint import (
 from tutelage.agents.endpoints.entry import Entry
 from tutelage.agents.endpoints.event_loop import submit
 from tutelage.agents.endpoints.exchange import Call, Messages
+from tutelage.agents.endpoints.stop import Stop
 from tutelage.agents.providers.models import ModelSpec
 from tutelage.agents.request import ParsedItem, Reply, Request, was_cut
 from tutelage.agents.schemas import Item
@@ -57,25 +57,22 @@ class Teacher:
         self._sizes, self._usefulness = ReplySizes(), Usefulness()
         self._first = defaultdict[str, asyncio.Lock](asyncio.Lock)
         self._began = time.monotonic() - 60 * settings.minutes_before
-        self._asked: Future[Any] | None = None
-        self._stopped = False
+        self._stop = Stop()
 
     def ask(self, requests: Sequence[Request[Item]]) -> list[Reply[Item]]:
         """Send all requests, at most `limits.concurrency` at once, and return the replies in the same order.
 
         Raises:
             TeacherDownError: an endpoint refuses every call, or has not answered for too long.
-            Interrupted: `stop` was called before all requests were sent.
+            Interrupted: `stop` was called before all requests were answered.
         """
         if not requests:
             return []
         for endpoint in self._endpoints.values():
             endpoint.reopen()
-        self._asked = future = submit(self._send_all(requests))
+        future = submit(self._send_all(requests))
         try:
             return future.result()
-        except CancelledError:
-            raise Interrupted("stopped before all calls were answered") from None
         except KeyboardInterrupt:
             future.cancel()
             raise
@@ -94,12 +91,10 @@ class Teacher:
         return self._ledger.refusal(self._minutes)
 
     def stop(self) -> None:
-        """Send no further calls. Those in flight are awaited, because they are paid for; a batch is not: a
-        resumed run finds it. It can be called from a signal handler.
+        """Send no further calls and no retries. Calls in flight are awaited, because they are paid for; a
+        batch is not: a resumed run finds it. It can be called from a signal handler.
         """
-        self._stopped = True
-        if self.settings.batches and self._asked:
-            self._asked.cancel()
+        self._stop.ask()
 
     def enter(self, node: str, round: int, matched: tuple[str, str] | None = None) -> None:
         """Account all calls from now on to a node of the graph and a round, and hold back a part of the
@@ -145,7 +140,7 @@ class Teacher:
         if failures:
             for role in {failure.role for failure in failures if isinstance(failure, UselessError)}:
                 self.journal.void(role)
-            raise failures[0]
+            raise _foremost(failures)
         return done
 
     def _log_refusal(self, role: str, refusal: Exception) -> None:
@@ -221,9 +216,10 @@ class Teacher:
         # Sent together, so that they form one batch; all are awaited, because calls in flight are paid for.
         replies = await asyncio.gather(*(self._send(part, tries) for part in parts), return_exceptions=True)
         problems: list[str] = []
+        if failures := [reply for reply in replies if isinstance(reply, BaseException)]:
+            raise _foremost(failures)
         for reply in replies:
-            if isinstance(reply, BaseException):
-                raise reply
+            assert isinstance(reply, Reply)
             parsed = joined(request, parsed, reply.parsed)
             problems += reply.problems
         return Reply(parsed, problems)
@@ -277,8 +273,7 @@ class Teacher:
         self, request: Request[Item], spec: ModelSpec, call: Call, canonical: dict[str, object]
     ) -> tuple[Entry, int]:
         """Make a call within the budget, write the reply to the journal, and return it with its tries."""
-        if self._stopped:
-            raise Interrupted("stopped before all calls were sent")
+        self._stop.check()
         endpoint = self._endpoint(spec)
         longest = self._sizes.expected(request, spec)
         call = replace(call, reply_tokens=longest)
@@ -299,12 +294,17 @@ class Teacher:
 
     def _endpoint(self, spec: ModelSpec) -> Endpoint | Batches:
         if spec not in self._endpoints:
-            endpoint = Endpoint(spec, self._make(spec), self.settings.limits)
+            endpoint = Endpoint(spec, self._make(spec), self.settings.limits, self._stop)
             self._endpoints[spec] = endpoint
             if self.settings.batches and spec.speaks_openai:
                 poll, log = self.settings.limits.poll, self.settings.on_call
                 self._endpoints[spec] = Batches(endpoint, self.settings.batches, poll=poll, on_change=log)
         return self._endpoints[spec]
+
+
+def _foremost(failures: Sequence[BaseException]) -> BaseException:
+    """Return the failure to report: that the user asked to stop, or else the first."""
+    return next((failure for failure in failures if isinstance(failure, Interrupted)), failures[0])
 
 
 def _retry(problems: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TextIO
@@ -18,12 +19,14 @@ class EventLines:
     as a context manager around a run.
 
     The last line is the event `end`; its `state` is `finished`, `interrupted` or `failed`, and its `message`
-    says why.
+    says why. Events are lost rather than the run: if they cannot be written any more, because the program
+    that reads them has ended or the disk is full, a note on stderr says so, and the run goes on without them.
     """
 
     def __init__(self, to: str):
         self._to = to
         self._file: TextIO = sys.stdout
+        self._broken = False
 
     def __enter__(self) -> Self:
         """Open the file.
@@ -48,12 +51,22 @@ class EventLines:
         message = redact(" ".join(str(error or "").split()))
         self({"event": "end", "at": float(f"{time.time():.3f}"), "state": state, "message": message})
         if self._file is not sys.stdout:
-            self._file.close()
+            with suppress(OSError):  # what could not be written before cannot be written now
+                self._file.close()
 
     def __call__(self, event: Event) -> None:
-        """Write one event. If the program that reads the events has ended, the run goes on without it."""
+        """Write one event, as ASCII, which every encoding of standard output can hold."""
+        if self._broken:
+            return
         try:
-            self._file.write(json.dumps(event, ensure_ascii=False) + "\n")
+            self._file.write(json.dumps(event) + "\n")
             self._file.flush()
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), self._file.fileno())
+        except OSError as error:
+            self._broken = True
+            self._discard()
+            print(f"note: no more events are written: {error.strerror or error}", file=sys.stderr)
+
+    def _discard(self) -> None:
+        """Discard what is in the buffer; Python would try to write it at the end and fail."""
+        with suppress(OSError), Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), self._file.fileno())

@@ -3,8 +3,8 @@
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from pathlib import Path
 
+from tutelage.graph.run_folder.folder import RunFolder
 from tutelage.graph.run_folder.trace import Event, Trace
 
 RATE_SECONDS = 20  # calls a second are counted over at most this time
@@ -91,24 +91,32 @@ class LiveState:
 
     def calls_a_second(self, now: float) -> float:
         """Return the rate of the calls of the node at work; 0 if there was none lately."""
-        lately = [at for at in self._calls if now - at <= RATE_SECONDS]
-        return len(lately) / max(min(now - self.entered, RATE_SECONDS), 1.0)
+        self._forget_calls(now)
+        return len(self._calls) / max(min(now - self.entered, RATE_SECONDS), 1.0)
 
     def _begin(self, event: Event) -> None:
         """Take over the limits, and what happened before the run was resumed."""
-        for earlier in Trace(Path(event["folder"]) / "trace.jsonl").events():
+        for earlier in Trace(RunFolder(event["folder"]).trace).events():
             if earlier["event"] == "leave":
                 self._leave(earlier)
-        self.rounds, self.limits, self.spent = event["rounds"], event["limits"], event["spent"]
+        self.rounds, self.limits = event["rounds"], event["limits"]
+        self.spent = {**event["spent"]}  # a copy: other listeners hold the event, too
         self.began, self._minutes_before = time.monotonic(), event["minutes"]
 
     def _spend(self, event: Event) -> None:
-        self._calls.append(time.monotonic())
+        now = time.monotonic()
+        self._calls.append(now)
+        self._forget_calls(now)  # here, too: without a terminal nobody asks for the rate
         spent, cost = self.spent, event.get("cost")
         spent["calls"] = (spent["calls"] or 0) + 1
         tokens = event.get("prompt_tokens", 0) + event.get("completion_tokens", 0)
         spent["tokens"] = (spent["tokens"] or 0) + tokens
         spent["money"] = None if cost is None or spent["money"] is None else spent["money"] + cost
+
+    def _forget_calls(self, now: float) -> None:
+        """Drop the calls that are too long ago to count in the rate."""
+        while self._calls and now - self._calls[0] > RATE_SECONDS:
+            self._calls.popleft()
 
     def _step(self, event: Event) -> None:
         fresh = self.steps is None or event["step"] < self.steps.number or event["fold"] != self.steps.fold

@@ -20,6 +20,7 @@ from tutelage.student.tasks.fields import ONE, Fields
 from tutelage.student.training.configuration import TrainingConfig
 from tutelage.student.training.knowledge import Knowledge
 from tutelage.student.training.loop import train
+from tutelage.student.training.observer import UNOBSERVED, Observer
 from tutelage.student.training.training_set import TrainingSet
 
 if TYPE_CHECKING:
@@ -165,9 +166,15 @@ def check_white_box_teacher(
 
 
 def find_white_box_teacher(
-    training_config: TrainingConfig, labels: Sequence[str], rows: Sequence[Row], *, seed: int
+    training_config: TrainingConfig,
+    labels: Sequence[str],
+    rows: Sequence[Row],
+    *,
+    seed: int,
+    observer: Observer = UNOBSERVED,
 ) -> WhiteBoxTeacher:
-    """Load the configuration's base as teacher if it predicts the task's labels; else train it on rows.
+    """Load the configuration's base as teacher if it predicts the task's labels; else train it on rows, which
+    `observer` follows.
 
     Raises:
         InputError: as `check_white_box_teacher`.
@@ -181,7 +188,7 @@ def find_white_box_teacher(
             fields=training_config.fields,
         )
     encoder = Encoder(training_config.base, device=training_config.device)
-    student = train(rows, labels, training_config, seed=seed, encoder=encoder)
+    student = train(rows, labels, training_config, seed=seed, encoder=encoder, observer=observer)
     if not isinstance(student, FullStudent):
         raise InputError("a head has no layers to distil from; set the white-box teacher's mode to `full`")
     return WhiteBoxTeacher(student)

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 from rich.console import Console, Group
 from tutelage.graph.run_folder.event_lines import EventLines
-from tutelage.graph.run_folder.live_state import LiveState
+from tutelage.graph.run_folder.live_state import RATE_SECONDS, LiveState
 from tutelage.graph.run_folder.live_view import live_lines
 from tutelage.graph.run_folder.progress import Progress
 from tutelage.student.errors import InputError, Interrupted
@@ -173,6 +174,37 @@ def test_events_are_written_as_lines_and_the_last_one_says_how_the_run_ended(tmp
     assert "sk-abcdefghij" not in found[2]["message"], "keys are not written"
     with pytest.raises(InputError, match=r"--events .* cannot be written"), EventLines(str(tmp_path)):
         pass
+
+
+def test_the_state_leaves_the_events_as_they_are_and_forgets_old_calls(tmp_path: Path) -> None:
+    spent = {"calls": 40, "tokens": 50_000, "money": 0.5}
+    beginning = event("begin", "", 0, folder=str(tmp_path), rounds=1, limits={}, spent=spent, minutes=0.0)
+    state = LiveState()
+    for one in (beginning, event("enter"), CALL, CALL):
+        state.see(one)
+    assert (state.spent["calls"], spent["calls"]) == (42, 40)
+    assert state.calls_a_second(state.entered + 1) == pytest.approx(2, rel=0.5)
+    assert state.calls_a_second(state.entered + 2 * RATE_SECONDS) == 0
+    assert state.calls_a_second(state.entered + 1) == 0, "they are not kept"
+
+
+def test_events_are_ascii_so_that_any_standard_output_can_hold_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    with EventLines("-") as lines:
+        lines(event("leave", "analyst", weaknesses={"w": "Rückgabe → 返品"}))
+    found = [json.loads(line) for line in written.getvalue().splitlines()]
+    assert found[0]["weaknesses"] == {"w": "Rückgabe → 返品"}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_run_goes_on_without_events_if_they_cannot_be_written(capsys: pytest.CaptureFixture[str]) -> None:
+    with EventLines("/dev/full") as lines:
+        for _ in range(3):
+            lines(event("enter"))
+    assert capsys.readouterr().err == "note: no more events are written: No space left on device\n"
 
 
 def test_a_run_goes_on_if_the_reader_of_its_events_has_ended() -> None:

@@ -5,13 +5,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import yaml
+from torch.optim.optimizer import register_optimizer_step_post_hook
 from tutelage.graph.run_folder.folder import RunFolder
 from tutelage.graph.runs.run import resume, run
 from tutelage.graph.task.load import Task
@@ -35,22 +37,34 @@ def task_file(folded: Callable[..., Task], tiny_bert: Callable[..., str], tmp_pa
     return path
 
 
+@contextmanager
+def counting_steps(steps: list[object]) -> Iterator[None]:
+    """Add every step that an optimizer takes to a list."""
+    handle = register_optimizer_step_post_hook(lambda optimizer, *_: steps.append(optimizer))
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
 def test_a_training_stops_between_two_steps_and_the_resumed_run_gives_the_same_student(
     task_file: Path, encoder: Encoder, tmp_path: Path
 ) -> None:
-    steps = []
+    interrupted: list[int] = []
+    steps: list[object] = []  # of the optimizer: of the `step` events, only a few in a second are told
 
     def interrupt(event: dict[str, Any]) -> None:
-        if event["event"] == "step":
-            steps.append(event)
-            if event["fold"] == 1:
-                signal.raise_signal(signal.SIGINT)
+        if event["event"] == "step" and event["fold"] == 1:
+            interrupted.append(len(steps))
+            signal.raise_signal(signal.SIGINT)
 
     before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(Interrupted, match=f"stopped; continue with `tutelage resume {tmp_path / 'run'}`"):
+    stopped = pytest.raises(Interrupted, match=f"stopped; continue with `tutelage resume {tmp_path / 'run'}`")
+    with stopped, counting_steps(steps):
         run(task_file, tmp_path / "run", encoder=encoder, listener=interrupt)
     assert signal.getsignal(signal.SIGINT) == before
-    assert [step["fold"] for step in steps].count(1) == 1, "no further step was told"
+    assert interrupted == [40], "in the first step of the second fold"
+    assert len(steps) == 41, "that step was finished, and no further one was taken"
     trained = [
         e for e in _events(RunFolder(tmp_path / "run")) if e["event"] == "leave" and e["node"] == "train"
     ]

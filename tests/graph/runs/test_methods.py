@@ -4,11 +4,13 @@ import io
 import json
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
+from tutelage.graph.context import open_context
 from tutelage.graph.run_folder.folder import RunFolder
 from tutelage.graph.run_folder.progress import Progress
 from tutelage.graph.runs.run import resume, run
@@ -16,7 +18,7 @@ from tutelage.graph.task.load import parse_task
 from tutelage.graph.task.samples import sample_task
 from tutelage.student.data.rows import content_id
 from tutelage.student.encoder import Encoder
-from tutelage.student.errors import InputError
+from tutelage.student.errors import InputError, Interrupted
 
 Make = Callable[..., Any]
 
@@ -201,6 +203,23 @@ def test_ksm_trains_a_full_student_with_and_without_a_white_box_teacher(
     assert finished_nodes(run(black, tmp_path / "black", encoder=encoder), "train")[0]["distilled"][
         "mean_action"
     ]
+
+
+def test_ctrl_c_stops_the_training_of_a_white_box_teacher(
+    pool_task: Make, tiny_bert: Any, encoder: Encoder, tmp_path: Path
+) -> None:
+    base, steps = tiny_bert(tmp_path / "tiny"), list[dict[str, Any]]()
+    student = {"mode": "full", "base": base, "epochs": 1, "device": "cpu"}
+    made = pool_task("ksm", rounds=1, student=student, white_box_teacher={"base": base, "epochs": 1})
+
+    def interrupt(event: dict[str, Any]) -> None:
+        steps.append(event)
+        ctx.ask_to_stop()
+
+    ctx = open_context(made, RunFolder(tmp_path / "run"), encoder=encoder, listener=interrupt)
+    with closing(ctx), pytest.raises(Interrupted):
+        ctx.white_box_teacher  # noqa: B018
+    assert [(event["event"], event["step"]) for event in steps] == [("step", 1)]
 
 
 def test_ksm_with_a_head_student_is_refused(pool_task: Make) -> None:

@@ -17,11 +17,12 @@ from tutelage.student.distillation.white_box_teacher import (
     find_white_box_teacher,
     load_white_box_teacher,
 )
-from tutelage.student.errors import InputError
+from tutelage.student.errors import InputError, Interrupted
 from tutelage.student.training.adapters.classifier import fresh
 from tutelage.student.training.configuration import TrainingConfig
 from tutelage.student.training.knowledge import Knowledge
 from tutelage.student.training.loop import train
+from tutelage.student.training.observer import Observer
 
 LABELS = ["refund", "status"]
 QUICK: dict[str, Any] = {"episodes": 2, "share": 0.5, "phase": 10, "reward_share": 0.25}
@@ -69,6 +70,19 @@ def test_a_white_box_teacher_with_other_labels_is_first_trained_on_the_rows(whit
     assert score(views.logits.numpy(), easy) > 0.9
     assert views.features.shape == (24, 1, 32)
     assert views.relations([3, 5]).shape == (2, 32, 32)
+
+
+def test_the_training_of_a_white_box_teacher_is_observed_and_can_be_interrupted(tiny, easy) -> None:
+    steps: list[int] = []
+
+    def step(number: int, of: int) -> None:
+        steps.append(number)
+        if number == 3:
+            raise Interrupted("stopped on request")
+
+    with pytest.raises(Interrupted):
+        find_white_box_teacher(tiny, LABELS, easy, seed=0, observer=Observer(step=step))
+    assert steps == [1, 2, 3]
 
 
 def test_a_white_box_teacher_with_labels_in_another_order_and_case_is_matched(
