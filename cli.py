@@ -536,7 +536,7 @@ def graph(
     from tutelage.graph.drawing.traffic import read_traffic
     from tutelage.student.errors import InputError
 
-    form = form or format_of(out)
+    form = format_of(out, form)
     if out and not out.parent.is_dir():
         raise InputError(f"the folder {out.parent} does not exist; create it, or choose another --out")
     if form == "png" and not out and sys.stdout.isatty():

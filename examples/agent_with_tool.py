@@ -125,6 +125,8 @@ def main() -> None:
         loop = agent(model, toolkit).compile(checkpointer=SqliteSaver(database))
         begun = loop.get_state(config).values
         step: Any = None if begun else {"messages": [("user", REQUEST)]}
+        if begun and not loop.get_state(config).next:
+            print("this conversation has ended; begin anew with another --folder")
         while True:
             for update in loop.stream(step, config, durability="sync"):
                 for part in update.values():
@@ -134,9 +136,12 @@ def main() -> None:
                 break
             plan = questions[0].value["plan"]
             print(json.dumps(plan, indent=1))
-            answer = input("Start this run? yes or no: ")
-            step = Command(resume=plan["run_id"] if answer == "yes" else answer)
+            answer = input("Start this run? yes, or the reason for a refusal: ").strip()
+            step = Command(resume=plan["run_id"] if answer == "yes" else answer or "no reason given")
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except EOFError:
+        raise SystemExit("no answer; give the same command again and answer") from None

@@ -83,6 +83,13 @@ def application() -> Any:
     return graph
 
 
+def answer(question: str) -> str:
+    """Ask a person until the answer is yes or no."""
+    while (given := input(f"{question} yes or no: ").strip().lower()) not in ("yes", "no"):
+        print("please answer yes or no")
+    return given
+
+
 def main() -> None:
     """Run the application until it ends, and ask on the way."""
     options = argparse.ArgumentParser()
@@ -103,10 +110,15 @@ def main() -> None:
                 print("    distillation:" if place else "application:", *update, flush=True)
             if not (questions := desk.get_state(config).interrupts):
                 break
-            step = Command(resume=input(f"Distil with {questions[0].value}? yes or no: ") == "yes")
+            step = Command(resume=answer(f"Distil with {questions[0].value}?") == "yes")
+        if not desk.get_state(config).values.get("approved"):
+            print("not approved; begin anew with another --folder")
         for text, queue in desk.get_state(config).values.get("queues", {}).items():
             print(f"{queue:<16} {text}")
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except EOFError:
+        raise SystemExit("no answer; give the same command again and answer yes or no") from None

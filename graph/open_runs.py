@@ -172,6 +172,8 @@ class OpenRuns:
 
     def _opened(self, visit: Visit, place: Path) -> _OpenRun:
         folder, objects = RunFolder(place), visit.objects or GraphContext()
+        if visit.begins:
+            _check_rounds(visit.state)
         token = uuid4().hex if visit.begins else visit.state.get("token", "")
         known = folder.run_json.exists()  # before that, there is no folder to lock
         with ExitStack() as files:
@@ -193,17 +195,16 @@ class OpenRuns:
             task = parse_task(folder.about()["task"], str(folder.run_json), folder.path)
         elif self._task:
             task = self._task
-        elif given := visit.state.get("task"):
-            task = _task(given, models)
         else:
-            raise InputError("the graph's input has no `task`; give the path of a task.yaml, or its fields")
+            task = _task(visit.state.get("task"), models)
         return open_run(task, folder, encoder=objects.encoder, models=models)
 
     def _place(self, state: State) -> Path:
         if self._folder:
             return self._folder
-        if not state.get("folder"):
-            raise InputError("the graph's input has no `folder`; name the run folder, such as runs/first")
+        if not state.get("folder") or not isinstance(state["folder"], str | Path):
+            found = f"got {state['folder']!r}" if state.get("folder") else "it has none"
+            raise InputError(f"the graph's input: `folder` names the run folder, such as runs/first; {found}")
         return Path(state["folder"]).absolute()
 
 
@@ -221,8 +222,21 @@ def _same(one: GraphContext, other: GraphContext) -> bool:
     return one.teacher is other.teacher and one.encoder is other.encoder
 
 
-def _task(task: str | Mapping[str, Any], models: Mapping[str, Any]) -> Task:
-    """Return a task from the path of its file or from its fields, with the models that replace its own."""
+def _check_rounds(state: State) -> None:
+    rounds: object = state.get("rounds", 0)
+    if not isinstance(rounds, int) or rounds < 0:
+        raise InputError(f"the graph's input: `rounds` must be a whole number, at least 0; got {rounds!r}")
+
+
+def _task(task: object, models: Mapping[str, Any]) -> Task:
+    """Return a task from the path of its file or from its fields, with the models that replace its own.
+
+    Raises:
+        InputError: it is neither, or the task cannot be used.
+    """
+    if not task or not isinstance(task, str | Path | Mapping):
+        found = f"got {task!r}" if task else "it has none"
+        raise InputError(f"the graph's input: `task` is the path of a task.yaml or its fields; {found}")
     made = parse_task(dict(task), "task", Path.cwd()) if isinstance(task, Mapping) else load_task(task)
     if not models:
         return made

@@ -7,15 +7,33 @@ from tutelage.graph.drawing.layout import WAYS, Edge
 from tutelage.graph.drawing.picture import picture
 from tutelage.graph.drawing.text import listing, mermaid
 from tutelage.graph.drawing.traffic import Traffic
+from tutelage.student.errors import InputError
 
 Format = Literal["mermaid", "svg", "png", "ascii"]
 
-_SUFFIXES: dict[str, Format] = {".svg": "svg", ".png": "png", ".txt": "ascii"}
+_SUFFIXES: dict[str, Format] = {
+    ".svg": "svg",
+    ".png": "png",
+    ".txt": "ascii",
+    ".mmd": "mermaid",
+    ".mermaid": "mermaid",
+    ".md": "mermaid",
+}
 
 
-def format_of(path: Path | None) -> Format:
-    """Return the format that belongs to the name of a file: Mermaid if the name says nothing."""
-    return _SUFFIXES.get(path.suffix.lower(), "mermaid") if path else "mermaid"
+def format_of(path: Path | None, wanted: Format | None = None) -> Format:
+    """Return the wanted format, or else that of the name of a file; Mermaid without either.
+
+    Raises:
+        InputError: the name has another ending, or one of another format.
+    """
+    if path is None:
+        return wanted or "mermaid"
+    known = _SUFFIXES.get(path.suffix.lower())
+    if known is None or wanted not in (None, known):
+        endings = [ending for ending, format in _SUFFIXES.items() if wanted in (None, format)]
+        raise InputError(f"{path}: a drawing goes to a file that ends with {' or '.join(endings)}")
+    return known
 
 
 def draw(graph: Any, form: Format, traffic: Traffic | None = None) -> bytes:

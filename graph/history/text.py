@@ -65,7 +65,11 @@ def origin_sentence(found: History) -> str:
     origin = found["origin"]
     if origin["how"] == "drawn":
         chosen = origin["uncertainty"]
-        why = "" if chosen is None else f", chosen for an uncertainty of {chosen + 0.0:.4g}"
+        why = (
+            ""
+            if chosen is None
+            else f", chosen with an uncertainty of {chosen + 0.0:.4g} (the higher, the less sure)"
+        )
         return f"drawn from your unlabelled texts, {origin['place'] or origin['file']}{why}"
     asked = f" for the label {origin['requested']}" if origin["requested"] else ""
     kind = f" (kind `{origin['kind']}`)" if origin["kind"] not in ("", "pool") else ""

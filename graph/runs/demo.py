@@ -1,5 +1,6 @@
 """The demo on a sample task with the rehearsal teacher."""
 
+import shutil
 from pathlib import Path
 
 from tutelage.graph.run_folder.folder import RunFolder
@@ -41,4 +42,9 @@ def run_demo(
         raise InputError(f"--kind {kind} has no student {student!r}; use {' or '.join(modes)}")
     changes = {"budget": {"rounds": rounds}, "student": {"mode": student}}
     task = override(demo_task(kind, folder / "task"), changes)
-    return run(task, folder / "loop", encoder=Encoder(task.encoder), listener=listener)
+    try:
+        return run(task, folder / "loop", encoder=Encoder(task.encoder), listener=listener)
+    except InputError:
+        if not (folder / "loop").exists():  # the run did not begin: the same command can be given again
+            shutil.rmtree(folder)
+        raise

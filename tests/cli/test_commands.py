@@ -60,6 +60,7 @@ def test_a_run_stops_when_the_teacher_is_down_and_can_be_resumed_when_it_is_up(
     assert (tmp_path / "out" / "report.html").exists()
 
 
+@pytest.mark.slow
 def test_a_full_disk_gives_one_clear_error_and_the_run_can_be_resumed(
     cli: Make, write_task: Make, tmp_path: Path
 ) -> None:

@@ -219,8 +219,14 @@ def test_the_code_of_the_page_runs(
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ({"folder": "run"}, "the graph's input has no `task`; give the path of a task.yaml, or its fields"),
-        ({"task": "nowhere.yaml"}, "the graph's input has no `folder`; name the run folder"),
+        ({"folder": "run"}, "`task` is the path of a task.yaml or its fields; it has none"),
+        ({"folder": "run", "task": 3}, "`task` is the path of a task.yaml or its fields; got 3"),
+        ({"task": "nowhere.yaml"}, "`folder` names the run folder, such as runs/first; it has none"),
+        ({"task": "a.yaml", "folder": 3}, "`folder` names the run folder, such as runs/first; got 3"),
+        (
+            {"task": "a.yaml", "folder": "run", "rounds": "two"},
+            "`rounds` must be a whole number, at least 0; got 'two'",
+        ),
         ({"task": "nowhere.yaml", "folder": "run"}, "nowhere.yaml does not exist"),
         ({"task": {"name": "x"}, "folder": "run"}, "task: "),
     ],

@@ -15,6 +15,7 @@ from tutelage.graph.drawing.draw import Format, draw, format_of
 from tutelage.graph.drawing.layout import GROUPS, PLACES, WAYS
 from tutelage.graph.drawing.traffic import Traffic
 from tutelage.graph.task.samples import sample_task
+from tutelage.student.errors import InputError
 
 ROOT = Path(__file__).parents[3]
 TAKEN = Counter({("train", "evaluate"): 12, ("evaluate", "analyst"): 7})
@@ -133,3 +134,9 @@ def test_langgraph_draws_the_graph_itself_also_inside_a_parent(tmp_path: Path) -
     assert "subgraph distil" in source
     for node in NODES:
         assert f"({node})" in source
+
+
+@pytest.mark.parametrize(("name", "wanted"), [("a.pdf", None), ("a.png", "svg"), ("a", "png")])
+def test_a_file_whose_name_is_of_another_format_is_refused(name: str, wanted: Format | None) -> None:
+    with pytest.raises(InputError, match="a drawing goes to a file that ends with"):
+        format_of(Path(name), wanted)

@@ -90,6 +90,7 @@ def test_a_run_takes_tables_and_a_chat_model_and_returns_its_results(
     assert list(longer.rounds["round"]) == [0, 1, 2]
 
 
+@pytest.mark.slow
 def test_a_run_works_inside_a_running_event_loop(
     fields: dict[str, Any], address: str, tmp_path: Path
 ) -> None:
@@ -116,6 +117,7 @@ def test_a_task_built_in_code_takes_models_by_role_and_a_data_frame_alone(
     assert models["roles"]["labeler"]["model"].startswith("python:labeler:")
 
 
+@pytest.mark.slow
 def test_objects_by_role_keep_what_the_task_says_of_the_other_roles(
     fields: dict[str, Any], recorded: RehearsalModel, tmp_path: Path
 ) -> None:
@@ -151,6 +153,7 @@ class Bags:
         return rows.tolist()  # type: ignore[no-any-return]
 
 
+@pytest.mark.slow
 def test_texts_are_compared_by_the_users_own_encoder(
     fields: dict[str, Any], recorded: RehearsalModel, tmp_path: Path
 ) -> None:

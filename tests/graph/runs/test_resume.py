@@ -213,6 +213,7 @@ def test_a_run_with_a_full_student_killed_around_training_has_the_same_results(
     assert killed.samples.read_text() == whole.samples.read_text()
 
 
+@pytest.mark.slow
 def test_building_the_graph_on_the_folder_of_a_finished_run_repeats_it_without_paying(
     task_file: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import pytest
 import yaml
 from tutelage.agents.rehearsal.server import serve
 from tutelage.graph.context import rehearsal_model
@@ -52,6 +53,7 @@ import tutelage.student.models.standalone
 """
 
 
+@pytest.mark.slow
 def test_a_run_a_report_and_predictions_reach_nothing_but_the_teacher(
     folded: Callable[..., Task], encoder: Encoder, collecting: Any, tmp_path: Path
 ) -> None:

@@ -65,6 +65,7 @@ def test_a_classifier_answers_the_same_as_onnx(kind: str, tiny: str, easy: list[
     assert parity["megabytes"]["int8"] < parity["megabytes"]["onnx"]
 
 
+@pytest.mark.slow
 def test_pairs_and_several_labels_keep_their_form(tiny: str, encoder: Encoder, tmp_path: Path) -> None:
     pairs = [join({"premise": f"a {i}", "hypothesis": f"b {i}"}, PAIR) for i in range(8)]
     rows = [Row(id=content_id(t), text=t, label=LABELS[i % 2]) for i, t in enumerate(pairs)]
