@@ -40,7 +40,7 @@ def announce(ctx: RunContext) -> None:
     spent, budget = ctx.teacher.journal.spent(), ctx.task.spending()
     minutes = ctx.trace.minutes()
     used = {name: value for name, value in usage(spent, minutes).items() if name != "minutes"}
-    ctx.trace.tell(
+    ctx.trace.emit(
         "begin",
         folder=str(ctx.folder.path),
         task=ctx.task.name,

@@ -65,11 +65,9 @@ def origin_sentence(found: History) -> str:
     origin = found["origin"]
     if origin["how"] == "drawn":
         chosen = origin["uncertainty"]
-        why = (
-            ""
-            if chosen is None
-            else f", chosen with an uncertainty of {chosen + 0.0:.4g} (the higher, the less sure)"
-        )
+        why = ""
+        if chosen is not None:
+            why = f", chosen with an uncertainty of {chosen + 0.0:.4g} (the higher, the less sure)"
         return f"drawn from your unlabelled texts, {origin['place'] or origin['file']}{why}"
     asked = f" for the label {origin['requested']}" if origin["requested"] else ""
     kind = f" (kind `{origin['kind']}`)" if origin["kind"] not in ("", "pool") else ""

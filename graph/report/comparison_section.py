@@ -133,7 +133,7 @@ def _confidence(folder: RunFolder) -> list[Html]:
             "p",
             f"Its confidence is calibrated on your {len(found.right)} rows, out of fold: the mean distance"
             f" between confidence and accuracy was {found.error_before:.3f} and is {found.error:.3f} now"
-            f" (temperature {found.temperature:.2f}). `tutelage predict --precision 0.95` leaves out labels"
+            f" (temperature {found.temperature:.2f}). tutelage predict --precision 0.95 leaves out labels"
             " that are less surely right.",
             class_="soft",
         )

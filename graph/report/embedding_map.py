@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import TypedDict, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,11 @@ from tutelage.student.encoder import Vectors
 from tutelage.student.tasks.task_type import TaskType
 
 MOST = 5_000  # samples on the map and in the list of the report (ours): more would make the page too large
+MOST_ROWS = 2_000  # rows of the user on the map, for the same reason
 _TEXT = 200  # characters of the text of a row
+
+
+Item = TypeVar("Item")
 
 
 class MapRow(TypedDict):
@@ -50,10 +54,11 @@ def embedding_map(
     Args:
         task_type: the task type.
         encoder: the encoder that near-duplicates were found with.
-        rows: labelled rows with the answers of the best students.
+        rows: labelled rows with the answers of the best students, at most `MOST_ROWS` of which are shown.
         samples: the samples, at most `MOST` of which are shown.
     """
-    shown = {sample["id"]: sample for sample in spread(samples)}
+    shown = {sample["id"]: sample for sample in spread(samples, MOST)}
+    rows = _shown_rows(rows)
     vectors = encoder.encode([one["text"] for one in [*rows, *shown.values()]])
     points, variance = principal_components(vectors)
     places = [(round(float(x), 4), round(float(y), 4)) for x, y in points]
@@ -73,10 +78,17 @@ def read_map(folder: RunFolder) -> EmbeddingMap | None:
     return found
 
 
-def spread(samples: Sequence[Sample]) -> list[Sample]:
-    """Return at most `MOST` samples in their order, spread evenly over them."""
-    size = min(MOST, len(samples))
-    return [samples[i * len(samples) // size] for i in range(size)]
+def spread(items: Sequence[Item], most: int) -> list[Item]:
+    """Return at most `most` items in their order, spread evenly over all."""
+    size = min(most, len(items))
+    return [items[i * len(items) // size] for i in range(size)]
+
+
+def _shown_rows(rows: Sequence[LabelledPrediction]) -> list[LabelledPrediction]:
+    """Return the rows to show: those that the student gets wrong first, then others."""
+    wrong = spread([row for row in rows if row["label"] != row["predicted"]], MOST_ROWS)
+    right = [row for row in rows if row["label"] == row["predicted"]]
+    return [*wrong, *spread(right, MOST_ROWS - len(wrong))]
 
 
 def principal_components(vectors: NDArray[np.float32]) -> tuple[NDArray[np.float64], tuple[float, float]]:

@@ -16,9 +16,10 @@ MARGIN = 12
 WHAT = """Each point is a text. Texts that the encoder finds similar are close together, as far as two
 dimensions can show it: these are the first two principal components of the embeddings, which hold {x:.1%} and
 {y:.1%} of their variance (encoder: {encoder}). So distances are rough, and clusters may hide in the other
-dimensions. Squares are your rows, and a red border marks those that the best student gets wrong{folds}.
-Filled circles are kept samples, hollow ones were refused. Held-out texts are not shown. Rest the pointer on a
-point to read its text, and click on a sample to open it in the list below."""
+dimensions. Squares are your rows (at most 2,000, those that the student gets wrong first), and a red border
+marks those that the best student gets wrong{folds}. Filled circles are kept samples, hollow ones were
+refused. Held-out texts are not shown. Rest the pointer on a point to read its text, and click on a sample to
+open it in the list below."""
 
 
 class Point(NamedTuple):

@@ -28,7 +28,7 @@ def listed_samples(records: Records) -> list[Listed]:
     """Return the samples that the report lists, with their histories."""
     return [
         Listed(history(records, Found("sample", sample)), _labels(records, sample), f"s{number}")
-        for number, sample in enumerate(spread(records.samples))
+        for number, sample in enumerate(spread(records.samples, MOST))
     ]
 
 

@@ -133,9 +133,13 @@ def _confusion(card: Card) -> list[Html]:
     return [tag("p", *words.get(card["confused_with"], (label, " predicted as ", other)))]
 
 
+LEFT_OUT = """Texts that the teacher labelled before the first round, or at random for the comparison, are not
+listed here; the command tutelage trace shows their history."""
+
+
 def samples_section(run: Run, records: Records, listed: Sequence[Listed]) -> list[Html]:
     """Show the number of samples of each status, and list them."""
     counts = Counter[str](sample["status"] for sample in records.samples) or run.status_counts
     rows = [(status, counts[status], meaning) for status, meaning in STATUSES.items() if counts[status]]
     counted = table(["Status", ">Samples", "<Meaning"], rows) if rows else tag("p", "None yet.")
-    return [counted, *sample_list(records, listed)]
+    return [counted, tag("p", LEFT_OUT, class_="soft"), *sample_list(records, listed)]

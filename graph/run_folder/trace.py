@@ -35,16 +35,16 @@ class Trace:
             file.write(whole)
         self._send(line)
 
-    def tell(self, event: str, **fields: object) -> None:
+    def emit(self, event: str, **fields: object) -> None:
         """Send an event to the listeners without writing it to trace.jsonl."""
         self._send(self._line(event, fields))
 
     def step(self, number: int, of: int, **fields: object) -> None:
-        """Tell the listener which step a training is at: the first one, and then a few in a second."""
+        """Send which step a training is at: the first one, and then a few in a second."""
         now = time.monotonic()
         if number == 1 or now - self._stepped >= STEP_SECONDS:
             self._stepped = now
-            self.tell("step", step=number, of=of, **fields)
+            self.emit("step", step=number, of=of, **fields)
 
     def call(self, event: Event) -> None:
         """Write an event of agents/teacher/teacher.py: a call, a refused call or the status of a batch."""

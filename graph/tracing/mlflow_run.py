@@ -46,6 +46,18 @@ def log_to_mlflow(
     tags |= {"tutelage.task": about["task"]["name"], "tutelage.stop": about.get("stop") or "unfinished"}
     tags |= {f"tutelage.version.{what}": version for what, version in about["versions"].items()}
     key = str(client.create_run(place, tags=tags, run_name=folder.path.absolute().name).info.run_id)
+    try:
+        _log(mlflow, client, key, folder, report=report, student=student)
+    except BaseException:
+        client.set_terminated(key, "FAILED")
+        raise
+    client.set_terminated(key, "FINISHED" if about.get("stop") else "KILLED")
+    return key
+
+
+def _log(mlflow: Any, client: Any, key: str, folder: RunFolder, *, report: bool, student: bool) -> None:
+    """Log parameters, metrics and files to the MLflow run with this id."""
+    about = folder.about()
     params = [mlflow.entities.Param(part, value) for part, value in _parameters(about).items()]
     for start in range(0, len(params), _BATCH):
         client.log_batch(key, params=params[start : start + _BATCH])
@@ -56,8 +68,6 @@ def log_to_mlflow(
             client.log_artifact(key, str(path))
     if student and folder.student.exists():
         client.log_artifacts(key, str(folder.student), "student")
-    client.set_terminated(key, "FINISHED" if about.get("stop") else "KILLED")
-    return key
 
 
 def _mlflow() -> Any:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tutelage.agents.analyst import LabelledPrediction
 from tutelage.agents.critic import verdict_requests
 from tutelage.agents.endpoints.entry import Entry
 from tutelage.agents.generator import Evidence, GenerationRequest, draft_requests
@@ -20,7 +21,7 @@ from tutelage.agents.providers.models import ModelSpec
 from tutelage.agents.request import Request
 from tutelage.agents.teacher.journal import Journal, canonical_call
 from tutelage.graph.report.build import write_report
-from tutelage.graph.report.embedding_map import embedding_map
+from tutelage.graph.report.embedding_map import MOST_ROWS, embedding_map
 from tutelage.graph.run_folder.folder import RunFolder
 from tutelage.prompts import render
 from tutelage.student.corpus import Sample
@@ -138,3 +139,13 @@ def test_a_report_of_5000_samples_is_smaller_than_5_mb(large: RunFolder) -> None
     assert source.count('<details class="c"') == 2 * 417 + 209
     texts = [line["text"] for line in large.read_lines(large.samples)]
     assert [unescape(text) for text in re.findall(r"<span>([^<]*)</span></summary><div>", source)] == texts
+
+
+def test_of_many_rows_the_map_shows_the_wrong_ones_first() -> None:
+    rows = [
+        LabelledPrediction(id=str(i), text=f"row {i}", label="a", predicted="b" if i % 700 == 699 else "a")
+        for i in range(MOST_ROWS + 1500)
+    ]
+    drawn = embedding_map(CLASSIFICATION, GivenEncoder(RandomVectors()), rows, [])
+    assert len(drawn["rows"]) == MOST_ROWS
+    assert [row["id"] for row in drawn["rows"] if row["wrong"]] == ["699", "1399", "2099", "2799", "3499"]
