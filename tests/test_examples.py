@@ -4,6 +4,7 @@ that also imports openai-agents.
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -99,7 +100,7 @@ class Application:
 @pytest.mark.parametrize("name", PREDICTED)
 def test_an_example_runs_offline_and_asks_first(name: str, tmp_path: Path) -> None:
     output = Application(name, tmp_path).run("yes\n")
-    assert output.count("yes or no:") == 1
+    assert len(re.findall(r"(yes or no|reason for a refusal): ", output)) == 1
     assert PREDICTED[name] in output
 
 

@@ -105,7 +105,8 @@ def test_the_samples_load_as_a_data_set(
 @pytest.mark.parametrize("kind", ["multilabel", "ner", "seq2seq", "pairs"])
 def test_every_task_type_is_exported_with_its_labels(kind: str, encoder: Encoder, tmp_path: Path) -> None:
     task = sample_task(kind, tmp_path / "task")
-    small = override(task, {"budget": {"rounds": 1}, "strategy": {"samples": 12}, "student": {"epochs": 1}})
+    quick = {"training": "plain", "epochs": 1, "min_steps": 10}
+    small = override(task, {"budget": {"rounds": 1}, "strategy": {"samples": 12}, "student": quick})
     done = run(small, tmp_path / "run", encoder=encoder)
     notes: list[str] = []
     parity = export_run(done.path, tmp_path / "model", warn=notes.append)
