@@ -182,7 +182,7 @@ def _described(name: str, value: Any) -> list[str]:
 
 
 def _signature(function: Any) -> str:
-    """Return the header of a function as it is written in the code, an argument a line if it is long."""
+    """Return the header of a function as the code has it; a long one has a line for each argument."""
     [node] = ast.parse(dedent(inspect.getsource(function))).body
     assert isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     node.body, node.decorator_list = [ast.Pass()], []

@@ -23,7 +23,7 @@ from tutelage.graph.nodes.refit import refit
 from tutelage.graph.nodes.report import report
 from tutelage.graph.nodes.screen import screen
 from tutelage.graph.nodes.train import final, train
-from tutelage.graph.open_runs import GraphContext, OneRun, OpenRuns, Runs, Visit
+from tutelage.graph.open_runs import GraphContext, NodeCall, OneRun, OpenRuns, Runs
 from tutelage.graph.opening import open_run
 from tutelage.graph.run_folder.folder import RunFolder
 from tutelage.graph.run_folder.lock import locked
@@ -86,7 +86,7 @@ def build_graph(
 
     Without `task` and `folder` it is one graph for many runs: each input names its own task and run folder,
     and LangGraph's runtime context can give models, an encoder and a listener as objects (`GraphContext`).
-    With them, it is bound to this run, and the input may be empty.
+    With them, it is bound to this run: the input may be empty, and the models are those of the task.
 
     You can use it in a parent graph: call it in a node function that maps your state to `Input` and `Output`
     to yours. Without a checkpointer it uses the parent's. Run the parent with `durability="sync"`, so that a
@@ -142,7 +142,7 @@ def _traced(name: str, node: Node, runs: Runs) -> Any:
     def traced(state: State, runtime: Any) -> State:
         # `analyst` and `final` open the next round: their work belongs to that round.
         round = state.get("round", 0) + (name in ("analyst", "final"))
-        with runs.using(_visit(state, runtime, begins=name == "prepare")) as (ctx, token):
+        with runs.using(_node_call(state, runtime, begins=name == "prepare")) as (ctx, token):
             reserves = name not in BEFORE_AND_AFTER and compares_at_random(ctx.strategy, ctx.splits)
             ctx.teacher.enter(name, round, RANDOM_LABELS if reserves else None)
             with ctx.trace.node(name, round):
@@ -154,11 +154,11 @@ def _traced(name: str, node: Node, runs: Runs) -> Any:
     return traced
 
 
-def _visit(state: State, runtime: Any, *, begins: bool) -> Visit:
-    """Return what a node brings along. A parent's context of another type is not ours."""
+def _node_call(state: State, runtime: Any, *, begins: bool) -> NodeCall:
+    """Return the call of a node. A runtime context of another type is that of a parent graph."""
     objects = runtime.context if isinstance(runtime.context, GraphContext) else GraphContext()
     thread = runtime.execution_info.thread_id if runtime.execution_info else None
-    return Visit(state, objects, thread, _streamed(runtime), begins)
+    return NodeCall(state, objects, thread, _streamed(runtime), begins)
 
 
 def _streamed(runtime: Any) -> Listener:
@@ -173,7 +173,7 @@ def _streamed(runtime: Any) -> Listener:
 
 def _bound(route: Any, runs: Runs) -> Callable[[State], str]:
     def bound(state: State) -> str:
-        with runs.using(Visit(state)) as (ctx, _):
+        with runs.using(NodeCall(state)) as (ctx, _):
             return str(route(ctx, state))
 
     bound.__name__ = getattr(route, "__name__", "route")

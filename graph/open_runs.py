@@ -37,15 +37,16 @@ class GraphContext:
 
 
 @dataclass(frozen=True)
-class Visit:
-    """What a node brings along when it asks for its run.
+class NodeCall:
+    """The call of a node, or of a route between two nodes, that needs its run.
 
     Attributes:
         state: the state of the graph.
-        objects: the runtime context of this call; None in a route, which takes the run as it is open.
-        thread: LangGraph's thread, None without a checkpointer.
-        stream: sends events to LangGraph's custom stream.
-        begins: whether a run begins here.
+        objects: the runtime context of the call. A route has None: it uses the run that the node before it
+            has opened.
+        thread: the id of LangGraph's thread; None without a checkpointer.
+        stream: sends events to LangGraph's custom stream; None in a route.
+        begins: whether the node is the first one of a run.
     """
 
     state: State
@@ -64,7 +65,7 @@ class Visit:
 class Runs(Protocol):
     """Gives each node of a graph the run that it works on."""
 
-    def using(self, visit: Visit) -> AbstractContextManager[tuple[RunContext, str]]:
+    def using(self, call: NodeCall) -> AbstractContextManager[tuple[RunContext, str]]:
         """Return a context manager for the run of a node, and the token that its state must hold."""
         ...
 
@@ -80,9 +81,9 @@ class OneRun:
         self._ctx = ctx
 
     @contextmanager
-    def using(self, visit: Visit) -> Iterator[tuple[RunContext, str]]:
+    def using(self, call: NodeCall) -> Iterator[tuple[RunContext, str]]:
         """Yield the run."""
-        with _listening(self._ctx, visit):
+        with _listening(self._ctx, call):
             yield self._ctx, ""
 
     def end(self, state: State) -> None:
@@ -122,19 +123,19 @@ class OpenRuns:
         self._folder = prepared.folder.path.absolute() if prepared else None
 
     @contextmanager
-    def using(self, visit: Visit) -> Iterator[tuple[RunContext, str]]:
+    def using(self, call: NodeCall) -> Iterator[tuple[RunContext, str]]:
         """Yield the run of a node; close it if the node fails.
 
         Raises:
             InputError: the task or the folder is missing or cannot be used, or another run is using it.
         """
-        place = self._place(visit.state)
+        place = self._place(call.state)
         with self._opening.setdefault(place, threading.Lock()):  # opening may load models: one lock a folder
-            run = self._find(visit, place)
+            run = self._find(call, place)
             if not run.busy.acquire(blocking=False):
                 raise InputError(f"another run is using {place}; choose another folder")
         try:
-            with _listening(run.ctx, visit):
+            with _listening(run.ctx, call):
                 if not run.announced:
                     run.announced = True
                     announce(run.ctx)
@@ -156,47 +157,52 @@ class OpenRuns:
             del self._open[place]
         run.files.close()
 
-    def _find(self, visit: Visit, place: Path) -> _OpenRun:
+    def _find(self, call: NodeCall, place: Path) -> _OpenRun:
         run = self._open.get(place)
-        if run and visit.begins and not run.busy.locked() and run.thread == visit.thread:
+        if run and call.begins and not run.busy.locked() and run.thread == call.thread:
             self._close(place, run)  # its caller has left it
             run = None
-        if run and (visit.begins or visit.state.get("token") != run.token):
+        if run and (call.begins or call.state.get("token") != run.token):
             raise InputError(f"another run is using {place}; choose another folder")
-        if run and visit.objects and not _same(run.objects, visit.objects):
+        if run and call.objects and not _same(run.objects, call.objects):
             self._close(place, run)
             run = None
         if not run:
-            run = self._open[place] = self._opened(visit, place)
+            run = self._open[place] = self._opened(call, place)
         return run
 
-    def _opened(self, visit: Visit, place: Path) -> _OpenRun:
-        folder, objects = RunFolder(place), visit.objects or GraphContext()
-        if visit.begins:
-            _check_rounds(visit.state)
-        token = uuid4().hex if visit.begins else visit.state.get("token", "")
+    def _opened(self, call: NodeCall, place: Path) -> _OpenRun:
+        folder, objects = RunFolder(place), call.objects or GraphContext()
+        if call.begins:
+            _check_rounds(call.state)
+        token = uuid4().hex if call.begins else call.state.get("token", "")
         known = folder.run_json.exists()  # before that, there is no folder to lock
         with ExitStack() as files:
             if known:
                 files.enter_context(locked(folder))
-            ctx = self._context(visit, folder, objects)
+            ctx = self._context(call, folder, objects)
             files.callback(ctx.close)
             if not known:
                 files.enter_context(locked(folder))
-            return _OpenRun(ctx, files.pop_all(), token, visit.thread, objects)
+            return _OpenRun(ctx, files.pop_all(), token, call.thread, objects)
 
-    def _context(self, visit: Visit, folder: RunFolder, objects: GraphContext) -> RunContext:
+    def _context(self, call: NodeCall, folder: RunFolder, objects: GraphContext) -> RunContext:
         """Return the context of a run that begins, or that continues with the task in its folder."""
+        if self._task and not _same(objects, GraphContext()):
+            raise InputError(
+                "a graph that is bound to a task has the models and the encoder of this task; leave `teacher`"
+                " and `encoder` out of the context, or use build_graph() without a task"
+            )
         if prepared := self._prepared:
             self._prepared = None
             return prepared
         models = models_by_name(objects.teacher)
-        if not visit.begins:
+        if not call.begins:
             task = parse_task(folder.about()["task"], str(folder.run_json), folder.path)
         elif self._task:
             task = self._task
         else:
-            task = _task(visit.state.get("task"), models)
+            task = _task(call.state.get("task"), models)
         return open_run(task, folder, encoder=objects.encoder, models=models)
 
     def _place(self, state: State) -> Path:
@@ -209,16 +215,16 @@ class OpenRuns:
 
 
 @contextmanager
-def _listening(ctx: RunContext, visit: Visit) -> Iterator[None]:
+def _listening(ctx: RunContext, call: NodeCall) -> Iterator[None]:
     """Send the events of a run also to the listeners of a node."""
     with ExitStack() as attached:
-        for listener in visit.listeners:
+        for listener in call.listeners:
             attached.enter_context(ctx.trace.also_to(listener))
         yield
 
 
 def _same(one: GraphContext, other: GraphContext) -> bool:
-    """Return whether two contexts have the same models and encoder."""
+    """Return whether two contexts hold the same model and encoder objects."""
     return one.teacher is other.teacher and one.encoder is other.encoder
 
 

@@ -154,7 +154,7 @@ class DistillToolkit(BaseToolkit):
             other = Job(self._settings.runs, answer)
             if other.request.exists() and other.request.read_bytes() == job.request.read_bytes():
                 if other.begun or other.at_work():
-                    return {**self._state(other)}
+                    return dict(self._state(other))
                 job.drop()  # the same call was approved, but for other content of the files
                 return {"run_id": job.id, "state": "not started", "next": CHANGED}
         return None

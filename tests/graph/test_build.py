@@ -184,6 +184,16 @@ def test_a_bound_graph_locks_its_folder_and_a_continued_run_hears_its_new_listen
     assert heard.count("enter") == heard.count("leave") == 1
 
 
+def test_a_bound_graph_refuses_other_models_than_those_of_its_task(
+    fields: Fields, encoder: Encoder, tmp_path: Path
+) -> None:
+    task = Task.model_validate(fields)
+    graph, model = build_graph(task, tmp_path / "run"), rehearsal_model(task, encoder=encoder)
+    for context in (GraphContext(teacher=model), GraphContext(encoder=encoder)):
+        with pytest.raises(InputError, match="has the models and the encoder of this task; leave `teacher`"):
+            graph.invoke({}, context=context)
+
+
 def test_a_run_whose_models_cannot_be_used_leaves_nothing_open(
     fields: Fields, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
