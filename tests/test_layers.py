@@ -21,7 +21,7 @@ ROOMS = {
     ],
     "graph": [
         "strategies", "task", "run_folder", "tracing", "weaknesses", "state", "student_cache", "context",
-        "students", "history", "report", "requests", "stopping", "opening", "open_runs", "nodes", "routes",
+        "students", "review", "history", "report", "requests", "stopping", "opening", "open_runs", "nodes", "routes",
         "build", "server_graph", "planning", "runs", "distilled", "tool", "handover", "serving", "doctor",
         "drawing",
     ],

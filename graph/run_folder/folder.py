@@ -122,6 +122,8 @@ class RunFolder:
         self.control_labels = self.path / "control_labels.jsonl"
         self.labels_to_check = self.path / "labels_to_check.csv"
         self.rows_to_check = self.path / "rows_to_check.csv"
+        self.review_queue = self.path / "review.json"
+        self.review_decisions = self.path / "review.jsonl"
         self.predictions = self.path / "predictions"
         self.arms = self.predictions / "arms.json"
         self.confidence = self.path / CONFIDENCE_FILE

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 from tutelage.agents.brief import Brief
@@ -66,6 +66,11 @@ class Task(Part):
     """The name of a strategy, or a mapping of `base` and the fields of the strategy to override."""
     budget: BudgetPart = BudgetPart()
     """The limits at which a run stops."""
+    review: Literal["never", "before_label", "before_train"] = "never"
+    """When the run waits for a person: before the teacher labels texts, or before students are trained on
+    them. `tutelage review` shows the texts that are most worth a person's minute (docs/review.md)."""
+    review_budget: int = Field(default=50, ge=1)
+    """The number of texts that a person judges in the whole run, if `review` is not `never`."""
     metric: str = ""
     """The score by which rounds are accepted; by default the first one of the task type. A function of
     your own is `file.py:function`."""
