@@ -21,6 +21,7 @@ from tutelage.graph.nodes.pool import pool
 from tutelage.graph.nodes.prepare import prepare
 from tutelage.graph.nodes.refit import refit
 from tutelage.graph.nodes.report import report
+from tutelage.graph.nodes.review import review
 from tutelage.graph.nodes.screen import screen
 from tutelage.graph.nodes.train import final, train
 from tutelage.graph.open_runs import GraphContext, NodeCall, OneRun, OpenRuns, Runs
@@ -51,6 +52,7 @@ NODES: dict[str, Node] = {
     "generator": generator,
     "pool": pool,
     "screen": screen,
+    "review": review,
     "labeler": labeler,
     "critic": critic,
     "keep": keep,
@@ -70,8 +72,10 @@ ROUTES: dict[str, tuple[Callable[[RunContext, State], str], list[str]]] = {
     "calibrate": (routes.after_calibrate, ["analyst", "final", "refit", "report"]),
     "analyst": (routes.after_analyst, ["generator", "pool"]),
     "pool": (routes.after_pool, ["generator", "screen"]),
+    "screen": (routes.after_screen, ["review", "labeler"]),
+    "review": (routes.after_review, ["labeler", "train"]),
     "critic": (routes.after_critic, ["labeler", "keep"]),
-    "keep": (routes.after_keep, ["generator", "pool", "train", "final", "refit", "report"]),
+    "keep": (routes.after_keep, ["generator", "pool", "review", "train", "final", "refit", "report"]),
 }
 
 
@@ -120,7 +124,7 @@ def wire(runs: Runs, checkpointer: "BaseCheckpointSaver[Any] | None" = None) -> 
     for name, node in NODES.items():
         graph.add_node(name, cast(Any, _traced(name, node, runs)))
     graph.add_edge(START, "prepare")
-    for path in (("first_labels", "train", "evaluate"), ("generator", "screen", "labeler", "critic")):
+    for path in (("first_labels", "train", "evaluate"), ("generator", "screen"), ("labeler", "critic")):
         for name, following in pairwise(path):
             graph.add_edge(name, following)
     for name, (route, ends) in ROUTES.items():

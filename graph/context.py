@@ -15,6 +15,8 @@ from tutelage.agents.providers.models import ModelSpec, make_model
 from tutelage.agents.teacher.journal import Journal
 from tutelage.agents.teacher.settings import TeacherSettings
 from tutelage.agents.teacher.teacher import Teacher
+from tutelage.graph.review.decisions import Review
+from tutelage.graph.review.outcome import own_labels
 from tutelage.graph.run_folder.folder import RunFolder
 from tutelage.graph.run_folder.trace import Listener, Trace
 from tutelage.graph.state import State
@@ -192,6 +194,7 @@ def open_context(
     # The user's labels only: a rehearsal teacher must answer the same before and after a resume.
     users = replace(splits, seed=[*splits.seed], diagnose=[*splits.diagnose], gate=[*splits.gate])
     adopt_first_labels(task, splits, folder)
+    splits.relabel(own_labels(Review(folder).decisions()))
     servers = ExitStack()
     try:
         asked = asked_listeners(folder.path, describe_run(task, folder), servers)

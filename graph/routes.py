@@ -27,6 +27,16 @@ def after_calibrate(ctx: RunContext, state: State) -> Literal["analyst", "final"
     return _ending(ctx, state) if state.get("stop") else "analyst"
 
 
+def after_screen(ctx: RunContext, state: State) -> Literal["review", "labeler"]:
+    """Go to `review` if a person shall label texts before the teacher does."""
+    return "review" if ctx.task.review == "before_label" else "labeler"
+
+
+def after_review(ctx: RunContext, state: State) -> Literal["labeler", "train"]:
+    """Go on with the node before which the run waited for a person."""
+    return "labeler" if ctx.task.review == "before_label" else "train"
+
+
 def after_critic(ctx: RunContext, state: State) -> Literal["labeler", "keep"]:
     """Go back to the labeler once if the critic disagrees with labels; otherwise go to `keep`."""
     return "labeler" if state.get("rejudge") else "keep"
@@ -46,13 +56,15 @@ def after_pool(ctx: RunContext, state: State) -> Literal["generator", "screen"]:
 
 def after_keep(
     ctx: RunContext, state: State
-) -> Literal["generator", "pool", "train", "final", "refit", "report"]:
-    """Go back for more texts if too few were kept; otherwise go to training. If the budget ended before any
-    was kept, end the run: there is nothing to train on.
+) -> Literal["generator", "pool", "review", "train", "final", "refit", "report"]:
+    """Go back for more texts if too few were kept; otherwise go to training, or to a person first. If the
+    budget ended before any was kept, end the run: there is nothing to train on.
     """
     if short_of_samples(ctx, state):
         return after_analyst(ctx, state)
-    return _ending(ctx, state) if state.get("stop") else "train"
+    if state.get("stop"):
+        return _ending(ctx, state)
+    return "review" if ctx.task.review == "before_train" else "train"
 
 
 def _ending(ctx: RunContext, state: State) -> Literal["final", "refit", "report"]:

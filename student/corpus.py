@@ -33,7 +33,8 @@ class Sample(TypedDict):
     wrote or labelled the text; the student that predicts this fold never trains on the sample. `uncertainty`
     is the score by which a drawn text was selected, `baseline_probability` the probability of its label under
     each student trained on the user's labels only, and `predicted_before` the students' mean probabilities of
-    all labels before they were trained on it.
+    all labels before they were trained on it. `reviewed` is what a person did with the sample (accept,
+    relabel or refuse), and `teacher_label` the label that the person replaced.
     """
 
     id: str
@@ -64,6 +65,8 @@ class Sample(TypedDict):
     uncertainty: NotRequired[float]
     baseline_probability: NotRequired[list[float]]
     predicted_before: NotRequired[list[float]]
+    reviewed: NotRequired[str]
+    teacher_label: NotRequired[str]
 
 
 def changed(sample: Sample, **fields: object) -> Sample:

@@ -20,10 +20,10 @@ ROOMS = {
         "generator", "labeler", "critic", "rehearsal",
     ],
     "graph": [
-        "strategies", "task", "run_folder", "tracing", "weaknesses", "state", "student_cache", "context",
-        "students", "review", "history", "report", "requests", "stopping", "opening", "open_runs", "nodes", "routes",
-        "build", "server_graph", "planning", "runs", "distilled", "tool", "handover", "serving", "doctor",
-        "drawing",
+        "strategies", "task", "run_folder", "tracing", "weaknesses", "state", "student_cache", "review",
+        "context", "students", "history", "report", "requests", "stopping", "opening", "open_runs", "nodes",
+        "routes", "build", "server_graph", "planning", "runs", "distilled", "tool", "handover", "serving",
+        "doctor", "drawing",
     ],
 }  # fmt: skip
 MOST_FILES = 16  # in a folder: the graph has fifteen nodes, one a file
@@ -36,7 +36,8 @@ HOMES = {
     "langchain_core": {"agents/providers/", "agents/endpoints/", "agents/teacher/teacher.py",
                        "agents/rehearsal/", "graph/context.py", "graph/task/objects.py", "graph/runs/run.py",
                        "graph/distilled/", "graph/tool/toolkit.py"},
-    "langgraph": {"graph/build.py", "graph/runs/", "graph/tool/toolkit.py"},
+    "langgraph": {"graph/build.py", "graph/nodes/review.py", "graph/run_folder/trace.py", "graph/runs/",
+                  "graph/tool/toolkit.py"},
     "opentelemetry": {"graph/tracing/"},
     "mlflow": {"graph/tracing/mlflow_run.py"},
     "sentence_transformers": {"student/encoder.py"},

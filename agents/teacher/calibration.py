@@ -45,7 +45,8 @@ class Calibration(TypedDict):
     `source` is the source of the confidence that it applies to, and `labels` the number of labels to choose
     from. `accuracy` is the teacher's, `interval` its 95 % interval (Wilson). The values `after` are
     cross-fitted: no row is scaled by a temperature that was fitted on it. Without rows all values are None
-    or empty, and the temperature is 1. `note` states the limitations of the measurement.
+    or empty, and the temperature is 1. `note` states the limitations of the measurement. `answers` holds the
+    confidence of each answer and whether it was right; `reviewed` counts those that a person judged.
     """
 
     source: str
@@ -59,6 +60,8 @@ class Calibration(TypedDict):
     bins_before: list[Bin]
     bins_after: list[Bin]
     note: str
+    answers: list[tuple[float, bool]]
+    reviewed: NotRequired[int]
     baselines: NotRequired[Baselines]
 
 
@@ -88,6 +91,7 @@ def calibrate(confidences: Sequence[float], correct: Sequence[bool], source: str
         bins_before=reliability(before, right),
         bins_after=reliability(after, right),
         note=_note(before, hits, temperature),
+        answers=[(float(one), bool(is_right)) for one, is_right in zip(before, right, strict=True)],
     )
 
 

@@ -71,7 +71,7 @@ def _measure(ctx: RunContext) -> str:
             f"the teacher is right on only {accuracy:.0%} of {found['rows']} of your own texts: check the"
             " instruction and the label descriptions before you spend more"
         )
-    figures = {name: value for name, value in found.items() if not name.startswith("bins")}
+    figures = {name: value for name, value in found.items() if not name.startswith(("bins", "answers"))}
     ctx.trace.log(**figures, right=sum(correct))
     return ctx.teacher.refusal() or teacher_too_weak(ctx.task, ctx.folder)
 

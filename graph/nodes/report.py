@@ -8,6 +8,8 @@ from typing import Any
 from tutelage.graph.context import RunContext
 from tutelage.graph.report.build import write_report
 from tutelage.graph.report.embedding_map import embedding_map
+from tutelage.graph.review.decisions import Review
+from tutelage.graph.review.outcome import outcome
 from tutelage.graph.run_folder.folder import write_texts_used
 from tutelage.graph.state import State
 from tutelage.graph.students.comparison import compare
@@ -57,6 +59,7 @@ def finalize(ctx: RunContext, best: int, stop: str) -> Report | None:
         "test_untrained": tests["untrained"]["metric"] if tests else None,
         "test_by_round": [tests[str(round)]["metric"] for round in rounds if str(round) in tests] or None,
         "comparison": compare(ctx, best),
+        "review": outcome(decisions.values()) if (decisions := Review(folder).decisions()) else None,
         "labels_to_check": None if suspects is None else len(suspects),
         "overlap": _overlaps(ctx, [sample["text"] for sample in samples if sample["status"] == "kept"]),
     }
@@ -104,7 +107,7 @@ def _line(task: Task, sample: Sample) -> dict[str, object]:
     line: dict[str, object] = {**sample, **split(sample["text"], task.fields)}
     if task_type.single_label or "label" not in sample:
         return line
-    names = [name for name in ("label", "answered") if name in line]
+    names = [name for name in ("label", "answered", "teacher_label") if name in line]
     shown: dict[str, object] = {
         name: task_type.to_file(str(line.pop(name)), sample["text"]) for name in names
     }

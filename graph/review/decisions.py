@@ -3,12 +3,13 @@
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NotRequired, TypedDict
 
 from tutelage.graph.run_folder.folder import RunFolder
 from tutelage.graph.task.load import parse_task
+from tutelage.graph.task.schema import Task
 from tutelage.student.errors import InputError
 
 Action = Literal["accept", "relabel", "refuse", "skip"]
@@ -72,7 +73,7 @@ class Review:
     """The review of one run.
 
     The queue is replaced when the run chooses texts. Decisions are appended to a file, one line each, and
-    are on disk when `decide` returns. An undone decision stays in the file, followed by a line that undoes it.
+    are on disk when `decide` returns. An undone decision stays in the file; a line that undoes it follows.
     """
 
     def __init__(self, folder: RunFolder):
@@ -90,7 +91,7 @@ class Review:
         self._folder.write_json(self._folder.review_queue, queue)
 
     def decisions(self) -> dict[str, Decision]:
-        """Return the decisions of all rounds by the id of their text, in the order in which they were made."""
+        """Return the decisions of all rounds by the id of their text, in the order of their making."""
         made: dict[str, Decision] = {}
         for line in self._folder.read_lines(self._folder.review_decisions):
             made.pop(line["id"], None)
@@ -107,6 +108,15 @@ class Review:
             os.fsync(file.fileno())
 
 
+def waiting_texts(folder: RunFolder) -> int:
+    """Return how many texts wait for a person before the run goes on; 0 if it does not wait."""
+    review = Review(folder)
+    if "stop" in folder.about() or (queue := review.queue()) is None:
+        return 0
+    decided = review.decisions()
+    return sum(item["id"] not in decided for item in queue["items"])
+
+
 class OpenReview:
     """A review that waits for decisions, as the page, the terminal and the table use it.
 
@@ -114,9 +124,10 @@ class OpenReview:
         InputError: this is not a run folder.
     """
 
-    def __init__(self, run: Path | RunFolder):
+    def __init__(self, run: Path | RunFolder, task: Task | None = None):
         self.folder = run if isinstance(run, RunFolder) else RunFolder(run)
-        self.task = parse_task(self.folder.about()["task"], str(self.folder.run_json), self.folder.path)
+        about = self.folder.about()
+        self.task = task or parse_task(about["task"], str(self.folder.run_json), self.folder.path)
         self._review = Review(self.folder)
 
     @property
@@ -176,6 +187,24 @@ class OpenReview:
         self._review.append([decision])
         return decision
 
+    def decide_all(self, answers: Sequence[Mapping[str, Any]]) -> None:
+        """Keep several decisions, or none of them if one cannot be kept; skip the texts without any.
+
+        Args:
+            answers: the arguments of `decide`, as in `{"id": …, "action": "relabel", "label": …}`.
+
+        Raises:
+            InputError: as in `decide`.
+        """
+        made, names = [], {"id", "action", "label"}
+        for answer in answers:
+            if not isinstance(answer, Mapping) or not {"id", "action"} <= {*answer} <= names:
+                raise InputError(f"a decision has `id`, `action` and, to relabel, `label`; got {answer!r}")
+            made.append(self._decision(self.item(answer["id"]), answer["action"], answer.get("label")))
+        decided = {decision["id"] for decision in made}
+        left = [item for item in self.waiting if item["id"] not in decided]
+        self._review.append([*made, *(self._decision(item, "skip", None) for item in left)])
+
     def undo(self) -> Item | None:
         """Take the latest decision back, and return its text; None if there is no decision to take back."""
         if not (decided := self.decisions):
@@ -198,9 +227,9 @@ class OpenReview:
         if judged is not None:
             decision["judged"] = judged
         match action:
-            case "accept" if judged is None:
-                raise InputError("this text has no label to accept yet; give the right one")
             case "accept":
+                if judged is None:
+                    raise InputError("this text has no label to accept yet; give the right one")
                 decision["label"] = judged
             case "relabel":
                 decision["label"] = self._parsed(label, item["text"])

@@ -19,7 +19,7 @@ _RUN = "run.json"
 _USED = "texts_used.json"
 RESULTS = (  # the keys of run.json that are written when the run ends
     "stop", "best", "spent", "samples", "teacher", "test", "test_untrained", "test_by_round", "comparison",
-    "labels_to_check", "overlap",
+    "review", "labels_to_check", "overlap",
 )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ DOING = {
     "labeler": "labelling",
     "critic": "judging labels",
     "keep": "storing accepted samples",
+    "review": "choosing texts for a person to judge",
     "refit": "training the final student and the students it is compared with",
     "report": "evaluating on the test set, writing the report",
 }
@@ -51,6 +52,11 @@ def summary(node: str, event: Event, *, asked: bool) -> str:
             counts = {**event.get("verdicts", {}), **statuses}
             none = "not called" if node == "critic" and not asked else "nothing refused"
             return ", ".join(f"{count} {status}" for status, count in counts.items()) or none
+        case "review":
+            counts = {**event["decisions"], "of your rows relabelled": event["own_relabelled"]}
+            return (
+                ", ".join(f"{count} {what}" for what, count in counts.items() if count) or "nothing to judge"
+            )
         case "labeler":
             return f"{len(event['labelled'])} labelled{' a second time' if event['again'] else ''}"
         case _:

@@ -65,14 +65,19 @@ class Trace:
 
     @contextmanager
     def node(self, name: str, round: int) -> Iterator[None]:
-        """Write an `enter` event before the work of a node, and a `leave` or a `failed` event after it."""
+        """Write an `enter` event before the work of a node, and a `leave` or a `failed` event after it, or
+        `paused` if the node waits for a person.
+        """
         self._node, self._round, self._logged = name, round, {}
         self.write("enter")
         start = time.monotonic()
         try:
             yield
         except BaseException as error:
-            self.write("failed", seconds=_seconds_since(start), error=type(error).__name__)
+            if _pauses(error):
+                self.write("paused", seconds=_seconds_since(start), **self._logged)
+            else:
+                self.write("failed", seconds=_seconds_since(start), error=type(error).__name__)
             raise
         self.write("leave", seconds=_seconds_since(start), **self._logged)
 
@@ -142,6 +147,13 @@ class Trace:
 
 def _seconds_since(start: float) -> float:
     return float(f"{time.monotonic() - start:.3f}")
+
+
+def _pauses(error: BaseException) -> bool:
+    """Return whether a node was left by LangGraph's `interrupt`, to go on when a person has answered."""
+    from langgraph.errors import GraphInterrupt
+
+    return isinstance(error, GraphInterrupt)
 
 
 def _read(line: str) -> Event:

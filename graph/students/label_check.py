@@ -3,6 +3,8 @@
 import csv
 import io
 
+from tutelage.graph.review.decisions import Review
+from tutelage.graph.review.outcome import own_labels
 from tutelage.graph.run_folder.folder import RunFolder
 from tutelage.graph.students.predictions import out_of_fold_probabilities
 from tutelage.graph.task.schema import Task
@@ -15,7 +17,7 @@ COLUMNS = ("label", "suggested", "p_label", "p_suggested")
 
 def suspected_labels(task: Task, splits: Splits, folder: RunFolder, round: int) -> list[LabelError] | None:
     """Return the user's rows whose label is probably wrong, by the out-of-fold probabilities of a round's
-    students; the most suspect first.
+    students; the most suspect first. Rows that a person has judged in the review are left out.
 
     Returns:
         None if nothing can be checked: there are no folds, the students give no probabilities, or the teacher
@@ -25,7 +27,9 @@ def suspected_labels(task: Task, splits: Splits, folder: RunFolder, round: int) 
     if probabilities is None or folder.first_labels.exists():
         return None
     labels = [row["label"] for row in splits.labelled]
-    return label_errors(task.type, labels, probabilities, list(task.labels))
+    suspects = label_errors(task.type, labels, probabilities, list(task.labels))
+    judged = own_labels(Review(folder).decisions())
+    return [one for one in suspects if splits.labelled[one.row_index]["id"] not in judged]
 
 
 def write_labels_to_check(task: Task, splits: Splits, folder: RunFolder, suspects: list[LabelError]) -> None:

@@ -66,10 +66,11 @@ def sample_row(strategy: Strategy, sample: Sample, fold: Fold = None) -> Row:
 
 def mixed_row(strategy: Strategy, sample: Sample, labels: Sequence[str], task_type: TaskType) -> Row:
     """Return a kept sample as a training row of the refitted student. Its target is the teacher's label mixed
-    with the students' probabilities from before they were trained on it (`Strategy.label_mix`).
+    with the students' probabilities from before they were trained on it (`Strategy.label_mix`). A label that
+    a person has reviewed is not mixed.
     """
     row = sample_row(strategy, sample)
-    if not strategy.label_mix or "predicted_before" not in sample:
+    if not strategy.label_mix or "predicted_before" not in sample or "reviewed" in sample:
         return row
     held = set(task_type.labels_in(sample["label"]))
     share = strategy.label_mix

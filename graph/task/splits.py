@@ -73,6 +73,13 @@ class Splits:
         adopted = {row["id"] for row in rows}
         self.unlabelled[:] = [row for row in self.unlabelled if row["id"] not in adopted]
 
+    def relabel(self, labels: Mapping[str, str]) -> None:
+        """Replace the labels of rows, by their ids; the folds stay as they are."""
+        for part in (self.seed, self.diagnose, self.gate):
+            part[:] = [
+                Row(**{**row, "label": labels[row["id"]]}) if row["id"] in labels else row for row in part
+            ]
+
 
 def refits(strategy: Strategy, splits: Splits) -> bool:
     """Return whether the run ends with a refitted student; with folds it always does."""
