@@ -46,7 +46,8 @@ class Calibration(TypedDict):
     from. `accuracy` is the teacher's, `interval` its 95 % interval (Wilson). The values `after` are
     cross-fitted: no row is scaled by a temperature that was fitted on it. Without rows all values are None
     or empty, and the temperature is 1. `note` states the limitations of the measurement. `answers` holds the
-    confidence of each answer and whether it was right; `reviewed` counts those that a person judged.
+    confidence of each answer and 1 if it was right, otherwise 0. `reviewed` counts those that a person
+    judged in the review.
     """
 
     source: str
@@ -60,7 +61,7 @@ class Calibration(TypedDict):
     bins_before: list[Bin]
     bins_after: list[Bin]
     note: str
-    answers: list[tuple[float, bool]]
+    answers: list[list[float]]
     reviewed: NotRequired[int]
     baselines: NotRequired[Baselines]
 
@@ -91,7 +92,7 @@ def calibrate(confidences: Sequence[float], correct: Sequence[bool], source: str
         bins_before=reliability(before, right),
         bins_after=reliability(after, right),
         note=_note(before, hits, temperature),
-        answers=[(float(one), bool(is_right)) for one, is_right in zip(before, right, strict=True)],
+        answers=np.column_stack([before, right]).tolist(),
     )
 
 

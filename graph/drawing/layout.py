@@ -1,5 +1,5 @@
 """Where the nodes and edges of the graph are drawn. They are placed by hand, which gives a better picture of
-fifteen fixed nodes than an algorithm. A test checks that they are those of the compiled graph.
+sixteen fixed nodes than an algorithm. A test checks that they are those of the compiled graph.
 
 The unit of all coordinates is the distance between two columns; y grows upwards.
 """
@@ -14,7 +14,7 @@ Edge = tuple[str, str]
 START, END = "__start__", "__end__"
 ROLES = ("analyst", "generator", "labeler", "critic")  # the four agents
 STUDENT = ("train", "evaluate", "final", "refit")
-TOP, MIDDLE, BOTTOM = 0.0, -1.3, -2.55  # the y of the three rows
+TOP, MIDDLE, BOTTOM, PERSON = 0.0, -1.3, -2.55, -3.58  # the y of the four rows
 
 
 class Place(NamedTuple):
@@ -32,6 +32,7 @@ GROUPS = {
     "diagnose": ("calibrate", "analyst"),
     "collect texts": ("pool", "generator", "screen"),
     "label": ("labeler", "critic", "keep"),
+    "a person": ("review",),
     "deliver": ("final", "refit", "report"),
 }
 PLACES = {
@@ -48,6 +49,7 @@ PLACES = {
     "labeler": Place(4, BOTTOM, "labels the texts"),
     "critic": Place(3, BOTTOM, "judges the labels"),
     "keep": Place(2, BOTTOM, "stores accepted"),
+    "review": Place(3, PERSON, "waits for a person"),
     "final": Place(2, MIDDLE, "trains from scratch"),
     "refit": Place(3, MIDDLE, "trains on all data"),
     "report": Place(4, MIDDLE, "scores on test"),
@@ -76,10 +78,14 @@ WAYS: dict[Edge, tuple[str, *tuple[float, ...]]] = {
     ("pool", "screen"): ("|", 5.68),
     ("generator", "screen"): ("|", 6.22),
     ("screen", "labeler"): ("-", BOTTOM),
+    ("screen", "review"): ("|", 5.95, PERSON - 0.1),
+    ("review", "labeler"): ("-", PERSON + 0.1, 4),
+    ("review", "train"): ("-", PERSON - 0.1, 1),
     ("labeler", "critic"): ("-", BOTTOM + 0.1),
     ("critic", "labeler"): ("-", BOTTOM - 0.1),
     ("critic", "keep"): ("-", BOTTOM),
     ("keep", "train"): ("-", BOTTOM, 1.12),
+    ("keep", "review"): ("|", 1.86, PERSON + 0.1),
     ("keep", "generator"): ("|", 2, -3, 6.66),
     ("keep", "pool"): ("|", 2.3, -1.98, 5.2),
     ("keep", "final"): ("|", 1.82),

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 LINE, FRAME = "#44505e", Look("#fafbfc", "#e3e7ec", "#7b8794", "group")
-LEFT, RIGHT, LOW, HIGH = -0.56, 7.06, -3.12, 1.04  # the edges of the page, in the unit of the layout
+LEFT, RIGHT, LOW, HIGH = -0.56, 7.06, -3.98, 1.04  # the edges of the page, in the unit of the layout
 LEGEND = -1.88  # the y of its first line
 SMALL, TERMINAL, TITLE, NAME = 6.9, 7, 9, 10  # sizes of the font, in points
 WIDTH = 10  # of the page, in inches

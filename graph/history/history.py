@@ -80,7 +80,9 @@ class Training(TypedDict):
 
 
 class History(TypedDict):
-    """All that is known about a sample. `calls` are the ids of the calls that it names, in order."""
+    """All that is known about a sample. `calls` are the ids of the calls that it names, in order. `review`
+    is a sentence about the decision of a person, "" if there is none.
+    """
 
     id: str
     purpose: Purpose
@@ -94,6 +96,7 @@ class History(TypedDict):
     confidence_raw: float | None
     confidence_source: str
     verdict: str
+    review: str
     predicted_before: str | None
     origin: Origin
     statements: list[Statement]
@@ -125,6 +128,7 @@ def history(records: Records, found: Found) -> History:
         confidence_raw=sample.get("confidence_raw"),
         confidence_source=sample.get("confidence_source", ""),
         verdict=sample.get("verdict", ""),
+        review=_review(records, sample),
         predicted_before=_predicted(records, sample),
         origin=origin,
         statements=statements,
@@ -192,6 +196,21 @@ def _statement(records: Records, sample: Sample, call: Call, item: Any) -> State
 
 def _predicted(records: Records, sample: Sample) -> str | None:
     return label_text(records, sample["answered"], sample["text"]) if "answered" in sample else None
+
+
+def _review(records: Records, sample: Sample) -> str:
+    """Say what a person did with a sample in the review; "" if nobody judged it."""
+    match sample.get("reviewed"):
+        case "accept":
+            return "a person accepted the label"
+        case "refuse":
+            return "a person refused the sample"
+        case "relabel" if "teacher_label" in sample:
+            before = label_text(records, sample["teacher_label"], sample["text"])
+            return f"a person replaced the teacher's label {before}"
+        case "relabel":
+            return "a person gave the label, before the teacher was asked"
+    return ""
 
 
 def _nearest(records: Records, sample: Sample) -> Nearest | None:

@@ -50,6 +50,8 @@ def confidence(found: History) -> str:
     """Return the confidence of a sample's label in brackets, with its source; "" if there is none."""
     if (value := found["confidence"]) is None:
         return ""
+    if found["review"]:
+        return f" ({found['review']})"
     sources = {
         "logprobs": "the probability of its tokens",
         "votes": "the share of votes",
@@ -135,7 +137,9 @@ def _said(found: History) -> Iterator[str]:
     yield from ("", "labels and verdicts")
     for one in found["statements"]:
         yield f"  {statement_line(one)}"
-    if not found["statements"]:
+    if found["review"]:
+        yield f"  {found['review']}"
+    if not (found["statements"] or found["review"]):
         yield "  none: no call labelled or judged it"
     if found["verdict"] == "undisputed":
         yield "  not judged by the critic: the students did not confidently dispute the label"

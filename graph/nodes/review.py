@@ -179,5 +179,5 @@ def _measure_again(ctx: RunContext, decided: dict[str, Decision]) -> None:
     own = before["answers"][: before["rows"] - before.get("reviewed", 0)]
     new = measured_answers(decided, ctx.corpus.drafts(), before["source"])
     confidences, correct = zip(*own, *new, strict=True)
-    after = calibrate(confidences, correct, before["source"], before["labels"])
+    after = calibrate(confidences, [bool(one) for one in correct], before["source"], before["labels"])
     ctx.folder.write_json(ctx.folder.calibration, {**before, **after, "reviewed": len(new)})

@@ -46,7 +46,9 @@ def write_report(folder: RunFolder, control: RunFolder | None = None) -> None:
         "Value of the teacher labels": comparison_section(run),
         "Learning curve": [learning_curve(run, other), *_against(run, other)],
         "Rounds and cost": [*_rounds(run, other), *roles_table(records.calls)],
-        "Teacher": teacher_section(folder.read_calibration(), run.about.get("teacher", {})),
+        "Teacher": teacher_section(
+            folder.read_calibration(), run.about.get("teacher", {}), run.about.get("review")
+        ),
         "Classes": classes_section(run.about.get("test")),
         "Weaknesses": weaknesses_section(records),
         "Map": map_section(read_map(folder), listed, folded=run.folded),

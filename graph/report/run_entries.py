@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict, cast
 
 from tutelage.graph.report.run_section import Run, read_run
+from tutelage.graph.review.decisions import waiting_sentence
 from tutelage.graph.run_folder.folder import RunFolder, rounds_over
 from tutelage.student.errors import InputError
 
@@ -116,7 +117,7 @@ def _entry(run: Run, settings: dict[str, Any]) -> RunEntry:
         "tokens": spent["prompt_tokens"] + spent["completion_tokens"],
         "cost": spent["cost"],
         "settings": settings,
-        "state": about.get("stop") or "unfinished",
+        "state": about.get("stop") or waiting_sentence(run.folder) or "unfinished",
     }
     return cast(RunEntry, entry)
 

@@ -129,7 +129,9 @@ def _facts(found: History, longest: int, cards: set[str]) -> Iterable[tuple[str,
     yield "Text", _origin(found, cards)
     for statement in found["statements"]:
         yield "Said", [*_statement(statement, found, longest)]
-    if found["confidence"] is not None:
+    if found["review"]:
+        yield "Review", [found["review"]]
+    elif found["confidence"] is not None:
         yield "Confidence", [_confidence(found)]
     if found["reason"] and found["reason"] not in {one["reason"] for one in found["statements"]}:
         yield "Reason", [cut(found["reason"], longest)]

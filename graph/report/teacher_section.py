@@ -6,12 +6,14 @@ from tutelage.agents.teacher.calibration import Calibration
 from tutelage.graph.report.charts import reliability_plot
 from tutelage.graph.report.page import Html, pairs, table, tag
 from tutelage.graph.report.run_section import share
+from tutelage.graph.review.outcome import Outcome
 
 SOURCES = {
     "logprobs": "the probability of the label's tokens",
     "votes": "the share of votes that agree",
     "stated": "the confidence that the teacher states",
 }
+DONE = {"accept": "accepted", "relabel": "relabelled", "refuse": "refused", "skip": "skipped"}
 METHOD = """Before the first round the labeler labelled some of your texts without seeing your labels. If the
 task has several labels, the texts were drawn evenly from all of them. Temperature scaling divides the
 logarithms of the confidence by T: above 1 the teacher was overconfident, below 1 underconfident. The
@@ -20,10 +22,14 @@ calibrated values are cross-fitted: each text is scaled with a T that was fitted
 point shows the number of texts in its bin; lines are 95 % intervals."""
 
 
-def teacher_section(measured: Calibration | None, counters: Mapping[str, object]) -> list[Html]:
-    """Show the measurements of calibration.json and counts of the teacher's calls."""
+def teacher_section(
+    measured: Calibration | None, counters: Mapping[str, object], review: Outcome | None
+) -> list[Html]:
+    """Show the measurements of calibration.json, what a person found in the review, and counts of the
+    teacher's calls.
+    """
     counts = {name.replace("_", " ").capitalize(): count for name, count in counters.items()}
-    counted = [tag("h3", "Calls"), pairs(counts)] if counts else []
+    counted = [*_review(review), *([tag("h3", "Calls"), pairs(counts)] if counts else [])]
     if measured is None:
         return [
             tag("p", "Not measured: this run did not compare the teacher with your labels."),
@@ -46,6 +52,22 @@ def teacher_section(measured: Calibration | None, counters: Mapping[str, object]
     ]
 
 
+def _review(found: Outcome | None) -> list[Html]:
+    """Say what a person did with samples and rows, and how often the teacher was right at random."""
+    if found is None:
+        return []
+    facts: dict[str, object] = {}
+    for title, counts in (("Samples", found["samples"]), ("Your own rows", found["own_rows"])):
+        if counts:
+            facts[title] = ", ".join(f"{count} {DONE[action]}" for action, count in counts.items())
+    if found["drawn"]:
+        low, high = found["interval"]
+        facts["Teacher right, on samples drawn at random"] = (
+            f"{found['right']} of {found['drawn']} (95 % interval {low:.0%} to {high:.0%})"
+        )
+    return [tag("h3", "Review by a person"), pairs(facts)]
+
+
 def _baselines(measured: Calibration) -> list[Html]:
     """Compare the teacher with a student trained on the user's labels alone, on the same rows."""
     if (found := measured.get("baselines")) is None:
@@ -64,6 +86,7 @@ def _facts(measured: Calibration, accuracy: float) -> dict[str, object]:
     rows = measured["rows"]
     return {
         "Correct on your texts": f"{round(accuracy * rows):,} of {rows:,}",
+        **({"Of these, judged in the review": reviewed} if (reviewed := measured.get("reviewed")) else {}),
         "Accuracy, 95 % interval": share(accuracy, rows),
         "Source of the confidence": SOURCES.get(measured["source"], measured["source"]),
         "Temperature T": f"{measured['temperature']:.2f}",

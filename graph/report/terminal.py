@@ -9,6 +9,7 @@ from rich.table import Table
 from tutelage.graph.report.comparison_section import HEAD, arm_cells, arm_title, comparison_sentence
 from tutelage.graph.report.run_entries import RunEntry
 from tutelage.graph.report.run_section import Run, differences, metric_name, metric_title, read_run
+from tutelage.graph.review.decisions import waiting_sentence, waiting_texts
 from tutelage.graph.run_folder.folder import RESULTS, RunFolder, student_name
 from tutelage.student.errors import InputError
 from tutelage.student.tasks.scoring import ClassReport
@@ -19,10 +20,13 @@ _LONGEST = 60  # characters of a setting that are shown
 
 
 def results(folder: RunFolder) -> dict[str, Any]:
-    """Return the results of a run, with the paths of its main files. Results still to come are None."""
+    """Return the results of a run, with the paths of its main files. Results still to come are None.
+    `waiting` is the number of texts that wait for a person before the run goes on.
+    """
     about = folder.about()
     paths = {"run": folder.path, "student": folder.student, "report": folder.report}
     values = {key: about.get(key) for key in (*RESULTS, "notes")}
+    values["waiting"] = waiting_texts(folder)
     return {**values, **{name: str(path) for name, path in paths.items()}, "rounds": folder.read_rounds()}
 
 
@@ -34,7 +38,8 @@ def results_text(folder: RunFolder, control: RunFolder | None = None) -> list[Ta
     """
     about = folder.about()
     if "stop" not in about:
-        unfinished = f"This run is unfinished. To continue it: tutelage resume {folder.path}"
+        to_continue = f"This run is unfinished. To continue it: tutelage resume {folder.path}"
+        unfinished = waiting_sentence(folder) or to_continue
         return [unfinished, f"report: {folder.report}"]
     parts = result_tables(folder, control)
     if count := about.get("labels_to_check"):

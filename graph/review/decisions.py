@@ -117,6 +117,13 @@ def waiting_texts(folder: RunFolder) -> int:
     return sum(item["id"] not in decided for item in queue["items"])
 
 
+def waiting_sentence(folder: RunFolder) -> str:
+    """Return a sentence that says what a run waits for; "" if it does not wait for a person."""
+    count = waiting_texts(folder)
+    texts = "1 text waits" if count == 1 else f"{count} texts wait"
+    return f"{texts} for your review; see them with `tutelage review {folder.path}`" if count else ""
+
+
 class OpenReview:
     """A review that waits for decisions, as the page, the terminal and the table use it.
 

@@ -18,15 +18,16 @@ class EventLines:
     """A listener that writes each event as one line, to standard output (`-`) or to the end of a file. Use it
     as a context manager around a run.
 
-    The last line is the event `end`; its `state` is `finished`, `interrupted` or `failed`, and its `message`
-    says why. Events are lost rather than the run: if they cannot be written any more, because the program
-    that reads them has ended or the disk is full, a note on stderr says so, and the run goes on without them.
+    The last line is the event `end`; its `state` is `finished`, `waiting` (for a person), `interrupted` or
+    `failed`, and its `message` says why. Events are lost rather than the run: if they cannot be written any
+    more, because the program that reads them has ended or the disk is full, a note on stderr says so, and the
+    run goes on without them.
     """
 
     def __init__(self, to: str):
         self._to = to
         self._file: TextIO = sys.stdout
-        self._broken = False
+        self._broken = self._paused = False
 
     def __enter__(self) -> Self:
         """Open the file.
@@ -47,7 +48,8 @@ class EventLines:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         stopped = isinstance(error, Interrupted | KeyboardInterrupt)
-        state = "interrupted" if stopped else "failed" if error else "finished"
+        ended = "waiting" if self._paused else "finished"
+        state = "interrupted" if stopped else "failed" if error else ended
         message = redact(" ".join(str(error or "").split()))
         self({"event": "end", "at": float(f"{time.time():.3f}"), "state": state, "message": message})
         if self._file is not sys.stdout:
@@ -56,6 +58,7 @@ class EventLines:
 
     def __call__(self, event: Event) -> None:
         """Write one event, as ASCII, which every encoding of standard output can hold."""
+        self._paused = event["event"] == "paused"
         if self._broken:
             return
         try:

@@ -63,6 +63,12 @@ def summary(node: str, event: Event, *, asked: bool) -> str:
             return str(event.get("stop", ""))
 
 
+def waiting(event: Event) -> str:
+    """Say for what a node has paused the run."""
+    count = event["waiting"]
+    return "1 text waits for a person" if count == 1 else f"{count} texts wait for a person"
+
+
 def _evaluation(event: Event) -> str:
     """Return the scores of a round's student, and whether the round was accepted."""
     outcome = "accepted" if event["accepted"] else f"rolled back (p = {event['p_value']:.3f})"

@@ -13,7 +13,7 @@ from rich.spinner import Spinner
 from rich.text import Text
 from tutelage.graph.run_folder.live_state import LiveState
 from tutelage.graph.run_folder.live_view import live_lines
-from tutelage.graph.run_folder.node_summaries import summary
+from tutelage.graph.run_folder.node_summaries import summary, waiting
 from tutelage.graph.run_folder.trace import Event, Listener
 
 
@@ -78,6 +78,8 @@ class Progress:
             self._calls.clear()
         elif event["event"] == "call":
             self._calls[event["replayed"]] += 1
+        elif event["event"] == "paused":
+            self._print(f"round {round}  {node:<9} {event['seconds']:>6.1f} s  ", waiting(event))
         elif event["event"] == "leave":
             # soft_wrap keeps a piped line on one line
             line = f"round {round}  {node:<9} {event['seconds']:>6.1f} s  {self._called():<9}  "

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tutelage.graph.review.decisions import waiting_sentence
 from tutelage.graph.run_folder.folder import RunFolder
 from tutelage.graph.run_folder.trace import Listener
 from tutelage.graph.runs.run import resume as resume_run
@@ -40,7 +41,8 @@ class Result:
         about = self._folder.about()
         test = about.get("test")
         score = f", {about['task']['metric']} {test['metric']:.3f} on test" if test else ""
-        return f"Result({str(self.folder)!r}{score}; {about.get('stop') or 'unfinished'})"
+        state = about.get("stop") or waiting_sentence(self._folder) or "unfinished"
+        return f"Result({str(self.folder)!r}{score}; {state})"
 
     def _repr_html_(self) -> str:
         return self.report._repr_html_()

@@ -105,12 +105,20 @@ def resume(
     return _execute(_continued(task, run_folder, encoder, models, listener), raised=raised)
 
 
-def resume_reviewed(folder: Path | str, *, listener: Listener | None = None) -> RunFolder:
+def resume_reviewed(
+    folder: Path | str,
+    *,
+    models: "Mapping[str, BaseChatModel] | None" = None,
+    encoder: Encoder | GivenEncoder | None = None,
+    listener: Listener | None = None,
+) -> RunFolder:
     """Continue a run that waits for a review, with the decisions that are in its folder. Texts without a
     decision are skipped.
 
     Args:
         folder: the run folder.
+        models: chat model objects by the names that stand for them in the task.
+        encoder: an encoder to share between runs, or the one that the user gave.
         listener: called with every event as it happens (docs/running.md).
 
     Raises:
@@ -119,7 +127,7 @@ def resume_reviewed(folder: Path | str, *, listener: Listener | None = None) -> 
     """
     run_folder = RunFolder(folder)
     task = parse_task(run_folder.about()["task"], str(run_folder.run_json), run_folder.path)
-    return _execute(_continued(task, run_folder, None, None, listener), reviewed=True)
+    return _execute(_continued(task, run_folder, encoder, models, listener), reviewed=True)
 
 
 def _continued(

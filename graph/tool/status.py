@@ -5,6 +5,7 @@ from typing import Any, NotRequired, TypedDict, cast
 from tutelage.agents.teacher.journal import Journal, Spent
 from tutelage.graph.report.comparison_section import comparison_sentence
 from tutelage.graph.report.run_section import read_run
+from tutelage.graph.review.decisions import waiting_sentence
 from tutelage.graph.run_folder.folder import RunFolder, rounds_over
 from tutelage.graph.run_folder.node_summaries import DOING
 from tutelage.graph.run_folder.trace import Trace
@@ -18,6 +19,7 @@ KILLED = "its process was stopped or killed"
 AGAIN = """call distill_start again with the same arguments (`arguments`): it continues, and pays nothing \
 twice. If the same error comes again, tell the user."""
 ASK = "only a person can approve it, outside of your tools: tell the user the plan, and wait"
+REVIEW = "only a person can review labels, outside of your tools: tell the user, and wait"
 OUT_OF_FOLD = "labelled rows, out of fold"
 BY_TEACHER = "rows that the teacher labelled, out of fold: agreement with the teacher, not correctness"
 
@@ -61,6 +63,9 @@ def status(job: Job, arguments: dict[str, Any]) -> Status:
         wait = "it runs by itself; ask distill_status with wait_seconds, or go on with other work"
         working = Status(run_id=job.id, state="at work", next=wait, doing=_doing(job))
         return cast(Status, {**working, **_progress(job)})
+    if job.begun and (waiting := waiting_sentence(job.run)):
+        reviewing = Status(run_id=job.id, state="waiting for review", next=f"{REVIEW}: {waiting}")
+        return cast(Status, {**reviewing, **_progress(job)})
     if (error := job.error()) or job.begun:
         stopped = Status(run_id=job.id, state="stopped", next=AGAIN, error=error or KILLED)
         return cast(Status, {**stopped, **_progress(job), "arguments": arguments})

@@ -52,6 +52,9 @@ class Spans:
                 self._leave(event)
                 if event["node"] == _LAST:
                     self._end(event, {"tutelage.finished": True})
+            case "paused":  # for a person; the spans of a resumed run are a trace of their own
+                self._leave(event)
+                self._end(event, {"tutelage.finished": False, "tutelage.waiting": event["waiting"]})
             case "failed":
                 failure = Status(StatusCode.ERROR, event["error"])
                 for span in (self._node, self._round, self._run):
