@@ -187,6 +187,10 @@ def _notes(planned: PlannedRun, called: bool) -> list[str]:
         notes.append(f"strategy {strategy.name} does not call the analyst")
     if task.teacher.batch:
         notes.append("roles with an `openai:` model are counted at half the price, through the Batch API")
+    if task.review != "never":
+        notes.append(
+            f"the run waits for you in each round: you judge up to {task.review_budget} texts in all"
+        )
     if task.budget.minutes is not None:
         notes.append(f"not estimated: whether {task.budget.minutes:g} minutes are enough")
     return notes

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import pytest
 from tutelage.graph.build import build_graph
@@ -12,6 +12,8 @@ from tutelage.graph.run_folder.folder import RunFolder
 from tutelage.graph.run_folder.trace import Trace
 from tutelage.graph.runs.run import resume, resume_reviewed, run
 from tutelage.graph.task.load import Task
+from tutelage.graph.tool.job import Job
+from tutelage.graph.tool.status import status
 from tutelage.student.encoder import Encoder
 from tutelage.student.errors import InputError
 
@@ -185,3 +187,46 @@ def test_an_application_gets_the_texts_and_answers_with_decisions(
     assert done["stop"] == "1 round is done"
     decisions = Review(RunFolder(tmp_path / "run")).decisions()
     assert [made["action"] for made in decisions.values()] == ["accept"] * 5 + ["skip"] * (len(texts) - 5)
+
+
+def test_a_parent_graph_waits_with_its_child(folded: Make, tmp_path: Path) -> None:
+    """The interrupt of the child is one of the parent, and the answer to the parent reaches the child."""
+    from langgraph.checkpoint.memory import InMemorySaver
+    from langgraph.graph import END, START, StateGraph
+    from langgraph.types import Command
+
+    class Desk(TypedDict, total=False):
+        task: dict[str, Any]
+        student: str
+
+    child, folder = build_graph(), tmp_path / "run"
+
+    def distil(state: Desk) -> Desk:
+        return {"student": child.invoke({"task": state["task"], "folder": str(folder)})["student"]}
+
+    parent = StateGraph(Desk).add_node("distil", distil).add_edge(START, "distil").add_edge("distil", END)
+    desk = parent.compile(checkpointer=InMemorySaver())
+    config: Any = {"configurable": {"thread_id": "desk"}, "recursion_limit": 100}
+    task = folded(strategy=STRATEGY, review="before_train", review_budget=10)
+    given = Desk(task=task.model_dump(mode="json", exclude_none=True))
+    state = desk.invoke(given, config, durability="sync")
+    for round in (1, 2):
+        [asked] = state["__interrupt__"]
+        assert asked.value["round"] == round
+        calls = answered_calls(RunFolder(folder))
+        answers = [{"id": item["id"], "action": "accept"} for item in asked.value["texts"]]
+        state = desk.invoke(Command(resume=answers), config, durability="sync")
+        assert answered_calls(RunFolder(folder))[: len(calls)] == calls
+    assert Path(state["student"]).exists()
+    decided = Review(RunFolder(folder)).decisions().values()
+    assert {made["round"] for made in decided} == {1, 2}
+    assert {made["action"] for made in decided} == {"accept"}
+
+
+def test_an_agent_learns_that_a_person_must_review(folded: Make, encoder: Encoder, tmp_path: Path) -> None:
+    job = Job(tmp_path, "one")
+    run(folded(strategy=STRATEGY, review="before_train", review_budget=10), job.run.path, encoder=encoder)
+    found = status(job, {})
+    assert found["state"] == "waiting for review"
+    assert f"tutelage review {job.run.path}" in found["next"]
+    assert found["rounds_done"] == "0 of at most 2"
