@@ -31,9 +31,9 @@ pytestmark = pytest.mark.skipif(not DOCS.exists(), reason="the wheel has no page
 TASK_TYPES = ("multilabel", "ner", "pairs", "seq2seq")
 WITH_COMMANDS = (*TASK_TYPES, "graph")
 # Pages of which other tests, or the tests of the tutorial's run below, run the code.
-AFTER_TUTORIAL = {"distilled", "graph", "report", "running"}
-# embedding: tests/graph/test_build.py; tools: tests/test_examples.py; serving: tests/graph/serving.
-ELSEWHERE = {"strategies", "tracing", "tutorial", "serving", "embedding", "tools"}
+AFTER_TUTORIAL = {"distilled", "graph", "report", "running", "tools"}
+# embedding: tests/graph/test_build.py; serving: tests/graph/serving.
+ELSEWHERE = {"strategies", "tracing", "tutorial", "serving", "embedding"}
 RUNNABLE = ("sh", "console", "python", "yaml")
 
 
@@ -105,7 +105,21 @@ def tutorial(
             else:
                 with _inside(folder):
                     exec(text, {})
+        _run_readme(folder)
     return folder
+
+
+def _run_readme(tutorial: Path) -> None:
+    """Run the Python of the README on the tutorial's task, with a student that trains in seconds."""
+    folder = shutil.copytree(tutorial / "my-task", tutorial / "readme")
+    task = yaml.safe_load((folder / "task.yaml").read_text(encoding="utf-8"))
+    changed = {**task, "student": {"mode": "head"}, "budget": {"rounds": 1, "calls": 100}}
+    (folder / "task.yaml").write_text(yaml.safe_dump(changed), encoding="utf-8")
+    [(_, _, content)] = blocks(ROOT / "README.md", "python")
+    names: dict[str, Any] = {"ParentState": dict}
+    with _inside(folder):
+        exec(content, names)
+        assert Path(names["distil"]({})["answer"]).exists()
 
 
 @pytest.mark.slow
@@ -149,6 +163,21 @@ def test_the_python_about_a_finished_run_runs(tutorial: Path) -> None:
                 text = content.replace("agreement=0.95", "agreement=0.5").replace('"task.', '"my-task/task.')
                 exec(text, names)
     assert "classify" in graph.nodes
+
+
+def test_the_agent_of_the_page_on_tools_has_three_tools(tmp_path: Path) -> None:
+    from langchain.agents import create_agent
+    from langchain_openai import ChatOpenAI
+    from langgraph.checkpoint.memory import InMemorySaver
+
+    (tmp_path / "shared" / "tickets").mkdir(parents=True)
+    model = ChatOpenAI(model="gpt-5-mini", api_key="none", base_url="http://127.0.0.1:9")
+    names = {"create_agent": create_agent, "model": model, "checkpointer": InMemorySaver()}
+    [(_, _, content)] = blocks(DOCS / "tools.md", "python")
+    with _inside(tmp_path):
+        exec(content, names)
+    tools = names["agent"].get_graph().nodes["tools"].data.tools_by_name
+    assert [*tools] == ["distill_start", "distill_status", "distill_predict"]
 
 
 @pytest.mark.slow
