@@ -159,6 +159,15 @@ class OpenReview:
                 return item
         raise InputError(f"no text with the id {id!r} waits for review; reload the page or the table")
 
+    def checked(self, id: str, action: Action, label: object = None) -> Decision:
+        """Return a decision without keeping it; the arguments and errors are those of `decide`."""
+        return self._decision(self.item(id), action, label)
+
+    def keep(self, decisions: Sequence[Decision]) -> None:
+        """Keep decisions that `checked` returned; they are on disk when this returns."""
+        if decisions:
+            self._review.append(decisions)
+
     def decide(self, id: str, action: Action, label: object = None) -> Decision:
         """Keep a decision; a later one about the same text replaces it.
 

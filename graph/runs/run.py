@@ -108,6 +108,21 @@ def resume(
     return _execute(ctx, raised=raised)
 
 
+def resume_reviewed(folder: Path | str, *, listener: Listener | None = None) -> RunFolder:
+    """Continue a run that waits for a review, with the decisions that are in its folder. Texts without a
+    decision are skipped.
+
+    Args:
+        folder: the run folder.
+        listener: called with every event as it happens (docs/running.md).
+
+    Raises:
+        InputError: this is not a run folder, or its data have changed.
+        Interrupted: the user asked to stop.
+    """
+    raise InputError(f"{folder} cannot go on: runs do not wait for reviews yet; use `--no-resume`")
+
+
 def list_runs(*roots: Path | str) -> list[RunEntry]:
     """Return one entry for each run folder under the given folders (default `runs`), oldest first.
 
