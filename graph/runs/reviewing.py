@@ -56,9 +56,7 @@ def review_by_page(path: Path, go_on: GoOn | None, say: Say, *, browser: bool = 
         def decide(review: OpenReview) -> bool:
             if not pages:
                 pages.append(stack.enter_context(review_page(review, next_step)))
-                say(
-                    f"review {_texts(len(review.waiting))} at {pages[0].url} (Ctrl-C stops, and loses nothing)"
-                )
+                say(f"review {_texts(len(review.waiting))} at {pages[0].url} (Ctrl-C loses nothing)")
                 if browser:
                     webbrowser.open(pages[0].url)
             pages[0].wait()

@@ -186,6 +186,7 @@ function showAccept() {
 
 function showHelp() {
   const many = task.labels.length > task.digits;
+  const digits = `1 … ${Math.min(task.labels.length, task.digits)}`;
   const keys = [
     ["Enter", "a", "accept"],
     ...editor.keys,
@@ -198,7 +199,7 @@ function showHelp() {
   $("help").replaceChildren(
     ...keys.map((entry) => {
       const line = make("span", {});
-      for (const key of entry.slice(0, -1)) line.append(make("kbd", { textContent: key }), " ");
+      for (const key of entry.slice(0, -1).map((one) => (one === "digit" ? digits : one))) line.append(make("kbd", { textContent: key }), " ");
       line.append(entry.at(-1));
       return line;
     }),
@@ -215,7 +216,7 @@ function edited() {
 const sorted = (list) => JSON.stringify([...list].sort());
 
 const choice = {
-  keys: [["1", "…", "9", "choose a label"]],
+  keys: [["digit", "choose a label"]],
   missing: "Choose a label",
   begin() {},
   same: () => true, // the judged label is accepted as it is; another one is sent when it is chosen
@@ -225,7 +226,7 @@ const choice = {
 };
 
 const toggles = {
-  keys: [["1", "…", "9", "switch a label on or off"]],
+  keys: [["digit", "switch a label on or off"]],
   none: "None of the labels",
   begin: (item) => (value = [...(item.judged || [])]),
   same: (judged) => sorted(judged) === sorted(value),
@@ -257,7 +258,7 @@ const entities = {
   keys: [
     ["←", "→", "go to a word"],
     ["Shift+→", "take more words"],
-    ["1", "…", "9", "mark them as this type"],
+    ["digit", "mark them as this type"],
     ["Del", "remove the mark"],
   ],
   none: "No entities",
