@@ -11,6 +11,7 @@ from tutelage.graph.review.decisions import OpenReview, Review
 from tutelage.graph.review.page.open import review_page
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed (extra `dev`)")
+from selenium.common.exceptions import StaleElementReferenceException  # noqa: E402
 from selenium.webdriver.chrome.service import Service  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
@@ -52,7 +53,8 @@ class Person:
         webdriver.ActionChains(self.browser).key_down(held).send_keys(key).key_up(held).perform()
 
     def until(self, condition: Callable[[], object]) -> None:
-        WebDriverWait(self.browser, 10, 0.05).until(lambda _: condition())
+        redrawn = (StaleElementReferenceException,)
+        WebDriverWait(self.browser, 10, 0.05, redrawn).until(lambda _: condition())
 
     def decide(self, *keys: str) -> dict[str, Any]:
         """Press keys, wait until the next text is shown, and return the decision that was kept."""
@@ -65,7 +67,8 @@ class Person:
 
     def shown(self) -> str:
         """Return the text that is shown."""
-        return "\n".join(one.text for one in self.browser.find_elements(By.CSS_SELECTOR, ".text"))
+        script = "return [...document.querySelectorAll('.text')].map((one) => one.innerText).join('\\n')"
+        return str(self.browser.execute_script(script))
 
 
 @contextmanager
