@@ -112,10 +112,8 @@ def test_a_table_goes_out_and_comes_in(command: Callable[..., Done], path: Path,
     assert done.returncode == 0, done.stderr
     review = OpenReview(path)
     assert (review.queue["round"], len(review.waiting)) == (2, 3)
-    assert (
-        done.stderr.splitlines()[-1]
-        == f"0 decisions are kept, 3 texts left; to go on: tutelage review {path}"
-    )
+    left = f"0 decisions are kept, 3 texts left; to go on: tutelage review {path}"
+    assert done.stderr.splitlines()[-1] == left
 
 
 @pytest.mark.parametrize(
