@@ -279,7 +279,6 @@ def review(
     or [bold]tutelage review runs/first --out texts.csv[/bold]
     """
     from tutelage.graph.runs import reviewing
-    from tutelage.graph.runs.run import resume_reviewed
     from tutelage.student.errors import InputError
 
     if terminal + browser + (out is not None) + (table is not None) > 1:
@@ -289,6 +288,8 @@ def review(
         return
 
     def resumed() -> "RunFolder":
+        from tutelage.graph.runs.run import resume_reviewed
+
         with _following(events) as progress:
             return resume_reviewed(folder, listener=progress)
 

@@ -19,7 +19,7 @@ from tutelage.graph.run_folder.lock import locked
 from tutelage.graph.run_folder.trace import Listener, Trace
 from tutelage.graph.runs.extend import extend, raise_budget
 from tutelage.graph.runs.interrupt import stop_on_interrupt
-from tutelage.graph.task.load import load_task, parse_task
+from tutelage.graph.task.load import load_task
 from tutelage.graph.task.schema import Task
 from tutelage.graph.task.splits import Splits, load_splits
 from tutelage.student.encoder import Encoder, GivenEncoder
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
 _THREAD: Any = {"configurable": {"thread_id": "run"}}
-_STEPS = 13  # the largest number of nodes in one round and attempt
+_STEPS = 12  # the largest number of nodes in one round and attempt
 
 
 def run(
@@ -101,38 +101,11 @@ def resume(
     run_folder.about()
     with locked(run_folder):
         task = raise_budget(run_folder, budget or {}, force=force)
-    raised = force or any(limit is not None for limit in (budget or {}).values())
-    return _execute(_continued(task, run_folder, encoder, models, listener), raised=raised)
-
-
-def resume_reviewed(folder: Path | str, *, listener: Listener | None = None) -> RunFolder:
-    """Continue a run that waits for a review, with the decisions that are in its folder. Texts without a
-    decision are skipped.
-
-    Args:
-        folder: the run folder.
-        listener: called with every event as it happens (docs/running.md).
-
-    Raises:
-        InputError: this is not a run folder, or its data have changed.
-        Interrupted: the user asked to stop.
-    """
-    run_folder = RunFolder(folder)
-    task = parse_task(run_folder.about()["task"], str(run_folder.run_json), run_folder.path)
-    return _execute(_continued(task, run_folder, None, None, listener), reviewed=True)
-
-
-def _continued(
-    task: Task,
-    folder: RunFolder,
-    encoder: Encoder | GivenEncoder | None,
-    models: "Mapping[str, BaseChatModel] | None",
-    listener: Listener | None,
-) -> RunContext:
-    """Return the context of a run that exists."""
     splits = load_splits(task)
-    claim(folder, describe(task, splits))
-    return open_context(task, folder, splits=splits, encoder=encoder, models=models, listener=listener)
+    claim(run_folder, describe(task, splits))
+    raised = force or any(limit is not None for limit in (budget or {}).values())
+    ctx = open_context(task, run_folder, splits=splits, encoder=encoder, models=models, listener=listener)
+    return _execute(ctx, raised=raised)
 
 
 def list_runs(*roots: Path | str) -> list[RunEntry]:
@@ -154,11 +127,9 @@ def _begun(folder: RunFolder) -> float:
     return Trace(folder.trace).begun() or folder.run_json.stat().st_mtime
 
 
-def _execute(ctx: RunContext, *, raised: bool = False, reviewed: bool = False) -> RunFolder:
-    """Work on a run until it ends or waits for a review."""
+def _execute(ctx: RunContext, *, raised: bool = False) -> RunFolder:
     from langgraph.checkpoint.sqlite import SqliteSaver
     from langgraph.errors import GraphDrained
-    from langgraph.types import Command
 
     rounds = ctx.task.budget.rounds
     limit = 10 + rounds * _STEPS * (ctx.strategy.attempts + 1)
@@ -176,9 +147,8 @@ def _execute(ctx: RunContext, *, raised: bool = False, reviewed: bool = False) -
                 return ctx.folder
             announce(ctx)
             with stop_on_interrupt(ctx) as control:
-                answered: Command[Any] | None = Command(resume=True) if reviewed else None
                 graph.invoke(
-                    answered if begun else {"rounds": rounds},
+                    None if begun else {"rounds": rounds},
                     config,
                     durability="sync",
                     control=control,
