@@ -3,7 +3,8 @@
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, NotRequired, TypedDict
 
@@ -92,7 +93,7 @@ class Review:
     def decisions(self) -> dict[str, Decision]:
         """Return the decisions of all rounds by the id of their text, in the order in which they were made."""
         made: dict[str, Decision] = {}
-        for line in self._folder.read_lines(self._folder.review_decisions):
+        for line in self._lines():
             made.pop(line["id"], None)
             if "undone" not in line:
                 made[line["id"]] = line
@@ -101,10 +102,20 @@ class Review:
     def append(self, lines: Sequence[Any]) -> None:
         """Append decisions, or lines that undo decisions, and wait until they are on disk."""
         text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-        with self._folder.review_decisions.open("a", encoding="utf-8") as file:
-            file.write(text)
+        with self._folder.review_decisions.open("ab+") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                if file.read() != b"\n":  # a full disk cut the last line off; its decision was not confirmed
+                    text = f"\n{text}"
+            file.write(text.encode("utf-8"))
             file.flush()
             os.fsync(file.fileno())
+
+    def _lines(self) -> Iterator[Any]:
+        path = self._folder.review_decisions
+        for line in path.read_bytes().split(b"\n") if path.exists() else []:
+            with suppress(ValueError):  # of a line that was cut off (see `append`), and of the empty last one
+                yield json.loads(line)
 
 
 class OpenReview:

@@ -16,8 +16,11 @@ from tutelage.graph.review.page.session import ConflictError, Session
 from tutelage.student.errors import InputError
 
 BODY = 1_000_000  # bytes of a request; a target text has at most 20,000 characters
-_FILES = {"": ("index.html", "text/html"), "page.js": ("page.js", "text/javascript")} | {
-    "page.css": ("page.css", "text/css")
+_SCRIPTS = ("view.js", "editors.js", "page.js")
+_FILES = {
+    "": ("index.html", "text/html"),
+    "page.css": ("page.css", "text/css"),
+    **{name: (name, "text/javascript") for name in _SCRIPTS},
 }
 _HEADERS = {
     # Texts are written by strangers and by language models: nothing in them may run or load anything.
@@ -67,6 +70,8 @@ class PageServer:
             response = web.json_response({"error": str(error), "state": state}, status=409)
         except (InputError, web.HTTPException) as error:
             response = _refusal(error)
+        except OSError as error:  # a full disk, for example
+            response = web.json_response({"error": f"the decision was not kept: {error}"}, status=507)
         except Exception as error:
             _log.error("a request of the review page failed", exc_info=error)
             response = web.json_response(

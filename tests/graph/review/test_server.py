@@ -101,7 +101,8 @@ def test_requests_under_another_host_name_are_refused(waiting: Waiting) -> None:
 
 def test_the_page_loads_nothing_from_elsewhere(waiting: Waiting) -> None:
     with waited_for(waiting()) as (page, _):
-        for name, kind in (("", "text/html"), ("page.js", "text/javascript"), ("page.css", "text/css")):
+        scripts = dict.fromkeys(("view.js", "editors.js", "page.js"), "text/javascript")
+        for name, kind in {"": "text/html", "page.css": "text/css", **scripts}.items():
             status, body, headers = get(page.url + name)
             assert status == 200
             assert headers.get_content_type() == kind
@@ -220,6 +221,37 @@ with review_page(OpenReview(Path({str(review.folder.path)!r}))) as page:
     with waited_for(review) as (page, _):
         state = json.loads(get(page.url + "state")[1])
         assert (state["decided"], state["item"]["id"]) == (3, ids[3])
+
+
+def test_a_full_disk_is_said_and_cuts_no_earlier_decision(waiting: Waiting) -> None:
+    """A limit on the size of files, which the kernel enforces, stops a write in the middle of its line."""
+    review = waiting(count=3)
+    review.decide(review.waiting[0]["id"], "accept")
+    size = review.folder.review_decisions.stat().st_size
+    code = f"""
+import resource
+from pathlib import Path
+from tutelage.graph.review.decisions import OpenReview
+from tutelage.graph.review.page.open import review_page
+with review_page(OpenReview(Path({str(review.folder.path)!r}))) as page:
+    resource.setrlimit(resource.RLIMIT_FSIZE, ({size + 20}, {size + 20}))
+    print(page.url, flush=True)
+    page.wait()
+"""
+    ids = [item["id"] for item in review.waiting]
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        url = process.stdout.readline().strip()
+        while json.loads(get(url + "state")[1])["phase"] != "reviewing":
+            pass
+        status, reply = post(url, "decide", {"id": ids[0], "action": "skip"})
+        assert (status, reply["error"]) == (507, "the decision was not kept: [Errno 27] File too large")
+        assert json.loads(get(url + "state")[1])["decided"] == 1
+        post(url, "finish")
+    assert review.folder.review_decisions.stat().st_size == size + 20, "a part of the line was written"
+    assert len(review.decisions) == 1
+    review.decide(ids[1], "skip")
+    assert list(review.decisions)[1:] == ids[1:]
 
 
 def test_ctrl_c_passes_through(waiting: Waiting) -> None:
