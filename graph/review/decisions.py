@@ -3,8 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NotRequired, TypedDict
 
@@ -111,11 +110,14 @@ class Review:
             file.flush()
             os.fsync(file.fileno())
 
-    def _lines(self) -> Iterator[Any]:
-        path = self._folder.review_decisions
-        for line in path.read_bytes().split(b"\n") if path.exists() else []:
-            with suppress(ValueError):  # of a line that was cut off (see `append`), and of the empty last one
-                yield json.loads(line)
+    def _lines(self) -> list[Any]:
+        path, found = self._folder.review_decisions, []
+        for line in path.read_bytes().splitlines() if path.exists() else []:
+            try:
+                found.append(json.loads(line))
+            except ValueError:  # of a line that was cut off (see `append`)
+                continue
+        return found
 
 
 class OpenReview:
