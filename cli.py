@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -249,6 +250,58 @@ def resume(
     if not progress.events:
         typer.echo("Nothing was left to do. To continue, raise a limit (--rounds, --calls, …).", err=True)
     if events != "-" or as_json:
+        _print_results(finished, as_json)
+
+
+@app.command()
+def review(
+    folder: Run,
+    terminal: Annotated[bool, typer.Option("--terminal", help="Ask here, not on a page.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the texts that wait to a new table.", metavar="FILE.csv")
+    ] = None,
+    table: Annotated[
+        Path | None, typer.Option("--from", help="Read the decisions of a table.", metavar="FILE.csv")
+    ] = None,
+    browser: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+    go_on: Annotated[
+        bool, typer.Option("--resume/--no-resume", help="Go on with the run afterwards.")
+    ] = True,
+    events: Events = None,
+    as_json: Json = False,
+) -> None:
+    """Judge the texts for which a run waits: on a page, in the terminal or in a table; then the run goes on.
+
+    Every decision is on disk before the next text is shown.
+
+    Example: [bold]tutelage review runs/first[/bold]
+
+    or [bold]tutelage review runs/first --out texts.csv[/bold]
+    """
+    from tutelage.graph.runs import reviewing
+    from tutelage.student.errors import InputError
+
+    if terminal + browser + (out is not None) + (table is not None) > 1:
+        raise InputError("--terminal, --open, --out and --from are ways to review; give one of them")
+    if out:
+        reviewing.write_review_table(folder, out, typer.echo)
+        return
+
+    def resumed() -> "RunFolder":
+        from tutelage.graph.runs.run import resume_reviewed
+
+        with _following(events) as progress:
+            return resume_reviewed(folder, listener=progress)
+
+    then = resumed if go_on else None
+    if table:
+        finished = reviewing.review_by_table(folder, then, _warn, table)
+    elif terminal:
+        write = partial(print, end="", flush=True)
+        finished = reviewing.review_by_terminal(folder, then, _warn, sys.stdin, write)
+    else:
+        finished = reviewing.review_by_page(folder, then, _warn, browser=browser)
+    if finished and (events != "-" or as_json):
         _print_results(finished, as_json)
 
 

@@ -32,8 +32,9 @@ TASK_TYPES = ("multilabel", "ner", "pairs", "seq2seq")
 WITH_COMMANDS = (*TASK_TYPES, "graph")
 # Pages of which other tests, or the tests of the tutorial's run below, run the code.
 AFTER_TUTORIAL = {"distilled", "graph", "report", "running", "tools"}
-# embedding: tests/graph/test_build.py; serving: tests/graph/serving.
-ELSEWHERE = {"strategies", "tracing", "tutorial", "serving", "embedding"}
+# embedding: tests/graph/test_build.py; serving: tests/graph/serving; review: tests/graph/review and
+# tests/graph/runs/test_review.py.
+ELSEWHERE = {"strategies", "tracing", "tutorial", "serving", "embedding", "review"}
 RUNNABLE = ("sh", "console", "python", "yaml")
 
 

@@ -93,7 +93,7 @@ class Review:
     def decisions(self) -> dict[str, Decision]:
         """Return the decisions of all rounds by the id of their text, in the order of their making."""
         made: dict[str, Decision] = {}
-        for line in self._folder.read_lines(self._folder.review_decisions):
+        for line in self._lines():
             made.pop(line["id"], None)
             if "undone" not in line:
                 made[line["id"]] = line
@@ -102,10 +102,23 @@ class Review:
     def append(self, lines: Sequence[Any]) -> None:
         """Append decisions, or lines that undo decisions, and wait until they are on disk."""
         text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-        with self._folder.review_decisions.open("a", encoding="utf-8") as file:
-            file.write(text)
+        with self._folder.review_decisions.open("ab+") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                if file.read() != b"\n":  # a full disk cut the last line off; its decision was not confirmed
+                    text = f"\n{text}"
+            file.write(text.encode("utf-8"))
             file.flush()
             os.fsync(file.fileno())
+
+    def _lines(self) -> list[Any]:
+        path, found = self._folder.review_decisions, []
+        for line in path.read_bytes().splitlines() if path.exists() else []:
+            try:
+                found.append(json.loads(line))
+            except ValueError:  # of a line that was cut off (see `append`)
+                continue
+        return found
 
 
 def waiting_texts(folder: RunFolder) -> int:
@@ -176,6 +189,15 @@ class OpenReview:
             if item["id"] == id:
                 return item
         raise InputError(f"no text with the id {id!r} waits for review; reload the page or the table")
+
+    def checked(self, id: str, action: Action, label: object = None) -> Decision:
+        """Return a decision without keeping it; the arguments and errors are those of `decide`."""
+        return self._decision(self.item(id), action, label)
+
+    def keep(self, decisions: Sequence[Decision]) -> None:
+        """Keep decisions that `checked` returned; they are on disk when this returns."""
+        if decisions:
+            self._review.append(decisions)
 
     def decide(self, id: str, action: Action, label: object = None) -> Decision:
         """Keep a decision; a later one about the same text replaces it.
