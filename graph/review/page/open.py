@@ -13,7 +13,10 @@ from tutelage.graph.review.page.server import PageServer
 from tutelage.graph.review.page.session import Session
 
 HOST = "127.0.0.1"
-NEXT_STEP = "The run goes on with your decisions. If it asks for more, this page shows the next texts."
+NEXT_STEP = (
+    "The run goes on with your decisions: the student is being trained. If the run asks for more, this page"
+    " shows the next texts."
+)
 
 
 class ReviewPage:

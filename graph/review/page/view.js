@@ -86,6 +86,7 @@ function showJudged(item) {
   $("judged").replaceChildren(
     ...rows.map(([name, ...parts]) => make("div", {}, make("dt", { textContent: name }), make("dd", {}, ...parts))),
   );
+  $("judged").hidden = !rows.length;
   const differs = rows.length > 1 && item.judged_line !== item.answered_line;
   $("judged").lastElementChild?.lastElementChild.classList.toggle("differs", differs);
 }
