@@ -7,7 +7,7 @@ from typing import cast
 import numpy as np
 from tutelage.agents.teacher.calibration import calibrate
 from tutelage.graph.context import RunContext
-from tutelage.graph.review.decisions import Decision, Item, OpenReview, Queue, Review, When
+from tutelage.graph.review.decisions import Decision, Item, OpenReview, Queue, Review
 from tutelage.graph.review.outcome import judged_sample, measured_answers, own_labels
 from tutelage.graph.review.queue import Candidate, allowance, chosen, doubt, near_rows
 from tutelage.graph.state import State
@@ -73,7 +73,6 @@ def _new_queue(ctx: RunContext, state: State, decided: dict[str, Decision]) -> Q
     return Queue(
         round=state["round"],
         attempt=state["attempt"],
-        when=cast(When, ctx.task.review),
         items=[cast(Item, {**item, "near": rows}) for item, rows in zip(items, near, strict=True)],
     )
 

@@ -13,7 +13,6 @@ from tutelage.graph.task.schema import Task
 from tutelage.student.errors import InputError
 
 Action = Literal["accept", "relabel", "refuse", "skip"]
-When = Literal["before_label", "before_train"]
 
 
 class NearRow(TypedDict):
@@ -49,7 +48,6 @@ class Queue(TypedDict):
 
     round: int
     attempt: int
-    when: When
     items: list[Item]
 
 

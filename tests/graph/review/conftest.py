@@ -62,7 +62,7 @@ def waiting(rows_of: Callable[..., tuple[Task, list[Row]]], tmp_path: Path) -> W
         near = [NearRow(text=row["text"], label=row["label"], similarity=0.8) for row in chosen[count:]][:3]
         items = [_item(row, place, near, judged=judged, own=own) for place, row in enumerate(chosen[:count])]
         items[0] = {**items[0], **(first or {})}  # type: ignore[typeddict-item]
-        Review(folder).put(Queue(round=1, attempt=0, when="before_train", items=items))
+        Review(folder).put(Queue(round=1, attempt=0, items=items))
         return OpenReview(folder)
 
     return make

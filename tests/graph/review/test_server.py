@@ -184,7 +184,7 @@ def test_a_finished_review_takes_no_decision_until_the_next_texts_come(waiting: 
         assert post(page.url, "decide", {"id": first, "action": "skip"})[0] == 409
         assert post(page.url, "undo")[0] == 409
         later = [{**item, "id": f"later {item['id']}"} for item in queue["items"]]
-        Review(review.folder).put(Queue(round=2, attempt=0, when="before_train", items=later))
+        Review(review.folder).put(Queue(round=2, attempt=0, items=later))
         waiter = threading.Thread(target=page.wait)
         waiter.start()
         while (state := json.loads(get(page.url + "state")[1]))["phase"] != "reviewing":
