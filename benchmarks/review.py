@@ -32,7 +32,8 @@ from common.regime import SETS, Data, Regime, load, task_fields
 from tutelage.agents.rehearsal.recorded import Recorded
 from tutelage.agents.rehearsal.rehearsal_model import RehearsalModel
 from tutelage.agents.rehearsal.server import serve
-from tutelage.graph.review.decisions import Item, OpenReview, Review, waiting_texts
+from tutelage.graph.review.decisions import Item, Review, waiting_texts
+from tutelage.graph.review.open_review import OpenReview
 from tutelage.graph.run_folder.folder import RunFolder
 from tutelage.graph.runs.run import resume_reviewed, run
 from tutelage.graph.task.load import parse_task

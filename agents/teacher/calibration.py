@@ -39,6 +39,14 @@ class Baselines(TypedDict):
     majority_class: list[float]
 
 
+class Answer(TypedDict):
+    """The teacher's label of one of the user's rows, and its confidence in it."""
+
+    id: str
+    label: str
+    confidence: float
+
+
 class Calibration(TypedDict):
     """The teacher's calibration, measured on rows whose gold label is known.
 
@@ -46,8 +54,8 @@ class Calibration(TypedDict):
     from. `accuracy` is the teacher's, `interval` its 95 % interval (Wilson). The values `after` are
     cross-fitted: no row is scaled by a temperature that was fitted on it. Without rows all values are None
     or empty, and the temperature is 1. `note` states the limitations of the measurement. `answers` holds the
-    confidence of each answer and 1 if it was right, otherwise 0. `reviewed` counts those that a person
-    judged in the review.
+    answers to the user's rows, `left_out` says which rows were not measured, and `reviewed` counts samples
+    that a person judged and that are measured, too.
     """
 
     source: str
@@ -61,7 +69,8 @@ class Calibration(TypedDict):
     bins_before: list[Bin]
     bins_after: list[Bin]
     note: str
-    answers: list[list[float]]
+    answers: NotRequired[list[Answer]]
+    left_out: NotRequired[str]
     reviewed: NotRequired[int]
     baselines: NotRequired[Baselines]
 
@@ -92,7 +101,6 @@ def calibrate(confidences: Sequence[float], correct: Sequence[bool], source: str
         bins_before=reliability(before, right),
         bins_after=reliability(after, right),
         note=_note(before, hits, temperature),
-        answers=np.column_stack([before, right]).tolist(),
     )
 
 

@@ -233,12 +233,13 @@ def _training(records: Records, found: Found) -> Training:
     accepted = {line["round"]: line["accepted"] for line in records.rounds}
     own, kept = sample["round"], sample["status"] == "kept"
     promoted = accepted.get(own, False)
-    rounds = [number for number in accepted if kept and (number == own or (promoted and number > own))]
+    lasting = kept and (promoted or "reviewed" in sample)  # judged samples stay when a round is rolled back
+    rounds = [number for number in accepted if kept and (number == own or (lasting and number > own))]
     used = {event["round"]: event["used"] for event in records.events if "used" in event}
     rounds = [number for number in rounds if sample["id"] in used.get(number, (sample["id"],))]
     if records.finished:
         refitted = records.folder.arms.exists()
-        delivered = kept and promoted and (refitted or records.about["best"] in rounds)
+        delivered = lasting and (refitted or records.about["best"] in rounds)
     return Training(
         rounds=rounds,
         not_fold=sample.get("fold") if rounds else None,

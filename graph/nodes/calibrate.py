@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tutelage.agents import labeler
 from tutelage.agents.endpoints.endpoint import TeacherDownError
-from tutelage.agents.teacher.calibration import Baselines
+from tutelage.agents.teacher.calibration import Answer, Baselines
 from tutelage.agents.teacher.calibration import calibrate as calibrate_on
 from tutelage.agents.teacher.teacher import Teacher
 from tutelage.graph.context import RunContext
@@ -60,8 +60,11 @@ def _measure(ctx: RunContext) -> str:
     found = calibrate_on(
         [s["confidence"] for s, _ in measured], correct, source, ctx.task.type.choice_count(ctx.labels)
     )
-    notes = [*_left_out(labelled, len(answered) - len(measured), source), found["note"]]
-    found["note"] = "; ".join(note for note in notes if note)
+    found["answers"] = [
+        Answer(id=row["id"], label=s["label"], confidence=s["confidence"]) for s, row in measured
+    ]
+    found["left_out"] = "; ".join(_left_out(labelled, len(answered) - len(measured), source))
+    found["note"] = "; ".join(note for note in (found["left_out"], found["note"]) if note)
     if baselines := _baselines(ctx, answered):
         found["baselines"] = baselines
     ctx.folder.write_json(ctx.folder.calibration, found)
@@ -71,7 +74,9 @@ def _measure(ctx: RunContext) -> str:
             f"the teacher is right on only {accuracy:.0%} of {found['rows']} of your own texts: check the"
             " instruction and the label descriptions before you spend more"
         )
-    figures = {name: value for name, value in found.items() if not name.startswith(("bins", "answers"))}
+    figures = {
+        name: value for name, value in found.items() if not name.startswith(("bins", "answers", "left_out"))
+    }
     ctx.trace.log(**figures, right=sum(correct))
     return ctx.teacher.refusal() or teacher_too_weak(ctx.task, ctx.folder)
 

@@ -27,16 +27,16 @@ def keep(ctx: RunContext, state: State) -> State:
     ids = {s["id"] for s in judged}
     refused = [_refuse(s) for s in found if s["id"] not in ids]
     refused += [changed(s, status="refused", reason=why) for s in judged if (why := problems[s["id"]])]
-    kept = _with_predictions(ctx, state, [changed(s, status="kept") for s in accepted])
+    kept = with_predictions(ctx, state, [changed(s, status="kept") for s in accepted])
     # Refused samples are remembered too, unless they are unjudged, so that no text is paid for twice.
     ctx.corpus.add_judged([*kept, *(sample for sample in refused if sample["status"] == "refused")])
     ctx.settle([*kept, *refused])
-    _count_on_cards(ctx.folder, ctx.corpus)
+    count_on_cards(ctx.folder, ctx.corpus)
     empty = not ctx.corpus.drafts(round=state["round"], status="kept")
     return {"rejudge": False, "stop": (ctx.teacher.refusal() or "") if empty else ""}
 
 
-def _with_predictions(ctx: RunContext, state: State, samples: Sequence[Sample]) -> list[Sample]:
+def with_predictions(ctx: RunContext, state: State, samples: Sequence[Sample]) -> list[Sample]:
     """Return samples with the best students' answer, its energy, and the loss on the sample's label."""
     if not samples:
         return []
@@ -67,7 +67,8 @@ def _baseline_probabilities(ctx: RunContext, samples: Sequence[Sample]) -> list[
     return [changed(s, baseline_probability=chances[s["id"]]) if s["id"] in chances else s for s in samples]
 
 
-def _count_on_cards(folder: RunFolder, corpus: Corpus) -> None:
+def count_on_cards(folder: RunFolder, corpus: Corpus) -> None:
+    """Count on each weakness card the samples that were requested and kept for it."""
     if not (cards := read_cards(folder)):
         return
     written = corpus.drafts()

@@ -92,17 +92,18 @@ def _arms(ctx: RunContext, state: State) -> list[Arm]:
     own, strategy = own_rows(ctx.strategy, ctx.splits.labelled), ctx.strategy
     kept = [
         mixed_row(strategy, sample, ctx.labels, ctx.task.type)
-        for sample in kept_samples(ctx.corpus, state["promoted"])
+        for sample in kept_samples(ctx.corpus, state["promoted"], until=state["round"])
     ]
     arms, known = [Arm("labels_alone", own, 0)], {row["id"] for row in kept}
+    unwanted = _refused_by_a_person(ctx)
     first: list[Row] = []
     soft: list[Row] = []
     if can_self_train(ctx.task, strategy, ctx.splits):
-        first = soft_rows(ctx, first_pool_probabilities(ctx.folder), set())
+        first = soft_rows(ctx, first_pool_probabilities(ctx.folder), unwanted)
         arms.append(Arm("self_trained", [*own, *first], 0, len(first)))
         answers = pool_probabilities(ctx, state["best"])
         if self_training_helps(ctx, answers, state["best"], state["promoted"]):
-            soft = soft_rows(ctx, answers, set())
+            soft = soft_rows(ctx, answers, unwanted)
     if not kept:
         return arms if soft or not first else arms[::-1]
     drawn, complete = (
@@ -121,6 +122,11 @@ def _arm(name: str, own: Sequence[Row], labelled: Sequence[Row], soft: Sequence[
     taken = {row["id"] for row in labelled}
     left = [row for row in soft if row["id"] not in taken]
     return Arm(name, [*own, *labelled, *left], len(labelled), len(left))
+
+
+def _refused_by_a_person(ctx: RunContext) -> set[str]:
+    """Return the ids of the texts that no student may be trained on, with a label or without."""
+    return {s["id"] for s in ctx.corpus.drafts(status="refused") if s.get("reviewed") == "refuse"}
 
 
 def _control(ctx: RunContext, count: int) -> tuple[list[Row], bool]:
@@ -155,7 +161,8 @@ def _control(ctx: RunContext, count: int) -> tuple[list[Row], bool]:
         for s in found
         if "label" in s and not objection(ctx.task, ctx.strategy, s)
     }
-    rows = [labelled[row["id"]] for row in drawn if row["id"] in labelled]
+    unwanted = _refused_by_a_person(ctx)
+    rows = [labelled[row["id"]] for row in drawn if row["id"] in labelled and row["id"] not in unwanted]
     ctx.folder.write_lines(ctx.folder.control_labels, rows)
     return rows, len(rows) >= NEARLY_ALL * len(drawn)
 

@@ -7,20 +7,26 @@ from typing import cast
 import numpy as np
 from tutelage.agents.teacher.calibration import calibrate
 from tutelage.graph.context import RunContext
-from tutelage.graph.review.decisions import Decision, Item, OpenReview, Queue, Review
+from tutelage.graph.nodes.keep import count_on_cards, with_predictions
+from tutelage.graph.review.decisions import Decision, Item, Queue, Review
+from tutelage.graph.review.open_review import OpenReview
 from tutelage.graph.review.outcome import judged_sample, measured_answers, own_labels
 from tutelage.graph.review.queue import Candidate, allowance, chosen, doubt, near_rows
 from tutelage.graph.state import State
 from tutelage.graph.students.committee import mean_predictions, members, predictions
 from tutelage.graph.students.label_check import suspected_labels
-from tutelage.graph.students.training_rows import kept_samples
+from tutelage.graph.students.predictions import grade_again
 from tutelage.graph.weaknesses import read_cards
 from tutelage.student.corpus import Sample, changed
 from tutelage.student.errors import InputError
 
 _COMPARISON = (
-    "a person judged some of the chosen samples: where they are compared with labels of random texts, which"
-    " nobody judged, this counts for the chosen ones"
+    "a person judged some of the chosen samples: where these are compared with labels of random texts, of"
+    " which fewer were judged, this counts for the chosen ones"
+)
+_RELABELLED = (
+    "labels of your own rows were replaced in the review: the scores of all rounds are by the new labels. The"
+    " rows were chosen because students disagreed with them, so these scores are too high"
 )
 
 
@@ -69,7 +75,8 @@ def _new_queue(ctx: RunContext, state: State, decided: dict[str, Decision]) -> Q
         measured=before_train,
         seed=f"{ctx.task.seed} {state['round']} {state['attempt']} review",
     )
-    near = near_rows([item["text"] for item in items], ctx.splits.seed, ctx.encoder)
+    users = [] if ctx.folder.first_labels.exists() else ctx.splits.seed  # else they are the teacher's labels
+    near = near_rows([item["text"] for item in items], users, ctx.encoder)
     return Queue(
         round=state["round"],
         attempt=state["attempt"],
@@ -81,19 +88,21 @@ def _labelled(ctx: RunContext, state: State) -> list[Candidate]:
     """Return the samples that the round would train on, with the doubt about the teacher's label."""
     new = {card["id"]: card["name"] for card in read_cards(ctx.folder) if card["round"] == state["round"]}
     found = []
-    for sample in kept_samples(ctx.corpus, [state["round"]]):
-        shown = ctx.task.type.to_text(sample["answered"], sample["text"])
+    for sample in ctx.corpus.drafts(round=state["round"], status="kept"):
+        likely = float(np.exp(-sample["nll"]))
         if name := new.get(sample["weakness"]):
             reason = f"it was written for a new weakness: {name}"
         elif sample["answered"] != sample["label"]:
+            shown = ctx.task.type.to_text(sample["answered"], sample["text"])
             reason = f"teacher and students disagree: the students predict {shown or 'nothing'}"
         else:
-            reason = "the teacher is unsure of its label"
+            unsure = "the teacher is" if sample.get("confidence", 1.0) < likely else "the students are"
+            reason = f"teacher and students agree, but {unsure} less sure than elsewhere"
         item = _item(sample, reason)
         item["label"], item["answered"] = sample["label"], sample["answered"]
         if "confidence" in sample:
             item["confidence"] = sample["confidence"]
-        wrong = doubt(sample.get("confidence"), float(np.exp(-sample["nll"])))
+        wrong = doubt(sample.get("confidence"), likely)
         found.append(Candidate(item, wrong, sample["weakness"] if name else ""))
     return found
 
@@ -113,9 +122,12 @@ def _unlabelled(ctx: RunContext, state: State) -> list[Candidate]:
 
 
 def _suspects(ctx: RunContext, state: State) -> list[Candidate]:
-    """Return the user's own rows whose label is probably wrong, with the probability that it is."""
+    """Return the user's own rows whose label is probably wrong, with the probability that it is. If
+    several labels of a row are suspected, the most suspect one is named.
+    """
     rows, found = ctx.splits.labelled, []
-    for one in suspected_labels(ctx.task, ctx.splits, ctx.folder, state["best"]) or []:
+    suspects = suspected_labels(ctx.task, ctx.splits, ctx.folder, state["best"]) or []
+    for one in {one.row_index: one for one in reversed(suspects)}.values():
         row = rows[one.row_index]
         wrong = ctx.task.type.to_text(one.suggested, row["text"])
         item = Item(
@@ -140,43 +152,56 @@ def _apply(ctx: RunContext, state: State, decided: dict[str, Decision]) -> None:
     """Apply all decisions to the samples of this round and to the user's rows, and measure the teacher again.
     Decisions of an earlier time at this round (before it was repeated) count, too.
     """
-    samples = ctx.corpus.drafts(round=state["round"])
     judged = [
         judged_sample(sample, decided[sample["id"]])
-        for sample in samples
+        for sample in ctx.corpus.drafts(round=state["round"])
         if sample["status"] in ("draft", "kept") and sample["id"] in decided
     ]
-    student = next(iter(members(ctx, state["best"])))[1]
-    problems = {s["id"]: student.why_unlearnable(s["label"]) for s in judged if s["status"] == "kept"}
-    judged = [
-        changed(s, status="refused", reason=problems[s["id"]]) if problems.get(s["id"]) else s for s in judged
-    ]
-    ctx.corpus.add_judged([s for s in judged if s["status"] == "refused"])  # no text is asked about twice
+    judged = _learnable(ctx, state, judged)
+    relabelled = [s for s in judged if s["status"] == "kept" and "teacher_label" in s]
+    new = {s["id"]: s for s in with_predictions(ctx, state, relabelled)}  # those stored are of the old label
+    judged = [new.get(s["id"], s) for s in judged]
+    refused = [s for s in judged if s["status"] == "refused"]
+    ctx.corpus.add_judged(refused)  # so that no text like it is asked about again
     ctx.corpus.update(judged)
-    _log(ctx, judged)
-    labels = own_labels(decided)
-    changed_rows = [row for row in ctx.splits.labelled if labels.get(row["id"], row["label"]) != row["label"]]
-    ctx.splits.relabel(labels)
-    ctx.trace.log(
-        decisions=dict(Counter(decided[s["id"]]["action"] for s in judged)), own_relabelled=len(changed_rows)
-    )
-    if judged:
+    count_on_cards(ctx.folder, ctx.corpus)
+    if any("reviewed" in s for s in judged):
         ctx.folder.add_note(_COMPARISON)
+    made = [decision for decision in decided.values() if decision["round"] == state["round"]]
+    relabelled_rows = sum(decision["own"] and decision["action"] == "relabel" for decision in made)
+    if relabelled_rows:
+        ctx.splits.relabel(own_labels(decided))
+        grade_again(ctx)
+        ctx.folder.add_note(_RELABELLED)
     _measure_again(ctx, decided)
+    counts = Counter(decision["action"] for decision in made if not decision["own"])
+    ctx.trace.log(
+        decisions=dict(counts),
+        own_relabelled=relabelled_rows,
+        samples={"refused": [s["id"] for s in refused]} if refused else {},
+    )
 
 
-def _log(ctx: RunContext, judged: Sequence[Sample]) -> None:
-    refused = [sample["id"] for sample in judged if sample["status"] == "refused"]
-    ctx.trace.log(samples={"refused": refused} if refused else {})
+def _learnable(ctx: RunContext, state: State, samples: Sequence[Sample]) -> list[Sample]:
+    """Return judged samples; those whose new label the student cannot learn are refused with the reason."""
+    student = next(iter(members(ctx, state["best"])))[1]
+    problems = {s["id"]: student.why_unlearnable(s["label"]) for s in samples if s["status"] == "kept"}
+    return [
+        changed(s, status="refused", reason=why) if (why := problems.get(s["id"])) else s for s in samples
+    ]
 
 
 def _measure_again(ctx: RunContext, decided: dict[str, Decision]) -> None:
-    """Fit the calibration of the teacher's confidence to the samples that were judged at random, too."""
+    """Fit the calibration of the teacher's confidence again: by the labels that the user's own rows have now,
+    and to the samples that were drawn at random and judged, too.
+    """
     before = ctx.folder.read_calibration()
-    if before is None or not before["rows"]:
+    if before is None or not before.get("answers"):
         return
-    own = before["answers"][: before["rows"] - before.get("reviewed", 0)]
+    labels = {row["id"]: row["label"] for row in ctx.splits.labelled}
+    own = [(one["confidence"], one["label"] == labels[one["id"]]) for one in before["answers"]]
     new = measured_answers(decided, ctx.corpus.drafts(), before["source"])
     confidences, correct = zip(*own, *new, strict=True)
-    after = calibrate(confidences, [bool(one) for one in correct], before["source"], before["labels"])
+    after = calibrate(confidences, correct, before["source"], before["labels"])
+    after["note"] = "; ".join(note for note in (before["left_out"], after["note"]) if note)
     ctx.folder.write_json(ctx.folder.calibration, {**before, **after, "reviewed": len(new)})

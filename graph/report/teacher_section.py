@@ -13,7 +13,13 @@ SOURCES = {
     "votes": "the share of votes that agree",
     "stated": "the confidence that the teacher states",
 }
-DONE = {"accept": "accepted", "relabel": "relabelled", "refuse": "refused", "skip": "skipped"}
+DONE = {
+    "accept": "accepted",
+    "relabel": "relabelled",
+    "refuse": "refused",
+    "skip": "skipped",
+    "unseen": "not looked at",
+}
 METHOD = """Before the first round the labeler labelled some of your texts without seeing your labels. If the
 task has several labels, the texts were drawn evenly from all of them. Temperature scaling divides the
 logarithms of the confidence by T: above 1 the teacher was overconfident, below 1 underconfident. The
@@ -62,8 +68,9 @@ def _review(found: Outcome | None) -> list[Html]:
             facts[title] = ", ".join(f"{count} {DONE[action]}" for action, count in counts.items())
     if found["drawn"]:
         low, high = found["interval"]
-        facts["Teacher right, on samples drawn at random"] = (
-            f"{found['right']} of {found['drawn']} (95 % interval {low:.0%} to {high:.0%})"
+        facts["Teacher's label found right"] = (
+            f"{found['right']} of the {found['drawn']} kept samples that were drawn at random and got a label"
+            f" (95 % interval {low:.0%} to {high:.0%})"
         )
     return [tag("h3", "Review by a person"), pairs(facts)]
 

@@ -11,9 +11,9 @@ SOURCE = "person"  # the source of the confidence in a label that a person gave
 
 
 class Outcome(TypedDict):
-    """What came of the review of a run: the number of decisions of each kind, about samples and about the
-    user's own rows, and how often the teacher was right on the samples that were drawn at random, with the
-    95 % interval of its accuracy (Wilson).
+    """The result of a review: the number of decisions of each kind, about samples and about the user's own
+    rows. `drawn` counts the samples drawn at random that got a label of a person, and `right` those on which
+    the teacher's label was the same; `interval` is the 95 % interval of this share (Wilson).
     """
 
     samples: dict[str, int]
@@ -25,9 +25,9 @@ class Outcome(TypedDict):
 
 def judged_sample(sample: Sample, decision: Decision) -> Sample:
     """Return a sample after a person's decision. A label that a person gave or accepted is gold: its
-    confidence is 1. A skipped sample is returned unchanged.
+    confidence is 1. A sample that was skipped or not looked at is returned unchanged.
     """
-    if decision["action"] == "skip":
+    if decision["action"] in ("skip", "unseen"):
         return sample
     if decision["action"] == "refuse":
         return changed(sample, status="refused", reason="refused in the review", reviewed="refuse")
@@ -40,9 +40,11 @@ def judged_sample(sample: Sample, decision: Decision) -> Sample:
     if "confidence_raw" not in sample:
         fields["confidence_source"] = SOURCE
     before = sample.get("label")
-    if before is not None and before != decision["label"]:
-        fields["teacher_label"] = before
-    return changed(sample, **fields)
+    if before is None or before == decision["label"]:
+        return changed(sample, **fields)
+    judged = changed(sample, **fields, teacher_label=before)
+    judged.pop("rationale", None)  # it argues for the label that the person replaced
+    return judged
 
 
 def own_labels(decisions: Mapping[str, Decision]) -> dict[str, str]:
@@ -75,7 +77,7 @@ def measured_answers(
 
 
 def outcome(decisions: Collection[Decision]) -> Outcome:
-    """Return what came of the review of a run."""
+    """Return the result of a review from all its decisions."""
     drawn = [made for made in decisions if made["random"] and _settled(made)]
     right = sum(made["action"] == "accept" for made in drawn)
     return Outcome(

@@ -1,4 +1,4 @@
-"""Choose the texts on which a person's minute is worth most (ours)."""
+"""Choose the texts that a person is asked about (ours)."""
 
 import random
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from tutelage.graph.review.decisions import Decision, Item, NearRow
 from tutelage.student.data.rows import Row
 from tutelage.student.encoder import Vectors
 
-RANDOM_SHARE = 0.2  # of the judged texts are drawn at random, to measure the teacher on the pool (ours)
+RANDOM_SHARE = 0.2  # of the judged texts are drawn at random, to measure the teacher (ours)
 OWN_SHARE = 0.25  # of the judged texts at most are rows of the user's own (ours)
 NEAR_ROWS = 3  # rows of the user's own that are shown beside a text
 _SURE = 0.98  # the largest probability that is believed, of a teacher or of students (ours)
@@ -34,7 +34,8 @@ def doubt(confidence: float | None, probability: float | None) -> float:
     Args:
         confidence: the teacher's calibrated confidence in the label, None if it is not known.
         probability: the probability of the label under students that were not trained on the text, None if
-            it is not known.
+            it is not known. Of entities and target texts it is a mean per word or token: it ranks texts, and
+            is no probability of the whole label.
     """
     right = [min(max(p, 1 - _SURE), _SURE) for p in (confidence, probability) if p is not None] or [_UNKNOWN]
     for_it, against = float(np.prod(right)), float(np.prod([1 - p for p in right]))
@@ -45,8 +46,8 @@ def allowance(budget: int, decisions: Sequence[Decision], round: int, rounds: in
     """Return how many more texts may be judged in a round: what is left of the budget is spread evenly over
     the rounds that are left.
     """
-    before = sum(decision["round"] < round for decision in decisions)
-    now = sum(decision["round"] == round for decision in decisions)
+    seen = [decision["round"] for decision in decisions if decision["action"] != "unseen"]
+    before, now = sum(one < round for one in seen), seen.count(round)
     return max(ceil((budget - before) / max(rounds - round + 1, 1)) - now, 0)
 
 
@@ -67,11 +68,18 @@ def chosen(
     """
     of_own = sorted(own, key=_by_doubt)[: int(count * OWN_SHARE)]
     count = min(count - len(of_own), len(samples))
-    drawn = random.Random(seed).sample(samples, int(count * RANDOM_SHARE) if measured else 0)
+    chance = random.Random(seed)
+    some = int(
+        count * RANDOM_SHARE + chance.random()
+    )  # rounded up or down so that the share holds on average
+    drawn = chance.sample(samples, min(some, count) if measured else 0)
     taken = {one.item["id"] for one in drawn}
     left = [one for one in sorted(samples, key=_by_doubt) if one.item["id"] not in taken]
-    first_of_weakness = {one.weakness: one for one in reversed(left) if one.weakness}
-    served = list(first_of_weakness.values())[: count - len(drawn)]
+    worst: dict[str, Candidate] = {}  # of each new weakness, the most doubtful text
+    for one in left:
+        worst.setdefault(one.weakness, one)
+    worst.pop("", None)
+    served = list(worst.values())[: count - len(drawn)]
     served_ids = {one.item["id"] for one in served}
     rest = [one for one in left if one.item["id"] not in served_ids][: count - len(drawn) - len(served)]
     random_ones = [

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tutelage.graph.review.decisions import Decision, Item, OpenReview
+from tutelage.graph.review.decisions import Decision, Item
+from tutelage.graph.review.open_review import OpenReview
 from tutelage.student.data.files import read_records
 from tutelage.student.errors import InputError
 from tutelage.student.tasks.fields import split

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterable
 
-from tutelage.graph.review.decisions import Action, Item, OpenReview
+from tutelage.graph.review.decisions import Action, Item
+from tutelage.graph.review.open_review import OpenReview
 from tutelage.graph.review.view import ShownItem, shown_item, whose_label
 from tutelage.student.errors import InputError
 

@@ -2,7 +2,8 @@
 
 from typing import Any, TypedDict
 
-from tutelage.graph.review.decisions import Item, NearRow, OpenReview
+from tutelage.graph.review.decisions import Item, NearRow
+from tutelage.graph.review.open_review import OpenReview
 from tutelage.graph.task.schema import Task
 from tutelage.student.tasks.fields import Fields, split
 from tutelage.student.tasks.words import units

@@ -84,6 +84,7 @@ def extend(ctx: RunContext, graph: "CompiledStateGraph[Any, Any, Any, Any]", thr
         ahead = "calibrate" if last == 1 else "evaluate"
         start = _before(graph, thread, node, max(last - 1, 0))
         ctx.corpus.forget(since=max(last, 1))
+        ctx.folder.review_queue.unlink(missing_ok=True)  # texts are chosen anew; decisions stay
     else:
         start, ahead = _before(graph, thread, "final", last) if final else before, "evaluate"
     for round in {start.values["best"], *([0] if ctx.strategy.importance else [])}:

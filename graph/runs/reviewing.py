@@ -1,11 +1,12 @@
 """Let a person review the texts of a run on a page, in a terminal or by a table, and go on with the run."""
 
+import tempfile
 import webbrowser
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
-from tutelage.graph.review.decisions import OpenReview
+from tutelage.graph.review.open_review import OpenReview
 from tutelage.graph.review.page.open import NEXT_STEP, ReviewPage, review_page
 from tutelage.graph.review.table import read_table, write_table
 from tutelage.graph.review.terminal import review_in_terminal
@@ -58,7 +59,7 @@ def review_by_page(path: Path, go_on: GoOn | None, say: Say, *, browser: bool = 
                 pages.append(stack.enter_context(review_page(review, next_step)))
                 say(f"review {_texts(len(review.waiting))} at {pages[0].url} (Ctrl-C loses nothing)")
                 if browser:
-                    webbrowser.open(pages[0].url)
+                    _open_in_browser(pages[0].url, stack)
             pages[0].wait()
             return True
 
@@ -77,15 +78,8 @@ def review_by_table(path: Path, go_on: GoOn | None, say: Say, table: Path) -> Ru
     """Keep the decisions of a table, and go on with the run if all its texts are decided; see `read_table`
     and `review_by_page`.
     """
-    read: list[int] = []
-
-    def decide(review: OpenReview) -> bool:
-        if not read:
-            read.append(read_table(review, table))
-            say(f"kept {read[0]} decisions of {table}")
-        return not review.waiting
-
-    return _review(path, decide, go_on, say)
+    say(f"kept {read_table(open_review(path), table)} decisions of {table}")
+    return _review(path, lambda review: not review.waiting, go_on, say)
 
 
 def write_review_table(path: Path, table: Path, say: Say) -> None:
@@ -112,6 +106,15 @@ def _review(path: Path, decide: _Decide, go_on: GoOn | None, say: Say) -> RunFol
                 return folder
     except KeyboardInterrupt:
         raise Interrupted(f"stopped; the decisions are kept, to go on: `tutelage review {path}`") from None
+
+
+def _open_in_browser(url: str, stack: ExitStack) -> None:
+    """Open a file that leads to the page. The arguments of the browser, which all users of this machine can
+    read, would otherwise hold the token.
+    """
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tutelage-review-")))
+    (folder / "open.html").write_text(f'<meta http-equiv="refresh" content="0; url={url}">', encoding="utf-8")
+    webbrowser.open((folder / "open.html").as_uri())
 
 
 def _texts(count: int) -> str:

@@ -184,7 +184,8 @@ def _execute(ctx: RunContext, *, raised: bool = False, reviewed: bool = False) -
                 return ctx.folder
             announce(ctx)
             with stop_on_interrupt(ctx) as control:
-                answered: Command[Any] | None = Command(resume=True) if reviewed else None
+                waits = reviewed and before.interrupts  # the answer to nothing would answer the next question
+                answered: Command[Any] | None = Command(resume=True) if waits else None
                 graph.invoke(
                     answered if begun else {"rounds": rounds},
                     config,

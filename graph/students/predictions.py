@@ -10,6 +10,7 @@ from tutelage.graph.run_folder.folder import RunFolder
 from tutelage.graph.students.committee import Fold, members
 from tutelage.graph.task.splits import Splits
 from tutelage.student.evaluation.evaluate import Report, grade
+from tutelage.student.evaluation.gains import interval
 from tutelage.student.models.base import Student
 from tutelage.student.tasks.scoring import ExampleStatistics
 from tutelage.student.training.loop import untrained_student
@@ -100,6 +101,18 @@ def evaluation(ctx: RunContext, round: int | str, set_name: str) -> Report:
         ctx.labels,
         ctx.task.metric,
     )
+
+
+def grade_again(ctx: RunContext) -> None:
+    """Grade the stored answers of all rounds by the labels that the rows have now, and write their scores."""
+    shown, lines = "gate" if ctx.splits.gate else "diagnose", ctx.folder.read_rounds()
+    for line in lines:
+        round = line["round"]
+        line["metric"] = evaluation(ctx, round, "diagnose")["metric"]
+        if line["gate"] is not None:
+            line["gate"] = evaluation(ctx, round, "gate")["metric"]
+        line["interval"] = interval(ctx.task.type, example_statistics(ctx, round, shown), ctx.task.metric)
+    ctx.folder.write_lines(ctx.folder.rounds, lines)
 
 
 def example_statistics(ctx: RunContext, round: int | str, set_name: str) -> ExampleStatistics:

@@ -27,9 +27,17 @@ def training_rows(
     return [*own_rows(strategy, own), *(sample_row(strategy, s, fold) for s in samples)]
 
 
-def kept_samples(corpus: Corpus, rounds: Sequence[int]) -> list[Sample]:
-    """Return the kept samples of these rounds in the order of creation."""
-    return [s for s in corpus.drafts(status="kept") if s["round"] in rounds]
+def kept_samples(corpus: Corpus, rounds: Sequence[int], *, until: int | None = None) -> list[Sample]:
+    """Return the kept samples of these rounds in the order of creation, and those of other rounds up to
+    `until` (by default the last of these) that a person has judged: their labels are gold, even if their
+    round was rolled back.
+    """
+    last = max(rounds, default=0) if until is None else until
+    return [
+        s
+        for s in corpus.drafts(status="kept")
+        if s["round"] in rounds or ("reviewed" in s and s["round"] <= last)
+    ]
 
 
 def objection(task: Task, strategy: Strategy, sample: Sample) -> str:

@@ -68,7 +68,7 @@ class Task(Part):
     """The limits at which a run stops."""
     review: Literal["never", "before_label", "before_train"] = "never"
     """When the run waits for a person: before the teacher labels texts, or before students are trained on
-    them. `tutelage review` shows the texts that are most worth a person's minute (docs/review.md)."""
+    them. `tutelage review` shows the person the texts that are most in doubt (docs/review.md)."""
     review_budget: int = Field(default=50, ge=1)
     """The number of texts that a person judges in the whole run, if `review` is not `never`."""
     metric: str = ""
@@ -172,6 +172,11 @@ class Task(Part):
             raise ValueError(
                 f"strategy {strategy.name!r} needs the probability of one label for each text: it is not for"
                 f" `kind: {self.kind}`; use auto, or entropy or least_confidence to draw from a pool"
+            )
+        if self.review == "before_label" and strategy.writes and not strategy.blind_labels:
+            raise ValueError(
+                f"`review: before_label` asks about texts without a label, and strategy {strategy.name!r}"
+                " writes texts for a label; use `before_train`, or set the strategy's `blind_labels` to true"
             )
         if strategy.pool_share and self.data.unlabelled is None:
             raise ValueError(

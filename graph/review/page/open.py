@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 
 from aiohttp import web
-from tutelage.graph.review.decisions import OpenReview
+from tutelage.graph.review.open_review import OpenReview
 from tutelage.graph.review.page.server import PageServer
 from tutelage.graph.review.page.session import Session
 

@@ -27,7 +27,7 @@ async function send(path, body, spoken) {
     if (ok || reply.state) show(ok ? reply : reply.state, ok ? spoken : "");
     if (!ok) fail(reply.error);
   } catch {
-    fail("tutelage does not answer, so this was not kept. Earlier decisions are. Start `tutelage review` again.");
+    fail("tutelage does not answer, so this may not have been kept. Earlier decisions are. Start `tutelage review` again.");
   } finally {
     busy = false;
   }

@@ -7,7 +7,8 @@ from itertools import pairwise
 from statistics import median
 from typing import Any, Literal, NotRequired, TypedDict
 
-from tutelage.graph.review.decisions import Decision, Item, OpenReview
+from tutelage.graph.review.decisions import Decision, Item
+from tutelage.graph.review.open_review import OpenReview
 from tutelage.graph.review.view import ShownItem, likely_labels, shown_item
 from tutelage.student.errors import InputError
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tutelage.graph.review.decisions import Item, NearRow, OpenReview, Queue, Review
+from tutelage.graph.review.decisions import Item, NearRow, Queue, Review
+from tutelage.graph.review.open_review import OpenReview
 from tutelage.graph.run_folder.folder import FORMAT, RunFolder
 from tutelage.graph.task.samples import sample_task
 from tutelage.graph.task.schema import Task

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tutelage.graph.review.decisions import OpenReview
+from tutelage.graph.review.open_review import OpenReview
 from tutelage.graph.run_folder.folder import RunFolder
 from tutelage.graph.runs.run import run
 from tutelage.graph.task.load import Task

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from tutelage.graph.review.decisions import OpenReview, Review
+from tutelage.graph.review.decisions import Review
+from tutelage.graph.review.open_review import OpenReview
 from tutelage.graph.review.page.open import review_page
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed (extra `dev`)")

@@ -16,7 +16,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from tutelage.graph.review.decisions import OpenReview, Queue, Review
+from tutelage.graph.review.decisions import Queue, Review
+from tutelage.graph.review.open_review import OpenReview
 from tutelage.graph.review.page.open import ReviewPage, review_page
 from tutelage.graph.review.page.server import BODY
 from tutelage.graph.run_folder.folder import RunFolder
@@ -198,7 +199,7 @@ def test_a_killed_process_keeps_what_was_decided(waiting: Waiting) -> None:
     review = waiting(count=6)
     code = f"""
 from pathlib import Path
-from tutelage.graph.review.decisions import OpenReview
+from tutelage.graph.review.open_review import OpenReview
 from tutelage.graph.review.page.open import review_page
 with review_page(OpenReview(Path({str(review.folder.path)!r}))) as page:
     print(page.url, flush=True)
@@ -231,7 +232,7 @@ def test_a_full_disk_is_said_and_cuts_no_earlier_decision(waiting: Waiting) -> N
     code = f"""
 import resource
 from pathlib import Path
-from tutelage.graph.review.decisions import OpenReview
+from tutelage.graph.review.open_review import OpenReview
 from tutelage.graph.review.page.open import review_page
 with review_page(OpenReview(Path({str(review.folder.path)!r}))) as page:
     resource.setrlimit(resource.RLIMIT_FSIZE, ({size + 20}, {size + 20}))

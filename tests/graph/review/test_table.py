@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tutelage.graph.review.decisions import OpenReview
+from tutelage.graph.review.open_review import OpenReview
 from tutelage.graph.review.table import read_table, write_table
 from tutelage.student.errors import InputError
 

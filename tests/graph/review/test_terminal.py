@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 
 import pytest
-from tutelage.graph.review.decisions import OpenReview
+from tutelage.graph.review.open_review import OpenReview
 from tutelage.graph.review.terminal import review_in_terminal
 
 Waiting = Callable[..., OpenReview]

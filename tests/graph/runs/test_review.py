@@ -7,15 +7,20 @@ from typing import Any, TypedDict
 
 import pytest
 from tutelage.graph.build import build_graph
-from tutelage.graph.review.decisions import OpenReview, Review, waiting_texts
+from tutelage.graph.review.decisions import Review, waiting_texts
+from tutelage.graph.review.open_review import OpenReview
 from tutelage.graph.run_folder.folder import RunFolder
-from tutelage.graph.run_folder.trace import Trace
+from tutelage.graph.run_folder.trace import Event, Trace
 from tutelage.graph.runs.run import resume, resume_reviewed, run
-from tutelage.graph.task.load import Task
+from tutelage.graph.students.label_check import suspected_labels
+from tutelage.graph.task.load import Task, parse_task
+from tutelage.graph.task.samples import demo_task
+from tutelage.graph.task.splits import load_splits
 from tutelage.graph.tool.job import Job
 from tutelage.graph.tool.status import status
+from tutelage.student.corpus import stored_samples
 from tutelage.student.encoder import Encoder
-from tutelage.student.errors import InputError
+from tutelage.student.errors import InputError, Interrupted
 
 Make = Callable[..., Task]
 STRATEGY = {"base": "entropy", "samples": 24}
@@ -74,13 +79,14 @@ def test_decisions_are_trained_on_counted_and_never_asked_again(
     review.decide(third["id"], "skip")
     review.decide(drawn["id"], "accept")
     before = folder.read_calibration()
-    asked = {item["id"] for item in review.queue["items"]}
+    first_queue, decided = review.queue["items"], {i["id"] for i in (first, second, third, drawn)}
+    asked = {item["id"] for item in first_queue}
 
-    resume_reviewed(folder.path)  # the texts without a decision are skipped
+    resume_reviewed(folder.path)  # nobody has seen the texts without a decision
 
     assert review.queue["round"] == 2
     assert not asked & {item["id"] for item in review.queue["items"]}
-    assert len(review.queue["items"]) == 10
+    assert len(review.queue["items"]) == 16  # only four of the twenty were judged
     after = folder.read_calibration()
     assert before
     assert after
@@ -94,7 +100,10 @@ def test_decisions_are_trained_on_counted_and_never_asked_again(
     assert "reviewed" not in samples[third["id"]]
     assert samples[drawn["id"]]["reviewed"] == "accept"
     outcome = folder.about()["review"]
-    assert outcome["samples"] == {"relabel": 1, "refuse": 1, "skip": outcome["samples"]["skip"], "accept": 1}
+    unseen = sum(
+        item["id"] not in decided for item in [*first_queue, *review.queue["items"]] if not item["own"]
+    )
+    assert outcome["samples"] == {"relabel": 1, "refuse": 1, "skip": 1, "accept": 1, "unseen": unseen}
     assert (outcome["drawn"], outcome["right"]) == (1, 1)
     assert waiting_texts(folder) == 0
     assert "person judged" in " ".join(folder.about()["notes"])
@@ -119,15 +128,38 @@ def test_rows_of_the_user_get_the_label_that_the_user_gives(
     assert own
     with pytest.raises(InputError, match="row of your own data"):
         review.decide(own[0]["id"], "refuse")
+    before, measured = folder.read_rounds()[0], folder.read_calibration()
     for item in own:
         review.decide(item["id"], "relabel", item["answered"])
     resume_reviewed(folder.path)
     about = folder.about()
     assert about["review"]["own_rows"]["relabel"] == len(own)
-    listed = folder.labels_to_check.read_text(encoding="utf-8") if folder.labels_to_check.exists() else ""
-    assert not [item for item in own if item["text"] in listed]
+    assert any("labels of your own rows were replaced" in note for note in about["notes"])
+    [left] = [e for e in Trace(folder.trace).events() if e["event"] == "leave" and e["node"] == "review"]
+    assert left["own_relabelled"] == len(own)
+    # The students of round 0 predicted the new labels, so that by these their score is higher.
+    assert folder.read_rounds()[0]["metric"] > before["metric"]
+    assert measured
+    teacher = {one["id"]: one["label"] for one in measured["answers"]}
+    new = {item["id"]: item["answered"] for item in own}
+    gained = sum(
+        (teacher[i] == new[i]) - (teacher[i] == old["label"])
+        for i in new
+        if i in teacher
+        for old in own
+        if old["id"] == i
+    )
+    again = folder.read_calibration()
+    assert again
+    hits = round(again["accuracy"] * again["rows"]) - again["reviewed"]
+    assert hits == round(measured["accuracy"] * measured["rows"]) + gained
+    suspects = suspected_labels(task, load_splits(task), folder, 0)
+    assert suspects is not None
+    rows = load_splits(task).labelled
+    assert not {rows[one.row_index]["id"] for one in suspects} & set(new)
 
 
+@pytest.mark.slow
 def test_a_person_can_label_texts_before_the_teacher_is_paid_for_them(
     folded: Make, encoder: Encoder, tmp_path: Path
 ) -> None:
@@ -149,7 +181,8 @@ def test_a_person_can_label_texts_before_the_teacher_is_paid_for_them(
     assert labelled[1] <= labelled[0] - len(items) + 4  # other texts may take the place of refused ones
 
 
-def test_a_round_that_is_repeated_uses_the_decisions_that_were_made(
+@pytest.mark.slow
+def test_a_round_that_follows_asks_about_no_text_again(
     folded: Make, encoder: Encoder, tmp_path: Path
 ) -> None:
     task = folded(strategy=STRATEGY, budget={"rounds": 1}, review="before_train", review_budget=10)
@@ -186,9 +219,10 @@ def test_an_application_gets_the_texts_and_answers_with_decisions(
     done = graph.invoke(Command(resume=answers), config, durability="sync")
     assert done["stop"] == "1 round is done"
     decisions = Review(RunFolder(tmp_path / "run")).decisions()
-    assert [made["action"] for made in decisions.values()] == ["accept"] * 5 + ["skip"] * (len(texts) - 5)
+    assert [made["action"] for made in decisions.values()] == ["accept"] * 5 + ["unseen"] * (len(texts) - 5)
 
 
+@pytest.mark.slow
 def test_a_parent_graph_waits_with_its_child(folded: Make, tmp_path: Path) -> None:
     """The interrupt of the child is one of the parent, and the answer to the parent reaches the child."""
     from langgraph.checkpoint.memory import InMemorySaver
@@ -223,6 +257,7 @@ def test_a_parent_graph_waits_with_its_child(folded: Make, tmp_path: Path) -> No
     assert {made["action"] for made in decided} == {"accept"}
 
 
+@pytest.mark.slow
 def test_an_agent_learns_that_a_person_must_review(folded: Make, encoder: Encoder, tmp_path: Path) -> None:
     job = Job(tmp_path, "one")
     run(folded(strategy=STRATEGY, review="before_train", review_budget=10), job.run.path, encoder=encoder)
@@ -230,3 +265,96 @@ def test_an_agent_learns_that_a_person_must_review(folded: Make, encoder: Encode
     assert found["state"] == "waiting for review"
     assert f"tutelage review {job.run.path}" in found["next"]
     assert found["rounds_done"] == "0 of at most 2"
+
+
+@pytest.mark.slow
+def test_a_round_that_is_repeated_asks_about_its_new_texts_only(
+    folded: Make, encoder: Encoder, tmp_path: Path
+) -> None:
+    """The budget ends in the round, so that it is repeated with a higher limit: decisions stay, and the texts
+    are chosen among all samples of the round.
+    """
+    task = folded(
+        strategy={**STRATEGY, "control": False},
+        review="before_train",
+        review_budget=20,
+        teacher={"calibrate": 24},
+        budget={"rounds": 1, "calls": 3},  # the last one labels half of the texts
+    )
+    folder = run(task, tmp_path / "run", encoder=encoder)
+    review = OpenReview(folder)
+    few = [item for item in review.queue["items"] if not item["own"]]
+    wanted = other_label(task, few[0]["label"])
+    review.decide(few[0]["id"], "relabel", wanted)
+    resume_reviewed(folder.path)
+    refused = [e for e in Trace(folder.trace).events() if e["event"] == "refused"]
+    assert refused[0]["node"] == "labeler"
+    resume(folder.path, budget={"calls": 100}, encoder=encoder)
+    assert waiting_texts(folder) == len(review.queue["items"]) > 0
+    assert few[0]["id"] not in {item["id"] for item in review.queue["items"]}
+    resume_reviewed(folder.path)
+    assert samples_of(folder)[few[0]["id"]]["label"] == wanted
+
+
+def test_a_run_that_was_stopped_before_it_asks_is_not_answered_in_advance(
+    folded: Make, encoder: Encoder, tmp_path: Path
+) -> None:
+    def stop(event: Event) -> None:
+        if event["event"] == "enter" and event["node"] == "review":
+            raise KeyboardInterrupt
+
+    task = folded(strategy=STRATEGY, review="before_train", review_budget=10, budget={"rounds": 1})
+    with pytest.raises(Interrupted):
+        run(task, tmp_path / "run", encoder=encoder, listener=stop)
+    folder = resume_reviewed(tmp_path / "run", encoder=encoder)
+    assert waiting_texts(folder) == len(OpenReview(folder).queue["items"]) > 0
+
+
+@pytest.mark.slow
+def test_a_refused_text_is_in_no_training_set(folded: Make, encoder: Encoder, tmp_path: Path) -> None:
+    strategy = {**STRATEGY, "self_training": "on"}
+    task = folded(strategy=strategy, review="before_train", review_budget=10, budget={"rounds": 1})
+    folder = run(task, tmp_path / "run", encoder=encoder)
+    review = OpenReview(folder)
+    refused = [item["id"] for item in review.queue["items"] if not item["own"]]
+    for id in refused:
+        review.decide(id, "refuse")
+    resume_reviewed(folder.path)
+    pool, [*arms] = len(load_splits(task).unlabelled), json.loads(folder.arms.read_text())
+    delivered = arms[-1]
+    assert delivered["soft"] > 0
+    assert delivered["soft"] + delivered["teacher_labels"] <= pool - len(refused)
+    trained = json.loads((folder.student / "texts_used.json").read_text())
+    assert not set(trained) & set(refused)
+
+
+def test_asking_before_labels_is_refused_where_texts_are_written_for_a_label(folded: Make) -> None:
+    with pytest.raises(InputError, match="before_label"):
+        folded(strategy={"base": "auto", "blind_labels": False, "pool_share": 0}, review="before_label")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["multilabel", "pairs"])
+def test_tasks_of_other_types_are_reviewed(kind: str, encoder: Encoder, tmp_path: Path) -> None:
+    task = demo_task(kind, tmp_path / "data")
+    raw = json.loads(task.model_dump_json(exclude_none=True))
+    raw |= {
+        "student": {"mode": "head"},
+        "budget": {"rounds": 1},
+        "review": "before_train",
+        "review_budget": 10,
+    }
+    raw["strategy"] = {"base": "auto", "samples": 16, "control": False}
+    folder = run(parse_task(raw, "test", tmp_path), tmp_path / "run", encoder=encoder)
+    review = OpenReview(folder)
+    ids = [item["id"] for item in review.queue["items"]]
+    assert 0 < len(ids) == len(set(ids)) <= 10
+    labels = {}
+    for item in review.waiting:
+        right = task.type.to_file(item["answered"], item["text"])
+        labels[item["id"]] = review.decide(item["id"], "relabel", right)["label"]
+    resume_reviewed(folder.path)
+    samples = {one["id"]: one for one in stored_samples(folder.corpus)}
+    judged = [id for id in ids if id in samples]
+    assert judged
+    assert all(samples[id]["label"] == labels[id] for id in judged)
