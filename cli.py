@@ -202,7 +202,8 @@ def run(
     rounds: Rounds = None,
     batch: Batch = False,
     reuse: Annotated[
-        list[Path] | None, typer.Option(help="A run whose replies are used again.", metavar="RUN")
+        list[Path] | None,
+        typer.Option(help="A run whose replies and embeddings are used again.", metavar="RUN"),
     ] = None,
     force: Force = False,
     events: Events = None,

@@ -167,7 +167,7 @@ def open_context(
     splits: Splits | None = None,
     encoder: Encoder | GivenEncoder | None = None,
     models: "Mapping[str, BaseChatModel] | None" = None,
-    reuse: Sequence[Path] = (),
+    reuse: Sequence[RunFolder] = (),
     listener: Listener | None = None,
 ) -> RunContext:
     """Return the context of a run, with all its collaborators.
@@ -178,7 +178,7 @@ def open_context(
         splits: the task's splits, if they are already loaded.
         encoder: the task's encoder, to share its cache between runs, or one that the user gives.
         models: chat model objects by the names that stand for them in the task.
-        reuse: journals of other runs, whose replies to the same requests are used.
+        reuse: other runs, whose replies to the same requests and whose embeddings are used.
         listener: called with every event (docs/running.md).
 
     Raises:
@@ -198,13 +198,14 @@ def open_context(
     servers = ExitStack()
     try:
         asked = asked_listeners(folder.path, describe_run(task, folder), servers)
-        plain, student_encoder = _encoders(task, folder, encoder, servers)
+        plain, student_encoder = _encoders(task, folder, encoder, reuse, servers)
     except BaseException:
         servers.close()
         raise
     trace = Trace(folder.trace, *([listener] if listener else []), *asked)
     vectors = _vectors(task, plain)
-    maker, journal = _maker(task, users, vectors, servers, models), Journal(folder.journal, reuse)
+    maker = _maker(task, users, vectors, servers, models)
+    journal = Journal(folder.journal, [other.journal for other in reuse])
     teacher = _teacher(task, folder, maker, journal, trace)
     corpus = Corpus(folder.corpus, vectors, threshold=task.duplicate_above, task_type=task.type)
     strategy, students = task.resolved_strategy(), StudentCache(folder, student_encoder, task.student.device)
@@ -224,13 +225,18 @@ def describe_run(task: Task, folder: RunFolder) -> dict[str, str]:
 
 
 def _encoders(
-    task: Task, folder: RunFolder, shared: Encoder | GivenEncoder | None, opened: ExitStack
+    task: Task,
+    folder: RunFolder,
+    shared: Encoder | GivenEncoder | None,
+    reuse: Sequence[RunFolder],
+    opened: ExitStack,
 ) -> tuple[Encoder | GivenEncoder, Encoder]:
     """Return the encoder that compares texts, and the one that a head student is trained on."""
     device, tokens = task.student.device, task.student.max_tokens
 
     def make(name: str, cache: Path) -> Encoder:
-        made = Encoder(name, device=device, max_tokens=tokens, cache=cache)
+        earlier = [other.path / cache.name for other in reuse]
+        made = Encoder(name, device=device, max_tokens=tokens, cache=cache, earlier=earlier)
         opened.callback(made.close)
         return made
 

@@ -3,7 +3,7 @@
 import json
 import sqlite3
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from functools import cached_property
 from pathlib import Path
@@ -14,10 +14,13 @@ from numpy.typing import NDArray
 from tutelage.student.data.rows import Row, content_id
 from tutelage.student.encoder import Vectors
 from tutelage.student.errors import InputError
+from tutelage.student.nearest import NearestVectors, nearest_before
 from tutelage.student.tasks.classification import CLASSIFICATION
 from tutelage.student.tasks.task_type import TaskType
 
 Status = Literal["draft", "kept", "duplicate", "leak", "surplus", "refused", "unlabelled", "unjudged"]
+
+Compared = Literal["held_out", "known"]  # the collections whose texts new texts are compared with
 
 POOL = "pool"  # the `kind` of a sample that was drawn from the user's texts, not generated
 
@@ -112,23 +115,26 @@ class Corpus:
     There are three Chroma collections. `drafts` holds every generated or drawn text with its sample, under
     its place (round, attempt, number). `known` holds the texts that need no new sample: the user's rows and
     all judged samples. `held_out` holds the vectors of gate and test texts; they serve comparisons only, and
-    their texts are not stored.
+    their texts are not stored. Near-duplicates are found by an exact comparison in memory, with a copy of the
+    vectors that is read from Chroma when it is first needed. So Chroma alone holds the truth.
     """
 
     def __init__(
         self, folder: Path, encoder: Vectors, *, threshold: float, task_type: TaskType = CLASSIFICATION
     ):
         self.folder, self.encoder, self.threshold, self.task_type = folder, encoder, threshold, task_type
+        self._in_memory: dict[Compared, NearestVectors] = {}
 
     def forget(self, since: int = 0) -> None:
         """Remove the samples of round `since` and of all later rounds, by default all; held-out texts stay. A
         restarted run writes them again from the teacher's replies in the journal.
         """
+        self._in_memory.pop("known", None)
         for name in ("drafts", "known"):
             collection = self._collections[name]
             ids = collection.get(where={"round": {"$gte": since}}, include=[])["ids"]
-            for start in range(0, len(ids), self._client.get_max_batch_size()):
-                collection.delete(ids=ids[start : start + self._client.get_max_batch_size()])
+            for part in self._parts(ids):
+                collection.delete(ids=part)
 
     def hold_out(self, texts: Sequence[str]) -> None:
         """Add gate or test texts; new samples near them are leaks."""
@@ -144,9 +150,7 @@ class Corpus:
 
     def update(self, samples: Sequence[Sample]) -> None:
         """Store changed drafts. Their vectors stay, so this takes a third of the time of `put`."""
-        step = self._client.get_max_batch_size()
-        for start in range(0, len(samples), step):
-            part = samples[start : start + step]
+        for part in self._parts(samples):
             self._collections["drafts"].update(
                 ids=[_place(s) for s in part], metadatas=[_metadata(s) for s in part]
             )
@@ -168,61 +172,61 @@ class Corpus:
         list that have no neighbour themselves. Texts with the same `content_id` have similarity 1.
         """
         vectors, ids = self.encoder.encode(texts), [content_id(text, self.task_type) for text in texts]
-        stored = [self._nearest(name, vectors, ids) for name in ("held_out", "known")]
-        inner = vectors @ vectors.T
-        result: list[Neighbour | None] = []
-        free: list[int] = []
-        for i in range(len(texts)):
-            found = [matches[i] for matches in stored]
-            if free:
-                same = [j for j in free if ids[j] == ids[i]]
-                j = same[0] if same else max(free, key=lambda j: inner[i, j])
-                found.append(Neighbour("batch", texts[j], 1.0 if same else _near(inner[i, j])))
-            close = [n for n in found if n and n.similarity >= self.threshold]
-            # A held-out neighbour precedes nearer ones, so that the sample is reported as a leak.
-            nearest = max(close, key=lambda n: (n.source == "held_out", n.similarity), default=None)
-            result.append(nearest)
-            if not close:
-                free.append(i)
-        return result
+        leaks, known = self._nearest("held_out", vectors, ids), self._nearest("known", vectors, ids)
+        taken = [bool(one or other) for one, other in zip(leaks, known, strict=True)]
+        near = nearest_before(ids, vectors, self.threshold, taken=taken)
+        batch = [one and Neighbour("batch", texts[one[0]], one[1]) for one in near]
+        # A held-out neighbour precedes nearer ones, so that the sample is reported as a leak.
+        return [
+            leak or max((n for n in others if n), key=lambda n: n.similarity, default=None)
+            for leak, *others in zip(leaks, known, batch, strict=True)
+        ]
 
     def near_held_out(self, texts: Sequence[str]) -> list[bool]:
         """Return for each text whether its similarity to a held-out text is at or above the threshold."""
         vectors, ids = self.encoder.encode(texts), [content_id(text, self.task_type) for text in texts]
-        found = self._nearest("held_out", vectors, ids)
-        return [near is not None and near.similarity >= self.threshold for near in found]
+        return [near is not None for near in self._nearest("held_out", vectors, ids)]
 
     def _nearest(
-        self, name: Literal["held_out", "known"], vectors: NDArray[np.float32], ids: Sequence[str]
+        self, name: Compared, vectors: NDArray[np.float32], ids: Sequence[str]
     ) -> list[Neighbour | None]:
-        collection = self._collections[name]
-        if not len(vectors) or collection.count() == 0:
-            return [None] * len(vectors)
-        same = collection.get(ids=sorted(set(ids)), include=["documents"])
-        exact = dict(zip(same["ids"], same["documents"], strict=True))
-        found = collection.query(query_embeddings=vectors, n_results=1, include=["documents", "distances"])
-        return [
-            Neighbour(name, exact[own] or own, 1.0)
-            if own in exact
-            else Neighbour(name, documents[0] or key[0], _near(1 - distances[0]))
-            for own, key, documents, distances in zip(
-                ids, found["ids"], found["documents"], found["distances"], strict=True
-            )
-        ]
+        """Return for each text its nearest neighbour in a collection at or above the threshold, or None."""
+        near = self._vectors_of(name).nearest(ids, vectors, self.threshold)
+        keys = sorted({one[0] for one in near if one})
+        texts: dict[str, str] = {}
+        for part in self._parts(keys):
+            found = self._collections[name].get(ids=part, include=["documents"])
+            texts |= dict(zip(found["ids"], found["documents"], strict=True))
+        return [one and Neighbour(name, texts[one[0]] or one[0], one[1]) for one in near]
+
+    def _vectors_of(self, name: Compared) -> NearestVectors:
+        """Return a copy of a collection's vectors in memory."""
+        if name not in self._in_memory:
+            collection, made = self._collections[name], NearestVectors()
+            for part in self._parts(collection.get(include=[])["ids"]):
+                found = collection.get(ids=part, include=["embeddings"])
+                made.add(found["ids"], np.asarray(found["embeddings"], np.float32))
+            self._in_memory[name] = made
+        return self._in_memory[name]
+
+    def _parts(self, rows: Sequence[Any]) -> Iterator[Any]:
+        """Divide rows into parts that Chroma accepts in one call."""
+        step = self._client.get_max_batch_size()
+        return (rows[start : start + step] for start in range(0, len(rows), step))
 
     def _upsert(self, name: str, rows: Sequence[tuple[str, str, dict[str, Any]]]) -> None:
         # `add` would silently keep the old row. Chroma rejects calls that contain an id twice.
-        distinct = list({row[0]: row for row in rows}.values())
-        step = self._client.get_max_batch_size()
-        for start in range(0, len(distinct), step):
-            part = distinct[start : start + step]
-            texts = [text for _, text, _ in part]
+        for part in self._parts(list({row[0]: row for row in rows}.values())):
+            ids, texts, metadatas = zip(*part, strict=True)
+            vectors = self.encoder.encode(texts)
             self._collections[name].upsert(
-                ids=[key for key, _, _ in part],
-                documents=None if name == "held_out" else texts,
-                metadatas=[meta for _, _, meta in part],
-                embeddings=self.encoder.encode(texts),
+                ids=list(ids),
+                documents=None if name == "held_out" else list(texts),
+                metadatas=list(metadatas),
+                embeddings=vectors,
             )
+            if name in self._in_memory:
+                self._in_memory[name].add(ids, vectors)
 
     @cached_property
     def _client(self) -> Any:
@@ -235,7 +239,9 @@ class Corpus:
                 name,
                 embedding_function=None,
                 metadata={"encoder": self.encoder.fingerprint},
-                configuration={"hnsw": {"space": "cosine", "ef_search": 100}},
+                # Chroma's graph is never searched, so the smallest one is built, in a quarter of the time.
+                # `ip` leaves vectors as they are; `cosine` would normalise them again.
+                configuration={"hnsw": {"space": "ip", "ef_construction": 1, "max_neighbors": 2}},
             )
             for name in ("drafts", "known", "held_out")
         }
@@ -278,11 +284,6 @@ def _samples_in(collection: Any, where: dict[str, Any] | None = None) -> list[Sa
     found = collection.get(where=where, include=["metadatas"])
     rows = sorted(zip(found["ids"], (meta["sample"] for meta in found["metadatas"]), strict=True))
     return [json.loads(sample) for _, sample in rows]
-
-
-def _near(cosine: float) -> float:
-    """Return a similarity below 1 for two different texts, even if their vectors are equal."""
-    return min(float(cosine), float(np.nextafter(1, 0)))
 
 
 def _place(sample: Sample) -> str:

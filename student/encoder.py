@@ -3,6 +3,7 @@
 import os
 import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -31,7 +32,8 @@ class Vectors(Protocol):
 class Encoder:
     """Encode texts as L2-normalised vectors; each text is encoded once and cached.
 
-    With `cache`, a file for this encoder only, the cache persists over restarts.
+    With `cache`, a file for this encoder only, the cache persists over restarts. A new file starts with the
+    vectors of the files `earlier`, those that an encoder with the same fingerprint wrote.
 
     Plain mean-pooled models (most sentence-transformers) run with transformers alone: the same vectors
     (cosine > 0.999999, tested) without the 10 seconds that importing sentence-transformers takes. All other
@@ -45,8 +47,10 @@ class Encoder:
         device: str = "auto",
         max_tokens: int = 128,
         cache: Path | None = None,
+        earlier: Sequence[Path] = (),
     ):
-        self.name, self.max_tokens, self._device, self._file = name, max_tokens, device, cache
+        self.name, self.max_tokens, self._device = name, max_tokens, device
+        self._file, self._earlier = cache, earlier
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return vectors of shape (len(texts), dimensions), float32, each of length 1."""
@@ -94,6 +98,7 @@ class Encoder:
         self._cache.update(vectors)
         if self._db:
             with self._db:
+                self._db.execute("INSERT OR IGNORE INTO encoders VALUES (?)", [self.fingerprint])
                 rows = ((text, vector.tobytes()) for text, vector in vectors.items())
                 self._db.executemany("INSERT OR IGNORE INTO vectors VALUES (?, ?)", rows)
 
@@ -112,8 +117,26 @@ class Encoder:
             return None
         db = sqlite3.connect(self._file, check_same_thread=False)
         db.execute("PRAGMA journal_mode=WAL")
-        db.execute("CREATE TABLE IF NOT EXISTS vectors (text TEXT PRIMARY KEY, vector BLOB)")
+        with db:
+            db.execute("CREATE TABLE IF NOT EXISTS encoders (fingerprint TEXT PRIMARY KEY)")
+            db.execute("CREATE TABLE IF NOT EXISTS vectors (text TEXT PRIMARY KEY, vector BLOB)")
+        for file in self._earlier:
+            self._take_over(db, file)
         return db
+
+    def _take_over(self, db: sqlite3.Connection, file: Path) -> None:
+        """Copy the vectors of another cache, if this encoder alone has written it."""
+        if not file.exists():
+            return
+        with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as other:
+            if not other.execute("SELECT 1 FROM sqlite_master WHERE name = 'encoders'").fetchone():
+                return  # an earlier version wrote it, without a fingerprint
+            if other.execute("SELECT fingerprint FROM encoders").fetchall() != [(self.fingerprint,)]:
+                return
+            with db:
+                db.execute("INSERT OR IGNORE INTO encoders VALUES (?)", [self.fingerprint])
+                rows = other.execute("SELECT text, vector FROM vectors")
+                db.executemany("INSERT OR IGNORE INTO vectors VALUES (?, ?)", rows)
 
     def _forward(self, texts: list[str]) -> NDArray[np.float32]:
         import torch

@@ -13,7 +13,8 @@ LAYERS["graph"] = {"prompts", "student", "agents"}
 ROOMS = {
     "student": [
         "errors", "tasks", "device", "pretrained", "encoder", "data", "models", "training", "evaluation",
-        "distillation", "clustering", "selection", "corpus",
+        "distillation", "clustering", "selection", "nearest",
+        "corpus",
     ],
     "agents": [
         "schemas", "brief", "request", "prompt_injection", "providers", "endpoints", "teacher", "analyst",

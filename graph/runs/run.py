@@ -51,7 +51,8 @@ def run(
         splits: the task's splits, if they are already loaded.
         models: chat model objects by the names that stand for them in the task.
         encoder: an encoder to share between runs, so that they share its cache, or one that the user gives.
-        reuse: folders of other runs. Their teachers' replies to identical requests are reused without cost.
+        reuse: folders of other runs. Their teachers' replies to identical requests are reused without cost,
+            and their embeddings if the encoder is the same.
         listener: called with every event as it happens (docs/running.md).
 
     Raises:
@@ -65,11 +66,11 @@ def run(
     if splits is None:  # otherwise it has the tables that the splits were read from
         shutil.rmtree(run_folder.draft, ignore_errors=True)
         splits = load_splits(task)
-    journals = [RunFolder(other).journal for other in reuse]
-    for other in reuse:  # of any version: their replies are read, nothing else
-        RunFolder(other).require()
+    others = [RunFolder(other) for other in reuse]
+    for other in others:  # of any version: their replies and embeddings are read, nothing else
+        other.require()
     ctx = open_context(
-        task, run_folder, splits=splits, encoder=encoder, models=models, reuse=journals, listener=listener
+        task, run_folder, splits=splits, encoder=encoder, models=models, reuse=others, listener=listener
     )
     return _execute(checked(ctx, describe(task, splits)))
 

@@ -1,6 +1,8 @@
 """Test that the encoder gives unit vectors, caches them, and agrees with sentence-transformers."""
 
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +51,29 @@ def test_a_cache_file_keeps_vectors_over_restarts(tiny_bert, tmp_path: Path) -> 
     assert np.array_equal(after, before[::-1])
     with pytest.raises(InputError):
         Encoder(folder, cache=cache).encode(["a text it has not read"])
+
+
+def test_a_new_cache_takes_over_the_vectors_of_an_earlier_one(tiny_bert, tmp_path: Path) -> None:
+    folder, texts = tiny_bert(tmp_path / "tiny", pooling="mean_tokens"), ["where is my parcel", "refund"]
+    before = Encoder(folder, cache=tmp_path / "first.sqlite").encode(texts)
+    absent = tmp_path / "absent.sqlite"
+    again = Encoder(folder, cache=tmp_path / "second.sqlite", earlier=[absent, tmp_path / "first.sqlite"])
+    assert set(again._cache) == set(texts)
+    assert np.array_equal(again.encode(texts), before)
+    again.close()
+    shutil.rmtree(folder)  # so that only the new file can answer
+    assert np.array_equal(Encoder(folder, cache=tmp_path / "second.sqlite").encode(texts), before)
+
+
+def test_vectors_of_another_encoder_are_not_taken_over(tiny_bert, tmp_path: Path) -> None:
+    folder = tiny_bert(tmp_path / "tiny", pooling="mean_tokens")
+    first = tmp_path / "first.sqlite"
+    Encoder(folder, cache=first).encode(["refund"])
+    other = Encoder(folder, max_tokens=8, cache=tmp_path / "second.sqlite", earlier=[first])
+    assert other._cache == {}
+    with closing(sqlite3.connect(first)) as db, db:
+        db.execute("DROP TABLE encoders")  # as in a file of an earlier version
+    assert Encoder(folder, cache=tmp_path / "third.sqlite", earlier=[first])._cache == {}
 
 
 def test_no_texts_give_no_vectors(encoder) -> None:

@@ -2,7 +2,9 @@
 
 import json
 import re
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from tutelage.student.errors import InputError
 pytestmark = pytest.mark.slow
 
 Make = Callable[..., Task]
+MARK = 1e-6  # is added to vectors, so that they can be told from those of another forward pass
 
 
 @pytest.fixture(scope="module")
@@ -220,6 +223,22 @@ def test_a_new_run_can_reuse_the_paid_replies_of_another(
     assert again.about()["test"] == whole.about()["test"]
     with pytest.raises(InputError, match="is not a run folder"):
         run(brief_task(rounds=1), tmp_path / "other", encoder=encoder, reuse=[tmp_path])
+
+
+def test_a_new_run_with_another_threshold_embeds_no_text_of_the_reused_run_again(
+    brief_task: Make, tmp_path: Path
+) -> None:
+    first = run(brief_task(rounds=1), tmp_path / "first")
+    with closing(sqlite3.connect(first.embeddings)) as db, db:
+        db.create_function("marked", 1, lambda vector: (np.frombuffer(vector, "f4") + MARK).tobytes())
+        db.execute("UPDATE vectors SET vector = marked(vector)")
+        marked = set(db.execute("SELECT text, vector FROM vectors"))
+    looser = brief_task(rounds=1).model_copy(update={"duplicate_above": 0.99})
+    again = run(looser, tmp_path / "again", reuse=[first.path])
+    assert again.about()["task"]["duplicate_above"] == 0.99
+    with closing(sqlite3.connect(again.embeddings)) as db:
+        assert len(marked) > 100
+        assert marked <= set(db.execute("SELECT text, vector FROM vectors"))
 
 
 def test_a_teacher_without_usable_replies_stops_the_run_early(
