@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from tutelage.student.data.rows import Row
 from tutelage.student.encoder import Encoder
+from tutelage.student.linear_layers import fast_linear_layers
 from tutelage.student.models.base import HeadStudent, Student
 from tutelage.student.pretrained import load_pretrained
 from tutelage.student.training.adapters import causal, classifier, seq2seq, tagger
@@ -20,6 +21,7 @@ from tutelage.student.training.losses import PLAIN, Objective
 from tutelage.student.training.observer import UNOBSERVED, Observer
 from tutelage.student.training.schedule import bucketed, warm_and_down
 from tutelage.student.training.training_set import SampleSelector, TrainingSet
+from tutelage.student.training.used_embeddings import used_embeddings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -114,7 +116,8 @@ class _TrainingJob:
         """Train once with this seed."""
         adapter, passes, objective = self._adapter(seed), self._passes(), self.training_config.objective
         selector = self.training_set.selection(objective.adaptive_selection, self.labels, seed)
-        losses = self._train_steps(adapter, selector, passes, seed)
+        with fast_linear_layers(adapter.model), used_embeddings(adapter):
+            losses = self._train_steps(adapter, selector, passes, seed)
         loss = float(np.mean(losses[-max(1, len(losses) // 10) :])) if losses else 0.0
         # Selected samples keep a high loss, because the student is uncertain about them.
         collapsed = not selector and len(losses) >= _MIN_STEPS and _is_flat(adapter, loss, objective)

@@ -1,6 +1,7 @@
 """The `TrainerAdapter` protocol between a student and the training loop, and what adapters share."""
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -16,8 +17,12 @@ class TrainerAdapter(Protocol):
     """A student in training on a fixed list of texts; a batch is a list of indices into it.
 
     `lengths` (for bucketing) and loss `weights` have one value per text; AdamW uses `rate` and `decay`.
+    `model` is the network, None for a head. `token_ids` are all tokens that its input embedding is used for;
+    empty if not known.
     """
 
+    model: Any
+    token_ids: AbstractSet[int]
     lengths: list[int]
     weights: "Tensor"
     parameters: list[Any]
