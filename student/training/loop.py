@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from tutelage.student.data.rows import Row
+from tutelage.student.device import reused_memory
 from tutelage.student.encoder import Encoder
 from tutelage.student.linear_layers import fast_linear_layers
 from tutelage.student.models.base import HeadStudent, Student
@@ -116,7 +117,7 @@ class _TrainingJob:
         """Train once with this seed."""
         adapter, passes, objective = self._adapter(seed), self._passes(), self.training_config.objective
         selector = self.training_set.selection(objective.adaptive_selection, self.labels, seed)
-        with fast_linear_layers(adapter.model), used_embeddings(adapter):
+        with reused_memory(), fast_linear_layers(adapter.model), used_embeddings(adapter):
             losses = self._train_steps(adapter, selector, passes, seed)
         loss = float(np.mean(losses[-max(1, len(losses) // 10) :])) if losses else 0.0
         # Selected samples keep a high loss, because the student is uncertain about them.
