@@ -79,7 +79,7 @@ def main() -> None:
 
 
 def measure(wanted: argparse.Namespace, data: str, count: int) -> None:
-    """Run every arm without a result once per repetition, in rotating order, so that none always runs first."""
+    """Run every arm without a result once per repetition; the order rotates, so that none is always first."""
     rows, labels = read(DATA / data / "train.jsonl.gz", count + HELD_OUT)
     arms = [arm for arm in wanted.arms if find_spec(PACKAGES.get(arm, "torch"))]
     config = TrainingConfig(
