@@ -7,9 +7,9 @@ from dataclasses import replace
 from tutelage.graph.context import RunContext
 from tutelage.graph.students.committee import Fold
 from tutelage.student.data.rows import Row
-from tutelage.student.training.child import Job
 from tutelage.student.training.configuration import TrainingConfig
-from tutelage.student.training.side_by_side import processes_for, threads_for, train_side_by_side
+from tutelage.student.training.processes.child import Job
+from tutelage.student.training.processes.side_by_side import processes_for, threads_for, train_side_by_side
 
 
 def fold_processes(ctx: RunContext, training_config: TrainingConfig, rows: int) -> int:

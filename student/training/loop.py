@@ -18,6 +18,7 @@ from tutelage.student.training.adapters import causal, classifier, seq2seq, tagg
 from tutelage.student.training.adapters.base import TrainerAdapter
 from tutelage.student.training.averaging import WeightAverage
 from tutelage.student.training.configuration import TrainingConfig
+from tutelage.student.training.gradients import Gradients
 from tutelage.student.training.losses import PLAIN, Objective
 from tutelage.student.training.observer import UNOBSERVED, Observer
 from tutelage.student.training.schedule import bucketed, warm_and_down
@@ -138,26 +139,23 @@ class _TrainingJob:
         )
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, warm_and_down(steps))
         average = WeightAverage(adapter.parameters, config.average, steps)
+        gradients = Gradients(adapter, config.objective, selector)
         order, losses = random.Random(seed), list["Tensor"]()
         for _ in range(epochs):
             for batch in bucketed(adapter.lengths, config.batch, order):
                 number += 1
                 self.observer.step(number, steps)
-                logits = adapter.logits(batch)
-                weights = adapter.weights[batch]
-                if selector:
-                    weights = weights * torch.from_numpy(selector.weights(batch, logits)).to(weights)
-                if not weights.any():  # no sample is selected: the learning rate stays where it is
+                if (loss := gradients(batch)) is None:  # the learning rate stays where it is
                     continue
-                loss = (adapter.losses(logits, batch, config.objective) * weights).sum() / weights.sum()
-                (loss + adapter.penalty()).backward()  # type: ignore[no-untyped-call]
                 torch.nn.utils.clip_grad_norm_(adapter.parameters, 1.0)
                 optimizer.step()
                 optimizer.zero_grad()
                 schedule.step()
                 average.update(len(losses))
-                losses.append(loss.detach())
+                losses.append(loss)
         average.apply()
+        if gradients.parts > 1:
+            self.observer.log(batch_parts=gradients.parts)
         return torch.stack(losses).tolist() if losses else []
 
     def _adapter(self, seed: int) -> TrainerAdapter:

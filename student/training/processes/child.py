@@ -1,4 +1,4 @@
-"""Train students in a child process: `python -m tutelage.student.training.child`.
+"""Train students in a child process: `python -m tutelage.student.training.processes.child`.
 
 The parent writes the path of a job's folder to its standard input, one a line. The folder holds job.json and
 rows.jsonl (see `Job`); the child writes the student to `student/`, complete or not at all. It reports in JSON

@@ -1,4 +1,4 @@
-"""Train several students side by side, each in a child process (student/training/child.py).
+"""Train several students side by side, each in a child process (student/training/processes/child.py).
 
 A GPU is given back completely when a child ends.
 """
@@ -17,9 +17,9 @@ from typing import Any
 import tutelage
 from tutelage.student.device import device
 from tutelage.student.errors import InputError
-from tutelage.student.training.child import STUDENT, Job
 from tutelage.student.training.configuration import TrainingConfig
 from tutelage.student.training.observer import Observer
+from tutelage.student.training.processes.child import STUDENT, Job
 
 _LEAST = 3000  # samples of a training, below which the 5 seconds of a child's start do not pay (ours)
 
@@ -100,7 +100,7 @@ def _start() -> "subprocess.Popen[str]":
     root = str(Path(tutelage.__file__).parent.parent)
     path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
     return subprocess.Popen(
-        [sys.executable, "-m", "tutelage.student.training.child"],
+        [sys.executable, "-m", "tutelage.student.training.processes.child"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

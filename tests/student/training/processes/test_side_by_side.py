@@ -15,12 +15,12 @@ from tutelage.student.data.rows import Row
 from tutelage.student.errors import InputError
 from tutelage.student.models.load import load_student
 from tutelage.student.training.adaptive_selection import AdaptiveSelection
-from tutelage.student.training.child import Job
 from tutelage.student.training.configuration import TrainingConfig
 from tutelage.student.training.loop import train
 from tutelage.student.training.losses import Objective
 from tutelage.student.training.observer import Observer
-from tutelage.student.training.side_by_side import processes_for, threads_for, train_side_by_side
+from tutelage.student.training.processes.child import Job
+from tutelage.student.training.processes.side_by_side import processes_for, threads_for, train_side_by_side
 
 LABELS = ["refund", "status"]
 
@@ -28,9 +28,9 @@ LABELS = ["refund", "status"]
 PARENT = """
 import json, sys
 from pathlib import Path
-from tutelage.student.training.child import Job
+from tutelage.student.training.processes.child import Job
 from tutelage.student.training.observer import Observer
-from tutelage.student.training.side_by_side import train_side_by_side
+from tutelage.student.training.processes.side_by_side import train_side_by_side
 job = Job.read(Path(sys.argv[1]))
 report = Observer(step=lambda number, of: print(number, flush=True))
 train_side_by_side([job, job], Path(sys.argv[2]), processes=2, observers=[report, report])
@@ -45,7 +45,7 @@ def children_of(folder: Path) -> list[int]:
             words, path = (one / "cmdline").read_bytes().split(b"\0"), (one / "environ").read_bytes()
         except OSError:
             continue
-        if b"tutelage.student.training.child" in words and f"TEST_FOLDER={folder}".encode() in path:
+        if b"tutelage.student.training.processes.child" in words and f"TEST_FOLDER={folder}".encode() in path:
             found.append(int(one.name))
     return found
 
