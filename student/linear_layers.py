@@ -24,7 +24,7 @@ def fast_linear_layers(model: Any) -> Iterator[None]:
         return
     layers = [module for module in model.modules() if type(module) is torch.nn.Linear]
     for layer in layers:
-        layer.forward = partial(_forward, layer)
+        layer.forward = partial(_forward, layer)  # type: ignore[method-assign]
     try:
         yield
     finally:
@@ -69,7 +69,8 @@ def _onednn() -> Iterator[None]:
     """Let torch multiply matrices of 32 bits with oneDNN in this block."""
     import torch
 
-    matmul: Any = torch.backends.mkldnn.matmul
+    backends: Any = torch.backends  # whose types do not have it
+    matmul = backends.mkldnn.matmul
     before, matmul.fp32_precision = matmul.fp32_precision, "bf16"
     try:
         yield
@@ -82,7 +83,7 @@ def _onednn_is_better() -> bool:
     """Return whether this is an AMD CPU with AVX-512 on which the products of oneDNN are not rounded."""
     import torch
 
-    found = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.13 or later
+    found: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.13 or later
     if not ("AMD" in found.get("cpu_name", "") and found.get("avx512_f")):
         return False
     left, right = (torch.linspace(-1, 1, 256 * 64).sin().view(256, 64).roll(by) for by in (0, 7))

@@ -34,7 +34,8 @@ def used_embeddings(adapter: TrainerAdapter) -> Iterator[None]:
     places = torch.full((len(full.weight),), len(used), device=adapter.device)
     places[used] = torch.arange(len(used), device=adapter.device)
     padding = None if full.padding_idx is None else int(places[full.padding_idx])
-    small = torch.nn.Embedding.from_pretrained(weight, freeze=False, padding_idx=padding)
+    make: Any = torch.nn.Embedding.from_pretrained
+    small = make(weight, freeze=False, padding_idx=padding)
     small.register_forward_pre_hook(lambda module, inputs: (places[inputs[0]],))
     everything = adapter.parameters
     adapter.parameters = [small.weight if one is full.weight else one for one in everything]

@@ -17,18 +17,21 @@ class TrainerAdapter(Protocol):
     """A student in training on a fixed list of texts; a batch is a list of indices into it.
 
     `lengths` (for bucketing) and loss `weights` have one value per text; AdamW uses `rate` and `decay`.
-    `model` is the network, None for a head. `token_ids` are all tokens that its input embedding is used for;
-    empty if not known.
+    `model` is the network, None for a head.
     """
 
     model: Any
-    token_ids: AbstractSet[int]
     lengths: list[int]
     weights: "Tensor"
     parameters: list[Any]
     rate: float
     decay: float
     device: Any
+
+    @property
+    def token_ids(self) -> AbstractSet[int]:
+        """Return all tokens that are embedded in training; none if the embedding has other uses."""
+        ...
 
     def logits(self, batch: Sequence[int]) -> Any:
         """Return float logits with gradient; the first axis is the batch."""
