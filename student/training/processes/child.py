@@ -9,7 +9,6 @@ killed ends at its next report.
 
 import json
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -73,7 +72,6 @@ def run(folder: Path, observer: Observer) -> None:
 
 def main() -> None:
     """Run the jobs whose folders come on standard input."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent ends this one
     reports = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)  # what libraries print must not mix with the reports
 

@@ -106,6 +106,7 @@ def _start() -> "subprocess.Popen[str]":
         text=True,
         encoding="utf-8",
         env={**os.environ, "PYTHONPATH": path},
+        start_new_session=True,  # Ctrl-C reaches only the parent, which ends its children
     )
 
 
