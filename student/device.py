@@ -50,7 +50,7 @@ def leave_a_core() -> None:
 @contextmanager
 def reused_memory() -> Iterator[None]:
     """Let the C library keep freed memory for the next step in this block, and return it at the end. It does
-    so only on Linux with glibc, where returning and clearing pages took 3 to 6 % of a training (ours).
+    so only on Linux with glibc, where returning and clearing pages took 2 to 4 % of a training (ours).
     """
     library = ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
     if library is None:

@@ -1,9 +1,9 @@
-"""Linear layers on AMD CPUs, where oneDNN multiplies matrices at twice the speed of MKL, torch's default.
+"""Linear layers on AMD CPUs, where oneDNN multiplies matrices faster than MKL, torch's default.
 
-On AMD CPUs MKL uses AVX2, and oneDNN AVX-512: 106 against 235 GFLOP/s on one core of a Zen 5 EPYC, in 32 bits
-and with the same error (ours). torch takes oneDNN where its precision setting `bf16` allows a rounding
-that the CPU then does not make. The setting holds only for the products of linear layers: with it, attention
-was 20 times slower, as it multiplies many tiny matrices.
+On AMD CPUs MKL uses AVX2, and oneDNN AVX-512: 106 against 235 GFLOP/s on one core of a Zen 5 EPYC, both in 32
+bits (ours; other generations were not measured). torch takes oneDNN where its precision setting `bf16`
+allows a rounding that these CPUs do not make. The setting holds only for the products of linear layers: with
+it, attention was 15 to 20 times slower, as it multiplies many tiny matrices.
 """
 
 from collections.abc import Iterator

@@ -21,7 +21,7 @@ from tutelage.student.training.configuration import TrainingConfig
 from tutelage.student.training.observer import Observer
 from tutelage.student.training.processes.child import STUDENT, Job
 
-_LEAST = 3000  # samples of a training, below which the 5 seconds of a child's start do not pay (ours)
+_LEAST = 3000  # samples of a training for which a child's start, 5 CPU seconds, should pay (an estimate)
 
 
 def processes_for(training_config: TrainingConfig, rows: int, students: int) -> int:
