@@ -12,9 +12,8 @@ LAYERS["graph"] = {"prompts", "student", "agents"}
 # Inside a layer, a room (a folder or a file) imports only from rooms listed before it.
 ROOMS = {
     "student": [
-        "errors", "tasks", "device", "pretrained", "encoder", "data", "models", "training", "evaluation",
-        "distillation", "clustering", "selection", "nearest",
-        "corpus",
+        "errors", "tasks", "device", "linear_layers", "pretrained", "encoder", "data", "models", "training",
+        "evaluation", "distillation", "clustering", "selection", "nearest", "corpus",
     ],
     "agents": [
         "schemas", "brief", "request", "prompt_injection", "providers", "endpoints", "teacher", "analyst",
@@ -32,7 +31,8 @@ MOST_FILES = 16  # in a folder: the graph has sixteen nodes, one a file
 HOMES = {
     "chromadb": {"student/corpus.py"},
     "torch": {"student/training/", "student/models/", "student/distillation/", "student/encoder.py",
-              "student/device.py", "student/pretrained.py", "agents/providers/local.py", "graph/doctor.py"},
+              "student/device.py", "student/linear_layers.py", "student/pretrained.py",
+              "agents/providers/local.py", "graph/doctor.py"},
     "langchain_openai": {"agents/providers/chat.py", "agents/endpoints/batch.py"},
     "langchain_core": {"agents/providers/", "agents/endpoints/", "agents/teacher/teacher.py",
                        "agents/rehearsal/", "graph/context.py", "graph/task/objects.py", "graph/runs/run.py",

@@ -15,7 +15,7 @@ from tutelage.graph.run_folder.folder import RunFolder
 from tutelage.graph.strategies import Strategy
 from tutelage.graph.students.committee import Fold, members
 from tutelage.graph.students.predictions import evaluation, predict_out_of_fold
-from tutelage.graph.students.training import fresh_student, tune_members
+from tutelage.graph.students.training import train_folds, tune_members
 from tutelage.graph.students.training_rows import training_rows
 from tutelage.graph.task.schema import Task
 from tutelage.graph.task.splits import Splits
@@ -98,10 +98,11 @@ def self_training_helps(ctx: RunContext, answers: Answers, round: int, promoted:
         return True
     sources = ctx.strategy, ctx.splits, ctx.corpus
     known = {row["id"] for row in training_rows(*sources, promoted)}
-    for fold in ctx.folds:
-        rows = [*training_rows(*sources, promoted, fold), *soft_rows(ctx, answers, known, fold)]
-        student = fresh_student(ctx, rows, ctx.strategy.objective, fold)
-        student.save(ctx.folder.student_of(_CHECK, fold))
+
+    def rows_of(fold: Fold) -> list[Row]:
+        return [*training_rows(*sources, promoted, fold), *soft_rows(ctx, answers, known, fold)]
+
+    train_folds(ctx, _CHECK, rows_of)
     tune_members(ctx, _CHECK)
     predict_out_of_fold(ctx.folder, ctx.splits, _CHECK, members(ctx, _CHECK))
     before, after = (evaluation(ctx, name, "gate")["metric"] for name in (round, _CHECK))

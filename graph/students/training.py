@@ -3,11 +3,13 @@
 import random
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from tutelage.graph.context import RunContext
 from tutelage.graph.students.committee import Fold, members
+from tutelage.graph.students.fold_students import fold_processes, train_folds_side_by_side
 from tutelage.graph.students.predictions import evaluation, out_of_fold_probabilities, predict_out_of_fold
 from tutelage.graph.students.training_rows import training_rows
 from tutelage.graph.students.white_box import distilled
@@ -35,10 +37,7 @@ def choose_training(ctx: RunContext) -> None:
         start = time.monotonic()
         ctx.trace.write("training", configuration=name, number=number, of=len(wanted))
         stored = f"training-{name}"
-        for fold in ctx.folds:
-            rows = training_rows(ctx.strategy, ctx.splits, ctx.corpus, [], fold)
-            student = fresh_student(ctx, rows, ctx.strategy.objective, fold, training_config)
-            student.save(ctx.folder.student_of(stored, fold))
+        train_folds(ctx, stored, partial(_rows, ctx, []), training_config)
         tune_members(ctx, stored)
         predict_out_of_fold(ctx.folder, ctx.splits, stored, members(ctx, stored))
         score = evaluation(ctx, stored, "diagnose")["metric"]
@@ -58,18 +57,41 @@ def train_members(ctx: RunContext, promoted: Sequence[int], round: int) -> None:
         return  # trained in the comparison of training configurations
     part = f"{path.name}.part"
     shutil.rmtree(ctx.folder.student_of(part), ignore_errors=True)
-    for fold in ctx.folds:
-        student = _round_student(ctx, promoted, round, fold)
-        student.save(ctx.folder.student_of(part, fold))
-        if fold is None:
-            ctx.students.put(round, student)
+    if ctx.splits.folded and not (ctx.strategy.continue_training and round):
+        train_folds(ctx, part, partial(_rows, ctx, [*promoted, round]))
+    else:
+        for fold in ctx.folds:
+            student = _round_student(ctx, promoted, round, fold)
+            student.save(ctx.folder.student_of(part, fold))
+            if fold is None:
+                ctx.students.put(round, student)
     tune_members(ctx, part)
     ctx.folder.student_of(part).rename(path)
 
 
+def train_folds(
+    ctx: RunContext,
+    name: str,
+    rows_of: Callable[[Fold], list[Row]],
+    training_config: TrainingConfig | None = None,
+) -> None:
+    """Train a student from scratch for each fold on `rows_of(fold)`, and save them under a name."""
+    config = training_config or ctx.training_config()
+    if processes := fold_processes(ctx, config, len(rows_of(ctx.folds[0]))):
+        train_folds_side_by_side(ctx, name, rows_of, config, processes)
+        return
+    for fold in ctx.folds:
+        student = fresh_student(ctx, rows_of(fold), ctx.strategy.objective, fold, training_config)
+        student.save(ctx.folder.student_of(name, fold))
+
+
+def _rows(ctx: RunContext, rounds: Sequence[int], fold: Fold = None) -> list[Row]:
+    return training_rows(ctx.strategy, ctx.splits, ctx.corpus, rounds, fold)
+
+
 def _round_student(ctx: RunContext, promoted: Sequence[int], round: int, fold: Fold = None) -> Student:
     """Train the student of a round, or of one of its folds, as the strategy prescribes."""
-    rows = training_rows(ctx.strategy, ctx.splits, ctx.corpus, [*promoted, round], fold)
+    rows = _rows(ctx, [*promoted, round], fold)
     if not (ctx.strategy.continue_training and round):
         return fresh_student(ctx, rows, ctx.strategy.objective, fold)
     last = promoted[-1] if promoted else 0

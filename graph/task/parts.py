@@ -61,6 +61,10 @@ class StudentPart(Part):
     """The rank of the adapters of a causal base, for `kind: seq2seq`."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda` or `mps`."""
+    processes: int | None = Field(default=None, ge=0, le=64)
+    """In how many child processes the students of a round are trained side by side; 0 trains one after the
+    other in the process of the run. By default, as many as torch has threads if the training is long enough
+    for it to pay, and one on a GPU, whose memory is then free after the training."""
 
     @model_validator(mode="after")
     def _training_fits(self) -> Self:
@@ -77,7 +81,7 @@ class StudentPart(Part):
 
     def fixed(self) -> dict[str, Any]:
         """Return the fields that are set, as keyword arguments of `TrainingConfig`."""
-        return self.model_dump(exclude_none=True, exclude={"training"})
+        return self.model_dump(exclude_none=True, exclude={"training", "processes"})
 
 
 class WhiteBoxPart(Part):

@@ -9,17 +9,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from tutelage.student.data.rows import Row
+from tutelage.student.device import reused_memory
 from tutelage.student.encoder import Encoder
+from tutelage.student.linear_layers import fast_linear_layers
 from tutelage.student.models.base import HeadStudent, Student
 from tutelage.student.pretrained import load_pretrained
 from tutelage.student.training.adapters import causal, classifier, seq2seq, tagger
 from tutelage.student.training.adapters.base import TrainerAdapter
 from tutelage.student.training.averaging import WeightAverage
 from tutelage.student.training.configuration import TrainingConfig
+from tutelage.student.training.gradients import Gradients
 from tutelage.student.training.losses import PLAIN, Objective
 from tutelage.student.training.observer import UNOBSERVED, Observer
 from tutelage.student.training.schedule import bucketed, warm_and_down
 from tutelage.student.training.training_set import SampleSelector, TrainingSet
+from tutelage.student.training.used_embeddings import used_embeddings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -114,7 +118,8 @@ class _TrainingJob:
         """Train once with this seed."""
         adapter, passes, objective = self._adapter(seed), self._passes(), self.training_config.objective
         selector = self.training_set.selection(objective.adaptive_selection, self.labels, seed)
-        losses = self._train_steps(adapter, selector, passes, seed)
+        with reused_memory(), fast_linear_layers(adapter.model), used_embeddings(adapter):
+            losses = self._train_steps(adapter, selector, passes, seed)
         loss = float(np.mean(losses[-max(1, len(losses) // 10) :])) if losses else 0.0
         # Selected samples keep a high loss, because the student is uncertain about them.
         collapsed = not selector and len(losses) >= _MIN_STEPS and _is_flat(adapter, loss, objective)
@@ -134,26 +139,23 @@ class _TrainingJob:
         )
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, warm_and_down(steps))
         average = WeightAverage(adapter.parameters, config.average, steps)
+        gradients = Gradients(adapter, config.objective, selector)
         order, losses = random.Random(seed), list["Tensor"]()
         for _ in range(epochs):
             for batch in bucketed(adapter.lengths, config.batch, order):
                 number += 1
                 self.observer.step(number, steps)
-                logits = adapter.logits(batch)
-                weights = adapter.weights[batch]
-                if selector:
-                    weights = weights * torch.from_numpy(selector.weights(batch, logits)).to(weights)
-                if not weights.any():  # no sample is selected: the learning rate stays where it is
+                if (loss := gradients(batch)) is None:  # the learning rate stays where it is
                     continue
-                loss = (adapter.losses(logits, batch, config.objective) * weights).sum() / weights.sum()
-                (loss + adapter.penalty()).backward()  # type: ignore[no-untyped-call]
                 torch.nn.utils.clip_grad_norm_(adapter.parameters, 1.0)
                 optimizer.step()
                 optimizer.zero_grad()
                 schedule.step()
                 average.update(len(losses))
-                losses.append(loss.detach())
+                losses.append(loss)
         average.apply()
+        if gradients.parts > 1:
+            self.observer.log(batch_parts=gradients.parts)
         return torch.stack(losses).tolist() if losses else []
 
     def _adapter(self, seed: int) -> TrainerAdapter:

@@ -13,8 +13,9 @@ class Observer:
     """Functions that a training calls.
 
     Attributes:
-        log: called with named figures: `restarted`, the number of restarts, if there were any; and the counts
-            of `SampleSelector.counts` if samples are selected at every step.
+        log: called with named figures: `restarted`, the number of restarts, if there were any; `batch_parts`
+            if a GPU had too little memory for a batch in one part; and the counts of
+            `SampleSelector.counts` if samples are selected at every step.
         step: called before every step with its number, from 1, and the number of all steps. A training that
             starts again counts from 1 again. An exception raised here ends the training between two steps.
     """

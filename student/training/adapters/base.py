@@ -1,6 +1,7 @@
 """The `TrainerAdapter` protocol between a student and the training loop, and what adapters share."""
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -16,14 +17,21 @@ class TrainerAdapter(Protocol):
     """A student in training on a fixed list of texts; a batch is a list of indices into it.
 
     `lengths` (for bucketing) and loss `weights` have one value per text; AdamW uses `rate` and `decay`.
+    `model` is the network, None for a head.
     """
 
+    model: Any
     lengths: list[int]
     weights: "Tensor"
     parameters: list[Any]
     rate: float
     decay: float
     device: Any
+
+    @property
+    def token_ids(self) -> AbstractSet[int]:
+        """Return all tokens that are embedded in training; none if the embedding has other uses."""
+        ...
 
     def logits(self, batch: Sequence[int]) -> Any:
         """Return float logits with gradient; the first axis is the batch."""

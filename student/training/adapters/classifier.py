@@ -46,7 +46,7 @@ class FullAdapter:
         goals: Targets | None,
     ):
         self.batches, self.student, self.rate, self.goals = batches, student, rate, goals
-        self.lengths = batches.lengths
+        self.lengths, self.token_ids, self.model = batches.lengths, batches.token_ids, student.model
         self.parameters = list(student.model.parameters())
         self.device = student.model.device
         self.weights: Tensor = (
@@ -97,6 +97,8 @@ class HeadAdapter:
 
     rate = _HEAD_RATE
     decay = 0.0  # AdamW's own would lead to another solution than that of `solve`
+    model = None
+    token_ids = frozenset[int]()
 
     def __init__(
         self,

@@ -45,6 +45,7 @@ class Seq2seqAdapter:
             len(text) + len(target) + sum(map(len, reasons.get(i, ())))
             for i, (text, target) in enumerate(zip(texts, targets, strict=True))
         ]
+        self.model, self.token_ids = student.model, set[int]()  # the output layer may share the embedding
         self.parameters = [weight for weight in student.model.parameters() if weight.requires_grad]
         self.device = student.model.device
         self.weights = uniform_weights(texts, weights).to(self.device)

@@ -47,7 +47,9 @@ class TaggerAdapter:
         self.rate = training_config.learning_rate or default_rate(student.model)
         self.smoothing = training_config.smoothing
         self.lengths = [len(one.inputs["input_ids"]) for one in read]
-        self.parameters = list(student.model.parameters())
+        self.model, self.parameters = student.model, list(student.model.parameters())
+        tokens = (one.inputs["input_ids"] for one in read)
+        self.token_ids: set[int] = {student.tokenizer.pad_token_id}.union(*tokens)
         self.device = student.model.device
         self.weights = uniform_weights(read, weights).to(self.device)
         tag_weights = _tag_weights(student.tags, self.counts, training_config.class_weights)

@@ -23,6 +23,12 @@ class WindowBatches:
             self.windows[owner].append({name: ids[i] for name, ids in encoded.items()})
         self.lengths = [sum(len(one["input_ids"]) for one in windows[:_MOST]) for windows in self.windows]
 
+    @property
+    def token_ids(self) -> set[int]:
+        """All token ids of the texts, and that of padding."""
+        windows = (one for windows in self.windows for one in windows)
+        return {self.student.tokenizer.pad_token_id}.union(*(one["input_ids"] for one in windows))
+
     def inputs(self, batch: Sequence[int]) -> tuple[Any, list[int]]:
         """Return the padded token ids and their attention mask, on the model's device, and for each window
         the place of its text in the batch.
