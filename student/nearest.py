@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 BLOCK = 8_192  # stored vectors compared at a time; the first block is compared in full
 QUERIES = 1_000  # vectors compared with a block at a time
-_HEAD = 64  # with 32, a query has 16 times as many candidates; with 128, products take twice as long
+_HEAD = 64  # with 32, real texts have 16 times as many candidates
 _ROUNDING = 1e-4  # more than float32 products of vectors of length 1 can be wrong by
-_DENSE = 0.02  # share of candidates from which one product in full is faster than single comparisons
+_DENSE = 0.02  # share of candidates from which a block is compared in full (ours)
 _PAIRS = 4_096  # pairs compared at a time, so that memory is bounded
 
 Floats = NDArray[np.float32]
