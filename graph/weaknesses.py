@@ -1,11 +1,13 @@
 """Weakness cards: the weaknesses found, the samples written for them, and their error counts over time."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from typing import Literal, cast
 
 from tutelage.agents.analyst import LabelledPrediction, Weakness, identity
 from tutelage.graph.run_folder.folder import RunFolder
+from tutelage.student.corpus import Sample
 from tutelage.student.evaluation.evaluate import wilson
 from tutelage.student.tasks.task_type import INVENTED, TaskType
 
@@ -131,3 +133,14 @@ def _measure(
     wanted = [not x for x in has_label] if pair[1] == INVENTED else has_label
     slice_ = [inside or error for inside, error in zip(wanted, errors, strict=True)]
     return sum(slice_), sum(errors)
+
+
+def count_on_cards(folder: RunFolder, samples: Sequence[Sample]) -> None:
+    """Count on each weakness card the samples that were requested and kept for it."""
+    if not (cards := read_cards(folder)):
+        return
+    requested = Counter(s["weakness"] for s in samples)
+    kept = Counter(s["weakness"] for s in samples if s["status"] == "kept")
+    for card in cards:
+        card["requested"], card["kept"] = requested[card["id"]], kept[card["id"]]
+    write_cards(folder, cards)

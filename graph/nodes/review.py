@@ -7,7 +7,6 @@ from typing import cast
 import numpy as np
 from tutelage.agents.teacher.calibration import calibrate
 from tutelage.graph.context import RunContext
-from tutelage.graph.nodes.keep import count_on_cards, with_predictions
 from tutelage.graph.review.decisions import Decision, Item, Queue, Review
 from tutelage.graph.review.open_review import OpenReview
 from tutelage.graph.review.outcome import judged_sample, measured_answers, own_labels
@@ -15,8 +14,8 @@ from tutelage.graph.review.queue import Candidate, allowance, chosen, doubt, nea
 from tutelage.graph.state import State
 from tutelage.graph.students.committee import mean_predictions, members, predictions
 from tutelage.graph.students.label_check import suspected_labels
-from tutelage.graph.students.predictions import grade_again
-from tutelage.graph.weaknesses import read_cards
+from tutelage.graph.students.predictions import grade_again, with_predictions
+from tutelage.graph.weaknesses import count_on_cards, read_cards
 from tutelage.student.corpus import Sample, changed
 from tutelage.student.errors import InputError
 
@@ -159,12 +158,14 @@ def _apply(ctx: RunContext, state: State, decided: dict[str, Decision]) -> None:
     ]
     judged = _learnable(ctx, state, judged)
     relabelled = [s for s in judged if s["status"] == "kept" and "teacher_label" in s]
-    new = {s["id"]: s for s in with_predictions(ctx, state, relabelled)}  # those stored are of the old label
+    new = {
+        s["id"]: s for s in with_predictions(ctx, state["best"], relabelled)
+    }  # those stored are of the old label
     judged = [new.get(s["id"], s) for s in judged]
     refused = [s for s in judged if s["status"] == "refused"]
     ctx.corpus.add_judged(refused)  # so that no text like it is asked about again
     ctx.corpus.update(judged)
-    count_on_cards(ctx.folder, ctx.corpus)
+    count_on_cards(ctx.folder, ctx.corpus.drafts())
     if any("reviewed" in s for s in judged):
         ctx.folder.add_note(_COMPARISON)
     made = [decision for decision in decided.values() if decision["round"] == state["round"]]

@@ -7,8 +7,9 @@ from numpy.typing import NDArray
 from tutelage.agents.analyst import LabelledPrediction
 from tutelage.graph.context import RunContext
 from tutelage.graph.run_folder.folder import RunFolder
-from tutelage.graph.students.committee import Fold, members
+from tutelage.graph.students.committee import Fold, mean_predictions, members
 from tutelage.graph.task.splits import Splits
+from tutelage.student.corpus import Sample, changed, is_drawn
 from tutelage.student.evaluation.evaluate import Report, grade
 from tutelage.student.evaluation.gains import interval
 from tutelage.student.models.base import Student
@@ -141,3 +142,34 @@ def _texts_gold_answers(
     rows = splits.rows_of(set_name)
     answers = folder.load_predictions(round if isinstance(round, str) else f"round-{round:02d}", set_name)
     return [row["text"] for row in rows], [row["label"] for row in rows], answers
+
+
+def with_predictions(ctx: RunContext, round: int, samples: Sequence[Sample]) -> list[Sample]:
+    """Return samples with the answer of a round's students, its energy, and the loss on the sample's label."""
+    if not samples:
+        return []
+    texts, labels = [s["text"] for s in samples], [s["label"] for s in samples]
+    mean = mean_predictions([student.predict(texts, labels) for _, student in members(ctx, round)])
+    assert mean.nll is not None, "labels were passed"
+    predicted = [
+        changed(sample, answered=answer, energy=round(float(energy), 4), nll=round(float(nll), 4))
+        for sample, answer, energy, nll in zip(samples, mean.answers, mean.energy, mean.nll, strict=True)
+    ]
+    if ctx.strategy.label_mix and mean.probabilities is not None:
+        predicted = [
+            changed(sample, predicted_before=[round(float(p), 4) for p in row])
+            for sample, row in zip(predicted, mean.probabilities, strict=True)
+        ]
+    return _baseline_probabilities(ctx, predicted) if ctx.strategy.importance else predicted
+
+
+def _baseline_probabilities(ctx: RunContext, samples: Sequence[Sample]) -> list[Sample]:
+    """Return samples; written ones with the probability of their label under each student of round 0."""
+    written = [s for s in samples if not is_drawn(s)]
+    texts, labels = [s["text"] for s in written], [s["label"] for s in written]
+    found = [student.predict(texts, labels).nll for _, student in members(ctx, 0)] if written else []
+    chances = {
+        s["id"]: [round(float(np.exp(-one[i])), 4) for one in found if one is not None]
+        for i, s in enumerate(written)
+    }
+    return [changed(s, baseline_probability=chances[s["id"]]) if s["id"] in chances else s for s in samples]
