@@ -33,8 +33,8 @@ def review(ctx: RunContext, state: State) -> State:
     """Choose the texts that a person should judge, wait for the decisions, and apply them.
 
     LangGraph runs the node again from its beginning when the run goes on. The texts are therefore chosen once
-    and stored, and decisions are read from the run folder. Whatever the run is continued with, it goes on:
-    texts without a decision are skipped.
+    and stored, and decisions are read from the run folder. It goes on with True or with a list of decisions;
+    texts without a decision stay as they are.
     """
     kept = Review(ctx.folder)
     queue = kept.queue()
@@ -58,7 +58,9 @@ def _wait(ctx: RunContext, asked: dict[str, object]) -> None:
     while True:
         answer = interrupt(asked)
         try:
-            return OpenReview(ctx.folder, ctx.task).decide_all(answer if isinstance(answer, list) else [])
+            if answer is not True and not isinstance(answer, list):
+                raise InputError(f"go on with True, or with a list of decisions; got {answer!r}")
+            return OpenReview(ctx.folder, ctx.task).decide_all([] if answer is True else answer)
         except InputError as error:
             asked = {**asked, "error": str(error)}
 
@@ -86,22 +88,25 @@ def _new_queue(ctx: RunContext, state: State, decided: dict[str, Decision]) -> Q
 def _labelled(ctx: RunContext, state: State) -> list[Candidate]:
     """Return the samples that the round would train on, with the doubt about the teacher's label."""
     new = {card["id"]: card["name"] for card in read_cards(ctx.folder) if card["round"] == state["round"]}
+    samples = ctx.corpus.drafts(round=state["round"], status="kept")
+    if not samples:
+        return []
+    mean = mean_predictions(predictions(ctx, state["best"], [sample["text"] for sample in samples]))
     found = []
-    for sample in ctx.corpus.drafts(round=state["round"], status="kept"):
-        likely = float(np.exp(-sample["nll"]))
+    for sample, sure in zip(samples, mean.confidence, strict=True):
+        agreement = 1 - max(float(sure) - float(np.exp(-sample["nll"])), 0.0)
         if name := new.get(sample["weakness"]):
             reason = f"it was written for a new weakness: {name}"
         elif sample["answered"] != sample["label"]:
             shown = ctx.task.type.to_text(sample["answered"], sample["text"])
             reason = f"teacher and students disagree: the students predict {shown or 'nothing'}"
         else:
-            unsure = "the teacher is" if sample.get("confidence", 1.0) < likely else "the students are"
-            reason = f"teacher and students agree, but {unsure} less sure than elsewhere"
+            reason = "teacher and students agree; the teacher is less sure than elsewhere"
         item = _item(sample, reason)
         item["label"], item["answered"] = sample["label"], sample["answered"]
         if "confidence" in sample:
             item["confidence"] = sample["confidence"]
-        wrong = doubt(sample.get("confidence"), likely)
+        wrong = doubt(sample.get("confidence"), agreement)
         found.append(Candidate(item, wrong, sample["weakness"] if name else ""))
     return found
 
@@ -139,7 +144,7 @@ def _suspects(ctx: RunContext, state: State) -> list[Candidate]:
             label=one.given,
             answered=one.suggested,
         )
-        found.append(Candidate(item, doubt(None, one.p_given / (one.p_given + one.p_suggested))))
+        found.append(Candidate(item, doubt(None, 1 - max(one.p_suggested - one.p_given, 0.0))))
     return found
 
 

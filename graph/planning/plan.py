@@ -189,7 +189,8 @@ def _notes(planned: PlannedRun, called: bool) -> list[str]:
         notes.append("roles with an `openai:` model are counted at half the price, through the Batch API")
     if task.review != "never":
         notes.append(
-            f"the run waits for you in each round: you judge up to {task.review_budget} texts in all"
+            f"`review: {task.review}`: the run waits in each round until you have judged texts, at most"
+            f" {task.review_budget} in all"
         )
     if task.budget.minutes is not None:
         notes.append(f"not estimated: whether {task.budget.minutes:g} minutes are enough")

@@ -16,6 +16,7 @@ from tutelage.graph.report.sample_list import listed_samples
 from tutelage.graph.report.samples_section import classes_section, samples_section, weaknesses_section
 from tutelage.graph.report.teacher_section import teacher_section
 from tutelage.graph.report.training_section import training_section
+from tutelage.graph.review.decisions import waiting_sentence
 from tutelage.graph.run_folder.folder import RoundLine, RunFolder, rounds_over
 from tutelage.prompts import ROLES
 
@@ -89,7 +90,9 @@ def _warnings(run: Run) -> list[Html]:
     warnings = []
     if "stop" not in run.about:
         over = f"{rounds_over(run.rounds)} of {run.about['task']['budget']['rounds']} rounds are over"
-        warnings.append(f"Unfinished: {over}. Continue with `tutelage resume {run.folder.path}`.")
+        waits = waiting_sentence(run.folder)
+        to_continue = f"{waits}." if waits else f"Continue with `tutelage resume {run.folder.path}`."
+        warnings.append(f"Unfinished: {over}. {to_continue}")
     rehearsed = [role for role, model in _teachers(run.about["task"]).items() if model == "rehearsal"]
     if rehearsed:
         who = "The teacher" if len(rehearsed) == len(ROLES) else f"The teacher as {' and '.join(rehearsed)}"

@@ -3,11 +3,12 @@
 import json
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from tutelage.agents.teacher.journal import Spent
+from tutelage.agents.teacher.journal import Journal, Spent
 from tutelage.graph.run_folder.folder import RoundLine, RunFolder, student_name
 from tutelage.graph.run_folder.trace import Event, Trace
 from tutelage.graph.weaknesses import Card, read_cards
@@ -47,9 +48,12 @@ class Run:
 
     @property
     def spent(self) -> Spent:
-        """Calls, tokens and cost of the run. For an unfinished run, only its finished rounds are counted."""
+        """Calls, tokens and cost of the run, so far if it is unfinished."""
         recorded: Spent | None = self.about.get("spent")
-        return recorded or total(self.rounds)
+        if recorded or not self.folder.journal.exists():
+            return recorded or total(self.rounds)
+        with closing(Journal(self.folder.journal)) as journal:
+            return journal.spent()
 
     @property
     def status_counts(self) -> Counter[str]:

@@ -58,6 +58,16 @@ def teacher_section(
     ]
 
 
+def review_sentence(found: Outcome) -> str:
+    """Return a sentence about what a person did with samples and rows."""
+    parts = [
+        f"{title}: {', '.join(f'{count} {DONE[action]}' for action, count in counts.items())}"
+        for title, counts in (("samples", found["samples"]), ("rows of yours", found["own_rows"]))
+        if counts
+    ]
+    return f"judged in the review: {'; '.join(parts)}"
+
+
 def _review(found: Outcome | None) -> list[Html]:
     """Say what a person did with samples and rows, and how often the teacher was right at random."""
     if found is None:

@@ -9,6 +9,7 @@ from rich.table import Table
 from tutelage.graph.report.comparison_section import HEAD, arm_cells, arm_title, comparison_sentence
 from tutelage.graph.report.run_entries import RunEntry
 from tutelage.graph.report.run_section import Run, differences, metric_name, metric_title, read_run
+from tutelage.graph.report.teacher_section import review_sentence
 from tutelage.graph.review.decisions import waiting_sentence, waiting_texts
 from tutelage.graph.run_folder.folder import RESULTS, RunFolder, student_name
 from tutelage.student.errors import InputError
@@ -26,6 +27,7 @@ def results(folder: RunFolder) -> dict[str, Any]:
     about = folder.about()
     paths = {"run": folder.path, "student": folder.student, "report": folder.report}
     values = {key: about.get(key) for key in (*RESULTS, "notes")}
+    values["spent"] = read_run(folder).spent
     values["waiting"] = waiting_texts(folder)
     return {**values, **{name: str(path) for name, path in paths.items()}, "rounds": folder.read_rounds()}
 
@@ -40,8 +42,10 @@ def results_text(folder: RunFolder, control: RunFolder | None = None) -> list[Ta
     if "stop" not in about:
         to_continue = f"This run is unfinished. To continue it: tutelage resume {folder.path}"
         unfinished = waiting_sentence(folder) or to_continue
-        return [unfinished, f"report: {folder.report}"]
+        return [unfinished, *([f"report: {folder.report}"] if folder.report.exists() else [])]
     parts = result_tables(folder, control)
+    if review := about.get("review"):
+        parts.append(review_sentence(review))
     if count := about.get("labels_to_check"):
         parts.append(f"labels of yours that look wrong: {count}, listed in {folder.labels_to_check}")
     notes = about["notes"] + (differences(about, control.about()) if control else [])

@@ -14,7 +14,6 @@ RANDOM_SHARE = 0.2  # of the judged texts are drawn at random, to measure the te
 OWN_SHARE = 0.25  # of the judged texts at most are rows of the user's own (ours)
 NEAR_ROWS = 3  # rows of the user's own that are shown beside a text
 _SURE = 0.98  # the largest probability that is believed, of a teacher or of students (ours)
-_UNKNOWN = 0.5  # probability of a label that nothing is known about
 
 
 class Candidate(NamedTuple):
@@ -27,17 +26,17 @@ class Candidate(NamedTuple):
     weakness: str = ""
 
 
-def doubt(confidence: float | None, probability: float | None) -> float:
-    """Return the probability that a label is wrong, as if teacher and students were independent witnesses
-    (naive Bayes, ours).
+def doubt(confidence: float | None, agreement: float) -> float:
+    """Return how much a label is in doubt, from 0 to 1: the probability that it is wrong, if teacher and
+    students were independent witnesses (naive Bayes, ours).
 
     Args:
         confidence: the teacher's calibrated confidence in the label, None if it is not known.
-        probability: the probability of the label under students that were not trained on the text, None if
-            it is not known. Of entities and target texts it is a mean per word or token: it ranks texts, and
-            is no probability of the whole label.
+        agreement: how far students that were not trained on the text agree: 1 less the amount by which they
+            think another label more probable. Their probability of the label itself would call every text
+            doubtful that they are unsure of, which are many where there are many labels.
     """
-    right = [min(max(p, 1 - _SURE), _SURE) for p in (confidence, probability) if p is not None] or [_UNKNOWN]
+    right = [min(max(p, 1 - _SURE), _SURE) for p in (confidence, agreement) if p is not None]
     for_it, against = float(np.prod(right)), float(np.prod([1 - p for p in right]))
     return against / (for_it + against)
 

@@ -54,9 +54,8 @@ def summary(node: str, event: Event, *, asked: bool) -> str:
             return ", ".join(f"{count} {status}" for status, count in counts.items()) or none
         case "review":
             counts = {**event["decisions"], "of your rows relabelled": event["own_relabelled"]}
-            return (
-                ", ".join(f"{count} {what}" for what, count in counts.items() if count) or "nothing to judge"
-            )
+            done = [f"{count} {what}" for what, count in counts.items() if count]
+            return ", ".join(done) or "nothing to judge: no text left, or the review budget is used up"
         case "labeler":
             return f"{len(event['labelled'])} labelled{' a second time' if event['again'] else ''}"
         case _:

@@ -2,7 +2,7 @@
 
 from typing import Any, NotRequired, TypedDict, cast
 
-from tutelage.agents.teacher.journal import Journal, Spent
+from tutelage.agents.teacher.journal import Spent
 from tutelage.graph.report.comparison_section import comparison_sentence
 from tutelage.graph.report.run_section import read_run
 from tutelage.graph.review.decisions import waiting_sentence
@@ -107,23 +107,13 @@ def _progress(job: Job) -> dict[str, Any]:
     budget = about["task"]["budget"]
     progress = {
         "rounds_done": f"{rounds_over(rounds)} of at most {budget['rounds']}",
-        "spent": about.get("spent") or _spent(job.run),
+        "spent": read_run(job.run).spent,
         "limit": {name: value for name, value in budget.items() if value is not None and name != "rounds"},
     }
     score = _final_score(about) or (_last_score(job.run, about) if rounds else None)
     if score and job.run.first_labels.exists():
         score["measured_on"] = BY_TEACHER
     return {**progress, "score": score} if score else progress
-
-
-def _spent(folder: RunFolder) -> Spent:
-    if not folder.journal.exists():
-        return Spent(calls=0, prompt_tokens=0, completion_tokens=0, cost=0.0)
-    journal = Journal(folder.journal)
-    try:
-        return journal.spent()
-    finally:
-        journal.close()
 
 
 def _final_score(about: dict[str, Any]) -> Score | None:
