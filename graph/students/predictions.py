@@ -144,12 +144,12 @@ def _texts_gold_answers(
     return [row["text"] for row in rows], [row["label"] for row in rows], answers
 
 
-def with_predictions(ctx: RunContext, round: int, samples: Sequence[Sample]) -> list[Sample]:
-    """Return samples with the answer of a round's students, its energy, and the loss on the sample's label."""
+def with_predictions(ctx: RunContext, best: int, samples: Sequence[Sample]) -> list[Sample]:
+    """Return samples with the answer of the students of round `best`, its energy, and the loss on the label."""
     if not samples:
         return []
     texts, labels = [s["text"] for s in samples], [s["label"] for s in samples]
-    mean = mean_predictions([student.predict(texts, labels) for _, student in members(ctx, round)])
+    mean = mean_predictions([student.predict(texts, labels) for _, student in members(ctx, best)])
     assert mean.nll is not None, "labels were passed"
     predicted = [
         changed(sample, answered=answer, energy=round(float(energy), 4), nll=round(float(nll), 4))
