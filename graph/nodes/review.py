@@ -59,7 +59,7 @@ def _wait(ctx: RunContext, asked: dict[str, object]) -> None:
     while True:
         answer = interrupt(asked)
         try:
-            return OpenReview(ctx.folder, ctx.task).decide_all(answer if isinstance(answer, list) else [])
+            return OpenReview(ctx.folder, ctx.task).finish(answer if isinstance(answer, list) else [])
         except InputError as error:
             asked = {**asked, "error": str(error)}
 

@@ -91,9 +91,9 @@ class OpenReview:
         self._review.append([decision])
         return decision
 
-    def decide_all(self, answers: Sequence[Mapping[str, Any]]) -> None:
-        """Keep several decisions, or none of them if one cannot be kept, and finish the review: the texts
-        without a decision are `unseen`.
+    def finish(self, answers: Sequence[Mapping[str, Any]] = ()) -> None:
+        """Finish the review: the texts without a decision are `unseen`, so that nobody is asked about them
+        again. Decisions can be given with it; they are all kept, or none of them if one cannot be kept.
 
         Args:
             answers: the arguments of `decide`, as in `{"id": …, "action": "relabel", "label": …}`.
@@ -109,7 +109,7 @@ class OpenReview:
         decided = {decision["id"] for decision in made}
         left = [item for item in self.waiting if item["id"] not in decided]
         unseen: list[Decision] = [{**self._decision(item, "skip", None), "action": "unseen"} for item in left]
-        self._review.append([*made, *unseen])
+        self.keep([*made, *unseen])
 
     def undo(self) -> Item | None:
         """Take the latest decision back, and return its text; None if there is no decision to take back."""

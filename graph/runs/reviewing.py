@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from tutelage.graph.review.open_review import OpenReview
-from tutelage.graph.review.page.open import NEXT_STEP, ReviewPage, review_page
+from tutelage.graph.review.page.open import CLOSING, NEXT_STEP, ReviewPage, review_page
 from tutelage.graph.review.table import read_table, write_table
 from tutelage.graph.review.terminal import review_in_terminal
 from tutelage.graph.run_folder.folder import RunFolder
@@ -50,13 +50,14 @@ def review_by_page(path: Path, go_on: GoOn | None, say: Say, *, browser: bool = 
         InputError: the run does not wait for a review.
         Interrupted: the user pressed Ctrl-C; the decisions are kept.
     """
-    next_step = NEXT_STEP if go_on else f"Your decisions are kept. To go on: tutelage review {path}"
+    to_go_on = f"To go on with the run: tutelage review {path}"
+    says = (NEXT_STEP, CLOSING) if go_on else (f"Your decisions are kept. {to_go_on}", f"{to_go_on}.")
     with ExitStack() as stack:
         pages: list[ReviewPage] = []  # one, once there are texts to show
 
         def decide(review: OpenReview) -> bool:
             if not pages:
-                pages.append(stack.enter_context(review_page(review, next_step)))
+                pages.append(stack.enter_context(review_page(review, *says)))
                 say(f"review {_texts(len(review.waiting))} at {pages[0].url} (Ctrl-C loses nothing)")
                 if browser:
                     _open_in_browser(pages[0].url, stack)

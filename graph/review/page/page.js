@@ -39,7 +39,7 @@ async function poll() {
     if (ok && state.phase === "finished" && reply.phase === "reviewing") show(reply, "The next texts are here.");
   } catch {
     $("ending-title").textContent = "The review has ended";
-    $("next-step").textContent = "All decisions are kept. The terminal shows how the run went on; close this page.";
+    $("next-step").textContent = `All decisions are kept. ${state.closing} You can close this page.`;
     return;
   }
   if (state.phase === "finished") setTimeout(poll, POLL);
@@ -49,7 +49,7 @@ async function poll() {
 async function refresh() {
   if (document.hidden || busy || state?.phase !== "reviewing") return;
   const { ok, reply } = await answered("state").catch(() => ({}));
-  if (ok && reply.decided !== state.decided) show(reply, "");
+  if (ok && (reply.decided !== state.decided || reply.phase !== state.phase)) show(reply, "");
 }
 
 // ---- Decisions

@@ -131,8 +131,11 @@ def test_a_person_reviews_by_keyboard(waiting: Waiting, chromium: Any) -> None:
         person.until(lambda: "The run goes on with your decisions" in person.see("ending"))
         waiter.join(10)
         assert not waiter.is_alive()
+        assert "3 of 6 texts" in person.see("progress")
     person.until(lambda: "The review has ended" in person.see("ending"))
-    assert len(review.decisions) == 3
+    assert "The terminal shows how the run went on." in person.see("ending")
+    actions = [made["action"] for made in review.decisions.values()]
+    assert actions == ["accept", "relabel", "accept", "unseen", "unseen", "unseen"]
 
 
 def test_the_last_decision_ends_the_review(waiting: Waiting, chromium: Any) -> None:

@@ -180,12 +180,17 @@ def test_a_finished_review_takes_no_decision_until_the_next_texts_come(waiting: 
         first = queue["items"][0]["id"]
         while json.loads(get(page.url + "state")[1])["phase"] != "reviewing":
             pass
-        assert post(page.url, "finish")[1]["next_step"] == "The student is being trained."
+        _, state = post(page.url, "finish")
+        assert (state["phase"], state["next_step"]) == ("finished", "The student is being trained.")
+        assert (state["decided"], state["done"]) == (0, {}), "nobody decided anything"
         waiter.join(10)
+        assert [made["action"] for made in review.decisions.values()] == ["unseen"] * 3
         assert post(page.url, "decide", {"id": first, "action": "skip"})[0] == 409
         assert post(page.url, "undo")[0] == 409
         later = [{**item, "id": f"later {item['id']}"} for item in queue["items"]]
         Review(review.folder).put(Queue(round=2, attempt=0, items=later))
+        assert post(page.url, "finish")[1]["phase"] == "finished"
+        assert len(review.waiting) == 3, "a window that was left open does not finish the next texts"
         waiter = threading.Thread(target=page.wait)
         waiter.start()
         while (state := json.loads(get(page.url + "state")[1]))["phase"] != "reviewing":
@@ -248,7 +253,8 @@ with review_page(OpenReview(Path({str(review.folder.path)!r}))) as page:
         status, reply = post(url, "decide", {"id": ids[0], "action": "skip"})
         assert (status, reply["error"]) == (507, "the decision was not kept: [Errno 27] File too large")
         assert json.loads(get(url + "state")[1])["decided"] == 1
-        post(url, "finish")
+        assert post(url, "finish")[0] == 507, "the texts left could not be kept as unseen"
+        process.kill()
     assert review.folder.review_decisions.stat().st_size == size + 20, "a part of the line was written"
     assert len(review.decisions) == 1
     review.decide(ids[1], "skip")

@@ -108,14 +108,16 @@ def test_both_texts_of_a_pair_are_shown(waiting: Waiting) -> None:
     assert all(f"  {name}: " in shown for name in review.task.fields)
 
 
-def test_finish_goes_on_with_texts_left_and_stop_does_not(waiting: Waiting) -> None:
+def test_finish_leaves_no_text_waiting_and_stop_does(waiting: Waiting) -> None:
     review = waiting(count=4)
     assert answered(review, "s", "q")[0] is False
     assert len(review.decisions) == 1
     assert answered(review, "s")[0] is False, "the end of the lines"
     assert len(review.decisions) == 2
     assert answered(review, "f")[0] is True
-    assert len(review.waiting) == 2
+    assert review.waiting == []
+    assert [made["action"] for made in review.decisions.values()] == ["skip", "skip", "unseen", "unseen"]
+    assert answered(review)[0] is True, "nothing is asked again"
 
 
 def test_control_characters_of_a_text_do_not_reach_the_terminal(waiting: Waiting) -> None:
