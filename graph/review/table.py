@@ -110,7 +110,7 @@ def _guarded(cell: str) -> str:
 
 
 def _cell(record: Mapping[str, Any], name: str, where: str) -> str:
-    """Return a cell as it was written, without the guard. Of a date this is not known."""
+    """Return a cell as it was written, without the guard; refuse a date, of which that is not known."""
     if name not in record:
         raise InputError(f"{where} has no column {name!r}; keep the columns id, {RIGHT} and {ACTION}")
     if name == RIGHT and isinstance(record[name], _TIMES):

@@ -65,7 +65,7 @@ function accept() {
   const judged = state.item.judged;
   if (judged !== null && editor.same(judged)) decide("accept");
   else if (editor.wanted() !== undefined) decide("relabel", editor.wanted());
-  else fail("This text has no label yet: give it one.");
+  else fail(editor.absent);
 }
 
 function refuse() {
@@ -73,8 +73,16 @@ function refuse() {
   else decide("refuse");
 }
 
+const unsaved = () => !editor.same(state.item.judged ?? editor.blank);
+
 function undo() {
-  if (state.decided) send("undo", {}, "Undone.");
+  if (busy) return;
+  if (unsaved()) {
+    fail("");
+    editor.begin(state.item);
+    edited();
+    $("spoken").textContent = "The changes of this label are taken back.";
+  } else if (state.decided) send("undo", {}, "Undone.");
   else fail("There is no decision to take back.");
 }
 
