@@ -279,8 +279,28 @@ except Interrupted as stopped:
         assert output.startswith("stopped; the decisions are kept, to go on: `tutelage review ")
 
 
-def test_a_run_without_a_review_is_refused(waiting: Waiting, tmp_path: Path) -> None:
+def test_a_run_without_texts_to_review_is_refused(waiting: Waiting, tmp_path: Path) -> None:
     review = waiting()
     review.folder.review_queue.unlink()
-    with pytest.raises(InputError, match="has no texts to review yet"), review_page(review):
+    with (
+        pytest.raises(InputError, match=r"has no texts to review yet; continue it with `tutelage"),
+        review_page(review),
+    ):
+        pass
+    code = f"""
+from pathlib import Path
+from tutelage.graph.run_folder.folder import RunFolder
+from tutelage.graph.run_folder.lock import locked
+with locked(RunFolder(Path({str(review.folder.path)!r}))):
+    print("locked", flush=True)
+    input()
+"""
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "locked\n"
+        with pytest.raises(InputError, match="yet; the run is at work, and waits"), review_page(review):
+            pass
+        process.communicate("\n", timeout=30)
+    with pytest.raises(InputError, match="yet; continue it with"), review_page(review):
         pass

@@ -43,7 +43,8 @@ def test_each_key_decides(waiting: Waiting) -> None:
     ("line", "words"),
     [
         ("r", "a row of your own data"),
-        ("nowhere", "is not one of the task's"),
+        ("nowhere", "'nowhere' is not one of the task's 6 labels; give one of: LABELS\n"),
+        ("a; b", "the label 'a; b': 'a; b' is not one of the task's 6 labels; give one of: LABELS\n"),
         ("u", "no decision to take back"),
         ("99", "'99' is not one of the task's"),
         ("=", "'' is not one of the task's"),
@@ -55,7 +56,7 @@ def test_a_wrong_answer_is_explained_and_the_same_text_asked_again(
     review = waiting(count=2)
     finished, shown = answered(review, line, "s")
     assert not finished
-    assert words in shown
+    assert words.replace("LABELS", ", ".join(review.task.labels)) in shown
     assert [made["action"] for made in review.decisions.values()] == ["skip"]
     assert review.waiting == review.queue["items"][1:]
 
