@@ -140,3 +140,17 @@ def test_the_command_reads_a_pipe_and_loses_nothing(waiting: Waiting) -> None:
     assert done.stdout.endswith("all texts are decided\n")
     assert done.stderr.startswith("3 decisions are kept; to go on: tutelage review ")
     assert review.waiting == []
+
+
+def test_the_command_ends_with_the_result_as_json(waiting: Waiting) -> None:
+    path = str(waiting(count=3).folder.path)
+    command = [sys.executable, "-m", "tutelage.cli", "review", path, "--terminal", "--json"]
+    done = subprocess.run([*command, "--events", "-"], input="", capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["waiting"] == 3, "what is asked goes to stderr"
+    assert "3 texts of round 1 wait now; to go on: tutelage review " in done.stderr
+    done = subprocess.run(
+        [*command, "--no-resume"], input="s\nf\n", capture_output=True, text=True, check=True
+    )
+    result = json.loads(done.stdout)
+    assert (result["waiting"], result["run"]) == (0, path)
+    assert "1 decision is kept, 2 texts left without one; to go on: tutelage review " in done.stderr
