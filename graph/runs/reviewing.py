@@ -51,7 +51,7 @@ def review_by_page(path: Path, go_on: GoOn | None, say: Say, *, browser: bool = 
         Interrupted: the user pressed Ctrl-C; the decisions are kept.
     """
     to_go_on = f"To go on with the run: tutelage review {path}"
-    says = (NEXT_STEP, CLOSING) if go_on else (f"Your decisions are kept. {to_go_on}", f"{to_go_on}.")
+    says = (NEXT_STEP, CLOSING) if go_on else (f"Your decisions are kept. {to_go_on}", to_go_on)
     with ExitStack() as stack:
         pages: list[ReviewPage] = []  # one, once there are texts to show
 

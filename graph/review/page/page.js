@@ -39,7 +39,7 @@ async function poll() {
     if (ok && state.phase === "finished" && reply.phase === "reviewing") show(reply, "The next texts are here.");
   } catch {
     $("ending-title").textContent = "The review has ended";
-    $("next-step").textContent = `All decisions are kept. ${state.closing} You can close this page.`;
+    $("next-step").textContent = `All decisions are kept; you can close this page. ${state.closing}`;
     return;
   }
   if (state.phase === "finished") setTimeout(poll, POLL);

@@ -21,6 +21,7 @@ from tutelage.graph.review.open_review import OpenReview
 from tutelage.graph.review.page.open import ReviewPage, review_page
 from tutelage.graph.review.page.server import BODY
 from tutelage.graph.run_folder.folder import RunFolder
+from tutelage.graph.runs.reviewing import review_by_page
 from tutelage.student.errors import InputError
 
 Waiting = Callable[..., OpenReview]
@@ -259,6 +260,25 @@ with review_page(OpenReview(Path({str(review.folder.path)!r}))) as page:
     assert len(review.decisions) == 1
     review.decide(ids[1], "skip")
     assert list(review.decisions)[1:] == ids[1:]
+
+
+def test_a_review_without_going_on_is_finished_and_says_how_to_go_on(waiting: Waiting) -> None:
+    review, said = waiting(count=3), list[str]()
+    path = review.folder.path
+    ended = threading.Thread(target=lambda: review_by_page(path, None, said.append))
+    ended.start()
+    while not said:
+        pass
+    url = said[0].split(" at ")[1].split()[0]
+    while json.loads(get(url + "state")[1])["phase"] != "reviewing":
+        pass
+    post(url, "decide", {"id": review.waiting[0]["id"], "action": "accept"})
+    _, state = post(url, "finish")
+    ended.join(10)
+    assert state["next_step"] == f"Your decisions are kept. To go on with the run: tutelage review {path}"
+    assert state["closing"] == f"To go on with the run: tutelage review {path}"
+    assert said[1:] == [f"1 decision is kept, 2 texts left without one; to go on: tutelage review {path}"]
+    assert review.waiting == [], "the next review asks nothing again"
 
 
 def test_ctrl_c_passes_through(waiting: Waiting) -> None:

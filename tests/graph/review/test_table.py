@@ -7,8 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tutelage.graph.review.decisions import Queue, Review
 from tutelage.graph.review.open_review import OpenReview
 from tutelage.graph.review.table import read_table, write_table
+from tutelage.graph.run_folder.folder import RunFolder
+from tutelage.graph.runs.reviewing import review_by_table
 from tutelage.student.errors import InputError
 
 Waiting = Callable[..., OpenReview]
@@ -128,6 +131,22 @@ def test_one_wrong_line_keeps_nothing(
     assert words in str(refused.value)
     assert str(refused.value).startswith(f"{path} line 3: ")
     assert review.decisions == {}
+
+
+def test_after_a_table_the_texts_that_wait_next_are_named(waiting: Waiting, tmp_path: Path) -> None:
+    review, path, said = waiting(count=2), tmp_path / "texts.csv", list[str]()
+    run = review.folder.path
+    write_table(review, path)
+    fill(path, {"action": "accept"}, {"action": "skip"})
+
+    def choose_others() -> RunFolder:
+        later = [{**item, "id": f"later {item['id']}"} for item in review.queue["items"]]
+        Review(review.folder).put(Queue(round=2, attempt=0, items=later))  # type: ignore[typeddict-item]
+        return review.folder
+
+    assert review_by_table(run, choose_others, said.append, path) is None
+    waits = f"2 texts of round 2 wait now; to go on: tutelage review {run}"
+    assert said == [f"kept 2 decisions of {path}", waits]
 
 
 def test_own_rows_cannot_be_refused_in_a_table(waiting: Waiting, tmp_path: Path) -> None:
