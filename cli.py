@@ -279,6 +279,7 @@ def review(
 
     or [bold]tutelage review runs/first --out texts.csv[/bold]
     """
+    from tutelage.graph.run_folder.folder import RunFolder
     from tutelage.graph.runs import reviewing
     from tutelage.student.errors import InputError
 
@@ -288,7 +289,7 @@ def review(
         reviewing.write_review_table(folder, out, typer.echo)
         return
 
-    def resumed() -> "RunFolder":
+    def resumed() -> RunFolder:
         from tutelage.graph.runs.run import resume_reviewed
 
         with _following(events) as progress:
@@ -298,12 +299,13 @@ def review(
     if table:
         finished = reviewing.review_by_table(folder, then, _warn, table)
     elif terminal:
-        write = partial(print, end="", flush=True)
+        asked = sys.stderr if as_json or events == "-" else sys.stdout
+        write = partial(print, end="", flush=True, file=asked)
         finished = reviewing.review_by_terminal(folder, then, _warn, sys.stdin, write)
     else:
         finished = reviewing.review_by_page(folder, then, _warn, browser=browser)
-    if finished and (events != "-" or as_json):
-        _print_results(finished, as_json)
+    if as_json or (finished and events != "-"):
+        _print_results(finished or RunFolder(folder), as_json)
 
 
 @app.command()

@@ -60,7 +60,7 @@ def _wait(ctx: RunContext, asked: dict[str, object]) -> None:
         try:
             if answer is not True and not isinstance(answer, list):
                 raise InputError(f"go on with True, or with a list of decisions; got {answer!r}")
-            return OpenReview(ctx.folder, ctx.task).decide_all([] if answer is True else answer)
+            return OpenReview(ctx.folder, ctx.task).finish([] if answer is True else answer)
         except InputError as error:
             asked = {**asked, "error": str(error)}
 

@@ -130,5 +130,5 @@ def waiting_texts(folder: RunFolder) -> int:
 def waiting_sentence(folder: RunFolder) -> str:
     """Return a sentence that says what a run waits for; "" if it does not wait for a person."""
     count = waiting_texts(folder)
-    texts = "1 text waits" if count == 1 else f"{count} texts wait"
-    return f"{texts} for your review; see them with `tutelage review {folder.path}`" if count else ""
+    texts, them = ("1 text waits", "it") if count == 1 else (f"{count} texts wait", "them")
+    return f"{texts} for your review; see {them} with `tutelage review {folder.path}`" if count else ""

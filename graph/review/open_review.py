@@ -7,9 +7,12 @@ from typing import Any
 
 from tutelage.graph.review.decisions import Action, Decision, Item, Queue, Review
 from tutelage.graph.run_folder.folder import RunFolder
+from tutelage.graph.run_folder.lock import locked
 from tutelage.graph.task.load import parse_task
 from tutelage.graph.task.schema import Task
 from tutelage.student.errors import InputError
+
+_NAMES = 10  # labels that an error message lists
 
 
 class OpenReview:
@@ -34,13 +37,7 @@ class OpenReview:
         """
         if queue := self._review.queue():
             return queue
-        path = self.folder.path
-        if self.task.review == "never":
-            raise InputError(
-                f"{path} is a run without review; set `review: before_train` in task.yaml and run it again:"
-                f" with `--reuse {path}` nothing is paid for twice"
-            )
-        raise InputError(f"{path} has no texts to review yet; continue it with `tutelage resume {path}`")
+        raise InputError(self._why_nothing_waits())
 
     @property
     def decisions(self) -> dict[str, Decision]:
@@ -91,9 +88,9 @@ class OpenReview:
         self._review.append([decision])
         return decision
 
-    def decide_all(self, answers: Sequence[Mapping[str, Any]]) -> None:
-        """Keep several decisions, or none of them if one cannot be kept, and finish the review: the texts
-        without a decision are `unseen`.
+    def finish(self, answers: Sequence[Mapping[str, Any]] = ()) -> None:
+        """Finish the review: the texts without a decision are `unseen`, so that nobody is asked about them
+        again. Decisions can be given with it; they are all kept, or none of them if one cannot be kept.
 
         Args:
             answers: the arguments of `decide`, as in `{"id": …, "action": "relabel", "label": …}`.
@@ -109,7 +106,7 @@ class OpenReview:
         decided = {decision["id"] for decision in made}
         left = [item for item in self.waiting if item["id"] not in decided]
         unseen: list[Decision] = [{**self._decision(item, "skip", None), "action": "unseen"} for item in left]
-        self._review.append([*made, *unseen])
+        self.keep([*made, *unseen])
 
     def undo(self) -> Item | None:
         """Take the latest decision back, and return its text; None if there is no decision to take back."""
@@ -118,6 +115,31 @@ class OpenReview:
         last = list(decided)[-1]
         self._review.append([{"id": last, "undone": True, "at": time.time()}])
         return self.item(last)
+
+    def _why_nothing_waits(self) -> str:
+        path = self.folder.path
+        if self.task.review == "never":
+            return (
+                f"{path} is a run without review; set `review: before_train` in task.yaml and run it again:"
+                f" with `--reuse {path}` nothing is paid for twice"
+            )
+        if "stop" in self.folder.about():
+            return f"{path} has ended without texts to review"
+        if self._at_work():
+            return (
+                f"{path} has no texts to review yet; the run is at work, and waits for you when it has some"
+            )
+        return f"{path} has no texts to review yet; continue it with `tutelage resume {path}`"
+
+    def _at_work(self) -> bool:
+        """Return whether a process holds the lock of the run."""
+        if not self.folder.lock.exists():  # looking for the lock would make the file
+            return False
+        try:
+            with locked(self.folder):
+                return False
+        except InputError:
+            return True
 
     def _decision(self, item: Item, action: Action, label: object) -> Decision:
         decision = Decision(
@@ -158,4 +180,13 @@ class OpenReview:
         try:
             return self.task.type.parse_label(label, text, list(self.task.labels))
         except ValueError as error:
-            raise InputError(f"the label {label!r}: {error}") from error
+            # A reviewer does not edit task.yaml, as the second half of a message may say.
+            raise InputError(f"the label {label!r}: {self._for_reviewer(str(error))}") from error
+
+    def _for_reviewer(self, problem: str) -> str:
+        """Return what is wrong with a label; if it is its name, with the names to give instead."""
+        names, (what, _, advice) = list(self.task.labels), problem.rpartition("; ")
+        if not names or "task.yaml" not in advice:
+            return problem
+        shown = ", ".join(names[:_NAMES]) + (", …" if len(names) > _NAMES else "")
+        return f"{what}; give one of: {shown}"

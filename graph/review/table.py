@@ -1,6 +1,7 @@
 """Review in a spreadsheet: a CSV file of the texts that wait, and the decisions from the file filled in."""
 
 import csv
+import datetime
 import io
 import json
 import re
@@ -18,6 +19,11 @@ RIGHT, ACTION = "right_label", "action"
 _ACTIONS = ("accept", "refuse", "skip")
 _FORMULA = re.compile(r"[=+\-@\t\r]")  # how a cell begins that spreadsheet programs compute (OWASP)
 _NUMBER = re.compile(r"\d+(e\d+)?")  # an id that they would turn into a number
+_TIMES = (
+    datetime.date,
+    datetime.time,
+    datetime.timedelta,
+)  # a spreadsheet program turns cells into these
 _GUARD = "'"  # before a cell that a spreadsheet program would change
 
 
@@ -28,8 +34,12 @@ def write_table(review: OpenReview, path: Path) -> int:
         The number of texts.
 
     Raises:
-        InputError: no text waits, or the file exists or cannot be written.
+        InputError: no text waits, or the file is not named .csv, exists or cannot be written.
     """
+    if path.suffix.lower() != ".csv":
+        raise InputError(f"{path} does not end in .csv, and the table is written as CSV; choose another name")
+    if not path.parent.is_dir():
+        raise InputError(f"the folder {path.parent} does not exist; create it, or choose another --out")
     waiting = review.waiting
     if not waiting:
         raise InputError(f"all texts of {review.folder.path} are decided; nothing is written")
@@ -100,9 +110,14 @@ def _guarded(cell: str) -> str:
 
 
 def _cell(record: Mapping[str, Any], name: str, where: str) -> str:
-    """Return a cell as it was written, without the guard."""
+    """Return a cell as it was written, without the guard; refuse a date, of which that is not known."""
     if name not in record:
         raise InputError(f"{where} has no column {name!r}; keep the columns id, {RIGHT} and {ACTION}")
+    if name == RIGHT and isinstance(record[name], _TIMES):
+        raise InputError(
+            f"{where}: {RIGHT} is a date or a time, {record[name]}; format the column as text in your"
+            " spreadsheet program, and write the label again"
+        )
     cell = str(record[name] if record[name] is not None else "").strip()
     guarded = cell.startswith(_GUARD) and (name == "id" or _FORMULA.match(cell[1:]))
     return cell[1:] if guarded else cell

@@ -40,6 +40,7 @@ def review_in_terminal(review: OpenReview, lines: Iterable[str], write: Callable
                 return False
             key = line.strip()
             if key == "f":
+                review.finish()
                 return True
             try:
                 if key == "u":

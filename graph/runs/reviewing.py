@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from tutelage.graph.review.open_review import OpenReview
-from tutelage.graph.review.page.open import NEXT_STEP, ReviewPage, review_page
+from tutelage.graph.review.page.open import CLOSING, NEXT_STEP, ReviewPage, review_page
 from tutelage.graph.review.table import read_table, write_table
 from tutelage.graph.review.terminal import review_in_terminal
 from tutelage.graph.run_folder.folder import RunFolder
@@ -50,13 +50,14 @@ def review_by_page(path: Path, go_on: GoOn | None, say: Say, *, browser: bool = 
         InputError: the run does not wait for a review.
         Interrupted: the user pressed Ctrl-C; the decisions are kept.
     """
-    next_step = NEXT_STEP if go_on else f"Your decisions are kept. To go on: tutelage review {path}"
+    to_go_on = f"To go on with the run: tutelage review {path}"
+    says = (NEXT_STEP, CLOSING) if go_on else (f"Your decisions are kept. {to_go_on}", to_go_on)
     with ExitStack() as stack:
         pages: list[ReviewPage] = []  # one, once there are texts to show
 
         def decide(review: OpenReview) -> bool:
             if not pages:
-                pages.append(stack.enter_context(review_page(review, next_step)))
+                pages.append(stack.enter_context(review_page(review, *says)))
                 say(f"review {_texts(len(review.waiting))} at {pages[0].url} (Ctrl-C loses nothing)")
                 if browser:
                     _open_in_browser(pages[0].url, stack)
@@ -78,7 +79,7 @@ def review_by_table(path: Path, go_on: GoOn | None, say: Say, table: Path) -> Ru
     """Keep the decisions of a table, and go on with the run if all its texts are decided; see `read_table`
     and `review_by_page`.
     """
-    say(f"kept {read_table(open_review(path), table)} decisions of {table}")
+    say(f"kept {_counted(read_table(open_review(path), table), 'decision')} of {table}")
     return _review(path, lambda review: not review.waiting, go_on, say)
 
 
@@ -97,9 +98,8 @@ def _review(path: Path, decide: _Decide, go_on: GoOn | None, say: Say) -> RunFol
         while True:
             review = open_review(path)
             goes_on = not review.waiting or decide(review)
-            left = f", {_texts(len(review.waiting))} left" if review.waiting else ""
             if not goes_on or go_on is None:
-                say(f"{len(review.decisions)} decisions are kept{left}; to go on: tutelage review {path}")
+                say(f"{_progress(review)}; to go on: tutelage review {path}")
                 return None
             folder = go_on()
             if "stop" in folder.about() or not review.waiting:
@@ -117,5 +117,22 @@ def _open_in_browser(url: str, stack: ExitStack) -> None:
     webbrowser.open((folder / "open.html").as_uri())
 
 
+def _progress(review: OpenReview) -> str:
+    """Return how many texts are decided and how many are left."""
+    made, waiting = review.decisions.values(), len(review.waiting)
+    if not made:
+        of_round = f" of round {review.queue['round']}" if review.queue["round"] else ""
+        return f"{_texts(waiting)}{of_round} wait{'s' if waiting == 1 else ''} now"
+    unseen = sum(one["action"] == "unseen" for one in made)
+    seen = len(made) - unseen
+    kept = f"{_counted(seen, 'decision')} {'is' if seen == 1 else 'are'} kept"
+    left = f", {_texts(waiting)} left" if waiting else ""
+    return kept + left + (f", {_texts(unseen)} left without one" if unseen else "")
+
+
 def _texts(count: int) -> str:
-    return f"{count} text{'' if count == 1 else 's'}"
+    return _counted(count, "text")
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"

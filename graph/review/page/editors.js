@@ -1,5 +1,5 @@
 // Editors: one for each form of a label. `wanted` is the label to send, undefined while there is none; `same` says
-// whether it is the judged one.
+// whether it is the judged one, and `blank` is where an editor begins without one.
 "use strict";
 
 let value; // the label as it stands in the editor: a list of names, of entities, or a text
@@ -9,16 +9,18 @@ const sorted = (list) => JSON.stringify([...list].sort());
 const choice = {
   keys: [["digit", "choose a label"]],
   missing: "Choose a label",
+  absent: "This text has no label yet: give it one.",
   begin() {},
   same: () => true, // the judged label is accepted as it is; another one is sent when it is chosen
   wanted: () => undefined,
   pressed: (name) => name === state.item.judged,
-  pick: (name) => decide("relabel", name),
+  pick: (name) => (name === state.item.judged ? decide("accept") : decide("relabel", name)),
 };
 
 const toggles = {
   keys: [["digit", "switch a label on or off"]],
   none: "None of the labels",
+  blank: [],
   begin: (item) => (value = [...(item.judged || [])]),
   same: (judged) => sorted(judged) === sorted(value),
   wanted: () => value,
@@ -35,11 +37,13 @@ const written = {
     ["Ctrl+Enter", "keep while editing"],
   ],
   missing: "Write the target text",
+  absent: "A target text must not be empty: write one.",
+  blank: "",
   begin(item) {
     $("written").hidden = false;
     value = $("target").value = item.judged ?? "";
   },
-  same: (judged) => judged === value.trim(),
+  same: (judged) => judged.trim() === value.trim(),
   wanted: () => value.trim() || undefined,
   pick() {},
 };
@@ -53,6 +57,7 @@ const entities = {
     ["Del", "remove the mark"],
   ],
   none: "No entities",
+  blank: [],
   begin(item) {
     value = (item.judged || []).map(({ start, end, type }) => ({ start, end, type }));
     this.text = [...Object.values(item.fields)[0]];
@@ -78,8 +83,9 @@ const entities = {
   },
   move(step, extends_) {
     const last = state.item.units.length - 1;
-    const head = this.head === null ? (step > 0 ? 0 : last) : this.head + step;
-    this.head = Math.max(0, Math.min(last, head));
+    let from = this.head ?? (step > 0 ? -1 : last + 1);
+    if (this.head !== null && !extends_) from = Math[step > 0 ? "max" : "min"](this.anchor, this.head);
+    this.head = Math.max(0, Math.min(last, from + step));
     if (!extends_ || this.anchor === null) this.anchor = this.head;
     this.draw();
   },
@@ -98,7 +104,6 @@ const entities = {
   },
   changed() {
     value.sort((one, other) => one.start - other.start);
-    this.anchor = this.head = null;
     getSelection().removeAllRanges();
     this.draw();
     edited();

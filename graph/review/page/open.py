@@ -17,6 +17,7 @@ NEXT_STEP = (
     "The run goes on with your decisions: the student is being trained. If the run asks for more, this page"
     " shows the next texts."
 )
+CLOSING = "The terminal shows how the run went on."
 
 
 class ReviewPage:
@@ -40,17 +41,20 @@ class ReviewPage:
 
 
 @contextmanager
-def review_page(review: OpenReview, next_step: str = NEXT_STEP) -> Iterator[ReviewPage]:
+def review_page(
+    review: OpenReview, next_step: str = NEXT_STEP, closing: str = CLOSING
+) -> Iterator[ReviewPage]:
     """Open the page of a review, and close it at the end.
 
     Args:
         review: a review that waits for decisions. They are on disk before the browser gets its answer.
-        next_step: what the page says when all texts are decided.
+        next_step: what the page says when all texts are decided or the person has finished.
+        closing: what the page, still open in the browser, says when nothing serves it any more.
 
     Raises:
         InputError: the run has not asked for a review.
     """
-    token, session = secrets.token_urlsafe(), Session(review, next_step)
+    token, session = secrets.token_urlsafe(), Session(review, next_step, closing)
     session.state()  # raises its error here, and not only when a browser asks
     opened: Future[tuple[int, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
     server = threading.Thread(target=lambda: asyncio.run(_serve(PageServer(session, token), opened)))

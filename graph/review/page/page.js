@@ -39,7 +39,7 @@ async function poll() {
     if (ok && state.phase === "finished" && reply.phase === "reviewing") show(reply, "The next texts are here.");
   } catch {
     $("ending-title").textContent = "The review has ended";
-    $("next-step").textContent = "All decisions are kept. The terminal shows how the run went on; close this page.";
+    $("next-step").textContent = `All decisions are kept; you can close this page. ${state.closing}`;
     return;
   }
   if (state.phase === "finished") setTimeout(poll, POLL);
@@ -49,7 +49,7 @@ async function poll() {
 async function refresh() {
   if (document.hidden || busy || state?.phase !== "reviewing") return;
   const { ok, reply } = await answered("state").catch(() => ({}));
-  if (ok && reply.decided !== state.decided) show(reply, "");
+  if (ok && (reply.decided !== state.decided || reply.phase !== state.phase)) show(reply, "");
 }
 
 // ---- Decisions
@@ -65,7 +65,7 @@ function accept() {
   const judged = state.item.judged;
   if (judged !== null && editor.same(judged)) decide("accept");
   else if (editor.wanted() !== undefined) decide("relabel", editor.wanted());
-  else fail("This text has no label yet: give it one.");
+  else fail(editor.absent);
 }
 
 function refuse() {
@@ -73,8 +73,16 @@ function refuse() {
   else decide("refuse");
 }
 
+const unsaved = () => !editor.same(state.item.judged ?? editor.blank);
+
 function undo() {
-  if (state.decided) send("undo", {}, "Undone.");
+  if (busy) return;
+  if (unsaved()) {
+    fail("");
+    editor.begin(state.item);
+    edited();
+    $("spoken").textContent = "The changes of this label are taken back.";
+  } else if (state.decided) send("undo", {}, "Undone.");
   else fail("There is no decision to take back.");
 }
 

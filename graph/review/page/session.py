@@ -22,10 +22,13 @@ class ConflictError(InputError):
 
 
 class PageState(TypedDict):
-    """What the page shows. `done` counts decisions by action; `seconds` is the median time for a text."""
+    """What the page shows. `done` counts a person's decisions by action, and `decided` all of them; `seconds`
+    is the median time for a text.
+    """
 
     phase: Phase
     next_step: str
+    closing: str
     total: int
     decided: int
     done: dict[str, int]
@@ -38,9 +41,11 @@ class PageState(TypedDict):
 class Session:
     """The state behind the page. The server's thread calls it, one call after the other."""
 
-    def __init__(self, review: OpenReview, next_step: str):
-        """Begin without texts; `next_step` says what happens after the last decision."""
-        self._review, self._next_step = review, next_step
+    def __init__(self, review: OpenReview, next_step: str, closing: str):
+        """Begin without texts; `next_step` says what happens after the last decision, and `closing` what to
+        do when this session has ended.
+        """
+        self._review, self._next_step, self._closing = review, next_step, closing
         self._open = threading.Event()
         self.finished = threading.Event()
 
@@ -68,16 +73,18 @@ class Session:
         Args:
             first: the text to show; by default the first one without a decision.
         """
-        queue, decisions, waiting = self._review.queue, self._review.decisions, self._review.waiting
+        queue, waiting = self._review.queue, self._review.waiting
+        made = [one for one in self._review.decisions.values() if one["action"] != "unseen"]
         if not waiting:  # also when the terminal or a table decided the last one
             self.finish()
         state = PageState(
             phase="reviewing" if self._open.is_set() else "finished",
             next_step=self._next_step,
+            closing=self._closing,
             total=len(queue["items"]),
-            decided=len(decisions),
-            done=dict(Counter(made["action"] for made in decisions.values())),
-            seconds=_seconds(list(decisions.values())),
+            decided=len(made),
+            done=dict(Counter(one["action"] for one in made)),
+            seconds=_seconds(made),
             round=queue["round"],
         )
         if self._open.is_set():
@@ -115,7 +122,9 @@ class Session:
         return self.state(item)
 
     def stop(self) -> PageState:
-        """End the work on the queue as the person asks; return the state."""
+        """End the work on the queue as the person asks: the texts left are `unseen`; return the state."""
+        if self._open.is_set():  # else a window left open would finish texts that the run is choosing
+            self._review.finish()
         self.finish()
         return self.state()
 

@@ -67,7 +67,6 @@ function showItem(item) {
   document.querySelector("aside").hidden = !item.near.length;
   $("refuse").disabled = item.own;
   $("refuse").title = item.own ? "This is a row of your own data: give the right label, or skip it" : "";
-  $("undo").disabled = !state.decided;
   $("filter").value = "";
   editor.begin(item);
   showLabels();
@@ -132,13 +131,15 @@ function showAccept() {
   const keeps = wanted === undefined ? editor.missing : none ? editor.none : "Keep this label";
   $("accept").lastElementChild.textContent = unchanged ? (own ? "It is right" : "Accept") : keeps;
   $("accept").disabled = !unchanged && wanted === undefined;
+  $("undo").disabled = !state.decided && !unsaved();
 }
 
 function showHelp() {
+  const judged = state.item.judged !== null;
   const many = task.labels.length > task.digits;
   const digits = `1 … ${Math.min(task.labels.length, task.digits)}`;
   const keys = [
-    ["Enter", "a", "accept"],
+    ...(judged || editor !== choice ? [["Enter", "a", judged ? "accept" : "keep the label"]] : []),
     ...editor.keys,
     ...(many ? [["/", "find a label"]] : []),
     ...(state.item.own ? [] : [["r", "refuse: never train on it"]]),

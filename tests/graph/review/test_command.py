@@ -110,9 +110,10 @@ def test_a_table_goes_out_and_comes_in(command: Callable[..., Done], path: Path,
     table.write_text("\n".join([lines[0], lines[3][:-1] + ",skip"]))
     done = command("review", path, "--from", table)
     assert done.returncode == 0, done.stderr
+    assert done.stderr.startswith(f"kept 1 decision of {table}\n")
     review = OpenReview(path)
     assert (review.queue["round"], len(review.waiting)) == (2, 3)
-    left = f"0 decisions are kept, 3 texts left; to go on: tutelage review {path}"
+    left = f"3 texts of round 2 wait now; to go on: tutelage review {path}"
     assert done.stderr.splitlines()[-1] == left
 
 

@@ -66,6 +66,10 @@ class Person:
         assert len(kept) == before[1] + 1
         return dict(list(kept.values())[-1])
 
+    def spoken(self) -> str:
+        """Return what a screen reader says."""
+        return str(self.browser.find_element(By.ID, "spoken").get_attribute("textContent"))
+
     def shown(self) -> str:
         """Return the text that is shown."""
         script = "return [...document.querySelectorAll('.text')].map((one) => one.innerText).join('\\n')"
@@ -121,6 +125,7 @@ def test_a_person_reviews_by_keyboard(waiting: Waiting, chromium: Any) -> None:
         assert "2 of 6 texts · 1 accepted · 1 labelled" in person.see("progress")
         same = labels.index(third["label"]) + 1
         assert person.decide(str(same))["action"] == "accept", "the judged label is accepted by its digit too"
+        assert person.spoken().startswith("Accepted.")
 
         person.press("f")
         person.until(lambda: "3 of 6 texts have no decision" in person.see("confirm"))
@@ -131,8 +136,11 @@ def test_a_person_reviews_by_keyboard(waiting: Waiting, chromium: Any) -> None:
         person.until(lambda: "The run goes on with your decisions" in person.see("ending"))
         waiter.join(10)
         assert not waiter.is_alive()
+        assert "3 of 6 texts" in person.see("progress")
     person.until(lambda: "The review has ended" in person.see("ending"))
-    assert len(review.decisions) == 3
+    assert "The terminal shows how the run went on." in person.see("ending")
+    actions = [made["action"] for made in review.decisions.values()]
+    assert actions == ["accept", "relabel", "accept", "unseen", "unseen", "unseen"]
 
 
 def test_the_last_decision_ends_the_review(waiting: Waiting, chromium: Any) -> None:
@@ -173,6 +181,7 @@ def test_a_text_without_a_label_is_labelled(waiting: Waiting, chromium: Any) -> 
         person.press(Keys.ENTER)
         person.until(lambda: "no label yet" in person.see("error"))
         assert not chromium.find_element(By.ID, "accept").is_enabled()
+        assert "accept" not in person.see("help")
         assert person.decide("2")["label"] == list(review.task.labels)[1]
 
 
@@ -234,7 +243,11 @@ def test_a_target_text_is_edited(waiting: Waiting, chromium: Any) -> None:
         person.press("e")
         person.hold(Keys.CONTROL, "a")
         person.press(Keys.DELETE, Keys.ESCAPE, Keys.ENTER)
-        person.until(lambda: "no label yet" in person.see("error"))
+        person.until(lambda: "A target text must not be empty" in person.see("error"))
+        person.press("u")
+        target = chromium.find_element(By.ID, "target")
+        person.until(lambda: target.get_attribute("value") == review.waiting[0]["label"])
+        assert len(review.decisions) == 2
 
 
 def test_both_texts_of_a_pair_are_shown(waiting: Waiting, chromium: Any) -> None:
@@ -286,17 +299,47 @@ def test_entities_are_marked_and_removed_by_keyboard(waiting: Waiting, chromium:
         person.until(lambda: "Select words first" in person.see("error"))
         person.press(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, "3")  # the emoji is a word of its own
         person.until(lambda: "Anna" in person.see("entities"))
-        person.press(*[Keys.ARROW_RIGHT] * 5)
+        person.press(Keys.DELETE)
+        person.until(lambda: "Anna" not in person.see("entities"))
+        person.press("3")
+        person.until(lambda: "Anna" in person.see("entities"))
+        person.press(*[Keys.ARROW_RIGHT] * 3)
+        assert chromium.find_element(By.CSS_SELECTOR, ".pending").text == "São"
         person.hold(Keys.SHIFT, Keys.ARROW_RIGHT)
         person.press("1")
         person.until(lambda: "São Paulo" in person.see("entities"))
-        person.press(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.DELETE)
+        person.press(Keys.ARROW_RIGHT)
+        assert chromium.find_element(By.CSS_SELECTOR, ".pending").text == ".", (
+            "the word after the marked ones"
+        )
+        person.press(*[Keys.ARROW_LEFT] * 5, Keys.DELETE)
         person.until(lambda: "Anna" not in person.see("entities"))
         made = person.decide("a")
         assert made["label"] == f'[[{TEXT.index("São")}, {TEXT.index("São") + 9}, "{names[0]}"]]'
         assert person.decide("a")["label"] == kept["label"]
         chromium.find_element(By.CSS_SELECTOR, "#entities button").click()
         person.until(lambda: "Keep" in person.see("accept") or "No entities" in person.see("accept"))
+
+
+def test_undo_first_takes_unsaved_marks_back(waiting: Waiting, chromium: Any) -> None:
+    review = waiting("ner", 3, own=False, first={"text": TEXT, "label": "[]", "answered": "[]"})
+    with opened(chromium, review) as (person, _):
+        assert not chromium.find_element(By.ID, "undo").is_enabled()
+        person.press(Keys.ARROW_RIGHT, "1")
+        person.until(lambda: "👍" in person.see("entities"))
+        assert chromium.find_element(By.ID, "undo").is_enabled()
+        person.press("u")
+        person.until(lambda: person.see("entities") == "")
+        assert person.decide(Keys.ENTER)["action"] == "accept"
+        before = person.see("entities")
+        person.press(Keys.ARROW_LEFT, "1")
+        person.until(lambda: person.see("entities") != before)
+        person.press("u")
+        person.until(lambda: person.see("entities") == before)
+        assert len(review.decisions) == 1
+        person.press("u")
+        person.until(lambda: person.shown() == TEXT)
+        assert review.decisions == {}
 
 
 @pytest.mark.parametrize("kind", ["classification", "pairs", "multilabel", "ner", "seq2seq"])
@@ -318,4 +361,4 @@ def test_every_control_has_a_name(waiting: Waiting, chromium: Any) -> None:
         assert all(control.accessible_name for control in controls if control.is_displayed())
         assert chromium.switch_to.active_element.get_attribute("id") == "work"
         person.decide(Keys.ENTER)
-        assert "Accepted. Text 2 of 2." in chromium.find_element(By.ID, "spoken").get_attribute("textContent")
+        assert "Accepted. Text 2 of 2." in person.spoken()

@@ -21,6 +21,7 @@ from tutelage.graph.review.open_review import OpenReview
 from tutelage.graph.review.page.open import ReviewPage, review_page
 from tutelage.graph.review.page.server import BODY
 from tutelage.graph.run_folder.folder import RunFolder
+from tutelage.graph.runs.reviewing import review_by_page
 from tutelage.student.errors import InputError
 
 Waiting = Callable[..., OpenReview]
@@ -180,12 +181,17 @@ def test_a_finished_review_takes_no_decision_until_the_next_texts_come(waiting: 
         first = queue["items"][0]["id"]
         while json.loads(get(page.url + "state")[1])["phase"] != "reviewing":
             pass
-        assert post(page.url, "finish")[1]["next_step"] == "The student is being trained."
+        _, state = post(page.url, "finish")
+        assert (state["phase"], state["next_step"]) == ("finished", "The student is being trained.")
+        assert (state["decided"], state["done"]) == (0, {}), "nobody decided anything"
         waiter.join(10)
+        assert [made["action"] for made in review.decisions.values()] == ["unseen"] * 3
         assert post(page.url, "decide", {"id": first, "action": "skip"})[0] == 409
         assert post(page.url, "undo")[0] == 409
         later = [{**item, "id": f"later {item['id']}"} for item in queue["items"]]
         Review(review.folder).put(Queue(round=2, attempt=0, items=later))
+        assert post(page.url, "finish")[1]["phase"] == "finished"
+        assert len(review.waiting) == 3, "a window that was left open does not finish the next texts"
         waiter = threading.Thread(target=page.wait)
         waiter.start()
         while (state := json.loads(get(page.url + "state")[1]))["phase"] != "reviewing":
@@ -248,11 +254,31 @@ with review_page(OpenReview(Path({str(review.folder.path)!r}))) as page:
         status, reply = post(url, "decide", {"id": ids[0], "action": "skip"})
         assert (status, reply["error"]) == (507, "the decision was not kept: [Errno 27] File too large")
         assert json.loads(get(url + "state")[1])["decided"] == 1
-        post(url, "finish")
+        assert post(url, "finish")[0] == 507, "the texts left could not be kept as unseen"
+        process.kill()
     assert review.folder.review_decisions.stat().st_size == size + 20, "a part of the line was written"
     assert len(review.decisions) == 1
     review.decide(ids[1], "skip")
     assert list(review.decisions)[1:] == ids[1:]
+
+
+def test_a_review_without_going_on_is_finished_and_says_how_to_go_on(waiting: Waiting) -> None:
+    review, said = waiting(count=3), list[str]()
+    path = review.folder.path
+    ended = threading.Thread(target=lambda: review_by_page(path, None, said.append))
+    ended.start()
+    while not said:
+        pass
+    url = said[0].split(" at ")[1].split()[0]
+    while json.loads(get(url + "state")[1])["phase"] != "reviewing":
+        pass
+    post(url, "decide", {"id": review.waiting[0]["id"], "action": "accept"})
+    _, state = post(url, "finish")
+    ended.join(10)
+    assert state["next_step"] == f"Your decisions are kept. To go on with the run: tutelage review {path}"
+    assert state["closing"] == f"To go on with the run: tutelage review {path}"
+    assert said[1:] == [f"1 decision is kept, 2 texts left without one; to go on: tutelage review {path}"]
+    assert review.waiting == [], "the next review asks nothing again"
 
 
 def test_ctrl_c_passes_through(waiting: Waiting) -> None:
@@ -273,8 +299,28 @@ except Interrupted as stopped:
         assert output.startswith("stopped; the decisions are kept, to go on: `tutelage review ")
 
 
-def test_a_run_without_a_review_is_refused(waiting: Waiting, tmp_path: Path) -> None:
+def test_a_run_without_texts_to_review_is_refused(waiting: Waiting, tmp_path: Path) -> None:
     review = waiting()
     review.folder.review_queue.unlink()
-    with pytest.raises(InputError, match="has no texts to review yet"), review_page(review):
+    with (
+        pytest.raises(InputError, match=r"has no texts to review yet; continue it with `tutelage"),
+        review_page(review),
+    ):
+        pass
+    code = f"""
+from pathlib import Path
+from tutelage.graph.run_folder.folder import RunFolder
+from tutelage.graph.run_folder.lock import locked
+with locked(RunFolder(Path({str(review.folder.path)!r}))):
+    print("locked", flush=True)
+    input()
+"""
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "locked\n"
+        with pytest.raises(InputError, match="yet; the run is at work, and waits"), review_page(review):
+            pass
+        process.communicate("\n", timeout=30)
+    with pytest.raises(InputError, match="yet; continue it with"), review_page(review):
         pass

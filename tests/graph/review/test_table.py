@@ -1,13 +1,17 @@
 """Review by a table: what is written comes back as decisions, also from Excel; a wrong line keeps nothing."""
 
 import csv
+import datetime
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tutelage.graph.review.decisions import Queue, Review
 from tutelage.graph.review.open_review import OpenReview
 from tutelage.graph.review.table import read_table, write_table
+from tutelage.graph.run_folder.folder import RunFolder
+from tutelage.graph.runs.reviewing import review_by_table
 from tutelage.student.errors import InputError
 
 Waiting = Callable[..., OpenReview]
@@ -25,6 +29,15 @@ def fill(path: Path, *changes: dict[str, str], **options: str) -> None:
         writer = csv.DictWriter(file, list(filled[0]), **options)
         writer.writeheader()
         writer.writerows(filled)
+
+
+def save_sheet(path: Path, *lines: list[object]) -> None:
+    import openpyxl
+
+    workbook = openpyxl.Workbook()
+    for line in lines:
+        workbook.active.append(line)
+    workbook.save(path)
 
 
 def test_decisions_come_back(waiting: Waiting, tmp_path: Path) -> None:
@@ -120,12 +133,59 @@ def test_one_wrong_line_keeps_nothing(
     assert review.decisions == {}
 
 
+def test_after_a_table_the_texts_that_wait_next_are_named(waiting: Waiting, tmp_path: Path) -> None:
+    review, path, said = waiting(count=2), tmp_path / "texts.csv", list[str]()
+    run = review.folder.path
+    write_table(review, path)
+    fill(path, {"action": "accept"}, {"action": "skip"})
+
+    def choose_others() -> RunFolder:
+        later = [{**item, "id": f"later {item['id']}"} for item in review.queue["items"]]
+        Review(review.folder).put(Queue(round=2, attempt=0, items=later))  # type: ignore[typeddict-item]
+        return review.folder
+
+    assert review_by_table(run, choose_others, said.append, path) is None
+    waits = f"2 texts of round 2 wait now; to go on: tutelage review {run}"
+    assert said == [f"kept 2 decisions of {path}", waits]
+
+
 def test_own_rows_cannot_be_refused_in_a_table(waiting: Waiting, tmp_path: Path) -> None:
     review, path = waiting(count=2), tmp_path / "texts.csv"
     write_table(review, path)
     fill(path, {"action": "refuse"})
     with pytest.raises(InputError, match="line 2: this is a row of your own data"):
         read_table(review, path)
+
+
+@pytest.mark.parametrize("name", ["texts.xlsx", "texts.txt", "texts", "texts.csv.gz"])
+def test_only_csv_is_written(name: str, waiting: Waiting, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"does not end in \.csv, and the table is written as CSV"):
+        write_table(waiting(count=1), tmp_path / name)
+    assert not (tmp_path / name).exists()
+
+
+@pytest.mark.parametrize(
+    "cell", [datetime.datetime(2025, 12, 26), datetime.date(2025, 12, 26), datetime.time(9, 30)]
+)
+def test_a_date_of_a_spreadsheet_is_not_taken_for_a_label(
+    cell: object, waiting: Waiting, tmp_path: Path
+) -> None:
+    review, path = waiting("seq2seq", 3, own=False), tmp_path / "texts.xlsx"
+    ids = [item["id"] for item in review.waiting]
+    save_sheet(path, ["id", "right_label", "action"], [ids[0], "as text", None], [ids[1], cell, None])
+    with pytest.raises(InputError, match=r"row 3: right_label is a date or a time, .* column as text"):
+        read_table(review, path)
+    assert review.decisions == {}
+
+
+def test_a_number_of_a_spreadsheet_is_a_label(waiting: Waiting, tmp_path: Path) -> None:
+    labels = {"2": "", "1": ""}
+    review = waiting(count=2, own=False, judged=False, labels=labels, first={"near": []})
+    path = tmp_path / "texts.xlsx"
+    id = review.waiting[0]["id"]
+    save_sheet(path, ["id", "right_label", "action"], [id, 2, None])
+    assert read_table(review, path) == 1
+    assert review.decisions[id]["label"] == "2"
 
 
 def test_other_tables_and_files_are_refused(waiting: Waiting, tmp_path: Path) -> None:
@@ -137,8 +197,11 @@ def test_other_tables_and_files_are_refused(waiting: Waiting, tmp_path: Path) ->
         read_table(review, path)
     with pytest.raises(InputError, match="exists already"):
         write_table(review, path)
-    with pytest.raises(InputError, match="cannot be written"):
+    with pytest.raises(InputError, match=r"the folder .*missing does not exist"):
         write_table(review, tmp_path / "missing" / "texts.csv")
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"the folder .*file does not exist"):
+        write_table(review, tmp_path / "file" / "texts.csv")
     review.decide(review.waiting[0]["id"], "accept")
     with pytest.raises(InputError, match=r"all texts of .* are decided; nothing is written"):
         write_table(review, tmp_path / "rest.csv")

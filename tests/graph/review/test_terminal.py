@@ -43,7 +43,8 @@ def test_each_key_decides(waiting: Waiting) -> None:
     ("line", "words"),
     [
         ("r", "a row of your own data"),
-        ("nowhere", "is not one of the task's"),
+        ("nowhere", "'nowhere' is not one of the task's 6 labels; give one of: LABELS\n"),
+        ("a; b", "the label 'a; b': 'a; b' is not one of the task's 6 labels; give one of: LABELS\n"),
         ("u", "no decision to take back"),
         ("99", "'99' is not one of the task's"),
         ("=", "'' is not one of the task's"),
@@ -55,7 +56,7 @@ def test_a_wrong_answer_is_explained_and_the_same_text_asked_again(
     review = waiting(count=2)
     finished, shown = answered(review, line, "s")
     assert not finished
-    assert words in shown
+    assert words.replace("LABELS", ", ".join(review.task.labels)) in shown
     assert [made["action"] for made in review.decisions.values()] == ["skip"]
     assert review.waiting == review.queue["items"][1:]
 
@@ -108,14 +109,16 @@ def test_both_texts_of_a_pair_are_shown(waiting: Waiting) -> None:
     assert all(f"  {name}: " in shown for name in review.task.fields)
 
 
-def test_finish_goes_on_with_texts_left_and_stop_does_not(waiting: Waiting) -> None:
+def test_finish_leaves_no_text_waiting_and_stop_does(waiting: Waiting) -> None:
     review = waiting(count=4)
     assert answered(review, "s", "q")[0] is False
     assert len(review.decisions) == 1
     assert answered(review, "s")[0] is False, "the end of the lines"
     assert len(review.decisions) == 2
     assert answered(review, "f")[0] is True
-    assert len(review.waiting) == 2
+    assert review.waiting == []
+    assert [made["action"] for made in review.decisions.values()] == ["skip", "skip", "unseen", "unseen"]
+    assert answered(review)[0] is True, "nothing is asked again"
 
 
 def test_control_characters_of_a_text_do_not_reach_the_terminal(waiting: Waiting) -> None:
@@ -137,3 +140,17 @@ def test_the_command_reads_a_pipe_and_loses_nothing(waiting: Waiting) -> None:
     assert done.stdout.endswith("all texts are decided\n")
     assert done.stderr.startswith("3 decisions are kept; to go on: tutelage review ")
     assert review.waiting == []
+
+
+def test_the_command_ends_with_the_result_as_json(waiting: Waiting) -> None:
+    path = str(waiting(count=3).folder.path)
+    command = [sys.executable, "-m", "tutelage.cli", "review", path, "--terminal", "--json"]
+    done = subprocess.run([*command, "--events", "-"], input="", capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["waiting"] == 3, "what is asked goes to stderr"
+    assert "3 texts of round 1 wait now; to go on: tutelage review " in done.stderr
+    done = subprocess.run(
+        [*command, "--no-resume"], input="s\nf\n", capture_output=True, text=True, check=True
+    )
+    result = json.loads(done.stdout)
+    assert (result["waiting"], result["run"]) == (0, path)
+    assert "1 decision is kept, 2 texts left without one; to go on: tutelage review " in done.stderr
