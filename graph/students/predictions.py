@@ -145,7 +145,9 @@ def _texts_gold_answers(
 
 
 def with_predictions(ctx: RunContext, best: int, samples: Sequence[Sample]) -> list[Sample]:
-    """Return samples with the answer of the students of round `best`, its energy, and the loss on their label."""
+    """Return samples with the answer of the students of round `best`, its energy, and the loss on the label
+    that each sample has.
+    """
     if not samples:
         return []
     texts, labels = [s["text"] for s in samples], [s["label"] for s in samples]

@@ -214,6 +214,8 @@ def test_an_application_gets_the_texts_and_answers_with_decisions(
     wrong = [{"id": texts[0]["id"], "action": "relabel", "label": "no such label"}]
     state = graph.invoke(Command(resume=wrong), config, durability="sync")
     assert "no such label" in state["__interrupt__"][0].value["error"]
+    state = graph.invoke(Command(resume="yes"), config, durability="sync")
+    assert "go on with True" in state["__interrupt__"][0].value["error"]
     assert not Review(RunFolder(tmp_path / "run")).decisions()
     answers = [{"id": item["id"], "action": "accept"} for item in texts[:5]]
     done = graph.invoke(Command(resume=answers), config, durability="sync")
