@@ -2,8 +2,8 @@
 
     python benchmarks/fold_processes.py
 
-300 own rows and 300 samples of emotion in three folds, as in a round of the loop, with the default training of
-a MiniLM student. Two processes with a thread each are measured before and after one with two threads. Each
+300 own rows and 300 samples of emotion in three folds, as in a round of the loop, with the default training
+of a MiniLM student. Two processes with a thread each are measured before and after one with two threads. Each
 result is appended to results/fold_processes.jsonl with the load of the machine. Run it on idle cores.
 """
 
