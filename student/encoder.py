@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from tutelage.student.device import device
 from tutelage.student.errors import InputError
-from tutelage.student.linear_layers import fast_linear_layers
 from tutelage.student.pretrained import EMBEDDED, load_model, load_pretrained, locate, longer, longest
 from tutelage.student.tasks.fields import Fields, columns
 
@@ -146,7 +145,7 @@ class Encoder:
             vectors = self._sentence_transformer.encode(texts, normalize_embeddings=True)
             return np.asarray(vectors, np.float32)
         tokenizer, model = self._mean_pooled
-        with torch.inference_mode(), fast_linear_layers(model):
+        with torch.inference_mode():
             batch = tokenizer(
                 texts,
                 padding=True,

@@ -6,6 +6,7 @@ allows a rounding that these CPUs do not make. The setting holds only for the pr
 it, attention was 15 to 20 times slower, as it multiplies many tiny matrices.
 """
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache, partial
@@ -15,7 +16,8 @@ from typing import Any
 @contextmanager
 def fast_linear_layers(model: Any) -> Iterator[None]:
     """Let the linear layers of a model use oneDNN in this block, if its products are faster and as exact.
-    A `model` of None changes nothing.
+    A `model` of None changes nothing. It is for the training of a model that no other thread uses: vectors
+    and predictions, which several threads ask for, must not depend on who was inside such a block.
     """
     import torch
 
@@ -29,7 +31,7 @@ def fast_linear_layers(model: Any) -> Iterator[None]:
         yield
     finally:
         for layer in layers:
-            layer.__dict__.pop("forward", None)  # another thread may have removed it
+            del layer.forward
 
 
 def _forward(layer: Any, inputs: Any) -> Any:
@@ -48,7 +50,7 @@ def _product() -> Any:
         @staticmethod
         def forward(ctx: Any, inputs: Any, weight: Any, bias: Any) -> Any:
             ctx.save_for_backward(inputs, weight)
-            with _onednn():
+            with _onednn:
                 return torch.nn.functional.linear(inputs, weight, bias)
 
         @staticmethod
@@ -56,7 +58,7 @@ def _product() -> Any:
             inputs, weight = ctx.saved_tensors
             flat = gradient.reshape(-1, gradient.shape[-1])
             to_inputs, to_weight, to_bias = ctx.needs_input_grad
-            with _onednn():
+            with _onednn:
                 of_inputs = (flat @ weight).view_as(inputs) if to_inputs else None
                 of_weight = flat.t() @ inputs.reshape(-1, inputs.shape[-1]) if to_weight else None
             return of_inputs, of_weight, flat.sum(0) if to_bias else None
@@ -64,18 +66,35 @@ def _product() -> Any:
     return Product
 
 
-@contextmanager
-def _onednn() -> Iterator[None]:
-    """Let torch multiply matrices of 32 bits with oneDNN in this block."""
-    import torch
+class _OneDnn:
+    """A context manager in which torch multiplies matrices of 32 bits with oneDNN. The setting is one for the
+    whole process: of several threads, the first one to enter makes it, and the last one takes it back.
+    """
 
-    backends: Any = torch.backends  # whose types do not have it
-    matmul = backends.mkldnn.matmul
-    before, matmul.fp32_precision = matmul.fp32_precision, "bf16"
-    try:
-        yield
-    finally:
-        matmul.fp32_precision = before
+    def __init__(self) -> None:
+        self._lock, self._inside, self._before = threading.Lock(), 0, ""
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._before, self._setting.fp32_precision = self._setting.fp32_precision, "bf16"
+            self._inside += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._setting.fp32_precision = self._before
+
+    @property
+    def _setting(self) -> Any:
+        import torch
+
+        backends: Any = torch.backends  # whose types do not have it
+        return backends.mkldnn.matmul
+
+
+_onednn = _OneDnn()
 
 
 @cache
@@ -87,6 +106,6 @@ def _onednn_is_better() -> bool:
     if not ("AMD" in found.get("cpu_name", "") and found.get("avx512_f")):
         return False
     left, right = (torch.linspace(-1, 1, 256 * 64).sin().view(256, 64).roll(by) for by in (0, 7))
-    with _onednn():
+    with _onednn:
         product = left @ right.t()
     return torch.allclose(product.double(), left.double() @ right.double().t(), rtol=0, atol=1e-4)

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from tutelage.student.errors import InputError
-from tutelage.student.linear_layers import fast_linear_layers
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -65,7 +64,7 @@ def mean_over_windows(
     import torch
 
     parts = []
-    with torch.inference_mode(), fast_linear_layers(student.model):
+    with torch.inference_mode():
         for start in range(0, len(texts), size):
             part = texts[start : start + size]
             encoded, owners = encode(student, part, padding=True, return_tensors="pt")

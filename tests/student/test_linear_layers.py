@@ -1,5 +1,7 @@
 """Test that fast linear layers compute what torch's own do, and leave the model as it was."""
 
+import threading
+
 import pytest
 import torch
 from tutelage.student import linear_layers
@@ -54,6 +56,25 @@ def test_a_model_and_torch_settings_are_left_as_they_were_even_after_an_error(la
     assert not any("forward" in vars(module) for module in layers.modules())
     assert torch.backends.mkldnn.matmul.fp32_precision == before
     assert torch.get_float32_matmul_precision() == "highest"
+
+
+def test_the_setting_is_taken_back_by_the_last_of_several_threads() -> None:
+    before = torch.backends.mkldnn.matmul.fp32_precision
+    entered, left = threading.Event(), threading.Event()
+
+    def other() -> None:
+        with linear_layers._onednn:
+            entered.set()
+            left.wait(10)
+
+    thread = threading.Thread(target=other)
+    with linear_layers._onednn:
+        thread.start()
+        assert entered.wait(10)
+    assert torch.backends.mkldnn.matmul.fp32_precision == "bf16"  # the other thread is still inside
+    left.set()
+    thread.join()
+    assert torch.backends.mkldnn.matmul.fp32_precision == before
 
 
 def test_a_head_without_a_network_is_left_alone() -> None:
