@@ -8,6 +8,7 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -31,18 +32,20 @@ pytestmark = [
 
 
 @pytest.fixture
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def address() -> Iterator[str]:
     """Start a Postgres server and return its address."""
+    with tempfile.TemporaryDirectory() as folder:  # not in pytest's folder, which only its owner can enter
+        yield from _served(Path(folder))
+
+
+def _served(folder: Path) -> Iterator[str]:
     assert INITDB
-    folder = tmp_path_factory.mktemp("postgres")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     user: dict[str, Any] = {}
     if os.getuid() == 0:  # Postgres does not run as root
         user = {"user": "postgres", "group": "postgres"}
-        for place in (folder, *list(folder.parents)[:2]):
-            place.chmod(0o755)
         shutil.chown(folder, "postgres", "postgres")
     data = str(folder / "data")
     subprocess.run(
