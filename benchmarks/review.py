@@ -14,6 +14,8 @@ Arms, for the same number of labels of the teacher where nothing else is said:
   before label  `review: before_label`: a person labels texts that the students are unsure of, in place of
                 the teacher, which is paid for fewer labels
   own rows      no review: the person labels as many random texts of the pool before the run begins
+The results also hold `former doubt`, an earlier rule: texts whose label students think improbable, also where
+they think no other label more probable.
 """
 
 import argparse
@@ -47,7 +49,13 @@ ROUNDS = 3
 REVIEWED = 50
 WHEN = {"doubt": "before_train", "random": "before_train", "before label": "before_label"}
 ARMS = ("none", *WHEN, "own rows")
-RIVALS = (*((arm, "none") for arm in ARMS[1:]), ("doubt", "random"), ("doubt", "own rows"))
+RIVALS = (
+    *((arm, "none") for arm in ARMS[1:]),
+    ("former doubt", "none"),
+    ("doubt", "random"),
+    ("doubt", "former doubt"),
+    ("doubt", "own rows"),
+)
 
 
 def main() -> None:
