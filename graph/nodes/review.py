@@ -33,8 +33,8 @@ def review(ctx: RunContext, state: State) -> State:
     """Choose the texts that a person should judge, wait for the decisions, and apply them.
 
     LangGraph runs the node again from its beginning when the run goes on. The texts are therefore chosen once
-    and stored, and decisions are read from the run folder. It goes on with True or with a list of decisions;
-    texts without a decision stay as they are.
+    and stored, and decisions are read from the run folder. It goes on with True or with a list of decisions. A
+    text without a decision is treated as if nobody had looked at it.
     """
     kept = Review(ctx.folder)
     queue = kept.queue()
@@ -101,7 +101,7 @@ def _labelled(ctx: RunContext, state: State) -> list[Candidate]:
             shown = ctx.task.type.to_text(sample["answered"], sample["text"])
             reason = f"teacher and students disagree: the students predict {shown or 'nothing'}"
         else:
-            reason = "teacher and students agree; the teacher is less sure than elsewhere"
+            reason = "teacher and students agree, but the label is among the least certain ones"
         item = _item(sample, reason)
         item["label"], item["answered"] = sample["label"], sample["answered"]
         if "confidence" in sample:
@@ -133,12 +133,12 @@ def _suspects(ctx: RunContext, state: State) -> list[Candidate]:
     suspects = suspected_labels(ctx.task, ctx.splits, ctx.folder, state["best"]) or []
     for one in {one.row_index: one for one in reversed(suspects)}.values():
         row = rows[one.row_index]
-        wrong = ctx.task.type.to_text(one.suggested, row["text"])
+        suggested = ctx.task.type.to_text(one.suggested, row["text"])
         item = Item(
             id=row["id"],
             text=row["text"],
             own=True,
-            reason=f"your label may be wrong: students that were not trained on it predict {wrong}",
+            reason=f"your label may be wrong: students that were not trained on it predict {suggested}",
             random=False,
             near=[],
             label=one.given,
@@ -154,7 +154,7 @@ def _item(sample: Sample, reason: str) -> Item:
 
 def _apply(ctx: RunContext, state: State, decided: dict[str, Decision]) -> None:
     """Apply all decisions to the samples of this round and to the user's rows, and measure the teacher again.
-    Decisions of an earlier time at this round (before it was repeated) count, too.
+    If the round is repeated, the decisions that were made the first time still count.
     """
     judged = [
         judged_sample(sample, decided[sample["id"]])
@@ -163,9 +163,8 @@ def _apply(ctx: RunContext, state: State, decided: dict[str, Decision]) -> None:
     ]
     judged = _learnable(ctx, state, judged)
     relabelled = [s for s in judged if s["status"] == "kept" and "teacher_label" in s]
-    new = {
-        s["id"]: s for s in with_predictions(ctx, state["best"], relabelled)
-    }  # those stored are of the old label
+    # The stored loss and probabilities are those of the label before.
+    new = {s["id"]: s for s in with_predictions(ctx, state["best"], relabelled)}
     judged = [new.get(s["id"], s) for s in judged]
     refused = [s for s in judged if s["status"] == "refused"]
     ctx.corpus.add_judged(refused)  # so that no text like it is asked about again

@@ -17,8 +17,9 @@ _SURE = 0.98  # the largest probability that is believed, of a teacher or of stu
 
 
 class Candidate(NamedTuple):
-    """A text that could be judged. `doubt` is the probability that its label is wrong, in which a person's
-    answer would change something; `weakness` is the id of a new weakness that it was written for, or "".
+    """A text that could be judged. `doubt` is the probability that its label is wrong (see `doubt`) or, before
+    it has a label, that the students' answer is. `weakness` is the id of a new weakness that it was written
+    for, or "".
     """
 
     item: Item
@@ -68,9 +69,8 @@ def chosen(
     of_own = sorted(own, key=_by_doubt)[: int(count * OWN_SHARE)]
     count = min(count - len(of_own), len(samples))
     chance = random.Random(seed)
-    some = int(
-        count * RANDOM_SHARE + chance.random()
-    )  # rounded up or down so that the share holds on average
+    # Rounded up or down by chance, so that the share holds on average, however few texts there are.
+    some = int(count * RANDOM_SHARE + chance.random())
     drawn = chance.sample(samples, min(some, count) if measured else 0)
     taken = {one.item["id"] for one in drawn}
     left = [one for one in sorted(samples, key=_by_doubt) if one.item["id"] not in taken]
