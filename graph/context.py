@@ -15,8 +15,8 @@ from tutelage.agents.providers.models import ModelSpec, make_model
 from tutelage.agents.teacher.journal import Journal
 from tutelage.agents.teacher.settings import TeacherSettings
 from tutelage.agents.teacher.teacher import Teacher
+from tutelage.graph.review.apply import own_labels
 from tutelage.graph.review.decisions import Review
-from tutelage.graph.review.outcome import own_labels
 from tutelage.graph.run_folder.folder import RunFolder
 from tutelage.graph.run_folder.trace import Listener, Trace
 from tutelage.graph.state import State

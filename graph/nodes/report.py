@@ -8,8 +8,8 @@ from typing import Any
 from tutelage.graph.context import RunContext
 from tutelage.graph.report.build import write_report
 from tutelage.graph.report.embedding_map import embedding_map
+from tutelage.graph.review.apply import review_counts
 from tutelage.graph.review.decisions import Review
-from tutelage.graph.review.outcome import outcome
 from tutelage.graph.run_folder.folder import write_texts_used
 from tutelage.graph.state import State
 from tutelage.graph.students.comparison import compare
@@ -59,7 +59,7 @@ def finalize(ctx: RunContext, best: int, stop: str) -> Report | None:
         "test_untrained": tests["untrained"]["metric"] if tests else None,
         "test_by_round": [tests[str(round)]["metric"] for round in rounds if str(round) in tests] or None,
         "comparison": compare(ctx, best),
-        "review": outcome(decisions.values()) if (decisions := Review(folder).decisions()) else None,
+        "review": review_counts(decisions.values()) if (decisions := Review(folder).decisions()) else None,
         "labels_to_check": None if suspects is None else len(suspects),
         "overlap": _overlaps(ctx, [sample["text"] for sample in samples if sample["status"] == "kept"]),
     }

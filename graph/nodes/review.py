@@ -7,10 +7,10 @@ from typing import cast
 import numpy as np
 from tutelage.agents.teacher.calibration import calibrate
 from tutelage.graph.context import RunContext
+from tutelage.graph.review.apply import judged_sample, measured_answers, own_labels
 from tutelage.graph.review.decisions import Decision, Item, Queue, Review
 from tutelage.graph.review.open_review import OpenReview
-from tutelage.graph.review.outcome import judged_sample, measured_answers, own_labels
-from tutelage.graph.review.queue import Candidate, allowance, chosen, doubt, near_rows
+from tutelage.graph.review.queue import Candidate, allowance, chosen, label_uncertainty, near_rows
 from tutelage.graph.state import State
 from tutelage.graph.students.committee import mean_predictions, members, predictions
 from tutelage.graph.students.label_check import suspected_labels
@@ -33,8 +33,8 @@ def review(ctx: RunContext, state: State) -> State:
     """Choose the texts that a person should judge, wait for the decisions, and apply them.
 
     LangGraph runs the node again from its beginning when the run goes on. The texts are therefore chosen once
-    and stored, and decisions are read from the run folder. It goes on with True or with a list of decisions. A
-    text without a decision is treated as if nobody had looked at it.
+    and stored, and decisions are read from the run folder. The run goes on with True or with a list of
+    decisions. A text without a decision is treated as if nobody had looked at it.
     """
     kept = Review(ctx.folder)
     queue = kept.queue()
@@ -86,7 +86,7 @@ def _new_queue(ctx: RunContext, state: State, decided: dict[str, Decision]) -> Q
 
 
 def _labelled(ctx: RunContext, state: State) -> list[Candidate]:
-    """Return the samples that the round would train on, with the doubt about the teacher's label."""
+    """Return the samples that the round would train on, with the uncertainty of the teacher's label."""
     new = {card["id"]: card["name"] for card in read_cards(ctx.folder) if card["round"] == state["round"]}
     samples = ctx.corpus.drafts(round=state["round"], status="kept")
     if not samples:
@@ -106,13 +106,13 @@ def _labelled(ctx: RunContext, state: State) -> list[Candidate]:
         item["label"], item["answered"] = sample["label"], sample["answered"]
         if "confidence" in sample:
             item["confidence"] = sample["confidence"]
-        wrong = doubt(sample.get("confidence"), agreement)
+        wrong = label_uncertainty(sample.get("confidence"), agreement)
         found.append(Candidate(item, wrong, sample["weakness"] if name else ""))
     return found
 
 
 def _unlabelled(ctx: RunContext, state: State) -> list[Candidate]:
-    """Return the texts that the teacher would label next, with the students' doubt about their own answer."""
+    """Return the texts that the teacher would label next, with the uncertainty of the students' answer."""
     samples = [sample for sample in ctx.unfinished(state) if "label" not in sample]
     if not samples:
         return []
@@ -144,7 +144,7 @@ def _suspects(ctx: RunContext, state: State) -> list[Candidate]:
             label=one.given,
             answered=one.suggested,
         )
-        found.append(Candidate(item, doubt(None, 1 - max(one.p_suggested - one.p_given, 0.0))))
+        found.append(Candidate(item, label_uncertainty(None, 1 - max(one.p_suggested - one.p_given, 0.0))))
     return found
 
 

@@ -6,7 +6,7 @@ from tutelage.agents.teacher.calibration import Calibration
 from tutelage.graph.report.charts import reliability_plot
 from tutelage.graph.report.page import Html, pairs, table, tag
 from tutelage.graph.report.run_section import share
-from tutelage.graph.review.outcome import Outcome
+from tutelage.graph.review.apply import ReviewCounts
 
 SOURCES = {
     "logprobs": "the probability of the label's tokens",
@@ -29,7 +29,7 @@ point shows the number of texts in its bin; lines are 95 % intervals."""
 
 
 def teacher_section(
-    measured: Calibration | None, counters: Mapping[str, object], review: Outcome | None
+    measured: Calibration | None, counters: Mapping[str, object], review: ReviewCounts | None
 ) -> list[Html]:
     """Show the measurements of calibration.json, what a person found in the review, and counts of the
     teacher's calls.
@@ -58,7 +58,7 @@ def teacher_section(
     ]
 
 
-def review_sentence(found: Outcome) -> str:
+def review_sentence(found: ReviewCounts) -> str:
     """Return a sentence about what a person did with samples and rows."""
     parts = [
         f"{title}: {', '.join(f'{count} {DONE[action]}' for action, count in counts.items())}"
@@ -68,7 +68,7 @@ def review_sentence(found: Outcome) -> str:
     return f"judged in the review: {'; '.join(parts)}"
 
 
-def _review(found: Outcome | None) -> list[Html]:
+def _review(found: ReviewCounts | None) -> list[Html]:
     """Say what a person did with samples and rows, and how often the teacher was right at random."""
     if found is None:
         return []

@@ -1,5 +1,5 @@
 """Human review: a person judges the texts on which a minute of theirs is worth most.
 
-`queue` chooses the texts, `decisions` keeps the person's answers in the run folder, and `outcome` applies
+`queue` chooses the texts, `decisions` keeps the person's answers in the run folder, and `apply` applies
 them to the samples and to the user's own rows.
 """

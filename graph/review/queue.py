@@ -17,25 +17,25 @@ _SURE = 0.98  # the largest probability that is believed, of a teacher or of stu
 
 
 class Candidate(NamedTuple):
-    """A text that could be judged. `doubt` is the probability that its label is wrong (see `doubt`) or, before
-    it has a label, that the students' answer is. `weakness` is the id of a new weakness that it was written
-    for, or "".
+    """A text that could be judged. `uncertainty` is the probability that its label is wrong or, before it has
+    a label, that the students' answer is. `weakness` is the id of a new weakness that it was written for, or
+    "".
     """
 
     item: Item
-    doubt: float
+    uncertainty: float
     weakness: str = ""
 
 
-def doubt(confidence: float | None, agreement: float) -> float:
-    """Return how much a label is in doubt, from 0 to 1: the probability that it is wrong, if teacher and
+def label_uncertainty(confidence: float | None, agreement: float) -> float:
+    """Return the uncertainty of a label, from 0 to 1: the probability that it is wrong, if teacher and
     students were independent witnesses (naive Bayes, ours).
 
     Args:
         confidence: the teacher's calibrated confidence in the label, None if it is not known.
         agreement: how far students that were not trained on the text agree: 1 less the amount by which they
-            think another label more probable. Their probability of the label itself would call every text
-            doubtful that they are unsure of, which are many where there are many labels.
+            think another label more probable. Their probability of the label itself is low wherever they are
+            unsure, and so for most texts of a task with many labels.
     """
     right = [min(max(p, 1 - _SURE), _SURE) for p in (confidence, agreement) if p is not None]
     for_it, against = float(np.prod(right)), float(np.prod([1 - p for p in right]))
@@ -54,10 +54,10 @@ def allowance(budget: int, decisions: Sequence[Decision], round: int, rounds: in
 def chosen(
     samples: Sequence[Candidate], own: Sequence[Candidate], count: int, *, measured: bool, seed: str
 ) -> list[Item]:
-    """Return the texts to judge, the most doubtful first.
+    """Return the texts to judge, the most uncertain first.
 
     A part is drawn at random if `measured`, a part are rows of the user's own, and one text is taken from
-    each new weakness. The most doubtful samples fill the rest.
+    each new weakness. The most uncertain samples fill the rest.
 
     Args:
         samples: samples of the round.
@@ -66,15 +66,15 @@ def chosen(
         measured: whether the samples have labels of the teacher, which random texts measure.
         seed: the seed of the random texts.
     """
-    of_own = sorted(own, key=_by_doubt)[: int(count * OWN_SHARE)]
+    of_own = sorted(own, key=_by_uncertainty)[: int(count * OWN_SHARE)]
     count = min(count - len(of_own), len(samples))
     chance = random.Random(seed)
     # Rounded up or down by chance, so that the share holds on average, however few texts there are.
     some = int(count * RANDOM_SHARE + chance.random())
     drawn = chance.sample(samples, min(some, count) if measured else 0)
     taken = {one.item["id"] for one in drawn}
-    left = [one for one in sorted(samples, key=_by_doubt) if one.item["id"] not in taken]
-    worst: dict[str, Candidate] = {}  # of each new weakness, the most doubtful text
+    left = [one for one in sorted(samples, key=_by_uncertainty) if one.item["id"] not in taken]
+    worst: dict[str, Candidate] = {}  # of each new weakness, the most uncertain text
     for one in left:
         worst.setdefault(one.weakness, one)
     worst.pop("", None)
@@ -85,7 +85,7 @@ def chosen(
         one._replace(item={**one.item, "random": True, "reason": "drawn at random, to measure the teacher"})
         for one in drawn
     ]
-    return [one.item for one in sorted([*of_own, *random_ones, *served, *rest], key=_by_doubt)]
+    return [one.item for one in sorted([*of_own, *random_ones, *served, *rest], key=_by_uncertainty)]
 
 
 def near_rows(texts: Sequence[str], rows: Sequence[Row], encoder: Vectors) -> list[list[NearRow]]:
@@ -103,5 +103,5 @@ def near_rows(texts: Sequence[str], rows: Sequence[Row], encoder: Vectors) -> li
     ]
 
 
-def _by_doubt(candidate: Candidate) -> float:
-    return -candidate.doubt
+def _by_uncertainty(candidate: Candidate) -> float:
+    return -candidate.uncertainty

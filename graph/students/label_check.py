@@ -3,8 +3,8 @@
 import csv
 import io
 
+from tutelage.graph.review.apply import own_labels
 from tutelage.graph.review.decisions import Review
-from tutelage.graph.review.outcome import own_labels
 from tutelage.graph.run_folder.folder import RunFolder
 from tutelage.graph.students.predictions import out_of_fold_probabilities
 from tutelage.graph.task.schema import Task

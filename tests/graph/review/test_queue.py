@@ -4,11 +4,11 @@ from collections import Counter
 from typing import Literal
 
 from tutelage.graph.review.decisions import Decision, Item
-from tutelage.graph.review.queue import Candidate, allowance, chosen, doubt
+from tutelage.graph.review.queue import Candidate, allowance, chosen, label_uncertainty
 
 
 def candidate(number: int, *, own: bool = False, weakness: str = "") -> Candidate:
-    """Return a text whose doubt falls with its number."""
+    """Return a text whose uncertainty falls with its number."""
     name = f"{'o' if own else 's'}{number}"
     item = Item(id=name, text=name, own=own, reason="", random=False, near=[])
     return Candidate(item, 1 - number / 100, weakness)
@@ -18,13 +18,17 @@ def decision(round: int, action: Literal["accept", "skip", "unseen"]) -> Decisio
     return Decision(id="x", text="x", round=round, own=False, random=False, action=action, at=0.0)
 
 
-def test_doubt_rises_with_every_witness_against_a_label() -> None:
-    assert doubt(0.9, 1.0) < doubt(0.9, 0.5) < doubt(0.6, 0.5) < doubt(0.6, 0.1)
-    assert doubt(None, 0.5) == 0.5
-    assert 0 < doubt(1.0, 1.0) < doubt(1.0, 0.0) < 1  # no witness is believed without limit
+def test_a_label_is_more_uncertain_with_every_witness_against_it() -> None:
+    witnesses = [(0.9, 1.0), (0.9, 0.5), (0.6, 0.5), (0.6, 0.1)]
+    found = [label_uncertainty(*both) for both in witnesses]
+    assert found == sorted(found)
+    assert len(set(found)) == 4
+    assert label_uncertainty(None, 0.5) == 0.5
+    # No witness is believed without limit.
+    assert 0 < label_uncertainty(1.0, 1.0) < label_uncertainty(1.0, 0.0) < 1
 
 
-def test_the_most_doubtful_texts_are_asked_about_first_and_some_at_random() -> None:
+def test_the_most_uncertain_texts_are_asked_about_first_and_some_at_random() -> None:
     samples = [candidate(number) for number in range(100)]
     items = chosen(samples, [], 20, measured=True, seed="one")
     assert len(items) == 20 == len({item["id"] for item in items})
@@ -65,7 +69,7 @@ def test_at_most_a_quarter_are_rows_of_the_user() -> None:
     assert [item["id"] for item in items if item["own"]] == [f"o{number}" for number in range(5)]
 
 
-def test_each_new_weakness_is_served_by_its_most_doubtful_text() -> None:
+def test_each_new_weakness_is_served_by_its_most_uncertain_text() -> None:
     samples = [candidate(number, weakness=f"w{number // 2}") for number in range(20)]
     items = chosen(samples, [], 4, measured=False, seed="one")
     assert [item["id"] for item in items] == ["s0", "s2", "s4", "s6"]

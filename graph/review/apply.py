@@ -10,7 +10,7 @@ from tutelage.student.evaluation.evaluate import wilson
 SOURCE = "person"  # the source of the confidence in a label that a person gave
 
 
-class Outcome(TypedDict):
+class ReviewCounts(TypedDict):
     """The result of a review: the number of decisions of each kind, about samples and about the user's own
     rows. `drawn` counts the samples drawn at random that got a label of a person, and `right` those on which
     the teacher's label was the same; `interval` is the 95 % interval of this share (Wilson).
@@ -76,11 +76,11 @@ def measured_answers(
     return found
 
 
-def outcome(decisions: Collection[Decision]) -> Outcome:
+def review_counts(decisions: Collection[Decision]) -> ReviewCounts:
     """Return the result of a review from all its decisions."""
     drawn = [made for made in decisions if made["random"] and _settled(made)]
     right = sum(made["action"] == "accept" for made in drawn)
-    return Outcome(
+    return ReviewCounts(
         samples=_counts([made for made in decisions if not made["own"]]),
         own_rows=_counts([made for made in decisions if made["own"]]),
         drawn=len(drawn),
