@@ -617,10 +617,13 @@ def doctor(
 
     Example: [bold]tutelage doctor task.yaml[/bold]
     """
-    from tutelage.graph.doctor import check_installation, check_teacher
+    from tutelage.graph.doctor import check_corpus, check_installation, check_teacher
     from tutelage.graph.task.load import load_task
 
-    findings = check_installation() + (check_teacher(load_task(task), again=again) if task else [])
+    findings = check_installation()
+    if task:
+        loaded = load_task(task)
+        findings += [*check_corpus(loaded), *check_teacher(loaded, again=again)]
     if as_json:
         typer.echo(json.dumps([finding._asdict() for finding in findings]))
     else:
