@@ -105,7 +105,8 @@ def turn_of(folder: Path, arm: str) -> Cell:
 
 def print_table() -> None:
     found = read(RESULTS)
-    turns = {one["turn"] for one in found}
+    arms = [one["turn"] for one in found]
+    turns = {turn for turn in arms if arms.count(turn) == len(ARMS)}  # the complete ones
     by = {(one["arm"], one["turn"]): max(one["cpu"]) for one in found}
     print("| arm | texts | CPU seconds (of the slower process) | wall |\n" + "|---" * 4 + "|")
     for arm in ARMS:
