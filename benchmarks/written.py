@@ -208,7 +208,7 @@ def load(task: str, writer: str, seed: int, cache: Path) -> tuple[Data, float]:
     wrong = _wrong_out_of_fold(Data(labels, own, [], [], [], [], {}, {}), seed, encoder(cache))
     if writer == "smollm2":
         path = cache / f"written {task} {seed}.json"
-        made = _once(path, lambda: _smollm2(own, wrong, labels, seed))
+        made = _once(path, lambda: _smollm2(own, wrong, labels, seed, path))
     else:
         made = [
             [one["text"], one["label"], one["source_text"] in wrong]
@@ -259,7 +259,9 @@ def _wrong_out_of_fold(data: Data, seed: int, encoder: Any) -> set[str]:
     return found
 
 
-def _smollm2(own: Sequence[Row], wrong: set[str], labels: Sequence[str], seed: int) -> list[list[Any]]:
+def _smollm2(
+    own: Sequence[Row], wrong: set[str], labels: Sequence[str], seed: int, path: Path
+) -> list[list[Any]]:
     """Return texts that SmolLM2 writes: text, intended label, and whether the list began with errors."""
     lists: list[tuple[str, bool, list[str]]] = []
     for label in labels:
@@ -268,7 +270,7 @@ def _smollm2(own: Sequence[Row], wrong: set[str], labels: Sequence[str], seed: i
         lists += [(label, False, texts)] * LISTS + ([(label, True, errors)] * LISTS if errors else [])
     headings = [(f"Messages in which the writer feels {label}:", texts) for label, _, texts in lists]
     with serve() as url:
-        found = write_texts(url, headings, seed=seed)
+        found = write_texts(url, headings, path.with_suffix(".jsonl"), seed=seed)
     return [
         [text, label, from_error]
         for (label, from_error, _), texts in zip(lists, found, strict=True)
