@@ -32,8 +32,8 @@ TASK_TYPES = ("multilabel", "ner", "pairs", "seq2seq")
 WITH_COMMANDS = (*TASK_TYPES, "graph")
 # Pages of which other tests, or the tests of the tutorial's run below, run the code.
 AFTER_TUTORIAL = {"distilled", "graph", "report", "running", "tools"}
-# embedding: tests/graph/test_build.py; review: tests/graph/review and tests/graph/runs/test_review.py; scaling:
-# tests/graph/test_scaling.py.
+# embedding: tests/graph/test_build.py; review: tests/graph/review and tests/graph/runs/test_review.py;
+# scaling: tests/graph/test_scaling.py.
 ELSEWHERE = {"strategies", "tracing", "tutorial", "serving", "embedding", "review", "scaling"}
 RUNNABLE = ("sh", "console", "python", "yaml")
 
