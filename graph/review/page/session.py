@@ -43,8 +43,8 @@ class Session:
     """The state behind the page. The server's thread calls it, one call after the other."""
 
     def __init__(self, review: OpenReview, next_step: str, closing: str):
-        """Begin without texts; `next_step` says what happens when the person has finished, and `closing` what to
-        do when this session has ended.
+        """Begin without texts; `next_step` says what happens when the person has finished, and `closing`
+        what to do when this session has ended.
         """
         self._review, self._next_step, self._closing = review, next_step, closing
         self._open = threading.Event()
