@@ -113,8 +113,12 @@ def test_a_model_that_writes_otherwise_than_torch_is_refused(
     student, exported_to, _ = t5
     folder = shutil.copytree(exported_to, tmp_path / "out")
     full, small = folder / "onnx" / "decoder.onnx", folder / "onnx" / "decoder_int8.onnx"
-    shutil.copy(folder / "onnx" / "encoder.onnx", folder / "onnx" / "encoder_int8.onnx")
-    shutil.copy(full, small)
+
+    def copy_full_to_small() -> None:
+        for name in ("encoder", "decoder"):
+            shutil.copy(folder / "onnx" / f"{name}.onnx", folder / "onnx" / f"{name}_int8.onnx")
+
+    copy_full_to_small()
     parity = onnx_models._compare_with_torch(student, folder, texts)
     assert (parity["int8_same"], parity["int8_difference"]) == (1.0, parity["difference"])
     assert "int8_refused" not in parity
@@ -132,7 +136,7 @@ def test_a_model_that_writes_otherwise_than_torch_is_refused(
     with pytest.raises(InputError, match=r"encoder_int8\.onnx was not written; README\.md says why"):
         load_predictor(folder, "int8")
 
-    shutil.copytree(exported_to / "onnx", folder / "onnx", dirs_exist_ok=True)
+    copy_full_to_small()
     onnx.save(wrong, str(full))
     with pytest.raises(InputError, match="the ONNX model predicts differently from torch"):
         onnx_models._compare_with_torch(student, folder, texts)
