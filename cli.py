@@ -504,6 +504,13 @@ def predict(
     to: Annotated[
         Path | None, typer.Option(help="A new file for the rows of --file: .jsonl, .csv or .parquet.")
     ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            help="Predict one part of --file, e.g. 3/16, and write it to a file of its own: several processes"
+            " or machines share the work."
+        ),
+    ] = None,
     encoding: Encoding = None,
     engine: EngineOption = "auto",
     as_json: Json = False,
@@ -517,6 +524,7 @@ def predict(
     from tutelage.graph.run_folder.row_progress import RowProgress
     from tutelage.graph.runs.file_columns import FileColumns
     from tutelage.graph.runs.predict_file import PredictionRequest, predict_file
+    from tutelage.graph.runs.shard import Shard
     from tutelage.graph.runs.use import predict_texts
     from tutelage.student.errors import InputError
 
@@ -526,10 +534,13 @@ def predict(
             raise InputError("--to writes the rows of a file; name it with --file, and give no texts")
         if as_json:
             raise InputError("--json prints predictions, and --to writes them to a file; give one of them")
+        part = Shard.parse(shard or "1/1")
         with RowProgress() as progress:
-            rows = predict_file(request, file, to, _warn, listener=progress)
-        typer.echo(f"wrote {rows} rows to {to}")
+            rows = predict_file(request, file, to, _warn, shard=part, listener=progress)
+        typer.echo(f"wrote {rows} rows to {part.file(to)}")
         return
+    if shard:
+        raise InputError("--shard writes a part of a file: name the file with --file, a new one with --to")
     predictions = predict_texts(request, texts, _warn, file=file, lines=sys.stdin)
     for number, (row, line) in enumerate(predictions):
         if not number:
@@ -617,10 +628,13 @@ def doctor(
 
     Example: [bold]tutelage doctor task.yaml[/bold]
     """
-    from tutelage.graph.doctor import check_installation, check_teacher
+    from tutelage.graph.doctor import check_corpus, check_installation, check_teacher
     from tutelage.graph.task.load import load_task
 
-    findings = check_installation() + (check_teacher(load_task(task), again=again) if task else [])
+    findings = check_installation()
+    if task:
+        loaded = load_task(task)
+        findings += [*check_corpus(loaded), *check_teacher(loaded, again=again)]
     if as_json:
         typer.echo(json.dumps([finding._asdict() for finding in findings]))
     else:

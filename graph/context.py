@@ -144,11 +144,13 @@ class RunContext:
         """Set up every model, before anything is written and any request is sent.
 
         Raises:
-            InputError: a key, a package, a program, a model or the rehearsal teacher's texts are missing.
+            InputError: a key, a package, a program, a model or the rehearsal teacher's texts are missing, or
+                the Chroma server does not answer.
         """
         if self.launcher:
             self.launcher.check()
         self.teacher.prepare()
+        self.corpus.store.check()
         self.encoder.fingerprint  # noqa: B018
         if config := self.task.white_box_config():
             from tutelage.student.distillation.white_box_teacher import check_white_box_teacher
@@ -166,6 +168,7 @@ class RunContext:
     def close(self) -> None:
         """Release files and ports."""
         self.teacher.close()
+        self.corpus.store.close()
         self.servers.close()
 
 
@@ -216,7 +219,13 @@ def open_context(
     maker = _maker(task, users, vectors, servers, models)
     journal = Journal(folder.journal, [other.journal for other in reuse])
     teacher = _teacher(task, folder, maker, journal, trace)
-    corpus = Corpus(folder.corpus, vectors, threshold=task.duplicate_above, task_type=task.type)
+    corpus = Corpus(
+        folder.corpus,
+        vectors,
+        threshold=task.duplicate_above,
+        task_type=task.type,
+        server=task.chroma,
+    )
     strategy, students = task.resolved_strategy(), StudentCache(folder, student_encoder, task.student.device)
     return RunContext(
         task, strategy, splits, folder, vectors, student_encoder, corpus, teacher, trace, servers, students

@@ -10,6 +10,7 @@ from tutelage.agents.schemas import labels_schema
 from tutelage.agents.teacher.probe import Finding, probe
 from tutelage.graph.task.schema import Task
 from tutelage.prompts import render
+from tutelage.student.chroma import connect
 from tutelage.student.errors import InputError
 
 _LIBRARIES = ("langgraph", "langchain-openai", "torch", "transformers", "sentence-transformers", "chromadb")
@@ -55,6 +56,17 @@ def check_teacher(task: Task, *, again: bool = False) -> list[Finding]:
         words = known or "unknown; set `prices`"
         findings.append(Finding(f"{who} price", bool(price) or None, words))
     return findings
+
+
+def check_corpus(task: Task) -> list[Finding]:
+    """Connect to the Chroma server of a task, if it names one."""
+    if not task.chroma:
+        return []
+    try:
+        connect(task.chroma).close()
+    except InputError as error:
+        return [Finding("chroma server", False, str(error))]
+    return [Finding("chroma server", True, task.chroma)]
 
 
 def _probed(task: Task, spec: ModelSpec, again: bool) -> list[Finding]:

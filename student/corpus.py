@@ -1,19 +1,16 @@
 """The corpus: all samples of a run in Chroma, kept or refused, with the reason for each refusal."""
 
 import json
-import sqlite3
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, NotRequired, TypedDict, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from tutelage.student.chroma import Store
 from tutelage.student.data.rows import Row, content_id
 from tutelage.student.encoder import Vectors
-from tutelage.student.errors import InputError
 from tutelage.student.nearest import NearestVectors, nearest_before
 from tutelage.student.tasks.classification import CLASSIFICATION
 from tutelage.student.tasks.task_type import TaskType
@@ -117,12 +114,26 @@ class Corpus:
     all judged samples. `held_out` holds the vectors of gate and test texts; they serve comparisons only, and
     their texts are not stored. Near-duplicates are found by an exact comparison in memory, with a copy of the
     vectors that is read from Chroma when it is first needed. So Chroma alone holds the truth.
+
+    Args:
+        folder: the folder of the collections.
+        encoder: makes the vectors.
+        threshold: the cosine similarity from which a text is near to another one.
+        task_type: decides which texts are equal.
+        server: the address of a Chroma server that holds the collections in place of the folder.
     """
 
     def __init__(
-        self, folder: Path, encoder: Vectors, *, threshold: float, task_type: TaskType = CLASSIFICATION
+        self,
+        folder: Path,
+        encoder: Vectors,
+        *,
+        threshold: float,
+        task_type: TaskType = CLASSIFICATION,
+        server: str | None = None,
     ):
         self.folder, self.encoder, self.threshold, self.task_type = folder, encoder, threshold, task_type
+        self.store = Store(folder, server)
         self._in_memory: dict[Compared, NearestVectors] = {}
 
     def forget(self, since: int = 0) -> None:
@@ -133,7 +144,7 @@ class Corpus:
         for name in ("drafts", "known"):
             collection = self._collections[name]
             ids = collection.get(where={"round": {"$gte": since}}, include=[])["ids"]
-            for part in self._parts(ids):
+            for part in self.store.parts(ids):
                 collection.delete(ids=part)
 
     def hold_out(self, texts: Sequence[str]) -> None:
@@ -150,7 +161,7 @@ class Corpus:
 
     def update(self, samples: Sequence[Sample]) -> None:
         """Store changed drafts. Their vectors stay, so this takes a third of the time of `put`."""
-        for part in self._parts(samples):
+        for part in self.store.parts(samples):
             self._collections["drafts"].update(
                 ids=[_place(s) for s in part], metadatas=[_metadata(s) for s in part]
             )
@@ -194,7 +205,7 @@ class Corpus:
         near = self._vectors_of(name).nearest(ids, vectors, self.threshold)
         keys = sorted({one[0] for one in near if one})
         texts: dict[str, str] = {}
-        for part in self._parts(keys):
+        for part in self.store.parts(keys):
             found = self._collections[name].get(ids=part, include=["documents"])
             texts |= dict(zip(found["ids"], found["documents"], strict=True))
         return [one and Neighbour(name, texts[one[0]] or one[0], one[1]) for one in near]
@@ -203,20 +214,15 @@ class Corpus:
         """Return a copy of a collection's vectors in memory."""
         if name not in self._in_memory:
             collection, made = self._collections[name], NearestVectors()
-            for part in self._parts(collection.get(include=[])["ids"]):
+            for part in self.store.parts(collection.get(include=[])["ids"]):
                 found = collection.get(ids=part, include=["embeddings"])
                 made.add(found["ids"], np.asarray(found["embeddings"], np.float32))
             self._in_memory[name] = made
         return self._in_memory[name]
 
-    def _parts(self, rows: Sequence[Any]) -> Iterator[Any]:
-        """Divide rows into parts that Chroma accepts in one call."""
-        step = self._client.get_max_batch_size()
-        return (rows[start : start + step] for start in range(0, len(rows), step))
-
     def _upsert(self, name: str, rows: Sequence[tuple[str, str, dict[str, Any]]]) -> None:
         # `add` would silently keep the old row. Chroma rejects calls that contain an id twice.
-        for part in self._parts(list({row[0]: row for row in rows}.values())):
+        for part in self.store.parts(list({row[0]: row for row in rows}.values())):
             ids, texts, metadatas = zip(*part, strict=True)
             vectors = self.encoder.encode(texts)
             self._collections[name].upsert(
@@ -229,55 +235,19 @@ class Corpus:
                 self._in_memory[name].add(ids, vectors)
 
     @cached_property
-    def _client(self) -> Any:
-        return _client_of(self.folder)
-
-    @cached_property
     def _collections(self) -> dict[str, Any]:
-        collections = {
-            name: self._client.get_or_create_collection(
-                name,
-                embedding_function=None,
-                metadata={"encoder": self.encoder.fingerprint},
-                # Chroma's graph is never searched, so the smallest one is built, in a quarter of the time.
-                # `ip` leaves vectors as they are; `cosine` would normalise them again.
-                configuration={"hnsw": {"space": "ip", "ef_construction": 1, "max_neighbors": 2}},
-            )
-            for name in ("drafts", "known", "held_out")
-        }
-        for collection in collections.values():  # Chroma keeps an old collection's metadata
-            if (got := collection.metadata["encoder"]) != self.encoder.fingerprint:
-                raise InputError(
-                    f"{self.folder} was written with encoder {got}, this run uses {self.encoder.fingerprint};"
-                    " use the same `encoder`, or a new run folder"
-                )
-        return collections
+        return self.store.collections(self.encoder.fingerprint)
 
 
 def stored_samples(folder: Path) -> list[Sample]:
-    """Return the samples of the corpus in a folder, in the order of writing; [] if there is none yet.
+    """Return the samples of the corpus in a folder, in the order of writing; [] if there is none yet. A run
+    may be writing to it. This needs no encoder.
 
-    Chroma allows one process at a time, and a run may be writing to the folder. So a copy of its database,
-    which SQLite makes consistent, is read. This needs no encoder.
+    Raises:
+        InputError: the corpus lies on a server that cannot be used.
     """
-    database = folder / "chroma.sqlite3"
-    if not database.exists():
-        return []
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as copy:
-        source = sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)
-        with closing(source), closing(sqlite3.connect(Path(copy) / database.name)) as target:
-            source.backup(target)
-        client = _client_of(Path(copy))
-        if "drafts" not in {collection.name for collection in client.list_collections()}:
-            return []
-        return _samples_in(client.get_collection("drafts", embedding_function=None))
-
-
-def _client_of(folder: Path) -> Any:
-    import chromadb
-
-    settings = chromadb.Settings(anonymized_telemetry=False)
-    return chromadb.PersistentClient(str(folder), settings=settings)
+    with Store(folder).reading("drafts") as drafts:
+        return _samples_in(drafts) if drafts else []
 
 
 def _samples_in(collection: Any, where: dict[str, Any] | None = None) -> list[Sample]:

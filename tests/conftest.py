@@ -2,11 +2,13 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -193,6 +195,40 @@ def draft() -> Callable[..., Sample]:
         return Sample({**made, **fields})
 
     return make
+
+
+@pytest.fixture(scope="session")
+def chroma_at() -> Callable[..., AbstractContextManager[str]]:
+    """Return a function that runs a real Chroma server on a folder, and yields its address. The server is
+    killed at the end; started again with the same folder and `port`, it has its data.
+    """
+    return _chroma_server
+
+
+@contextmanager
+def _chroma_server(folder: Path, port: int = 0) -> Iterator[str]:
+    if not port:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+    program = Path(sys.executable).with_name("chroma")
+    arguments = [program, "run", "--path", folder, "--host", "127.0.0.1", "--port", str(port)]
+    environment = {**os.environ, "ANONYMIZED_TELEMETRY": "False"}
+    with subprocess.Popen(arguments, env=environment, stdout=subprocess.DEVNULL) as server:
+        try:
+            end = time.monotonic() + 60
+            while not _listening(port):
+                assert server.poll() is None, "the Chroma server ended"
+                assert time.monotonic() < end, "the Chroma server does not start"
+                time.sleep(0.05)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            server.kill()
+
+
+def _listening(port: int) -> bool:
+    with socket.socket() as one:
+        return one.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.fixture

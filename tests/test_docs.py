@@ -33,8 +33,8 @@ WITH_COMMANDS = (*TASK_TYPES, "graph")
 # Pages of which other tests, or the tests of the tutorial's run below, run the code.
 AFTER_TUTORIAL = {"distilled", "graph", "report", "running", "tools"}
 # embedding: tests/graph/test_build.py; review: tests/graph/review and tests/graph/runs/test_review.py;
-# models: tests/student/training/processes/test_launched.py, and below.
-ELSEWHERE = {"strategies", "tracing", "tutorial", "serving", "embedding", "review", "models"}
+# models: tests/student/training/processes/test_launched.py, and below. scaling: tests/graph/test_scaling.py.
+ELSEWHERE = {"strategies", "tracing", "tutorial", "serving", "embedding", "review", "models", "scaling"}
 RUNNABLE = ("sh", "console", "python", "yaml")
 
 

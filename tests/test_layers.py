@@ -13,7 +13,7 @@ LAYERS["graph"] = {"prompts", "student", "agents"}
 ROOMS = {
     "student": [
         "errors", "tasks", "device", "linear_layers", "pretrained", "encoder", "data", "models", "training",
-        "evaluation", "distillation", "clustering", "selection", "nearest", "corpus",
+        "evaluation", "distillation", "clustering", "selection", "nearest", "chroma", "corpus",
     ],
     "agents": [
         "schemas", "brief", "request", "prompt_injection", "providers", "endpoints", "teacher", "analyst",
@@ -29,7 +29,7 @@ ROOMS = {
 MOST_FILES = 16  # in a folder: the graph has sixteen nodes, one a file
 # The only files that import a heavy library.
 HOMES = {
-    "chromadb": {"student/corpus.py"},
+    "chromadb": {"student/chroma.py"},
     "torch": {"student/training/", "student/models/", "student/distillation/", "student/encoder.py",
               "student/device.py", "student/linear_layers.py", "student/pretrained.py",
               "agents/providers/local.py", "graph/doctor.py"},

@@ -1,8 +1,7 @@
 """Predict every row of a file of any size, and write the rows with their predictions to another file."""
 
 import json
-import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
@@ -10,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.graph.run_folder.folder import student_in
+from tutelage.graph.runs.answers import Answers
 from tutelage.graph.runs.file_columns import GUESSED, FileColumns, columns_of
+from tutelage.graph.runs.shard import BLOCK, Shard
 from tutelage.student.data.annotation_tools import plain_record
 from tutelage.student.data.files import Record, read_records
 from tutelage.student.data.readers import text_of
@@ -22,7 +23,8 @@ from tutelage.student.models.onnx_student import Engine, load_predictor
 from tutelage.student.tasks.fields import Fields
 from tutelage.student.tasks.registry import TASK_TYPES
 
-BLOCK = 1_024  # rows that are predicted, and stored, at once
+WHOLE = Shard()
+ALL = slice(None)  # rows of a file
 ADDED = ("predicted", "confidence")  # the columns of the prediction
 
 Listener = Callable[[int, int], None]  # called with the number of predicted rows and of all rows
@@ -95,38 +97,43 @@ def predict_file(
     to: Path,
     warn: Callable[[str], None],
     *,
+    shard: Shard = WHOLE,
     listener: Listener = lambda done, rows: None,
 ) -> int:
     """Predict the rows of a file, and write them with the columns `predicted` and `confidence` to a new file.
 
     The file is read three times: to check it, to predict, and to write. Predictions are kept in `<to>.part`
     until the end, and a stopped prediction continues with them. Rows whose text is empty or unusable keep
-    their place without a prediction.
+    their place without a prediction. With a shard, all rows are checked, so that all parts have the same
+    columns, and those of the shard are predicted and written to `shard.file(to)`.
 
     Returns:
-        The number of rows.
+        The number of rows written.
 
     Raises:
         InputError: the file has no usable row, the new file exists, or the student cannot be loaded.
         Interrupted: the user asked to stop.
     """
+    to = shard.file(to)
     _check_new(to)
     student, lowest = request.load()
     names = columns_of(file, request.columns, student, request.student).text
     encoding = request.columns.encoding
 
-    def rows() -> RowsWithTexts:
-        return rows_of(file, names, student, encoding)
+    def rows(part: slice = ALL) -> RowsWithTexts:
+        return rows_of(file, names, student, encoding, part)
 
     summary = _summary(rows(), file, warn)
+    numbers = shard.rows(summary.rows)
+    own, count = slice(numbers.start, numbers.stop), len(numbers)
     part = to.with_name(f"{to.name}.part")
-    with closing(_Answers(part, _identity(request, file, names))) as answers:
+    with closing(Answers(part, _identity(request, file, names))) as answers:
         try:
             if answers.count:
-                warn(f"note: {part} has {answers.count} of {summary.rows} rows already")
-            _predict(student, rows(), answers, lambda n: listener(n, summary.rows))
+                warn(f"note: {part} has {answers.count} of {count} rows already")
+            _predict(student, rows(own), answers, lambda n: listener(n, count))
             types = {name: kind or str for name, kind in summary.types.items()}
-            filled = _filled(rows(), answers, student.kind, lowest)
+            filled = _filled(rows(own), answers, student.kind, lowest)
             write_records(to, filled, {**types, "predicted": str, "confidence": float})
         except KeyboardInterrupt:
             raise Interrupted(f"stopped after {answers.count} rows; the same command continues") from None
@@ -134,7 +141,7 @@ def predict_file(
             warn(f"note: {truncated} texts are too long for this student: it read only their beginnings")
     part.unlink()
     Path(f"{part}-journal").unlink(missing_ok=True)  # SQLite may leave it in exclusive mode
-    return summary.rows
+    return count
 
 
 def _check_new(to: Path) -> None:
@@ -145,10 +152,12 @@ def _check_new(to: Path) -> None:
         raise InputError(f"the folder {to.absolute().parent} does not exist; create it")
 
 
-def rows_of(file: Path, names: Fields, student: Predictor, encoding: str | None) -> RowsWithTexts:
-    """Yield the records of a file with their texts, or with why they have none."""
+def rows_of(
+    file: Path, names: Fields, student: Predictor, encoding: str | None, part: slice = ALL
+) -> RowsWithTexts:
+    """Yield the records of a part of a file with their texts, or with why they have none."""
     task_type = TASK_TYPES[student.kind]
-    for where, record in read_records(file, "", encoding=encoding):
+    for where, record in islice(read_records(file, "", encoding=encoding), part.start, part.stop):
         try:
             yield record, text_of(plain_record(record), where, names, task_type)
         except InputError as error:
@@ -171,64 +180,6 @@ def _summary(rows: RowsWithTexts, file: Path, warn: Callable[[str], None]) -> Fi
     return found
 
 
-class _Answers:
-    """Store predictions as they come, in a SQLite file that one process at a time can open.
-
-    Attributes:
-        count: the number of rows with a stored prediction.
-    """
-
-    def __init__(self, path: Path, identity: str):
-        self._db = sqlite3.connect(path, timeout=0.1, isolation_level=None)
-        try:
-            self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
-            self._db.execute("BEGIN EXCLUSIVE")
-            self._db.execute("CREATE TABLE IF NOT EXISTS about (identity TEXT, truncated INTEGER)")
-            self._db.execute("CREATE TABLE IF NOT EXISTS answers (row INTEGER PRIMARY KEY, label, sure)")
-            known = self._db.execute("SELECT identity FROM about").fetchone()
-            if not known:
-                self._db.execute("INSERT INTO about VALUES (?, 0)", [identity])
-            self._db.execute("COMMIT")
-        except sqlite3.OperationalError as error:
-            self._db.close()
-            if "locked" in str(error):
-                raise InputError(f"{path} is in use: another process predicts this file") from error
-            raise InputError(f"{path} cannot be written: {error}") from error
-        except sqlite3.DatabaseError as error:
-            self._db.close()
-            raise InputError(f"{path} holds no predictions; delete it to begin again") from error
-        if known and known[0] != identity:
-            self._db.close()
-            raise InputError(
-                f"{path} holds predictions of another file, student or column; delete it to begin again"
-            )
-        self.count: int = self._db.execute("SELECT COUNT(*) FROM answers").fetchone()[0]
-
-    def add(self, answers: Iterable[tuple[str, float] | None], truncated: int) -> None:
-        """Store the predictions of the next rows; None for a row without a text."""
-        lines = [(self.count + i, *(answer or (None, None))) for i, answer in enumerate(answers)]
-        try:
-            self._db.execute("BEGIN")
-            self._db.executemany("INSERT INTO answers VALUES (?, ?, ?)", lines)
-            self._db.execute("UPDATE about SET truncated = truncated + ?", [truncated])
-            self._db.execute("COMMIT")
-        except sqlite3.OperationalError as error:
-            raise InputError(f"the predictions cannot be stored: {error}") from error
-        self.count += len(lines)
-
-    @property
-    def truncated(self) -> int:
-        """Return how many texts were truncated."""
-        return int(self._db.execute("SELECT truncated FROM about").fetchone()[0])
-
-    def __iter__(self) -> Iterator[tuple[str | None, float | None]]:
-        yield from self._db.execute("SELECT label, sure FROM answers ORDER BY row")
-
-    def close(self) -> None:
-        """Close the file."""
-        self._db.close()
-
-
 def _identity(request: PredictionRequest, file: Path, names: Sequence[str]) -> str:
     """Return what the stored predictions depend on."""
     weights = [path for path in student_in(request.student).rglob("*") if path.suffix in _WEIGHTS]
@@ -242,7 +193,7 @@ def _stamp(path: Path) -> list[Any]:
 
 
 def _predict(
-    student: Predictor, rows: RowsWithTexts, answers: _Answers, listener: Callable[[int], None]
+    student: Predictor, rows: RowsWithTexts, answers: Answers, listener: Callable[[int], None]
 ) -> None:
     """Predict the rows that have no stored prediction."""
     rest = islice(rows, answers.count, None)
@@ -257,7 +208,7 @@ def _predict(
         listener(answers.count)
 
 
-def _filled(rows: RowsWithTexts, answers: _Answers, kind: str, lowest: float) -> Iterator[Record]:
+def _filled(rows: RowsWithTexts, answers: Answers, kind: str, lowest: float) -> Iterator[Record]:
     """Yield the records with their predictions."""
     task_type = TASK_TYPES[kind]
     for (record, text), (label, confidence) in zip(rows, answers, strict=True):

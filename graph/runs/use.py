@@ -7,7 +7,8 @@ from typing import Any
 
 from tutelage.graph.run_folder.folder import metric_in, student_in, texts_used
 from tutelage.graph.runs.file_columns import GUESSED, FileColumns, columns_of
-from tutelage.graph.runs.predict_file import BLOCK, FileSummary, PredictionRequest, rows_of
+from tutelage.graph.runs.predict_file import FileSummary, PredictionRequest, rows_of
+from tutelage.graph.runs.shard import BLOCK
 from tutelage.student.data.rows import to_record
 from tutelage.student.errors import InputError
 from tutelage.student.evaluation.evaluate import Report, evaluate

@@ -188,14 +188,11 @@ class Model(Part):
     @field_validator("base_url")
     @classmethod
     def _no_secret(cls, value: str | None) -> str | None:
-        if value and not value.startswith(("http://", "https://")):
-            raise ValueError("an address begins with http:// or https:// and usually ends with /v1")
-        parts = urlsplit(value or "")
-        if parts.username or parts.password or parts.query:
-            raise ValueError(
-                "an address with a user, a password or a query would be written into every run folder; name"
-                " the environment variable that holds the key with `api_key_env` instead"
-            )
+        check_address(
+            value,
+            looks="begins with http:// or https:// and usually ends with /v1",
+            secret="name the environment variable that holds the key with `api_key_env`",
+        )
         return value
 
 
@@ -267,6 +264,24 @@ class BudgetPart(Part):
     """The maximum cost, in the currency of the prices (US dollars for the shipped ones)."""
     minutes: float | None = Field(default=None, gt=0)
     """The maximum number of minutes."""
+
+
+def check_address(value: str | None, *, looks: str, secret: str) -> None:
+    """Raise ValueError for an address that is none or holds a secret.
+
+    Args:
+        value: the address, or nothing.
+        looks: what a right one looks like, for the error message.
+        secret: where a secret goes instead.
+    """
+    if value and not value.startswith(("http://", "https://")):
+        raise ValueError(f"an address {looks}")
+    parts = urlsplit(value or "")
+    if parts.username or parts.password or parts.query:
+        raise ValueError(
+            "an address with a user, a password or a query would be written into every run folder;"
+            f" {secret} instead"
+        )
 
 
 def role_overrides(shared: dict[str, Any], role: dict[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from tutelage.graph.task.parts import (
     StudentPart,
     TeacherPart,
     WhiteBoxPart,
+    check_address,
     role_overrides,
 )
 from tutelage.graph.task.variants import (
@@ -79,6 +80,9 @@ class Task(Part):
     """Functions of your own, as `file.py:function`. Each returns what is wrong with a sample, or ''."""
     duplicate_above: float = Field(default=0.92, gt=0, le=1)
     """The cosine similarity above which a text counts as a near-duplicate of another one."""
+    chroma: str | None = None
+    """The address of a Chroma server, such as http://localhost:8000, that stores the samples of the run. By
+    default they are stored in the run folder (docs/scaling.md)."""
     prompts: Path | None = None
     """A folder whose files replace the prompts with the same names."""
     seed: int = Field(default=0, ge=0)
@@ -115,6 +119,16 @@ class Task(Part):
             if any(isinstance(label, bool) for label in value):
                 raise ValueError("YAML reads yes, no, on and off as booleans: put such labels in quotes")
             value = {str(label): str(text or "") for label, text in value.items()}
+        return value
+
+    @field_validator("chroma")
+    @classmethod
+    def _server(cls, value: str | None) -> str | None:
+        check_address(
+            value,
+            looks="of a Chroma server looks like http://localhost:8000",
+            secret="set CHROMA_CLIENT_AUTH_CREDENTIALS (docs/scaling.md)",
+        )
         return value
 
     @model_validator(mode="after")

@@ -47,6 +47,18 @@ BAD_TASKS = {
         {"student": {"mode": "head", "base": "no/such"}, "encoder": "no/such"},
         ["'no/such' cannot be loaded"],
     ),
+    "a Chroma server that is not there": (
+        {"chroma": "http://127.0.0.1:9"},
+        ["no Chroma server answers at http://127.0.0.1:9", "`chroma run --path FOLDER --port 9`"],
+    ),
+    "a Chroma server without its protocol": (
+        {"chroma": "localhost:8000"},
+        ["`chroma`: an address of a Chroma server looks like http://localhost:8000"],
+    ),
+    "the address of a Chroma server with a password": (
+        {"chroma": "http://me:secret@localhost:8000"},
+        ["set CHROMA_CLIENT_AUTH_CREDENTIALS"],
+    ),
 }
 
 

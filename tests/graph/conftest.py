@@ -1,7 +1,13 @@
-"""A fixture for runs of the bundled task on folds."""
+"""Fixtures for runs of the bundled task on folds, and for checkpoints in Postgres."""
 
 import json
-from collections.abc import Callable
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +18,8 @@ from tutelage.graph.task.samples import sample_task
 from tutelage.graph.task.schema import Task
 
 SAMPLE = Path(tutelage.__file__).parent / "graph" / "sample"
+BIN = next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), None)
+INITDB = shutil.which("initdb") or (BIN and str(BIN / "initdb"))
 
 
 @pytest.fixture(scope="session")
@@ -42,3 +50,35 @@ def folded(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Task]:
         return parse_task(raw, "test", folder)
 
     return make
+
+
+@pytest.fixture
+def postgres() -> Iterator[str]:
+    """Return the address of a Postgres server; skip the test if it or its Python driver is not installed."""
+    if not (INITDB and find_spec("psycopg") and find_spec("langgraph.checkpoint.postgres")):
+        pytest.skip("needs Postgres and langgraph-checkpoint-postgres")
+    with tempfile.TemporaryDirectory() as folder:  # not in pytest's folder, which only its owner can enter
+        yield from _postgres_in(Path(folder))
+
+
+def _postgres_in(folder: Path) -> Iterator[str]:
+    assert INITDB
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    user: dict[str, Any] = {}
+    if os.getuid() == 0:  # Postgres does not run as root
+        user = {"user": "postgres", "group": "postgres"}
+        shutil.chown(folder, "postgres", "postgres")
+    data = str(folder / "data")
+    subprocess.run(
+        [INITDB, "-D", data, "-U", "tester", "-A", "trust"], check=True, capture_output=True, **user
+    )
+    options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1"
+    control = [str(Path(INITDB).with_name("pg_ctl")), "-D", data, "-w"]
+    start = [*control, "-l", str(folder / "log"), "-o", options, "start"]
+    subprocess.run(start, check=True, stdout=subprocess.DEVNULL, cwd=folder, **user)
+    try:
+        yield f"postgresql://tester@127.0.0.1:{port}/postgres"
+    finally:
+        subprocess.run([*control, "-m", "immediate", "stop"], check=True, capture_output=True, **user)

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -16,7 +17,8 @@ from typing import Any
 import pyarrow.parquet
 import pytest
 from tutelage.graph.runs.file_columns import FileColumns
-from tutelage.graph.runs.predict_file import BLOCK, PredictionRequest, predict_file
+from tutelage.graph.runs.predict_file import PredictionRequest, predict_file
+from tutelage.graph.runs.shard import BLOCK, Shard
 from tutelage.student.data.rows import Row
 from tutelage.student.encoder import Encoder
 from tutelage.student.errors import InputError
@@ -248,3 +250,73 @@ def test_control_c_says_how_to_continue(model: Path, tmp_path: Path) -> None:
     assert process.returncode == 130
     assert shown.strip().endswith("rows; the same command continues")
     assert not to.exists()
+
+
+def test_parts_one_after_the_other_are_the_whole_in_whatever_order_they_are_made(
+    model: Path, tmp_path: Path
+) -> None:
+    rows = [{"text": f"money back {i}" if i % 7 else " ", "n": i} for i in range(3 * BLOCK + 5)]
+    file = lines(tmp_path / "in.jsonl", [*rows, {"text": "late", "n": "last"}])  # the type of n becomes text
+    for ending, counts in {"jsonl": (2, 7), "parquet": (3,)}.items():
+        whole = tmp_path / f"whole.{ending}"
+        predict_file(PredictionRequest(model), file, whole, lambda _: None)
+        for count in counts:
+            made = {
+                shard: predict_file(
+                    PredictionRequest(model), file, tmp_path / f"p.{ending}", lambda _: None, shard=shard
+                )
+                for shard in (Shard(number, count) for number in reversed(range(1, count + 1)))
+            }
+            parts = sorted(tmp_path.glob(f"p-?-of-{count}.{ending}"))
+            assert [path.name for path in parts] == [f"p-{i + 1}-of-{count}.{ending}" for i in range(count)]
+            assert sum(made.values()) == len(rows) + 1
+            if ending == "jsonl":
+                assert "".join(path.read_text() for path in parts) == whole.read_text()
+            else:
+                tables = [pyarrow.parquet.read_table(path) for path in parts]
+                assert pyarrow.concat_tables(tables).equals(pyarrow.parquet.read_table(whole))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 16, 100])
+@pytest.mark.parametrize("total", [0, 1, BLOCK, 10 * BLOCK + 1, 40 * BLOCK - 1])
+def test_every_row_is_in_one_part(total: int, count: int) -> None:
+    parts = [Shard(number, count).rows(total) for number in range(1, count + 1)]
+    assert [row for part in parts for row in part] == [*range(total)]
+    sizes = [len(part) for part in parts]
+    assert max(sizes) - min(sizes) <= 2 * BLOCK
+
+
+def test_parts_are_named_in_the_order_of_the_rows(tmp_path: Path) -> None:
+    names = [Shard(number, 16).file(tmp_path / "a.b.csv").name for number in range(1, 17)]
+    assert names[0] == "a.b-01-of-16.csv"
+    assert names == sorted(names)
+    for bad in ("0/4", "5/4", "3", "a/b", "-1/4", "1/0"):
+        with pytest.raises(InputError, match=f"--shard {bad}: expected a part and the number of parts"):
+            Shard.parse(bad)
+
+
+@pytest.mark.slow
+def test_of_parts_that_are_predicted_at_once_one_is_killed_and_continued(model: Path, tmp_path: Path) -> None:
+    words = ["money", "back", "parcel", "late", "where", "please", "now", "want"]
+    rows = [{"text": f"{words[i % 8]} {words[i // 8 % 8]} {i}"} for i in range(24 * BLOCK)]
+    file, to = lines(tmp_path / "in.jsonl", rows), tmp_path / "out.jsonl"
+    command = [sys.executable, "-m", "tutelage.cli", "predict", model, "--file", file, "--to", to, "--shard"]
+
+    def started(shard: str) -> "subprocess.Popen[bytes]":
+        return subprocess.Popen([*map(str, command), shard], stderr=subprocess.DEVNULL)
+
+    with started("2/2") as killed, started("1/2") as other:
+        part = tmp_path / "out-2-of-2.jsonl.part"
+        while stored(part) < 2 * BLOCK:  # the last block that is seen may still be rolled back
+            assert killed.poll() is None, "it ended before it was killed"
+            time.sleep(0.005)
+        killed.send_signal(signal.SIGKILL)
+        assert other.wait() == 0
+    again = subprocess.run([*map(str, command), "2/2"], capture_output=True, text=True, check=True)
+    noted = re.search(r"out-2-of-2.jsonl.part has (\d+) of 12288 rows already", again.stderr)
+    assert noted
+    assert BLOCK <= int(noted[1]) < 12 * BLOCK
+    assert again.stdout == f"wrote 12288 rows to {tmp_path / 'out-2-of-2.jsonl'}\n"
+    whole = tmp_path / "whole.jsonl"
+    predict_file(PredictionRequest(model), file, whole, print)
+    assert "".join(path.read_text() for path in sorted(tmp_path.glob("out-*"))) == whole.read_text()
