@@ -2,6 +2,7 @@
 
     python benchmarks/profile_run.py                        # a head and a full student: about 40 CPU minutes
     python benchmarks/profile_run.py --students head --name "a change"
+    python benchmarks/profile_run.py --students full --epochs 1    # a fraction of the training
     python benchmarks/profile_run.py --table                # the results as tables
 
 A run of `auto` on emotion, as a user would start it: 300 own rows, 4,000 unlabelled texts, 1,000 samples a
@@ -37,7 +38,7 @@ from large_pool import resident
 
 RESULTS = Path(__file__).parent / "results" / "profile.jsonl"
 ROOT = str(Path(tutelage.__file__).parent) + os.sep
-OWN, SAMPLES, ROUNDS = 300, 1000, 2
+OWN, SAMPLES = 300, 1000
 WRITTEN = 3000  # further texts of the train split from which the teacher "writes"
 LOOK = 0.02  # seconds between two looks at the main thread
 SHOWN = 14  # functions in a table
@@ -48,6 +49,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--students", nargs="+", default=["head", "full"], choices=["head", "full"])
     parser.add_argument("--name", default="main", help="what is measured, to tell results apart")
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--epochs", type=int, help="of a full student, without a least number of steps")
     parser.add_argument("--one", help=argparse.SUPPRESS)  # the task of a run in a process of its own
     add_options(parser)
     wanted = parser.parse_args()
@@ -55,15 +58,19 @@ def main() -> None:
         print(json.dumps(profiled(Path(wanted.one))))
         return
     if not wanted.table:
-        data = load("emotion", Regime(OWN, SAMPLES * ROUNDS, 0), 0, encoder(wanted.cache))
+        data = load("emotion", Regime(OWN, SAMPLES * wanted.rounds, 0), 0, encoder(wanted.cache))
         for student in wanted.students:
-            about = {"name": wanted.name, "student": student, "rounds": ROUNDS, "samples": SAMPLES}
-            write(RESULTS, {**about, **run_alone(data, student)})
+            settings: Cell = {"mode": student}
+            if student == "full":
+                few = {"epochs": wanted.epochs, "min_steps": 0} if wanted.epochs else {}
+                settings |= {"training": "probe_first", **few}
+            about = {"name": wanted.name, "student": settings, "rounds": wanted.rounds}
+            write(RESULTS, {**about, **run_alone(data, settings, wanted.rounds)})
     for found in read(RESULTS):
         print_tables(found)
 
 
-def run_alone(data: Data, student: str) -> Cell:
+def run_alone(data: Data, student: Cell, rounds: int) -> Cell:
     """Profile a run in a process of its own."""
     with tempfile.TemporaryDirectory() as name, teacher(data) as url:
         folder = Path(name)
@@ -71,10 +78,10 @@ def run_alone(data: Data, student: str) -> Cell:
             "name": "profile",
             "instruction": "Name the emotion of the text.",
             **task_fields(data, folder),
-            "student": {"mode": student, **({"training": "probe_first"} if student == "full" else {})},
+            "student": student,
             "teacher": {"model": "openai:rehearsal", "base_url": url, "force": True},
             "strategy": {"base": "auto", "samples": SAMPLES, "stall": 0},
-            "budget": {"rounds": ROUNDS},
+            "budget": {"rounds": rounds},
         }
         (folder / "task.yaml").write_text(json.dumps(task))
         command = [sys.executable, __file__, "--one", str(folder / "task.yaml")]
@@ -224,7 +231,8 @@ def megabytes(path: Path) -> float:
 def print_tables(found: Cell) -> None:
     """Print one run: its nodes, its largest functions and its files."""
     total = f"{found['seconds']} s, {found['cpu']} CPU s, {found['calls']} calls, load {found['load']}"
-    print(f"\n## {found['name']}: {found['student']} student, {total}\n")
+    student = ", ".join(f"{name} {value}" for name, value in found["student"].items())
+    print(f"\n## {found['name']}, {found['rounds']} rounds, {student}: {total}\n")
     print("| node | times | s | CPU s | share | MiB at most | MiB after |\n" + "|---" * 7 + "|")
     for name, node in sorted(found["nodes"].items(), key=lambda item: -item[1]["cpu"]):
         share = f"{node['cpu'] / found['cpu']:.1%}"
