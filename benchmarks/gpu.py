@@ -207,13 +207,13 @@ def training(sizes: Sizes) -> Iterator[Figures]:
     import torch
 
     rate = matrix_rate(sizes)
-    yield {"matrix_tflops": round(rate / 1e12, 3)}
+    yield {"matrix_tflops": round(rate / 1e12, 4)}
     with tempfile.TemporaryDirectory() as name:
         bases = {"minilm": "minilm", "bert-base": random_bert(Path(name), sizes.bert)}
         for model, tokens, batch in sizes.trainings:
             speed, operations = training_speed(bases[model], tokens, batch, sizes)
             about = {"model": model, "tokens": tokens, "batch": batch, "samples_per_second": round(speed, 1)}
-            share = {"tflops": round(speed * operations / 1e12, 4), "share": speed * operations / rate}
+            share = {"tflops": round(speed * operations / 1e12, 5), "share": speed * operations / rate}
             if sizes.device == "cuda":
                 share["allocated_mib"] = round(torch.cuda.max_memory_allocated() / 2**20)
                 torch.cuda.reset_peak_memory_stats()

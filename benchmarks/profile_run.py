@@ -43,6 +43,16 @@ WRITTEN = 3000  # further texts of the train split from which the teacher "write
 LOOK = 0.02  # seconds between two looks at the main thread
 SHOWN = 14  # functions in a table
 BETWEEN = "between nodes"
+# What a function belongs to, by the beginning of its name; the first that fits.
+WORK = {
+    "embedding": ("student/encoder.py _forward",),
+    "training": ("student/training/", "student/linear_layers.py"),
+    "predicting": ("student/models/",),
+    "corpus": ("student/corpus.py", "student/nearest.py"),
+    "selection": ("student/clustering.py", "student/selection.py"),
+    "teacher's client": ("agents/",),
+    "report": ("graph/report/",),
+}
 
 
 def main() -> None:
@@ -222,6 +232,12 @@ def function_of(frame: Any) -> str:
     return "libraries"
 
 
+def work_of(function: Cell) -> str:
+    """Return what a function belongs to; loading libraries and models happens before the first node."""
+    kinds = (kind for kind, names in WORK.items() if function["function"].startswith(names))
+    return "loading" if function["node"] == BETWEEN else next(kinds, "other")
+
+
 def megabytes(path: Path) -> float:
     """Return the size of a file, or of all files in a folder."""
     files = [path] if path.is_file() else [one for one in path.rglob("*") if one.is_file()]
@@ -238,6 +254,13 @@ def print_tables(found: Cell) -> None:
         share = f"{node['cpu'] / found['cpu']:.1%}"
         cells = node["times"], node["seconds"], node["cpu"], share, node["highest"], node["after"]
         print(f"| {name} | {' | '.join(map(str, cells))} |")
+    by_work: dict[str, float] = defaultdict(float, other=found["cpu"])
+    for one in found["functions"]:
+        by_work[work_of(one)] += one["cpu"]
+        by_work["other"] -= one["cpu"]
+    print("\n| work | CPU s | share |\n" + "|---" * 3 + "|")
+    for name, cpu in sorted(by_work.items(), key=lambda item: -item[1]):
+        print(f"| {name} | {cpu:.1f} | {cpu / found['cpu']:.1%} |")
     print("\n| node | function | s | CPU s |\n" + "|---" * 4 + "|")
     for one in found["functions"][:SHOWN]:
         print(f"| {one['node']} | `{one['function']}` | {one['seconds']} | {one['cpu']} |")

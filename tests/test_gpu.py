@@ -35,9 +35,11 @@ NOISE = 16 * MEBIBYTE  # of the driver; the weights of MiniLM are 90 MB
 
 @pytest.fixture
 def small(tiny_bert: Any, tmp_path: Path) -> TrainingConfig:
-    """Return a configuration that trains a random 2-layer BERT for sixty steps."""
+    """Return a configuration that trains a random, mean-pooled 2-layer BERT for thirty steps."""
     base = tiny_bert(tmp_path / "base")
-    return TrainingConfig(base=base, epochs=1, min_steps=60, batch=8, learning_rate=2e-3, device=GPU)
+    return TrainingConfig(
+        base=base, epochs=1, min_steps=30, batch=8, learning_rate=5e-3, pooling="mean", device=GPU
+    )
 
 
 @pytest.fixture
@@ -103,12 +105,12 @@ def test_a_student_trained_on_the_gpu_predicts_the_same_on_the_cpu(easy: list[Ro
 
 
 def test_the_gpu_trains_the_same_student_as_the_cpu(easy: list[Row], steady: TrainingConfig) -> None:
-    few = replace(steady, min_steps=20)  # rounding grows with the steps
-    on_gpu, on_cpu = (probabilities(easy, replace(few, device=name)) for name in (GPU, "cpu"))
-    other: Any = train(easy[::-1], LABELS, few, seed=1, encoder=Encoder())
-    difference = np.abs(on_gpu - on_cpu).max()
-    assert difference < 0.05
-    assert difference < np.abs(on_gpu - other.predict_proba(texts_of(easy))).max() / 2
+    on_gpu, on_cpu, other = (
+        probabilities(easy, replace(steady, device=name), seed)
+        for name, seed in ((GPU, 0), ("cpu", 0), (GPU, 1))
+    )
+    # bf16 on the CPU instead of 32 bits made a difference of 1e-4 here, another seed one of 1e-2.
+    assert np.abs(on_gpu - on_cpu).max() < np.abs(on_gpu - other).max() / 4
 
 
 def test_products_are_in_bf16_and_weights_and_losses_in_32_bits(
@@ -130,10 +132,9 @@ def test_products_are_in_bf16_and_weights_and_losses_in_32_bits(
 
 
 def test_the_same_seed_trains_the_same_student(easy: list[Row], small: TrainingConfig) -> None:
-    first, again, other = (probabilities(easy, replace(small, min_steps=20), seed) for seed in (0, 0, 1))
-    # Sums on a GPU are added up in an order that changes.
-    assert np.abs(first - again).max() < 1e-2
-    assert np.abs(first - other).max() > 2e-2
+    first, again, other = (probabilities(easy, small, seed) for seed in (0, 0, 1))
+    # Not the same to the last digit: a GPU adds up in an order that changes.
+    assert np.abs(first - again).max() < np.abs(first - other).max() / 4
 
 
 def test_training_leaves_no_gpu_memory_allocated(easy: list[Row], small: TrainingConfig) -> None:
