@@ -264,7 +264,8 @@ def print_tables(found: Cell) -> None:
     print("\n| node | function | s | CPU s |\n" + "|---" * 4 + "|")
     for one in found["functions"][:SHOWN]:
         print(f"| {one['node']} | `{one['function']}` | {one['seconds']} | {one['cpu']} |")
-    print(f"\nMemory when the first node begins: {found['memory_begun']} MiB.")
+    if "memory_begun" in found:
+        print(f"\nMemory when the first node begins: {found['memory_begun']} MiB.")
     print(f"Folder: {found['disk_highest']} MB at most; at the end, MB:")
     print(", ".join(f"{name} {size}" for name, size in sorted(found["disk"].items(), key=lambda i: -i[1])))
 
