@@ -14,7 +14,8 @@ Arms: `old` is the earlier training (see README.md); `probe_first`, `weighted`, 
 and `con60` are `probe_first` and `contrastive` with other epochs and learning rates; `root` is `weighted`
 with other epochs. `first_100` and `first_400` are `probe_first` with other numbers of steps (default: 200).
 `steps_by_folds` takes the best of the three out of fold, on three folds of the training rows: early stopping
-without a validation set.
+without a validation set. `first_frozen` trains the upper three of the six layers, and `first_decay` lets the
+learning rate fall by a factor of 0.8 from layer to layer.
 """
 
 import argparse
@@ -75,6 +76,8 @@ ARMS: dict[str, TrainingConfig] = {
     "first_100": replace(FIRST, epochs=1, min_steps=100),
     "first_400": replace(FIRST, epochs=1, min_steps=400),
     "steps_by_folds": FIRST,
+    "first_frozen": replace(FIRST, frozen_layers=3),
+    "first_decay": replace(FIRST, layer_decay=0.8),
     "first_average": replace(FIRST, average=0.3),
     "first_smooth": replace(FIRST, smoothing=0.1),
     "con60": replace(PROBED, epochs=0, contrastive_steps=60, learning_rate=3e-4),

@@ -10,7 +10,7 @@ A writer is a model and a data set: recorded texts of GPT-4 and Llama-2-70B, eac
 joy:". Students are trained on the user's rows and on texts in addition; macro-F1 is measured on human test
 rows, which no arm saw. Texts that were written from a test row are left out.
 
-Arms, with 300 texts each if there are as many (`agreeing` and `from errors` may have fewer):
+Arms, with 300 texts each if there are as many (`agreeing`, `from errors` and `critic` have fewer):
   own           the user's rows alone
   human         and human texts with human labels
   intended      and written texts with the label they were written for
@@ -21,10 +21,13 @@ Arms, with 300 texts each if there are as many (`agreeing` and `from errors` may
   from errors   and texts written from rows that students of other folds got wrong, labelled by the judge
                 (SmolLM2: continuing lists of such rows)
   light         as `relabelled`, with a quarter of the weight
+  critic        as `relabelled`, for as many calls: half as many texts, without those whose label a critic
+                refuses, because it would give another one
   all           and all written texts, labelled by the judge
 
 The judge stands for a good teacher: a full student of up to 5,000 human rows. Its accuracy on the test rows
-is in the results. Results go to results/written.jsonl as they come.
+is in the results. The critic is a linear student of the same rows. Results go to results/written.jsonl as
+they come.
 """
 
 import argparse
@@ -55,7 +58,18 @@ TESTED = 2000
 JUDGED_BY = 5000  # human rows of the judge
 OWN = 200  # rows of the user, where the data set does not name them
 LISTS = 18  # lists that SmolLM2 continues for each label
-ARMS = ("own", "human", "intended", "relabelled", "agreeing", "chosen", "from errors", "light", "all")
+ARMS = (
+    "own",
+    "human",
+    "intended",
+    "relabelled",
+    "agreeing",
+    "chosen",
+    "from errors",
+    "light",
+    "critic",
+    "all",
+)
 # The data sets of each writer. Texts of smollm2 are written here, those of the others are recorded.
 WRITERS = {
     "gpt4": ("llm_aug_crowdflower", "llm_aug_hyperbole"),
@@ -72,6 +86,7 @@ RIVALS = (
     ("chosen", "relabelled"),
     ("from errors", "relabelled"),
     ("light", "relabelled"),
+    ("critic", "relabelled"),
     ("all", "own"),
 )
 
@@ -79,7 +94,8 @@ RIVALS = (
 @dataclass(frozen=True)
 class Data:
     """Human rows of the user, further human rows, written rows with the intended label, those of them that
-    were written from errors, and test rows. `judged` has the judge's label of each written row, by id.
+    were written from errors, and test rows. `judged` and `criticised` have the labels that the judge and the
+    critic give each written row, by id.
     """
 
     labels: list[str]
@@ -89,6 +105,7 @@ class Data:
     from_errors: list[Row]
     test: list[Row]
     judged: dict[str, str]
+    criticised: dict[str, str]
     kind: str = "classification"
     fields: Fields = ONE
 
@@ -150,6 +167,8 @@ def _added(cell: Cell, data: Data, encoder: Any) -> list[Row]:
         return rows[:count]
     if arm == "agreeing":
         rows = [row for row in rows if row["label"] == data.judged[row["id"]]]
+    if arm == "critic":
+        rows = [row for row in rows[: count // 2] if data.criticised[row["id"]] == data.judged[row["id"]]]
     if arm == "chosen":
         rows = _chosen(count, rows, data, cell, encoder)
     if arm == "all":
@@ -186,10 +205,10 @@ def load(task: str, writer: str, seed: int, cache: Path) -> tuple[Data, float]:
         own = [row for row in map(_row, _read(task, "base")) if row["id"] not in held]
     taken = {row["id"] for row in own}
     human = [row for row in known if row["id"] not in taken][:JUDGED_BY]
-    wrong = _wrong_out_of_fold(Data(labels, own, [], [], [], [], {}), seed, encoder(cache))
+    wrong = _wrong_out_of_fold(Data(labels, own, [], [], [], [], {}, {}), seed, encoder(cache))
     if writer == "smollm2":
         path = cache / f"written {task} {seed}.json"
-        made = _once(path, lambda: _smollm2(own, wrong, labels, seed))
+        made = _once(path, lambda: _smollm2(own, wrong, labels, seed, path))
     else:
         made = [
             [one["text"], one["label"], one["source_text"] in wrong]
@@ -205,18 +224,23 @@ def load(task: str, writer: str, seed: int, cache: Path) -> tuple[Data, float]:
     # Texts of SmolLM2 are written for one purpose; recorded ones were written from all rows alike.
     written = [row for row, from_error in left if not (from_error and writer == "smollm2")]
     from_errors = [row for row, from_error in left if from_error]
-    judge = _judge(task, labels, cache)
+    judge, critic = _judge(task, labels, cache, "full"), _judge(task, labels, cache, "head")
     texts = {row["id"]: row["text"] for row, _ in left}
-    judged = _once(
-        cache / f"judged {task} {writer} {seed if writer == 'smollm2' else 0}.json",
-        lambda: dict(zip(texts, judge.predict(list(texts.values())).answers, strict=True)),
+    judged, criticised = (
+        _once(
+            cache / f"{name} {task} {writer} {seed if writer == 'smollm2' else 0}.json",
+            lambda student=student: dict(
+                zip(texts, student.predict(list(texts.values())).answers, strict=True)
+            ),
+        )
+        for name, student in (("judged", judge), ("criticised", critic))
     )
     right = _once(
         cache / f"judge {task}.json",
         lambda: [str(answer) for answer in judge.predict([row["text"] for row in test]).answers],
     )
     accuracy = _share(answer == row["label"] for answer, row in zip(right, test, strict=True))
-    return Data(labels, own, human, written, from_errors, test, judged), accuracy
+    return Data(labels, own, human, written, from_errors, test, judged, criticised), accuracy
 
 
 def _wrong_out_of_fold(data: Data, seed: int, encoder: Any) -> set[str]:
@@ -235,7 +259,9 @@ def _wrong_out_of_fold(data: Data, seed: int, encoder: Any) -> set[str]:
     return found
 
 
-def _smollm2(own: Sequence[Row], wrong: set[str], labels: Sequence[str], seed: int) -> list[list[Any]]:
+def _smollm2(
+    own: Sequence[Row], wrong: set[str], labels: Sequence[str], seed: int, path: Path
+) -> list[list[Any]]:
     """Return texts that SmolLM2 writes: text, intended label, and whether the list began with errors."""
     lists: list[tuple[str, bool, list[str]]] = []
     for label in labels:
@@ -244,7 +270,7 @@ def _smollm2(own: Sequence[Row], wrong: set[str], labels: Sequence[str], seed: i
         lists += [(label, False, texts)] * LISTS + ([(label, True, errors)] * LISTS if errors else [])
     headings = [(f"Messages in which the writer feels {label}:", texts) for label, _, texts in lists]
     with serve() as url:
-        found = write_texts(url, headings, seed=seed)
+        found = write_texts(url, headings, path.with_suffix(".jsonl"), seed=seed)
     return [
         [text, label, from_error]
         for (label, from_error, _), texts in zip(lists, found, strict=True)
@@ -252,17 +278,17 @@ def _smollm2(own: Sequence[Row], wrong: set[str], labels: Sequence[str], seed: i
     ]
 
 
-def _judge(task: str, labels: list[str], cache: Path) -> Any:
-    """Return a full student of human rows, trained once for each data set."""
+def _judge(task: str, labels: list[str], cache: Path, mode: str) -> Any:
+    """Return a student of human rows, trained once for each data set."""
     from tutelage.student.models.load import load_student
 
-    folder = cache / f"judge {task}"
+    folder = cache / f"judge {task}{'' if mode == 'full' else f' {mode}'}"
     if not folder.exists():
         held = {content_id(record["text"]) for record in _read(task, "test")}
         known = [row for row in map(_row, _read(task, "train")) if row["id"] not in held]
         rows = random.Random(0).sample(known, min(JUDGED_BY, len(known)))
-        cell = {"student": "full", "seed": 0}
-        student = trained(rows, Data(labels, [], [], [], [], [], {}), cell, encoder(cache))
+        cell = {"student": mode, "seed": 0}
+        student = trained(rows, Data(labels, [], [], [], [], [], {}, {}), cell, encoder(cache))
         part = folder.with_suffix(f".{os.getpid()}")
         student.save(part)
         part.rename(folder)

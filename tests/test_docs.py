@@ -32,8 +32,7 @@ TASK_TYPES = ("multilabel", "ner", "pairs", "seq2seq")
 WITH_COMMANDS = (*TASK_TYPES, "graph")
 # Pages of which other tests, or the tests of the tutorial's run below, run the code.
 AFTER_TUTORIAL = {"distilled", "graph", "report", "running", "tools"}
-# embedding: tests/graph/test_build.py; serving: tests/graph/serving; review: tests/graph/review and
-# tests/graph/runs/test_review.py.
+# embedding: tests/graph/test_build.py; review: tests/graph/review and tests/graph/runs/test_review.py.
 ELSEWHERE = {"strategies", "tracing", "tutorial", "serving", "embedding", "review"}
 RUNNABLE = ("sh", "console", "python", "yaml")
 
@@ -44,6 +43,11 @@ def blocks(page: Path, *languages: str) -> list[tuple[str, str, str]]:
         r'^```(\w+)(?: title="([^"\n]*)")?\n(.*?)^```', page.read_text(encoding="utf-8"), re.M | re.S
     )
     return [block for block in found if not languages or block[0] in languages]
+
+
+def shown(page: Path) -> list[list[str]]:
+    """Return the commands of each console block of a page."""
+    return [re.findall(r"^\$ (.*(?:\\\n.*)*)$", content, re.M) for _, _, content in blocks(page, "console")]
 
 
 def script(name: str) -> ModuleType:
@@ -106,21 +110,65 @@ def tutorial(
             else:
                 with _inside(folder):
                     exec(text, {})
-        _run_readme(folder)
+        _run_readme(folder, shell)
     return folder
 
 
-def _run_readme(tutorial: Path) -> None:
-    """Run the Python of the README on the tutorial's task, with a student that trains in seconds."""
-    folder = shutil.copytree(tutorial / "my-task", tutorial / "readme")
-    task = yaml.safe_load((folder / "task.yaml").read_text(encoding="utf-8"))
-    changed = {**task, "student": {"mode": "head"}, "budget": {"rounds": 1, "calls": 100}}
-    (folder / "task.yaml").write_text(yaml.safe_dump(changed), encoding="utf-8")
+def _run_readme(tutorial: Path, shell: Callable[[str, Path], None]) -> None:
+    """Run the commands and the Python of the README on the tutorial's task."""
+    folder = tutorial / "readme"
+    shutil.copytree(tutorial / "my-task", folder / "my-task")
+    for table in ("later.csv", "tickets.csv"):
+        shutil.copy(tutorial / table, folder)
+    commands = shown(ROOT / "README.md")[-1]
+    assert commands[0].startswith("tutelage init")  # the tutorial has it
+    assert commands[-1].startswith("tutelage serve")  # the page on serving has it
+    shell("\n".join(commands[1:-1]), folder)
+    assert (folder / "run.png").stat().st_size
     [(_, _, content)] = blocks(ROOT / "README.md", "python")
     names: dict[str, Any] = {"ParentState": dict}
-    with _inside(folder):
+    with _inside(folder / "my-task"):
         exec(content, names)
         assert Path(names["distil"]({})["answer"]).exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("openssl"), reason="openssl, which makes the token, is not installed")
+def test_the_commands_of_the_page_on_serving_run(tutorial: Path, shell: Callable[[str, Path], None]) -> None:
+    served = [commands for commands in shown(DOCS / "serving.md") if "tutelage serve" in " ".join(commands)]
+    assert len(served) == 2
+    for commands in served:
+        port, lines = str(_free_port()), []
+        for line in commands:
+            if line.startswith("tutelage serve"):
+                line = re.sub(r" --port \d+|$", f" --port {port}", line, count=1) + " &"
+            elif line.startswith("curl"):
+                again = "curl --fail --retry 60 --retry-connrefused --retry-delay 1"
+                line = re.sub(r"\b(localhost|server):\d+", f"localhost:{port}", line.replace("curl", again))
+            lines.append(line)
+        shell("\n".join([*lines, "kill $!", ""]), tutorial)
+
+
+@pytest.mark.slow
+def test_other_servers_find_in_an_export_what_the_page_names(tutorial: Path) -> None:
+    """The servers themselves are containers, which no test starts."""
+    import onnxruntime
+
+    page = (DOCS / "serving.md").read_text(encoding="utf-8")
+    for place in set(re.findall(r"my-model/[\w./]*\w", page)):
+        assert (tutorial / place).exists(), place
+    [config] = re.findall(r'^name: "shop"\n.*?(?=^```)', page, re.M | re.S)
+    given, scores = config.split("output [")
+    model = onnxruntime.InferenceSession(tutorial / "my-model" / "onnx" / "model.onnx")
+    assert re.findall(r'name: "(\w+)" data_type: TYPE_(INT64)', given) == [
+        (put.name, put.type.removeprefix("tensor(").removesuffix(")").upper()) for put in model.get_inputs()
+    ]
+    [logits] = model.get_outputs()
+    [(name, count)] = re.findall(r'name: "(\w+)" data_type: TYPE_FP32 dims: \[ (\d+) \]', scores)
+    assert (logits.name, logits.type, logits.shape[1]) == (name, "tensor(float)", int(count))
+    for commands in shown(DOCS / "serving.md"):
+        text = "\n".join(commands).replace("<version>", "25.01")
+        subprocess.run(["bash", "-n", "-c", text], check=True)
 
 
 @pytest.mark.slow

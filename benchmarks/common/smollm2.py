@@ -11,7 +11,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
 from urllib.request import Request, urlopen
+
+from common.cells import read, write
 
 SLOTS = 4
 # The server ends when its standard input is closed, so that it does not outlive this process.
@@ -51,19 +55,30 @@ def serve() -> Iterator[str]:
 
 
 def write_texts(
-    url: str, headings: Sequence[tuple[str, Sequence[str]]], *, seed: int, count: int = 5, shots: int = 4
+    url: str,
+    headings: Sequence[tuple[str, Sequence[str]]],
+    stored: Path,
+    *,
+    seed: int,
+    count: int = 5,
+    shots: int = 4,
 ) -> list[list[str]]:
     """Return texts with which the model continues lists, for each heading with its example texts.
 
     Args:
         url: the base URL of the server.
         headings: the first line of each list, and the texts of which `shots` random ones begin the list.
+        stored: a file for the lists as they come. Those that it has are not written again.
         seed: draws the examples and the model's tokens.
         count: number of texts after which a list is cut off; the model may end it earlier.
         shots: number of examples per list.
     """
 
+    done = {found["list"]: found["texts"] for found in read(stored)}
+
     def ask(number: int) -> list[str]:
+        if number in done:
+            return list(done[number])
         heading, examples = headings[number]
         rng = random.Random(f"{seed} {number}")
         shown = [_line(text) for text in rng.sample(list(examples), min(shots, len(examples)))]
@@ -71,8 +86,12 @@ def write_texts(
         prompt = f"{heading}\n{listed}{len(shown) + 1}."
         reply = _complete(url, prompt, seed=rng.randrange(2**31))
         known = set(shown)
-        return [text for text in _items(reply)[:count] if text not in known]
+        texts = [text for text in _items(reply)[:count] if text not in known]
+        with writing:
+            write(stored, {"list": number, "texts": texts})
+        return texts
 
+    writing = Lock()
     with ThreadPoolExecutor(SLOTS) as pool:
         return list(pool.map(ask, range(len(headings))))
 
@@ -80,7 +99,7 @@ def write_texts(
 def _complete(url: str, prompt: str, *, seed: int) -> str:
     body = {"model": "smollm2", "prompt": prompt, "max_tokens": 150, "temperature": 0.9, "seed": seed}
     request = Request(f"{url}/completions", json.dumps(body).encode(), {"Content-Type": "application/json"})
-    with urlopen(request, timeout=300) as reply:
+    with urlopen(request, timeout=3600) as reply:
         return str(json.load(reply)["choices"][0]["text"])
 
 

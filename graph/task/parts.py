@@ -49,6 +49,12 @@ class StudentPart(Part):
     """The share of a label's target that is spread over all labels."""
     average: float | None = Field(default=None, ge=0, lt=1)
     """The share of the last steps over which the weights are averaged; 0 keeps the last weights."""
+    frozen_layers: int = Field(default=TrainingConfig.frozen_layers, ge=0)
+    """The number of lower layers that are not trained, nor are the embeddings then; 0 trains everything."""
+    layer_decay: float = Field(default=TrainingConfig.layer_decay, gt=0, le=1)
+    """The factor by which the learning rate falls from a layer to the one below."""
+    recompute: bool = TrainingConfig.recompute
+    """Whether the states of the layers are computed again for the gradient, which needs less memory."""
     max_tokens: int = Field(default=TrainingConfig.max_tokens, ge=8, le=512)
     """The maximum length of a text in tokens."""
     long: Long = TrainingConfig.long

@@ -197,6 +197,12 @@ class Task(Part):
                 f"strategy {strategy.name!r} compares the layers of one sequence for each text: leave"
                 " `student.long` out"
             )
+        layers = ("frozen_layers", "layer_decay", "recompute")
+        if distils and any(getattr(self.student, name) != getattr(StudentPart(), name) for name in layers):
+            raise ValueError(
+                f"strategy {strategy.name!r} trains all layers alike: leave `frozen_layers`, `layer_decay`"
+                " and `recompute` of `student` out"
+            )
         if self.white_box_teacher and not distils:
             raise ValueError(
                 f"`white_box_teacher` is for strategy ksm, and strategy {strategy.name!r} does not use it;"

@@ -52,6 +52,12 @@ class TrainingConfig:
             arXiv 1512.00567).
         average: share of the steps, at the end, over which the weights are averaged (SWA: Izmailov et al.,
             UAI 2018, arXiv 1803.05407; with a falling learning rate: ours). 0 keeps the last weights.
+        frozen_layers: the number of lower layers that are not trained, nor are the embeddings then. It does
+            not concern contrastive steps.
+        layer_decay: the factor by which the learning rate falls from a layer to the one below
+            (student/training/layers.py).
+        recompute: whether the states of the layers are computed again for the gradient instead of kept, which
+            needs less memory (student/training/layers.py).
         objective: the loss and the selection of samples. student/distillation/loop.py distils `knowledge`.
 
     Raises:
@@ -79,15 +85,21 @@ class TrainingConfig:
     contrastive_steps: int = 0
     smoothing: float = 0.0
     average: float = 0.0
+    frozen_layers: int = 0
+    layer_decay: float = 1.0
+    recompute: bool = False
     objective: Objective = PLAIN
 
     def __post_init__(self) -> None:
         if self.probe_first:
             object.__setattr__(self, "pooling", "mean")
-        for name, below in {"smoothing": 1.0, "average": 1.0, "contrastive_steps": inf}.items():
+        limits = {"smoothing": 1.0, "average": 1.0, "contrastive_steps": inf, "frozen_layers": inf}
+        for name, below in limits.items():
             if not 0 <= getattr(self, name) < below:
                 limit = "" if below == inf else ", below 1"
                 raise InputError(f"`{name}` is {getattr(self, name)}; it must be a number, at least 0{limit}")
+        if not 0 < self.layer_decay <= 1:
+            raise InputError(f"`layer_decay` is {self.layer_decay}; it must be above 0 and at most 1")
         for name, types in _TASK_TYPES.items():
             if getattr(self, name) == getattr(TrainingConfig, name):
                 continue
@@ -118,4 +130,7 @@ _TASK_TYPES = {
     "contrastive_steps": ("classification",),
     "smoothing": ("classification", "multilabel", "pairs", "ner"),
     "average": ("classification", "multilabel", "pairs", "ner", "seq2seq"),
+    **dict.fromkeys(
+        ("frozen_layers", "layer_decay", "recompute"), ("classification", "multilabel", "pairs", "ner")
+    ),
 }

@@ -19,6 +19,12 @@ from tutelage.student.training.adapters.base import TrainerAdapter
 from tutelage.student.training.averaging import WeightAverage
 from tutelage.student.training.configuration import TrainingConfig
 from tutelage.student.training.gradients import Gradients
+from tutelage.student.training.layers import (
+    check_layers,
+    frozen_layers,
+    parameter_groups,
+    recomputed_layers,
+)
 from tutelage.student.training.losses import PLAIN, Objective
 from tutelage.student.training.observer import UNOBSERVED, Observer
 from tutelage.student.training.schedule import bucketed, warm_and_down
@@ -118,7 +124,14 @@ class _TrainingJob:
         """Train once with this seed."""
         adapter, passes, objective = self._adapter(seed), self._passes(), self.training_config.objective
         selector = self.training_set.selection(objective.adaptive_selection, self.labels, seed)
-        with reused_memory(), fast_linear_layers(adapter.model), used_embeddings(adapter):
+        config = self.training_config
+        with (
+            reused_memory(),
+            fast_linear_layers(adapter.model),
+            frozen_layers(adapter, config.frozen_layers),
+            recomputed_layers(adapter, config.recompute),
+            used_embeddings(adapter),
+        ):
             losses = self._train_steps(adapter, selector, passes, seed)
         loss = float(np.mean(losses[-max(1, len(losses) // 10) :])) if losses else 0.0
         # Selected samples keep a high loss, because the student is uncertain about them.
@@ -134,9 +147,8 @@ class _TrainingJob:
 
         config = self.training_config
         steps, number = epochs * ceil(len(adapter.lengths) / config.batch), 0
-        optimizer = torch.optim.AdamW(
-            adapter.parameters, lr=adapter.rate, weight_decay=adapter.decay, fused=True
-        )
+        groups = parameter_groups(adapter, config.layer_decay)
+        optimizer = torch.optim.AdamW(groups, lr=adapter.rate, weight_decay=adapter.decay, fused=True)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, warm_and_down(steps))
         average = WeightAverage(adapter.parameters, config.average, steps)
         gradients = Gradients(adapter, config.objective, selector)
@@ -217,7 +229,7 @@ def check(rows: Sequence[Row], training_config: TrainingConfig) -> list[str]:
     """
     from transformers import AutoConfig
 
-    load_pretrained(AutoConfig, training_config.base)
+    check_layers(load_pretrained(AutoConfig, training_config.base), training_config)
     check_rows = _TRAINERS[training_config.kind].check
     return check_rows(rows, training_config) if check_rows else []
 
