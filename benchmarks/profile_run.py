@@ -3,6 +3,7 @@
     python benchmarks/profile_run.py                        # a head and a full student: about 40 CPU minutes
     python benchmarks/profile_run.py --students head --name "a change"
     python benchmarks/profile_run.py --students full --epochs 1    # a fraction of the training
+    python benchmarks/profile_run.py --drafts               # drafts with vectors, and without
     python benchmarks/profile_run.py --table                # the results as tables
 
 A run of `auto` on emotion, as a user would start it: 300 own rows, 4,000 unlabelled texts, 1,000 samples a
@@ -24,7 +25,7 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -61,13 +62,17 @@ def main() -> None:
     parser.add_argument("--name", default="main", help="what is measured, to tell results apart")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--epochs", type=int, help="of a full student, without a least number of steps")
+    parser.add_argument("--drafts", action="store_true", help="compare two ways to store drafts")
     parser.add_argument("--one", help=argparse.SUPPRESS)  # the task of a run in a process of its own
     add_options(parser)
     wanted = parser.parse_args()
     if wanted.one:
         print(json.dumps(profiled(Path(wanted.one))))
         return
-    if not wanted.table:
+    if wanted.drafts:
+        for width in (384, 1, 384, 1):
+            write(RESULTS, {"name": "drafts", "width": width, **drafts_stored(width)})
+    elif not wanted.table:
         data = load("emotion", Regime(OWN, SAMPLES * wanted.rounds, 0), 0, encoder(wanted.cache))
         for student in wanted.students:
             settings: Cell = {"mode": student}
@@ -232,6 +237,39 @@ def function_of(frame: Any) -> str:
     return "libraries"
 
 
+class RandomVectors:
+    """An encoder of random vectors of a width."""
+
+    fingerprint = "random"
+
+    def __init__(self, width: int):
+        self.width = width
+
+    def encode(self, texts: Sequence[str]) -> Any:
+        import numpy as np
+
+        vectors = np.random.default_rng(0).normal(size=(len(texts), self.width)).astype(np.float32)
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def drafts_stored(width: int) -> Cell:
+    """Store two rounds of drafts with vectors of a width; return CPU seconds and the size of the corpus."""
+    from tutelage.student.corpus import Corpus, drawn_sample
+    from tutelage.student.data.rows import Row
+
+    words = "a text of some words, as long as a short message"
+    rows = [Row(id=str(i), text=f"{words} {i}", label="") for i in range(2 * SAMPLES)]
+    samples = [drawn_sample(row, round=1 + i // SAMPLES, place=i % SAMPLES) for i, row in enumerate(rows)]
+    with tempfile.TemporaryDirectory() as folder:
+        corpus = Corpus(Path(folder) / "corpus", RandomVectors(width), threshold=0.92)
+        corpus.hold_out(["a first text, which creates the collections"])
+        start = time.process_time()
+        for first in (0, SAMPLES):
+            corpus.put(samples[first : first + SAMPLES])
+        cpu = time.process_time() - start
+        return {"drafts": len(samples), "cpu": round(cpu, 2), "megabytes": megabytes(Path(folder))}
+
+
 def work_of(function: Cell) -> str:
     """Return what a function belongs to; loading libraries and models happens before the first node."""
     kinds = (kind for kind, names in WORK.items() if function["function"].startswith(names))
@@ -246,6 +284,9 @@ def megabytes(path: Path) -> float:
 
 def print_tables(found: Cell) -> None:
     """Print one run: its nodes, its largest functions and its files."""
+    if found["name"] == "drafts":
+        print(", ".join(f"{name} {value}" for name, value in found.items()))
+        return
     total = f"{found['seconds']} s, {found['cpu']} CPU s, {found['calls']} calls, load {found['load']}"
     student = ", ".join(f"{name} {value}" for name, value in found["student"].items())
     print(f"\n## {found['name']}, {found['rounds']} rounds, {student}: {total}\n")
