@@ -103,9 +103,10 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=range(3))
     parser.add_argument("--student", default="full", choices=("full", "head"))
     parser.add_argument("--on-train", action="store_true", help="measure on rows of the train split")
+    parser.add_argument("--results", type=Path, help="another file for the results")
     add_options(parser)
     wanted = parser.parse_args()
-    results = CHOICES if wanted.on_train else RESULTS
+    results = wanted.results or (CHOICES if wanted.on_train else RESULTS)
     if not wanted.table:
         print_failures(run_cells(cells(wanted), work, results, jobs=wanted.jobs, cache=wanted.cache))
     print_tables(read(results))

@@ -32,6 +32,7 @@ from tutelage.student.errors import InputError, Interrupted
 from tutelage.student.models.predictions import Predictions
 from tutelage.student.training.configuration import TrainingConfig
 from tutelage.student.training.observer import Observer
+from tutelage.student.training.processes.workers import Launcher
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -125,6 +126,12 @@ class RunContext:
         if self.stopping.is_set():
             raise Interrupted("stopped on request")
 
+    @property
+    def launcher(self) -> Launcher | None:
+        """The command that starts the processes of a training, if the task has one."""
+        command = self.task.student.launcher
+        return Launcher(command, self.folder.launcher_log) if command else None
+
     def training_config(self) -> TrainingConfig:
         """Return the training configuration of the task, or the one that round 0 found to be best."""
         if not self.folder.training.exists():
@@ -137,9 +144,11 @@ class RunContext:
         """Set up every model, before anything is written and any request is sent.
 
         Raises:
-            InputError: a key, a package, a model or the texts of the rehearsal teacher are missing, or the
-                Chroma server does not answer.
+            InputError: a key, a package, a program, a model or the rehearsal teacher's texts are missing, or
+                the Chroma server does not answer.
         """
+        if self.launcher:
+            self.launcher.check()
         self.teacher.prepare()
         self.corpus.store.check()
         self.encoder.fingerprint  # noqa: B018

@@ -113,7 +113,8 @@ class Corpus:
     its place (round, attempt, number). `known` holds the texts that need no new sample: the user's rows and
     all judged samples. `held_out` holds the vectors of gate and test texts; they serve comparisons only, and
     their texts are not stored. Near-duplicates are found by an exact comparison in memory, with a copy of the
-    vectors that is read from Chroma when it is first needed. So Chroma alone holds the truth.
+    vectors that is read from Chroma when it is first needed; the samples are copied in the same way, because
+    a round reads them a dozen times. So Chroma alone holds the truth.
 
     Args:
         folder: the folder of the collections.
@@ -135,12 +136,14 @@ class Corpus:
         self.folder, self.encoder, self.threshold, self.task_type = folder, encoder, threshold, task_type
         self.store = Store(folder, server)
         self._in_memory: dict[Compared, NearestVectors] = {}
+        self._samples: dict[str, Sample] | None = None
 
     def forget(self, since: int = 0) -> None:
         """Remove the samples of round `since` and of all later rounds, by default all; held-out texts stay. A
         restarted run writes them again from the teacher's replies in the journal.
         """
         self._in_memory.pop("known", None)
+        self._samples = None
         for name in ("drafts", "known"):
             collection = self._collections[name]
             ids = collection.get(where={"round": {"$gte": since}}, include=[])["ids"]
@@ -158,6 +161,7 @@ class Corpus:
     def put(self, samples: Sequence[Sample]) -> None:
         """Store new drafts with their vectors."""
         self._upsert("drafts", [(_place(s), s["text"], _metadata(s)) for s in samples])
+        self._remember(samples)
 
     def update(self, samples: Sequence[Sample]) -> None:
         """Store changed drafts. Their vectors stay, so this takes a third of the time of `put`."""
@@ -165,6 +169,7 @@ class Corpus:
             self._collections["drafts"].update(
                 ids=[_place(s) for s in part], metadatas=[_metadata(s) for s in part]
             )
+        self._remember(samples)
 
     def add_judged(self, samples: Sequence[Sample]) -> None:
         """Add judged samples to `known`, which later samples are compared with."""
@@ -172,9 +177,18 @@ class Corpus:
 
     def drafts(self, round: int | None = None, status: Status | None = None) -> list[Sample]:
         """Return the samples in the order of writing, optionally of one round or one status only."""
-        filters = [{key: value} for key, value in (("round", round), ("status", status)) if value is not None]
-        where = {"$and": filters} if len(filters) > 1 else (filters[0] if filters else None)
-        return _samples_in(self._collections["drafts"], where)
+        if self._samples is None:
+            self._samples = {_place(s): s for s in _samples_in(self._collections["drafts"])}
+        return [
+            Sample(**sample)
+            for _, sample in sorted(self._samples.items())
+            if round in (None, sample["round"]) and status in (None, sample["status"])
+        ]
+
+    def _remember(self, samples: Sequence[Sample]) -> None:
+        """Copy samples that are now in Chroma."""
+        if self._samples is not None:
+            self._samples |= {_place(s): json.loads(json.dumps(s)) for s in samples}
 
     def neighbours(self, texts: Sequence[str]) -> list[Neighbour | None]:
         """Return for each text its nearest neighbour at or above the threshold, or None.
@@ -250,8 +264,8 @@ def stored_samples(folder: Path) -> list[Sample]:
         return _samples_in(drafts) if drafts else []
 
 
-def _samples_in(collection: Any, where: dict[str, Any] | None = None) -> list[Sample]:
-    found = collection.get(where=where, include=["metadatas"])
+def _samples_in(collection: Any) -> list[Sample]:
+    found = collection.get(include=["metadatas"])
     rows = sorted(zip(found["ids"], (meta["sample"] for meta in found["metadatas"]), strict=True))
     return [json.loads(sample) for _, sample in rows]
 

@@ -1,11 +1,15 @@
 """The statistics and data conversions of the benchmarks, compared with cases worked out by hand."""
 
+import json
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
+import torch
 
 HERE = Path(__file__).parent.parent / "benchmarks"
 
@@ -116,3 +120,53 @@ def test_the_paired_test_uses_shared_seeds(table: ModuleType) -> None:
     # Differences 0.1 and 0.2: t = 0.15 / (0.0707 / √2) = 3, p = 1 - 2/π · arctan 3.
     assert gap == pytest.approx(0.15)
     assert p == pytest.approx(0.2048, abs=1e-4)
+
+
+def gpu_script(results: Path, *options: str) -> "subprocess.CompletedProcess[str]":
+    """Run benchmarks/gpu.py in a process of its own."""
+    if not HERE.exists():
+        pytest.skip("tests run without the checkout")
+    command = [sys.executable, str(HERE / "gpu.py"), "--results", str(results), *options]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_without_a_gpu_the_gpu_script_says_so_and_measures_nothing(tmp_path: Path) -> None:
+    done = gpu_script(tmp_path / "gpu.jsonl")
+    assert done.returncode == 2
+    assert done.stderr == "no CUDA device was found; --rehearse runs every part on the CPU\n"
+    assert not (tmp_path / "gpu.jsonl").exists()
+
+
+def test_parts_of_the_gpu_script_that_do_not_fit_are_stored_as_not_run(tmp_path: Path) -> None:
+    done = gpu_script(tmp_path / "gpu.jsonl", "--rehearse", "--seconds", "1", "--parts", "tests", "value")
+    assert done.returncode == 0
+    found = [json.loads(line) for line in (tmp_path / "gpu.jsonl").read_text().splitlines()]
+    assert [(one["part"], one["not_run"]) for one in found] == [
+        ("tests", "0 of 1 s were left, and it needs 360"),
+        ("value", "0 of 1 s were left, and it needs 240"),
+    ]
+
+
+@pytest.mark.slow
+def test_every_part_of_the_gpu_script_is_rehearsed_without_a_gpu(tmp_path: Path) -> None:
+    done = gpu_script(tmp_path / "gpu.jsonl", "--rehearse")
+    assert done.returncode == 0, done.stderr
+    found: dict[str, list[dict[str, Any]]] = {}
+    for line in (tmp_path / "gpu.jsonl").read_text().splitlines():
+        one = json.loads(line)
+        assert one.pop("card") == ""
+        assert "error" not in one, done.stderr
+        found.setdefault(one.pop("part"), []).append(one)
+    assert [*found] == ["tests", "training", "round", "throughput", "memory", "value"]
+    assert [one["exit_code"] for one in found["tests"]] == [0]
+    rate, *trainings = found["training"]
+    assert [one["model"] for one in trainings] == ["bert-base", "minilm"]
+    for one in trainings:
+        assert one["share"] == pytest.approx(one["tflops"] / rate["matrix_tflops"], rel=0.5)
+    assert [one["seconds"] > 0 for one in found["round"]] == [True]
+    assert all(one["embedded_per_second"] and one["predicted_per_second"] for one in found["throughput"])
+    assert [one["round"] for one in found["memory"]] == [1, 2]
+    assert all(one["highest"] >= one["before"] for one in found["memory"])
+    [value] = found["value"]
+    assert value.get("not_run") or 0 < value["cell"]["test"] < 1

@@ -33,8 +33,8 @@ WITH_COMMANDS = (*TASK_TYPES, "graph")
 # Pages of which other tests, or the tests of the tutorial's run below, run the code.
 AFTER_TUTORIAL = {"distilled", "graph", "report", "running", "tools"}
 # embedding: tests/graph/test_build.py; review: tests/graph/review and tests/graph/runs/test_review.py;
-# scaling: tests/graph/test_scaling.py.
-ELSEWHERE = {"strategies", "tracing", "tutorial", "serving", "embedding", "review", "scaling"}
+# models: tests/student/training/processes/test_launched.py, and below. scaling: tests/graph/test_scaling.py.
+ELSEWHERE = {"strategies", "tracing", "tutorial", "serving", "embedding", "review", "models", "scaling"}
 RUNNABLE = ("sh", "console", "python", "yaml")
 
 
@@ -256,6 +256,8 @@ def test_the_tasks_and_strategies_of_the_pages_are_valid() -> None:
     [(_, _, text)] = blocks(ROOT / "README.md", "yaml")
     readme = yaml.safe_load(text)
     assert Task.model_validate(readme).data.unlabelled
+    for _, _, content in blocks(DOCS / "models.md", "yaml"):
+        assert Task.model_validate({**readme, **yaml.safe_load(content)}).student.launcher
     names = set()
     for _, _, content in blocks(DOCS / "strategies.md", "yaml"):
         for line in content.splitlines():

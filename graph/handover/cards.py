@@ -73,7 +73,7 @@ def model_card(run: Run, parity: Parity | None) -> str:
         _method(run),
         "## Use",
         _use(task, parity),
-        *(["## ONNX", _onnx(parity)] if parity else []),
+        *(["## ONNX", _onnx(task, parity)] if parity else []),
         "## Limits",
         _limits(run, parity),
         "## Licence",
@@ -202,18 +202,28 @@ def _use(task: Mapping[str, Any], parity: Parity | None) -> str:
     return "\n\n".join(parts)
 
 
-def _onnx(parity: Parity) -> str:
+def _onnx(task: Mapping[str, Any], parity: Parity) -> str:
+    """Return how the ONNX models compare with torch."""
     times, sizes = parity["milliseconds"], parity["megabytes"]
+    graphs = ("encoder", "decoder") if task["kind"] == "seq2seq" else ("model",)
+    full, small = (" and ".join(f"`{name}{suffix}.onnx`" for name in graphs) for suffix in ("", "_int8"))
+    figures = f"{parity['difference']:.1e}", f"{100 * parity['same']:.1f} %"
     rows = [
         ("torch", f"{times['torch']:.1f}", "", "", ""),
-        ("`model.onnx`", f"{times['onnx']:.1f}", sizes["onnx"], f"{parity['difference']:.1e}", "100 %"),
+        (full, f"{times['onnx']:.1f}", sizes["onnx"], *figures),
     ]
     parts = [f"Compared on {parity['texts']} texts of the run, on the machine that wrote it."]
     if "int8_refused" in parity:
         parts.append(f"The 8-bit model was left out: {parity['int8_refused']}.")
     else:
         figures = f"{parity['int8_difference']:.1e}", f"{100 * parity['int8_same']:.1f} %"
-        rows.append(("`model_int8.onnx`", f"{times['int8']:.1f}", sizes["int8"], *figures))
+        rows.append((small, f"{times['int8']:.1f}", sizes["int8"], *figures))
+    beams = task["student"].get("beams", 1)
+    if task["kind"] == "seq2seq" and beams > 1:
+        parts.append(
+            f"Torch decodes with {beams} beams, ONNX greedily. The answers of both were compared greedily, so"
+            " `predict.py` can write other targets than transformers; `tutelage predict` takes torch."
+        )
     head = ("Model", "ms a text, one thread", "MB", "largest difference of a probability", "same answers")
     return "\n\n".join([_table(head, rows), *parts])
 

@@ -12,7 +12,7 @@ from tutelage.graph.run_folder.folder import RunFolder, student_in
 from tutelage.graph.task.schema import Task
 from tutelage.student.errors import InputError
 from tutelage.student.models.load import load_student
-from tutelage.student.models.onnx import Parity, has_onnx, write_onnx
+from tutelage.student.models.onnx import Parity, why_no_onnx, write_onnx
 
 CHECKED = 200  # texts on which the ONNX models are compared with torch
 
@@ -23,8 +23,8 @@ def export_run(run: Path, folder: Path, *, onnx: bool = True, warn: Warn = lambd
     """Write a finished run's student, samples and cards to a new folder, all or nothing.
 
     - the model for transformers (safetensors), README.md (the model card) and task.yaml
-    - with `onnx`: `onnx/model.onnx`, `onnx/model_int8.onnx`, and `predict.py`, which needs neither torch nor
-      transformers
+    - with `onnx`: `onnx/`, the model in full precision and in 8 bits, and `predict.py`, which needs neither
+      torch nor transformers
     - `dataset/`: the kept samples as Parquet, with a card
 
     Returns:
@@ -47,12 +47,12 @@ def export_run(run: Path, folder: Path, *, onnx: bool = True, warn: Warn = lambd
         kept = [one for one in source.read_lines(source.samples) if one["status"] == "kept"]
         loaded = load_student(part, device_name="cpu")
         parity = None
-        if onnx and has_onnx(loaded):
-            parity = write_onnx(loaded, part, _texts(kept, about["task"]))
-            if why := parity.get("int8_refused"):
-                warn(f"note: the 8-bit model was left out: {why}")
+        if onnx and (why := why_no_onnx(loaded)):
+            warn(f"note: no ONNX model is written: {why}")
         elif onnx:
-            warn(f"note: no ONNX model is written for `kind: {about['task']['kind']}`")
+            parity = write_onnx(loaded, part, _texts(kept, about["task"]))
+            if refused := parity.get("int8_refused"):
+                warn(f"note: the 8-bit model was left out: {refused}")
         described = read_run(source)
         (part / "README.md").write_text(model_card(described, parity), encoding="utf-8")
         task = Task.model_validate(about["task"]).model_dump(mode="json", exclude_none=True)
@@ -87,12 +87,15 @@ def exported_text(folder: Path, parity: Parity | None) -> list[str]:
 
 
 def _texts(kept: list[Any], task: dict[str, Any]) -> list[str]:
-    """Return texts to check a model on: kept samples or, without any, the descriptions of the labels."""
+    """Return texts to check a model on: kept samples or, without any, the descriptions of the labels or, if
+    there are no labels either, the task's name and instruction.
+    """
     from tutelage.student.tasks.fields import join
 
     fields = tuple(task["fields"])
     texts = [join(sample, fields) for sample in kept[:CHECKED]]
     described = [f"{label} {text}" for label, text in task["labels"].items()]
+    described = described or [task["name"], task["instruction"]]
     return texts if len(texts) > 1 else [join(dict.fromkeys(fields, text), fields) for text in described]
 
 

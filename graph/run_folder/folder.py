@@ -118,6 +118,7 @@ class RunFolder:
         self.weaknesses = self.path / "weaknesses.json"
         self.calibration = self.path / "calibration.json"
         self.training = self.path / "training.json"
+        self.launcher_log = self.path / "launcher.log"
         self.first_labels = self.path / "first_labels.jsonl"
         self.control_labels = self.path / "control_labels.jsonl"
         self.labels_to_check = self.path / "labels_to_check.csv"

@@ -24,6 +24,7 @@ from tutelage.student.tasks.fields import Fields
 from tutelage.student.tasks.registry import TASK_TYPES
 
 WHOLE = Shard()
+ALL = slice(None)  # rows of a file
 ADDED = ("predicted", "confidence")  # the columns of the prediction
 
 Listener = Callable[[int, int], None]  # called with the number of predicted rows and of all rows
@@ -70,6 +71,25 @@ class FileSummary:
     problem: InputError | None = None
     types: dict[str, type | None] = field(default_factory=dict)
 
+    def count(self, text: str | InputError) -> None:
+        """Count a row."""
+        self.rows += 1
+        if isinstance(text, InputError):
+            self.unusable += 1
+            self.problem = self.problem or text
+
+    def report(self, warn: Callable[[str], None]) -> None:
+        """Note how many rows have no usable text.
+
+        Raises:
+            InputError: no row has one.
+        """
+        if not self.problem:
+            return
+        if self.rows == self.unusable:
+            raise self.problem
+        warn(f"note: {self.unusable} of {self.rows} rows get no prediction; the first: {self.problem}")
+
 
 def predict_file(
     request: PredictionRequest,
@@ -100,8 +120,8 @@ def predict_file(
     names = columns_of(file, request.columns, student, request.student).text
     encoding = request.columns.encoding
 
-    def rows(part: slice = slice(None)) -> RowsWithTexts:
-        return _rows(file, names, student, encoding, part)
+    def rows(part: slice = ALL) -> RowsWithTexts:
+        return rows_of(file, names, student, encoding, part)
 
     summary = _summary(rows(), file, warn)
     numbers = shard.rows(summary.rows)
@@ -132,8 +152,10 @@ def _check_new(to: Path) -> None:
         raise InputError(f"the folder {to.absolute().parent} does not exist; create it")
 
 
-def _rows(file: Path, names: Fields, student: Predictor, encoding: str | None, part: slice) -> RowsWithTexts:
-    """Yield the records of a part of a file with their texts."""
+def rows_of(
+    file: Path, names: Fields, student: Predictor, encoding: str | None, part: slice = ALL
+) -> RowsWithTexts:
+    """Yield the records of a part of a file with their texts, or with why they have none."""
     task_type = TASK_TYPES[student.kind]
     for where, record in islice(read_records(file, "", encoding=encoding), part.start, part.stop):
         try:
@@ -146,20 +168,15 @@ def _summary(rows: RowsWithTexts, file: Path, warn: Callable[[str], None]) -> Fi
     """Read a whole file, and check that it can be predicted and written again."""
     found = FileSummary()
     for record, text in rows:
-        found.rows += 1
+        found.count(text)
         check_writable(record, f"{file}: row {found.rows}")
         for name, value in record.items():
             found.types[name] = common_type(found.types.get(name), value)
-        if isinstance(text, InputError):
-            found.unusable += 1
-            found.problem = found.problem or text
     if taken := [name for name in ADDED if name in found.types]:
         raise InputError(f"{file} has a column {taken[0]!r} already; rename it, predictions go there")
-    if found.rows == found.unusable:
-        raise found.problem or InputError(f"{file} holds no rows; there is nothing to predict")
-    if found.unusable:
-        count = f"{found.unusable} of {found.rows} rows"
-        warn(f"note: {count} get no prediction; the first: {found.problem}")
+    if not found.rows:
+        raise InputError(f"{file} holds no rows; there is nothing to predict")
+    found.report(warn)
     return found
 
 

@@ -7,18 +7,20 @@ from typing import Any
 
 from tutelage.graph.run_folder.folder import metric_in, student_in, texts_used
 from tutelage.graph.runs.file_columns import GUESSED, FileColumns, columns_of
-from tutelage.graph.runs.predict_file import PredictionRequest
+from tutelage.graph.runs.predict_file import FileSummary, PredictionRequest, rows_of
 from tutelage.graph.runs.shard import BLOCK
 from tutelage.student.data.rows import to_record
 from tutelage.student.errors import InputError
 from tutelage.student.evaluation.evaluate import Report, evaluate
+from tutelage.student.models.base import Predictor
 from tutelage.student.models.load import load_student
-from tutelage.student.models.prediction_inputs import TextFile, read_inputs, read_labelled, truncation_note
+from tutelage.student.models.prediction_inputs import read_inputs, read_labelled, truncation_note
 from tutelage.student.tasks.fields import split
 from tutelage.student.tasks.registry import TASK_TYPES
 from tutelage.student.tasks.user_functions import title
 
 Warn = Callable[[str], None]  # called with a sentence for the user
+Unusable = dict[str, str | None]  # the fields of a row of a file that has no usable text
 
 
 class Evaluated(Report):
@@ -74,28 +76,56 @@ def predict_texts(
 
     Each is a row as in data files, with its `confidence`, and a line: label, confidence, text, split by tabs.
     With a precision, predictions below the confidence at which the student reached this share of right
-    answers on the user's rows are left out: their label is None, and "-" in the line.
+    answers on the user's rows are left out: their label is None, and "-" in the line. So is that of a row of
+    a file whose text is empty or unusable, and its confidence too.
 
     Raises:
-        InputError: there is no student, a text cannot be used, or the precision is not reached.
+        InputError: there is no student, a text cannot be used, no row of the file can, or the precision is
+            not reached.
     """
     student, least = request.load()
-    task_type, fields = TASK_TYPES[student.kind], student.fields
     if request.columns.text and not file:
         raise InputError("--text names a column of --file, but --file is not given")
-    columns = columns_of(file, request.columns, student, request.student) if file and not texts else None
-    inputs = read_inputs(student, texts, TextFile(file, columns, request.columns.encoding), lines)
+    if file and texts:
+        raise InputError("texts are given both as arguments and by --file; give one of them")
+    inputs = _of_file(request, student, file, warn) if file else read_inputs(student, texts, lines)
     if not inputs:
         return warn(f"note: no text was read from {file or 'standard input'}")
-    if note := truncation_note(student, inputs):
+    usable = [text for text in inputs if isinstance(text, str)]
+    if note := truncation_note(student, usable):
         warn(note)
-    blocks = (inputs[start : start + BLOCK] for start in range(0, len(inputs), BLOCK))
-    found = ((block, student.predict(block, best=True)) for block in blocks)
-    each = (zip(block, one.answers, one.confidence, strict=True) for block, one in found)
-    for text, label, confidence in chain.from_iterable(each):
-        row: dict[str, Any] = to_record(text, label, task_type=task_type, fields=fields)
-        shown = task_type.to_text(label, text)
-        if confidence < least:
-            row[task_type.label_field], shown = None, "-"
-        parts = shown, f"{confidence:.3f}", *split(text, fields).values()
-        yield {**row, "confidence": round(float(confidence), 4)}, "\t".join(parts)
+    blocks = (usable[start : start + BLOCK] for start in range(0, len(usable), BLOCK))
+    found = (student.predict(block, best=True) for block in blocks)
+    each = chain.from_iterable(zip(one.answers, one.confidence, strict=True) for one in found)
+    for text in inputs:
+        if isinstance(text, dict):
+            row = {**text, TASK_TYPES[student.kind].label_field: None, "confidence": None}
+            yield row, "\t".join(["-", "-", *(value or "" for value in text.values())])
+        else:
+            yield _answer(student, text, *next(each), least)
+
+
+def _answer(
+    student: Predictor, text: str, label: str, confidence: float, least: float
+) -> tuple[dict[str, Any], str]:
+    """Return a prediction as a row of a data file, and as a line."""
+    task_type = TASK_TYPES[student.kind]
+    row: dict[str, Any] = to_record(text, label, task_type=task_type, fields=student.fields)
+    shown = task_type.to_text(label, text)
+    if confidence < least:
+        row[task_type.label_field], shown = None, "-"
+    parts = shown, f"{confidence:.3f}", *split(text, student.fields).values()
+    return {**row, "confidence": round(float(confidence), 4)}, "\t".join(parts)
+
+
+def _of_file(request: PredictionRequest, student: Predictor, file: Path, warn: Warn) -> list[str | Unusable]:
+    """Return the texts of a file; for a row without a usable one, what its columns hold."""
+    names = columns_of(file, request.columns, student, request.student).text
+    found, inputs = FileSummary(), list[str | Unusable]()
+    for record, text in rows_of(file, names, student, request.columns.encoding):
+        found.count(text)
+        values = [record.get(name) for name in names]
+        plain = [value if isinstance(value, str) else None for value in values]
+        inputs.append(text if isinstance(text, str) else dict(zip(student.fields, plain, strict=True)))
+    found.report(warn)
+    return inputs

@@ -9,7 +9,7 @@ from functools import partial
 
 from tutelage.graph.context import RunContext
 from tutelage.graph.students.committee import Fold, members
-from tutelage.graph.students.fold_students import fold_processes, train_folds_side_by_side
+from tutelage.graph.students.fold_students import fold_processes, train_folds_side_by_side, train_one
 from tutelage.graph.students.predictions import evaluation, out_of_fold_probabilities, predict_out_of_fold
 from tutelage.graph.students.training_rows import training_rows
 from tutelage.graph.students.white_box import distilled
@@ -18,7 +18,6 @@ from tutelage.student.models.base import Student
 from tutelage.student.training.configuration import TrainingConfig
 from tutelage.student.training.decision_thresholds import tune_thresholds, tune_thresholds_out_of_fold
 from tutelage.student.training.loop import continue_training
-from tutelage.student.training.loop import train as train_student
 from tutelage.student.training.losses import Objective
 
 
@@ -144,9 +143,7 @@ def fresh_student(
         return distilled(ctx, rows, objective.knowledge, ctx.observer(fold))
     config = replace(training_config or ctx.training_config(), objective=objective)
     seed = ctx.task.seed + (fold or 0)
-    student = train_student(
-        rows, ctx.labels, config, seed=seed, encoder=ctx.student_encoder, observer=ctx.observer(fold)
-    )
+    student = train_one(ctx, rows, config, seed, ctx.observer(fold))
     return student if ctx.splits.folded else tune_thresholds(student, ctx.splits.gate)
 
 
@@ -170,9 +167,7 @@ def refitted_student(ctx: RunContext, rows: Sequence[Row], round: int) -> Studen
     """
     ctx.students.clear()
     config, seed = replace(ctx.training_config(), objective=ctx.strategy.objective), ctx.task.seed
-    student = train_student(
-        rows, ctx.labels, config, seed=seed, encoder=ctx.student_encoder, observer=ctx.observer()
-    )
+    student = train_one(ctx, rows, config, seed, ctx.observer())
     if not ctx.task.type.decision_thresholds:
         return student
     if (probabilities := out_of_fold_probabilities(ctx.folder, ctx.splits, round)) is not None:

@@ -1,6 +1,7 @@
 """The sections of task.yaml as pydantic models. Each one validates its own fields."""
 
 import re
+import shlex
 from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
@@ -70,7 +71,11 @@ class StudentPart(Part):
     processes: int | None = Field(default=None, ge=0, le=64)
     """In how many child processes the students of a round are trained side by side; 0 trains one after the
     other in the process of the run. By default, as many as torch has threads if the training is long enough
-    for it to pay, and one on a GPU, whose memory is then free after the training."""
+    for it to pay, and one for each GPU, whose memory is then free after the training."""
+    launcher: str | None = None
+    """The command that starts several processes to train a student together, each on a part of every batch,
+    such as `torchrun --standalone --nproc-per-node 2` (docs/models.md). The students of a round are
+    then trained one after the other. By default a student is trained by one process."""
 
     @model_validator(mode="after")
     def _training_fits(self) -> Self:
@@ -83,11 +88,26 @@ class StudentPart(Part):
             raise ValueError(f"`training: {self.training}` has no epochs; leave `epochs` or `training` out")
         if self.probe_first and self.pooling == "cls":
             raise ValueError("`probe_first` needs mean-pooled embeddings; leave `pooling: cls` out")
+        if self.launcher is not None and self.mode == "head":
+            raise ValueError("`mode: head` is trained in seconds by one process; leave `launcher` out")
+        if self.launcher is not None and self.processes is not None:
+            raise ValueError("`launcher` starts the processes itself; leave `processes` or `launcher` out")
         return self
+
+    @field_validator("launcher")
+    @classmethod
+    def _is_a_command(cls, value: str | None) -> str | None:
+        try:
+            words = shlex.split(value or "")
+        except ValueError as error:  # an open quotation
+            raise ValueError(f"expected a command as in a shell: {error}") from None
+        if value is not None and not words:
+            raise ValueError("expected a command, such as torchrun --standalone --nproc-per-node 2")
+        return value
 
     def fixed(self) -> dict[str, Any]:
         """Return the fields that are set, as keyword arguments of `TrainingConfig`."""
-        return self.model_dump(exclude_none=True, exclude={"training", "processes"})
+        return self.model_dump(exclude_none=True, exclude={"training", "processes", "launcher"})
 
 
 class WhiteBoxPart(Part):

@@ -24,6 +24,7 @@ from tutelage.graph.task.parts import (
 from tutelage.graph.task.variants import (
     did_you_mean,
     needs_one_label,
+    needs_one_process,
     needs_separate_sets,
     selects_samples,
     unused_fields,
@@ -222,6 +223,8 @@ class Task(Part):
                 f"`white_box_teacher` is for strategy ksm, and strategy {strategy.name!r} does not use it;"
                 " leave it out"
             )
+        if self.student.launcher and (problem := needs_one_process(strategy)):
+            raise ValueError(problem)
         reasons = any(one.rationale for one in strategy.objectives)
         if reasons and not self.type.generates:
             raise ValueError(

@@ -71,6 +71,25 @@ def needs_separate_sets(strategy: Strategy) -> str:
     )
 
 
+def needs_one_process(strategy: Strategy) -> str:
+    """Return why the students of a strategy cannot be trained by several processes together; "" if they can.
+    Their losses depend on all texts of a batch, or their training has a loop or a start of its own.
+    """
+    objectives = strategy.objectives
+    reasons = {
+        "`continue_training: true`": strategy.continue_training,
+        "`objective.adaptive_selection`": any(one.adaptive_selection for one in objectives),
+        "`objective.knowledge`": any(one.knowledge for one in objectives),
+        "`objective.rationale`": any(one.rationale for one in objectives),
+    }
+    if not (applying := [name for name, applies in reasons.items() if applies]):
+        return ""
+    return (
+        f"strategy {strategy.name!r} ({applying[0]}) trains a student in one process: leave"
+        " `student.launcher` out, or use strategy auto"
+    )
+
+
 def unused_fields(objective: Objective, strategy: Strategy) -> str:
     """Return an error message for fields of an objective that would have no effect; "" if there are none."""
     if objective.loss == "ce" and (objective.alpha, objective.beta) != (PLAIN.alpha, PLAIN.beta):

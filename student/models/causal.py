@@ -83,8 +83,8 @@ class CausalStudent(Seq2seqStudent):
         merged.save_pretrained(folder)
         self._save_tokenizer_and_settings(folder)
 
-    def _written(self, texts: Sequence[str], *, beams: int) -> list[str]:
-        """Return what the model generates after each text."""
+    def write(self, texts: Sequence[str], *, best: bool = False) -> list[str]:
+        """Return what the model generates after each text (see `Seq2seqStudent.write`)."""
         import torch
 
         self.model.eval()
@@ -97,7 +97,7 @@ class CausalStudent(Seq2seqStudent):
                 generated = self.model.generate(
                     **inputs,
                     max_new_tokens=self.max_target,
-                    num_beams=beams,
+                    num_beams=self.beams if best else 1,
                     do_sample=False,
                     pad_token_id=self.tokenizer.pad_token_id,
                 )

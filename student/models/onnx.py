@@ -1,38 +1,44 @@
-"""Write a classifier or a tagger as ONNX, in full and in 8-bit weights, and check both against torch."""
+"""Write a student as ONNX, in full and in 8-bit weights, and check both against torch."""
 
 import json
-import logging
 import shutil
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import fmean, median
-from typing import Any, NotRequired, TypedDict, TypeGuard
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 from tutelage.student.errors import InputError
 from tutelage.student.models.base import FullStudent, Student
+from tutelage.student.models.causal import CausalStudent
+from tutelage.student.models.onnx_graphs import convert, convert_encoder_decoder, quantise
+from tutelage.student.models.predictions import softmax
+from tutelage.student.models.seq2seq import Seq2seqStudent
 from tutelage.student.models.tagger import Tagger
 from tutelage.student.models.windows import overlap
 from tutelage.student.tasks.fields import columns
+from tutelage.student.tasks.registry import TASK_TYPES
 
 ALLOWED = 1e-3  # difference of a probability from torch's above which the ONNX model is refused (ours)
-SAME = 0.98  # share of answers below which the 8-bit model is left out (ours)
-_TIMED = 30  # texts whose latency is measured
+SAME = 0.98  # share of answers below which a model is refused, the 8-bit one by leaving it out (ours)
+_TIMED, _SECONDS = 30, 20  # texts whose latency is measured, as many as fit into these seconds
+
+Writable = FullStudent | Tagger | Seq2seqStudent
 
 
 class Parity(TypedDict):
     """How the ONNX models compare with torch on `texts` texts. `difference` is the largest difference of a
-    probability. `same` is the share of texts with the same answer. `milliseconds` is the median time of one
-    text on one thread, tokenizing included, and `megabytes` the size of the weights, by model. `int8_refused`
-    says why the 8-bit model was left out.
+    probability; for students that write, of a token's, given torch's tokens before it. `same` is the share of
+    texts with the same answer, decoded greedily. `milliseconds` is the median time of one text on one thread,
+    tokenizing included, and `megabytes` the size of the weights, by model. `int8_refused` says why the 8-bit
+    model was left out.
     """
 
     texts: int
     difference: float
+    same: float
     int8_difference: float
     int8_same: float
     milliseconds: dict[str, float]
@@ -40,40 +46,51 @@ class Parity(TypedDict):
     int8_refused: NotRequired[str]
 
 
-def has_onnx(student: Student) -> TypeGuard[FullStudent | Tagger]:
-    """Return whether a student can be written as ONNX; one that writes texts cannot."""
-    return isinstance(student, FullStudent | Tagger)
+def why_no_onnx(student: Student) -> str:
+    """Explain why a student cannot be written as ONNX; return "" if it can."""
+    if isinstance(student, CausalStudent):
+        return "causal models are not converted"
+    if isinstance(student, Seq2seqStudent) and not student.tokenizer.is_fast:
+        return "the tokenizer of the base has no tokenizer.json"
+    return "" if isinstance(student, Writable) else "a head student has to be exported first"
 
 
 def write_onnx(student: Student, folder: Path, texts: Sequence[str]) -> Parity:
-    """Write `onnx/model.onnx`, `onnx/model_int8.onnx`, and `predict.py` with its settings to a folder that
-    holds the student's tokenizer.
+    """Write the graphs to `onnx/`, and `predict.py` with its settings, to a folder that holds the student's
+    tokenizer. Each graph has a form in 8 bits: `onnx/model.onnx` and `onnx/model_int8.onnx`, or for students
+    that write, `encoder` and `decoder` of each form.
 
     Args:
-        student: a classifier or a tagger on the CPU.
+        student: a student on the CPU.
         folder: where `student.export` wrote it.
         texts: real texts for the check, at least two.
 
     Raises:
         InputError: a package is missing, or the model cannot be converted or predicts differently from torch.
     """
-    if not has_onnx(student):
-        raise InputError("only classifiers and taggers are written as ONNX; leave it out with --no-onnx")
+    if why := why_no_onnx(student):
+        raise InputError(f"no ONNX model can be written: {why}; leave it out with --no-onnx")
+    assert isinstance(student, Writable)
     if getattr(student.model, "apart", False):
         raise InputError(
             "a head student of pairs encodes the two texts apart, which ONNX cannot express; take a full"
             " student, or leave ONNX out with --no-onnx"
         )
     _require_packages()
-    (folder / "onnx").mkdir()
-    full, small = folder / "onnx" / "model.onnx", folder / "onnx" / "model_int8.onnx"
-    _convert(student, full, texts)
-    _quantise(full, small)
+    graphs = folder / "onnx"
+    graphs.mkdir()
+    if isinstance(student, Seq2seqStudent):
+        convert_encoder_decoder(student, graphs, texts[:2])
+    else:
+        convert(student, graphs, texts[:2])
+    for path in list(graphs.glob("*.onnx")):
+        # A saturated product that changes one token changes the rest of the target.
+        quantise(path, reduce_range=isinstance(student, Seq2seqStudent))
     _write_program(student, folder)
     return _compare_with_torch(student, folder, texts)
 
 
-def _write_program(student: FullStudent | Tagger, folder: Path) -> None:
+def _write_program(student: Writable, folder: Path) -> None:
     """Write `predict.py`, what it imports, and its settings."""
     from tutelage.student.models import standalone
     from tutelage.student.tasks import words
@@ -92,12 +109,28 @@ def _write_program(student: FullStudent | Tagger, folder: Path) -> None:
     if isinstance(student, Tagger):
         shutil.copy(words.__file__, folder / "words.py")
         settings |= {"labels": student.tags, "entities": True}
+    elif isinstance(student, Seq2seqStudent):
+        settings["decoding"] = _decoding(student)
     else:
         if student.thresholds is not None:
             settings["thresholds"] = [float(one) for one in student.thresholds]
         if student.long == "window":
             settings["overlap"] = overlap(student.max_tokens)
     (folder / "predict.json").write_text(json.dumps(settings, indent=1, ensure_ascii=False) + "\n", "utf-8")
+
+
+def _decoding(student: Seq2seqStudent) -> dict[str, Any]:
+    """Return how a student decodes: limits, and the ids of tokens at which it begins and ends."""
+    tokens = student.model.generation_config
+    start, end = tokens.decoder_start_token_id, tokens.eos_token_id
+    return {
+        "max_target": student.max_target,
+        "beams": student.beams,
+        "start": tokens.bos_token_id if start is None else start,
+        "end": end if isinstance(end, list) else [] if end is None else [end],
+        "forced_first": tokens.forced_bos_token_id,
+        "forced_last": tokens.forced_eos_token_id,
+    }
 
 
 def _require_packages() -> None:
@@ -109,63 +142,7 @@ def _require_packages() -> None:
             )
 
 
-def _convert(student: FullStudent | Tagger, path: Path, texts: Sequence[str]) -> None:
-    """Write the model in full precision; batch and length stay free."""
-    import onnx
-    import torch
-
-    model = student.model.eval().float().cpu()
-    example = _example(student, list(texts[:2]))
-    names = [name for name in ("input_ids", "attention_mask", "token_type_ids") if name in example]
-
-    class Logits(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = model
-
-        def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
-            logits: torch.Tensor = self.model(**dict(zip(names, inputs, strict=True))).logits
-            return logits
-
-    batch, length = torch.export.Dim("batch", min=1, max=4096), torch.export.Dim("length", min=2, max=8192)
-    shapes = (tuple({0: batch, 1: length} for _ in names),)
-    with warnings.catch_warnings(), _quiet("torch", "onnxscript", "onnx_ir"):
-        warnings.simplefilter("ignore")
-        try:
-            program: Any = torch.onnx.export(
-                Logits(),
-                tuple(example[name] for name in names),
-                dynamo=True,
-                verbose=False,
-                input_names=names,
-                output_names=["logits"],
-                dynamic_shapes=shapes,
-                opset_version=20,
-            )
-            program.save(str(path))
-        except Exception as error:  # the exporter raises many types
-            first = str(error).strip().split("\n")[0]
-            raise InputError(f"the student cannot be written as ONNX ({first}); use --no-onnx") from error
-    graph = onnx.load(str(path))
-    del graph.graph.value_info[:]  # shapes of the example; quantizing would insist on them
-    onnx.save(graph, str(path))
-
-
-def _example(student: FullStudent | Tagger, texts: list[str]) -> Any:
-    """Return the model's inputs for some texts, as tensors."""
-    if isinstance(student, Tagger):
-        return student.tokenizer.pad([one.inputs for one in student.words(texts)], return_tensors="pt")
-    return student.tokens(texts, padding=True, return_tensors="pt")
-
-
-def _quantise(path: Path, small: Path) -> None:
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    with _quiet(""):
-        quantize_dynamic(str(path), str(small), per_channel=True, weight_type=QuantType.QInt8)
-
-
-def _compare_with_torch(student: FullStudent | Tagger, folder: Path, texts: Sequence[str]) -> Parity:
+def _compare_with_torch(student: Writable, folder: Path, texts: Sequence[str]) -> Parity:
     """Compare both models with the student; remove the 8-bit model if its answers differ too often."""
     from tutelage.student.models.standalone import open_model
 
@@ -173,61 +150,84 @@ def _compare_with_torch(student: FullStudent | Tagger, folder: Path, texts: Sequ
     pairs = list(zip(*columns(inputs, student.fields), strict=True))
     given: list[Any] = pairs if len(student.fields) > 1 else inputs
     models = {name: open_model(folder, int8=name == "int8", threads=1) for name in ("onnx", "int8")}
-    expected = student.predict_proba(inputs)
-    difference, int8_difference = (
-        max(float(np.abs(p - q).max()) for p, q in zip(model.predict_proba(given), expected, strict=True))
-        for model in models.values()
-    )
+    labels = student.predict(inputs).answers
+    probabilities = (_probabilities(one, given, labels) for one in models.values())
+    differences = [
+        (_apart(p, full), _apart(p, small))
+        for p, full, small in zip(_probabilities(student, inputs, labels), *probabilities, strict=True)
+    ]
+    difference, int8_difference = (max(column) for column in zip(*differences, strict=True))
     if difference > ALLOWED:
         raise InputError(
             f"the ONNX model predicts differently from torch (a probability differs by {difference:.3f});"
             " nothing was written; use --no-onnx"
         )
-    answers, int8_answers = (model.predict(given) for model in models.values())
-    same = fmean(one == other for one, other in zip(answers, int8_answers, strict=True))
-    files = {"onnx": "model.onnx", "int8": "model_int8.onnx"}
-    sizes = {name: (folder / "onnx" / file).stat().st_size / 1e6 for name, file in files.items()}
-    torch_time = _milliseconds(student.predict_proba, inputs)
+    to_file = TASK_TYPES[student.kind].to_file
+    expected = [to_file(label, text) for label, text in zip(labels, inputs, strict=True)]
+    same, int8_same = (
+        fmean(one == other for one, other in zip(expected, model.predict(given), strict=True))
+        for model in models.values()
+    )
+    if same < SAME:
+        raise InputError(
+            f"only {same:.0%} of the ONNX model's answers are those of torch; nothing was written; use"
+            " --no-onnx"
+        )
     parity = Parity(
         texts=len(inputs),
         difference=difference,
+        same=same,
         int8_difference=int8_difference,
-        int8_same=same,
-        milliseconds={"torch": torch_time}
-        | {name: _milliseconds(one.predict_proba, given) for name, one in models.items()},
-        megabytes={name: round(size, 1) for name, size in sizes.items()},
+        int8_same=int8_same,
+        milliseconds={"torch": _milliseconds(student.predict_best, inputs)}
+        | {name: _milliseconds(model.predict, given) for name, model in models.items()},
+        megabytes={"onnx": _megabytes(folder, int8=False), "int8": _megabytes(folder, int8=True)},
     )
-    if same < SAME:
-        (folder / "onnx" / files["int8"]).unlink()
-        parity["int8_refused"] = f"only {same:.0%} of its answers are those of the full model"
+    if int8_same < SAME:
+        for path in (folder / "onnx").glob("*_int8.onnx"):
+            path.unlink()
+        parity["int8_refused"] = f"only {int8_same:.0%} of its answers are those of the full model"
     return parity
 
 
-def _milliseconds(predict: Callable[[list[str]], Any], texts: Sequence[str]) -> float:
+def _probabilities(model: Any, texts: Sequence[Any], answers: Sequence[str]) -> Iterator[Any]:
+    """Yield the probabilities for each text; for a model that writes, those of every token at each place of
+    the answer, shape (tokens, vocabulary).
+    """
+    if not hasattr(model, "target_logits"):
+        yield from model.predict_proba(texts)
+        return
+    for start in range(0, len(texts), 8):  # all of them would need much memory
+        part = slice(start, start + 8)
+        found = {i: softmax(logits) for i, logits, _ in model.target_logits(texts[part], answers[part])}
+        yield from (found[i] for i in range(len(found)))
+
+
+def _apart(p: Any, q: Any) -> float:
+    """Return the largest difference of a probability; 1 if the answer was split into other tokens."""
+    return float(np.abs(p - q).max()) if p.shape == q.shape else 1.0
+
+
+def _megabytes(folder: Path, *, int8: bool) -> float:
+    """Return the size of the graphs in full precision or in 8 bits."""
+    graphs = (folder / "onnx").glob("*.onnx")
+    return round(sum(one.stat().st_size for one in graphs if one.stem.endswith("_int8") == int8) / 1e6, 1)
+
+
+def _milliseconds(predict: Callable[[list[Any]], Any], texts: Sequence[Any]) -> float:
+    """Return the median time of one text on one thread."""
     import torch
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    times = list[float]()
     try:
-        times = []
         for text in [texts[0], *texts[:_TIMED]]:  # the first call warms up
             start = time.perf_counter()
             predict([text])
             times.append(time.perf_counter() - start)
+            if len(times) > 1 and sum(times) > _SECONDS:
+                break
     finally:
         torch.set_num_threads(threads)
     return round(1000 * median(times[1:]), 2)
-
-
-@contextmanager
-def _quiet(*names: str) -> Iterator[None]:
-    """Show only errors of some loggers."""
-    loggers = [logging.getLogger(name) for name in names]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

@@ -1,10 +1,10 @@
-"""The student of an exported folder, run by onnxruntime instead of torch."""
+"""The students of exported folders, run by onnxruntime instead of torch."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from tutelage.student.models.predictions import (
     predictions_multilabel,
     predictions_single,
 )
+from tutelage.student.models.seq2seq import TargetPredictor
 from tutelage.student.models.tagger import TagPredictor
 from tutelage.student.tasks.fields import ONE, columns
 from tutelage.student.tasks.words import Words
@@ -78,9 +79,41 @@ class OnnxTagger(TagPredictor):
         return self._model.count_truncated(texts)
 
 
-def _load_onnx(folder: Path, *, int8: bool) -> OnnxStudent | OnnxTagger:
-    settings = json.loads((folder / "predict.json").read_text(encoding="utf-8"))
-    return (OnnxTagger if settings.get("entities") else OnnxStudent)(folder, int8=int8)
+class OnnxWriter(TargetPredictor):
+    """The encoder-decoder that `write_onnx` wrote to a folder. It always decodes greedily."""
+
+    def __init__(self, folder: Path, *, int8: bool = False):
+        from tutelage.student.models.standalone import Writer
+
+        super().__init__()
+        self._model = Writer(folder, int8=int8)
+
+    def write(self, texts: Sequence[str], *, best: bool = False) -> list[str]:
+        """Return the target of each text; `best` changes nothing."""
+        return self._model.predict(texts)
+
+    def target_logits(
+        self, texts: Sequence[str], targets: Sequence[str]
+    ) -> Iterator[tuple[int, NDArray[np.float32], NDArray[np.int64]]]:
+        """Return logits and ids of targets (see `TargetPredictor.target_logits`)."""
+        return self._model.target_logits(texts, targets)
+
+    def count_truncated(self, texts: Sequence[str]) -> int:
+        """Return how many texts have more tokens than the student reads."""
+        return self._model.count_truncated(texts)
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    settings: dict[str, Any] = json.loads((folder / "predict.json").read_text(encoding="utf-8"))
+    return settings
+
+
+def _load_onnx(folder: Path, *, int8: bool) -> OnnxStudent | OnnxTagger | OnnxWriter:
+    settings = _settings(folder)
+    family = (
+        OnnxWriter if settings.get("decoding") else OnnxTagger if settings.get("entities") else OnnxStudent
+    )
+    return family(folder, int8=int8)
 
 
 def load_predictor(folder: Path, engine: Engine = "auto") -> Predictor:
@@ -89,7 +122,7 @@ def load_predictor(folder: Path, engine: Engine = "auto") -> Predictor:
     Args:
         folder: a student's folder, or one that `tutelage export` wrote.
         engine: `torch`; `onnx` or `int8`, the ONNX models of an exported folder; `auto` takes `onnx` where
-            the folder and the machine have it and there is no GPU.
+            the folder and the machine have it and there is no GPU, unless the student decodes with beams.
 
     Raises:
         InputError: the folder holds no student, or not in this form.
@@ -108,13 +141,15 @@ def load_predictor(folder: Path, engine: Engine = "auto") -> Predictor:
             return _load_onnx(folder, int8=engine == "int8")
         except FileNotFoundError as error:
             raise InputError(str(error)) from None
-    whole = exported and (folder / "onnx" / "model.onnx").exists()
-    if engine == "auto" and whole and find_spec("onnxruntime") and not _accelerator():
+    if engine == "auto" and exported and _onnx_is_best(folder):
         return _load_onnx(folder, int8=False)
     return load_student(folder)
 
 
-def _accelerator() -> bool:
+def _onnx_is_best(folder: Path) -> bool:
+    """Return whether ONNX can run on this machine, answers like torch, and there is no GPU for torch."""
     from tutelage.student.device import device
 
-    return device() != "cpu"
+    greedy = (_settings(folder).get("decoding") or {}).get("beams", 1) == 1
+    written = any((folder / "onnx" / f"{name}.onnx").exists() for name in ("model", "decoder"))
+    return greedy and written and find_spec("onnxruntime") is not None and device() == "cpu"

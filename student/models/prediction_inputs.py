@@ -1,8 +1,7 @@
-"""Read the inputs of `tutelage predict`: arguments, lines, or columns of a file."""
+"""Read the inputs of `tutelage predict` and `evaluate`: arguments, lines, or columns of a file."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from tutelage.student.data.readers import Columns, read_rows
 from tutelage.student.data.rows import Row, check_text
@@ -12,29 +11,12 @@ from tutelage.student.tasks.fields import Fields, join
 from tutelage.student.tasks.registry import TASK_TYPES
 
 
-class TextFile(NamedTuple):
-    """A file of texts, its columns and its encoding; without a file, texts come from elsewhere."""
-
-    file: Path | None = None
-    columns: Columns | None = None
-    encoding: str | None = None
-
-
-def read_inputs(
-    student: Predictor, texts: Sequence[str] | None, source: TextFile, lines: Iterable[str]
-) -> list[str]:
-    """Return the texts to predict: the arguments, or those of a file, or else the lines.
+def read_inputs(student: Predictor, texts: Sequence[str] | None, lines: Iterable[str]) -> list[str]:
+    """Return the texts to predict: the arguments, or else the lines.
 
     Raises:
-        InputError: both arguments and a file are given, or a text is not usable.
+        InputError: a text is not usable.
     """
-    if source.file and texts:
-        raise InputError("texts are given both as arguments and by --file; give one of them")
-    if source.file:
-        columns = source.columns or Columns(student.fields)
-        task_type = TASK_TYPES[student.kind]
-        rows = read_rows(source.file, None, task_type=task_type, columns=columns, encoding=source.encoding)
-        return [row["text"] for row in rows]
     return join_parts(texts, student.fields) if texts else read_lines(lines, student.fields)
 
 

@@ -1,6 +1,7 @@
 """Encoder-decoder students, which write a target text."""
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,47 +26,73 @@ _BATCH = 32
 Ids = list[int]
 
 
-class Seq2seqStudent:
-    """An encoder-decoder whose weights are all trained. It decodes greedily, but with `beams` for evaluation
-    and use. It generates at most `max_target` tokens.
-    """
+class TargetPredictor(ABC):
+    """Write a target after each text, and measure the probabilities of its tokens."""
 
     kind = "seq2seq"
     fields: Fields = ONE
 
-    def __init__(self, model: Any, tokenizer: Any, max_tokens: int, max_target: int, beams: int):
-        # Length limits and penalties that the base's authors recommend are dropped; they distort targets.
-        from transformers import GenerationConfig
-
-        tokens = {name: getattr(model.generation_config, name, None) for name in _SPECIAL_TOKENS}
-        known = {name: token for name, token in tokens.items() if token is not None}
-        model.generation_config = GenerationConfig(**known)
-        self.model, self.tokenizer = model, tokenizer
-        self.max_tokens, self.max_target, self.beams = max_tokens, max_target, beams
+    def __init__(self) -> None:
         self.labels: list[str] = []
 
-    @property
-    def room(self) -> int | None:
-        """Most tokens a target can have, by the decoder's positions; None if unlimited."""
-        return positions(self.model.config, "decoder")
+    @abstractmethod
+    def write(self, texts: Sequence[str], *, best: bool = False) -> list[str]:
+        """Return the target of each text, decoded greedily; `best` allows slower, more accurate decoding."""
+
+    @abstractmethod
+    def target_logits(
+        self, texts: Sequence[str], targets: Sequence[str]
+    ) -> Iterator[tuple[int, NDArray[np.float32], NDArray[np.int64]]]:
+        """Yield the index of each text, the logits of its target's tokens, shape (tokens, vocabulary), each
+        computed from the tokens before it, and the ids of these tokens, shape (tokens,).
+        """
 
     def predict(
         self, texts: Sequence[str], gold: Sequence[str] | None = None, *, best: bool = False
     ) -> Predictions:
-        """Return predictions; `best` uses `beams`. Statistics are means over the predicted tokens, but the
+        """Return predictions (see `Student.predict`). Statistics are means over the predicted tokens, but the
         margin is their minimum, and the confidence exp of the mean log-probability (as in MNLP). With `gold`,
         the energy is that of the gold targets (GOLD, arXiv 2403.19754, uses the written sample's).
         """
-        answers = self._written(texts, beams=self.beams if best else 1)
+        answers = self.write(texts, best=best)
         own = self._statistics(texts, answers)
         of_gold = own if gold is None else self._statistics(texts, gold)
         confidence, entropies, margin = own[:3]
         energies, loss = of_gold[3:]
         return Predictions(answers, confidence, entropies, margin, energies, None if gold is None else loss)
 
+    def _statistics(self, texts: Sequence[str], targets: Sequence[str]) -> Floats:
+        """Return confidence, entropy, margin, energy and loss of each target, shape (5, n)."""
+        result = np.zeros((5, len(texts)))
+        for i, logits, ids in self.target_logits(texts, targets):
+            result[:, i] = _token_statistics(logits, ids)
+        return result
+
+
+class Seq2seqStudent(TargetPredictor):
+    """An encoder-decoder whose weights are all trained. It decodes greedily, but with `beams` for evaluation
+    and use. It generates at most `max_target` tokens.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, max_tokens: int, max_target: int, beams: int):
+        # Length limits and penalties that the base's authors recommend are dropped; they distort targets.
+        from transformers import GenerationConfig
+
+        super().__init__()
+        tokens = {name: getattr(model.generation_config, name, None) for name in _SPECIAL_TOKENS}
+        known = {name: token for name, token in tokens.items() if token is not None}
+        model.generation_config = GenerationConfig(**known)
+        self.model, self.tokenizer = model, tokenizer
+        self.max_tokens, self.max_target, self.beams = max_tokens, max_target, beams
+
+    @property
+    def room(self) -> int | None:
+        """Most tokens a target can have, by the decoder's positions; None if unlimited."""
+        return positions(self.model.config, "decoder")
+
     def predict_best(self, texts: Sequence[str]) -> list[str]:
         """Return only the predicted targets, by beam search if `beams` is above 1."""
-        return self._written(texts, beams=self.beams)
+        return self.write(texts, best=True)
 
     def why_unlearnable(self, label: str) -> str:
         """Explain why a target is too long, or has characters outside the vocabulary; return "" otherwise."""
@@ -120,8 +147,8 @@ class Seq2seqStudent:
         model.generation_config.update(max_length=None, max_new_tokens=self.max_target, num_beams=self.beams)
         self.tokenizer.model_max_length = self.max_tokens
 
-    def _written(self, texts: Sequence[str], *, beams: int) -> list[str]:
-        """Return the generated targets. Texts are batched by length."""
+    def write(self, texts: Sequence[str], *, best: bool = False) -> list[str]:
+        """Return the target of each text, by beam search if `best`. Texts are batched by length."""
         import torch
 
         self.model.eval()
@@ -133,7 +160,7 @@ class Seq2seqStudent:
                 generated = self.model.generate(
                     **inputs.to(self.model.device),
                     max_new_tokens=self.max_target,
-                    num_beams=beams,
+                    num_beams=self.beams if best else 1,
                     do_sample=False,
                 )
             for i, text in zip(
@@ -142,20 +169,19 @@ class Seq2seqStudent:
                 result[i] = text.strip()
         return result
 
-    def _statistics(self, texts: Sequence[str], targets: Sequence[str]) -> NDArray[np.float64]:
-        """Return confidence, entropy, margin, energy and loss of each target, shape (5, n)."""
+    def target_logits(
+        self, texts: Sequence[str], targets: Sequence[str]
+    ) -> Iterator[tuple[int, NDArray[np.float32], NDArray[np.int64]]]:
+        """Yield logits and ids of targets (see `TargetPredictor.target_logits`)."""
         import torch
 
         self.model.eval()
         ids, goals = self.ids(texts), [goal[: self.max_target] for goal in self.targets(targets)]
-        result = np.zeros((5, len(texts)))
-        for part in batches(ids, 8):
+        for part in batches(ids, 8):  # the logits of many texts need much memory
             with torch.inference_mode():
-                logits, padded = self.teacher_forced([ids[i] for i in part], [goals[i] for i in part])
-            all_logits, all_goals = logits.cpu().numpy(), padded.cpu().numpy()
-            for row, i in enumerate(part):  # one text at a time limits memory: vocabularies are large
-                result[:, [i]] = _token_statistics(all_logits[row : row + 1], all_goals[row : row + 1])
-        return result
+                logits, _ = self.teacher_forced([ids[i] for i in part], [goals[i] for i in part])
+            for i, one in zip(part, logits.cpu().numpy(), strict=True):
+                yield i, one[: len(goals[i])], np.array(goals[i], np.int64)
 
 
 def load(folder: Path, device_name: str) -> Seq2seqStudent:
@@ -207,13 +233,13 @@ def batches(ids: Sequence[Ids], size: int = _BATCH) -> list[list[int]]:
     return [order[start : start + size] for start in range(0, len(order), size)]
 
 
-def _token_statistics(logits: NDArray[np.float32], goals: NDArray[np.int64]) -> Floats:
-    mask = goals != IGNORED
-    counts = np.maximum(mask.sum(1), 1)
+def _token_statistics(logits: NDArray[np.float32], ids: NDArray[np.int64]) -> Floats:
+    """Return confidence, entropy, margin, energy and loss of one target; one without tokens is certain."""
+    if not len(ids):
+        return np.array([1.0, 0.0, 1.0, 0.0, 0.0])
     p = softmax(logits)
-    goal_p = np.take_along_axis(p, np.where(mask, goals, 0)[..., None], -1)[..., 0].clip(1e-12)
-    top = np.sort(p, -1)[..., -2:].astype(float)
-    margin = np.where(mask, top[..., 1] - top[..., 0], 1.0).min(1)
-    entropies = (entropy(p) * mask).sum(1) / counts
-    loss = -(np.log(goal_p) * mask).sum(1) / counts
-    return np.array([np.exp(-loss), entropies, margin, token_energy(logits, mask), loss])
+    loss = -np.log(p[np.arange(len(ids)), ids].clip(1e-12)).mean(dtype=float)
+    top = np.sort(p, -1)[:, -2:].astype(float)
+    margin = (top[:, 1] - top[:, 0]).min()
+    energy = token_energy(logits[None], np.ones((1, len(ids)), bool))[0]
+    return np.array([np.exp(-loss), entropy(p).mean(), margin, energy, loss])

@@ -27,6 +27,7 @@ from tutelage.student.training.layers import (
 )
 from tutelage.student.training.losses import PLAIN, Objective
 from tutelage.student.training.observer import UNOBSERVED, Observer
+from tutelage.student.training.processes.ranks import ALONE, Ranks
 from tutelage.student.training.schedule import bucketed, warm_and_down
 from tutelage.student.training.training_set import SampleSelector, TrainingSet
 from tutelage.student.training.used_embeddings import used_embeddings
@@ -48,6 +49,7 @@ def train(
     seed: int,
     encoder: Encoder,
     observer: Observer = UNOBSERVED,
+    ranks: Ranks = ALONE,
 ) -> Student:
     """Train a fresh student on rows and return it.
 
@@ -61,11 +63,14 @@ def train(
         seed: seed of initialisation, dropout and the order of rows.
         encoder: embeds the texts in head mode; must have the base of `training_config`.
         observer: is called with every step, and with figures of the training. A plain head has no steps.
+        ranks: this process among those that train the student together, with the same arguments; each returns
+            the same student. Not for the selection of samples and for rationales (`Objective`), whose losses
+            depend on all texts of a batch.
 
     Raises:
         InputError: the base cannot be loaded, or a row's weight or target is invalid.
     """
-    job = _TrainingJob(TrainingSet.of(rows), labels, training_config, encoder, observer)
+    job = _TrainingJob(TrainingSet.of(rows), labels, training_config, encoder, observer, ranks=ranks)
     if training_config.mode == "head" and training_config.objective == PLAIN:
         return classifier.solve_head(job.training_set, labels, training_config, encoder)
     return job.run(seed)
@@ -104,6 +109,7 @@ class _TrainingJob:
     encoder: Encoder
     observer: Observer
     start: Student | None = None
+    ranks: Ranks = ALONE
 
     def __post_init__(self) -> None:
         self.training_set.check(self.labels, self.training_config.kind)
@@ -125,6 +131,7 @@ class _TrainingJob:
         adapter, passes, objective = self._adapter(seed), self._passes(), self.training_config.objective
         selector = self.training_set.selection(objective.adaptive_selection, self.labels, seed)
         config = self.training_config
+        self.ranks.start(adapter.parameters, seed)
         with (
             reused_memory(),
             fast_linear_layers(adapter.model),
@@ -151,7 +158,7 @@ class _TrainingJob:
         optimizer = torch.optim.AdamW(groups, lr=adapter.rate, weight_decay=adapter.decay, fused=True)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, warm_and_down(steps))
         average = WeightAverage(adapter.parameters, config.average, steps)
-        gradients = Gradients(adapter, config.objective, selector)
+        gradients = Gradients(adapter, config.objective, selector, self.ranks)
         order, losses = random.Random(seed), list["Tensor"]()
         for _ in range(epochs):
             for batch in bucketed(adapter.lengths, config.batch, order):

@@ -316,6 +316,25 @@ def test_predict_writes_the_rows_of_a_file_with_their_predictions(
     assert second == "2,,,"
 
 
+def test_predict_prints_a_line_for_every_row_of_a_file_also_for_one_without_a_text(
+    cli: Make, assert_refused: Make, finished_run: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "in.csv").write_text("number,text\n1,Where is my parcel?\n2,\n3,Where is it?\n")
+    done = cli("predict", finished_run, "--file", "in.csv", "--json")
+    assert done.returncode == 0, done.stderr
+    assert "1 of 3 rows get no prediction; the first: in.csv line 3: the text is empty" in done.stderr
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["label"] is None for row in rows] == [False, True, False]
+    assert [row["confidence"] is None for row in rows] == [False, True, False]
+    assert [row["text"] for row in rows] == ["Where is my parcel?", "", "Where is it?"]
+    lines = cli("predict", finished_run, "--file", "in.csv").stdout.splitlines()
+    assert [line.split("\t")[0] for line in lines] == [rows[0]["label"], "-", rows[2]["label"]]
+    assert lines[1] == "-\t-\t"
+    (tmp_path / "blank.csv").write_text("number,text\n1,\n")
+    for options in ([], ["--to", "out.csv"]):
+        assert_refused(cli("predict", finished_run, "--file", "blank.csv", *options), "the text is empty")
+
+
 def test_files_are_read_with_the_columns_of_the_runs_own_files(
     cli: Make, finished_run: Path, tmp_path: Path
 ) -> None:

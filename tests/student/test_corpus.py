@@ -198,6 +198,21 @@ def test_an_updated_draft_has_its_new_status(corpus: Corpus, draft) -> None:
     assert corpus.drafts(status="draft") == []
 
 
+def test_the_samples_in_memory_are_those_in_the_folder(corpus: Corpus, encoder, draft, tmp_path) -> None:
+    first, second = draft("One", place=0), draft("Two", place=1, round=2)
+    assert corpus.drafts() == []
+    corpus.put([first, second])
+    corpus.update([draft("One", place=0, status="kept", predicted_before=[0.25, 0.75])])
+    corpus.put([draft("Three", place=2, round=3)])
+    corpus.forget(since=3)
+    corpus.put([draft("Four", place=3, round=3)])
+    found = corpus.drafts()
+    assert [(s["text"], s["status"]) for s in found] == [("One", "kept"), ("Two", "draft"), ("Four", "draft")]
+    found[0]["status"] = second["status"] = "refused"
+    shutil.copytree(corpus.folder, tmp_path / "moved")
+    assert corpus.drafts() == Corpus(tmp_path / "moved", encoder, threshold=0.9).drafts()
+
+
 def test_drafts_are_no_neighbours_until_they_are_judged(corpus: Corpus, draft) -> None:
     corpus.put([draft(PARCEL)])
     assert corpus.neighbours([PARCEL]) == [None]

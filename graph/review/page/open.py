@@ -48,7 +48,7 @@ def review_page(
 
     Args:
         review: a review that waits for decisions. They are on disk before the browser gets its answer.
-        next_step: what the page says when all texts are decided or the person has finished.
+        next_step: what the page says when the person has finished.
         closing: what the page, still open in the browser, says when nothing serves it any more.
 
     Raises:

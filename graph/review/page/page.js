@@ -47,7 +47,7 @@ async function poll() {
 
 // Another window may have decided the text that is shown here.
 async function refresh() {
-  if (document.hidden || busy || state?.phase !== "reviewing") return;
+  if (document.hidden || busy || !state || state.phase === "finished") return;
   const { ok, reply } = await answered("state").catch(() => ({}));
   if (ok && (reply.decided !== state.decided || reply.phase !== state.phase)) show(reply, "");
 }
@@ -73,7 +73,7 @@ function refuse() {
   else decide("refuse");
 }
 
-const unsaved = () => !editor.same(state.item.judged ?? editor.blank);
+const unsaved = () => state.item && !editor.same(state.item.judged ?? editor.blank);
 
 function undo() {
   if (busy) return;
@@ -104,7 +104,14 @@ const KEYS = {
   "/": () => !$("finding").hidden && $("filter").focus(),
 };
 
+const AT_THE_END = { Enter: goOn, f: goOn, u: undo };
+
+function goOn() {
+  send("finish", {}, "Finished.");
+}
+
 function pressed(event) {
+  if (state?.phase === "decided") return pressedAtTheEnd(event);
   if (state?.phase !== "reviewing" || event.altKey || $("confirm").open) return;
   if (event.repeat && !event.key.startsWith("Arrow")) return;
   const inText = event.target.matches("input, textarea");
@@ -115,6 +122,14 @@ function pressed(event) {
   const known = control ? (event.key === "z" ? undo : event.key === "Enter" ? accept : undefined) : KEYS[event.key];
   const act = digit !== undefined ? () => editor.pick(digit) : (known ?? wordKey(event));
   if (!act) return;
+  event.preventDefault();
+  act();
+}
+
+function pressedAtTheEnd(event) {
+  const control = event.ctrlKey || event.metaKey;
+  const act = control ? event.key === "z" && undo : AT_THE_END[event.key];
+  if (!act || event.repeat || (event.key === "Enter" && event.target.matches("button"))) return;
   event.preventDefault();
   act();
 }
@@ -170,6 +185,8 @@ $("refuse").addEventListener("click", refuse);
 $("skip").addEventListener("click", () => decide("skip"));
 $("undo").addEventListener("click", undo);
 $("finish").addEventListener("click", finish);
-$("confirm-finish").addEventListener("click", () => ($("confirm").close(), send("finish", {}, "Finished.")));
+$("confirm-finish").addEventListener("click", () => ($("confirm").close(), goOn()));
+$("go-on").addEventListener("click", goOn);
+$("take-back").addEventListener("click", undo);
 $("confirm-back").addEventListener("click", () => $("confirm").close());
 begin().catch(() => fail("tutelage does not answer. Start `tutelage review` again, and open its new address."));

@@ -12,7 +12,7 @@ from tutelage.graph.review.open_review import OpenReview
 from tutelage.graph.review.view import ShownItem, likely_labels, shown_item
 from tutelage.student.errors import InputError
 
-Phase = Literal["reviewing", "finished"]
+Phase = Literal["reviewing", "decided", "finished"]
 DIGITS = 9  # labels that have a key of their own
 _PAUSE = 300  # seconds; a longer time between two decisions is a break
 
@@ -22,7 +22,8 @@ class ConflictError(InputError):
 
 
 class PageState(TypedDict):
-    """What the page shows. `done` counts a person's decisions by action, and `decided` all of them; `seconds`
+    """What the page shows. In the phase `decided` no text is left, and the person can still take the latest
+    decision back. `done` counts a person's decisions by action, and `decided` all of them; `seconds`
     is the median time for a text.
     """
 
@@ -42,16 +43,18 @@ class Session:
     """The state behind the page. The server's thread calls it, one call after the other."""
 
     def __init__(self, review: OpenReview, next_step: str, closing: str):
-        """Begin without texts; `next_step` says what happens after the last decision, and `closing` what to
-        do when this session has ended.
+        """Begin without texts; `next_step` says what happens when the person has finished, and `closing`
+        what to do when this session has ended.
         """
         self._review, self._next_step, self._closing = review, next_step, closing
         self._open = threading.Event()
+        self._used = False  # whether a decision was made on the page
         self.finished = threading.Event()
 
     def begin(self) -> None:
         """Show the texts of the queue, unless none waits."""
         self.finished.clear()
+        self._used = False
         self._open.set()
         if not self._review.waiting:
             self.finish()
@@ -75,10 +78,11 @@ class Session:
         """
         queue, waiting = self._review.queue, self._review.waiting
         made = [one for one in self._review.decisions.values() if one["action"] != "unseen"]
-        if not waiting:  # also when the terminal or a table decided the last one
+        if not (waiting or self._used):  # the terminal or a table has decided everything
             self.finish()
+        item = first or next(iter(waiting), None)
         state = PageState(
-            phase="reviewing" if self._open.is_set() else "finished",
+            phase="finished" if not self._open.is_set() else "reviewing" if item else "decided",
             next_step=self._next_step,
             closing=self._closing,
             total=len(queue["items"]),
@@ -87,8 +91,8 @@ class Session:
             seconds=_seconds(made),
             round=queue["round"],
         )
-        if self._open.is_set():
-            item, names = first or waiting[0], list(self._review.task.labels)
+        if item and self._open.is_set():
+            names = list(self._review.task.labels)
             state["item"] = shown_item(self._review, item)
             state["labels"] = likely_labels(self._review, item) if len(names) > DIGITS else names
         return state
@@ -107,6 +111,7 @@ class Session:
         if id in self._review.decisions:
             raise ConflictError("this text was decided in another window; the next one is shown")
         self._review.decide(id, wanted.get("action"), wanted.get("label"))  # type: ignore[arg-type]
+        self._used = True
         return self.state()
 
     def undo(self) -> PageState:

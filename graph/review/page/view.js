@@ -32,11 +32,12 @@ function show(next, spoken) {
     $("work").focus({ preventScroll: true });
     scrollTo(0, 0);
   } else {
-    const left = state.total - state.decided;
-    $("ending-title").textContent = left ? "The review is finished" : "All texts are decided";
-    $("next-step").textContent = state.next_step;
+    const decided = state.phase === "decided";
+    $("ending-title").textContent = decided ? "All texts are decided" : "The review is finished";
+    $("next-step").textContent = decided ? "Finish, or take the latest decision back." : state.next_step;
+    $("last").hidden = !decided;
     $("ending").focus();
-    setTimeout(poll, POLL);
+    if (!decided) setTimeout(poll, POLL);
   }
   $("spoken").textContent = [spoken, reviewing && `Text ${state.decided + 1} of ${state.total}.`]
     .filter(Boolean)

@@ -16,13 +16,15 @@ if TYPE_CHECKING:
 class TrainerAdapter(Protocol):
     """A student in training on a fixed list of texts; a batch is a list of indices into it.
 
-    `lengths` (for bucketing) and loss `weights` have one value per text; AdamW uses `rate` and `decay`.
+    `lengths` (for bucketing), loss `weights`, and `sizes` have one value per text. The size of a text is the
+    number of its words or tokens that have a loss; 1 if the text has one. AdamW uses `rate` and `decay`.
     `model` is the network, None for a head.
     """
 
     model: Any
     lengths: list[int]
     weights: "Tensor"
+    sizes: "Tensor"
     parameters: list[Any]
     rate: float
     decay: float
@@ -38,7 +40,9 @@ class TrainerAdapter(Protocol):
         ...
 
     def losses(self, logits: Any, batch: Sequence[int], objective: Objective) -> "Tensor":
-        """Return the loss of each text, shape (len(batch),)."""
+        """Return the loss of each text, shape (len(batch),): the sum over its words or tokens, divided by the
+        mean size of the texts of the batch.
+        """
         ...
 
     def penalty(self) -> "Tensor | float":

@@ -52,6 +52,7 @@ class FullAdapter:
         self.weights: Tensor = (
             uniform_weights(batches.windows).to(self.device) if goals is None else goals.weights
         )
+        self.sizes = uniform_weights(batches.windows).to(self.device)
 
     @classmethod
     def of(
@@ -111,7 +112,7 @@ class HeadAdapter:
     ):
         self.vectors, self.weight, self.bias = vectors, weight, bias
         self.start, self.shrink, self.goals, self.weights = student, shrink, goals, goals.weights
-        self.lengths = [1] * len(vectors)
+        self.lengths, self.sizes = [1] * len(vectors), uniform_weights(vectors)
         self.parameters = [weight, bias]
         self.device = vectors.device
 

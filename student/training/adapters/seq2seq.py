@@ -38,6 +38,8 @@ class Seq2seqAdapter:
         rate: float,
         weights: Floats | None = None,
     ):
+        import torch
+
         self.student, self.texts, self.targets, self.rate = student, texts, targets, rate
         self.reasons = reasons
         # Both sides are padded, so texts are bucketed by the sum of their lengths.
@@ -49,6 +51,7 @@ class Seq2seqAdapter:
         self.parameters = [weight for weight in student.model.parameters() if weight.requires_grad]
         self.device = student.model.device
         self.weights = uniform_weights(texts, weights).to(self.device)
+        self.sizes = torch.tensor([float(len(target)) for target in targets], device=self.device)
 
     def logits(self, batch: Sequence[int]) -> "Tensor":
         """Return float logits of the targets, shape (len(batch), tokens, vocabulary), with gradient."""

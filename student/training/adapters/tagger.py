@@ -52,6 +52,8 @@ class TaggerAdapter:
         self.token_ids: set[int] = {student.tokenizer.pad_token_id}.union(*tokens)
         self.device = student.model.device
         self.weights = uniform_weights(read, weights).to(self.device)
+        words = [sum(head is not None for head in one.heads) for one in read]
+        self.sizes = torch.tensor(words, dtype=torch.float32, device=self.device)
         tag_weights = _tag_weights(student.tags, self.counts, training_config.class_weights)
         self.tag_weights = torch.from_numpy(tag_weights).float().to(self.device)
 

@@ -5,12 +5,16 @@ rows.jsonl (see `Job`); the child writes the student to `student/`, complete or 
 lines on its standard output: `{"step": [number, of]}`, figures as `{"log": {…}}`, and at the end of the job
 `{"done": true}` or `{"error": message, "input": whether it is an InputError}`. A child whose parent has been
 killed ends at its next report.
+
+With folders as arguments the process is one of several that train each student together (ranks.py), started
+by a launcher: `torchrun --standalone --nproc-per-node 2 -m
+tutelage.student.training.processes.child FOLDER…`. Rank 0 alone writes and reports, but for an InputError.
 """
 
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,14 +22,17 @@ from typing import Any
 from tutelage.student.data.rows import Row
 from tutelage.student.errors import InputError
 from tutelage.student.training.configuration import TrainingConfig
-from tutelage.student.training.observer import Observer
+from tutelage.student.training.observer import UNOBSERVED, Observer
+from tutelage.student.training.processes.ranks import ALONE, Ranks, join, leave
 
 STUDENT = "student"
 
 
 @dataclass(frozen=True)
 class Job:
-    """The inputs of a training, see `train` in student/training/loop.py. `threads` is for torch."""
+    """The inputs of a training, see `train` in student/training/loop.py. `threads` is for torch; the ranks on
+    one host share them.
+    """
 
     rows: Sequence[Row]
     labels: Sequence[str]
@@ -53,17 +60,21 @@ class Job:
             return cls([json.loads(line) for line in file], training_config=config, **content)
 
 
-def run(folder: Path, observer: Observer) -> None:
-    """Train the student of a job, and write it to the folder `student` of the job."""
+def run(folder: Path, observer: Observer, ranks: Ranks = ALONE) -> None:
+    """Train the student of a job, and write it to the folder `student` of the job if this is rank 0."""
     import torch
     from tutelage.student.encoder import Encoder
     from tutelage.student.training.loop import train
 
     job = Job.read(folder)
-    torch.set_num_threads(job.threads)
+    torch.set_num_threads(max(1, job.threads // ranks.on_this_host))
     config = job.training_config
     encoder = Encoder(config.base, device=config.device, max_tokens=config.max_tokens)
-    student = train(job.rows, job.labels, config, seed=job.seed, encoder=encoder, observer=observer)
+    student = train(
+        job.rows, job.labels, config, seed=job.seed, encoder=encoder, observer=observer, ranks=ranks
+    )
+    if ranks.rank:
+        return
     observer.log()  # fails if the parent was killed: nothing is written then
     part = folder / f"{STUDENT}.part"
     student.save(part)
@@ -71,7 +82,7 @@ def run(folder: Path, observer: Observer) -> None:
 
 
 def main() -> None:
-    """Run the jobs whose folders come on standard input."""
+    """Run the jobs whose folders come on standard input, or those that are named as arguments as a rank."""
     reports = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)  # what libraries print must not mix with the reports
 
@@ -81,11 +92,21 @@ def main() -> None:
     observer = Observer(
         log=lambda **figures: send(log=figures), step=lambda number, of: send(step=[number, of])
     )
+    try:
+        if folders := sys.argv[1:]:
+            _run_as_rank(folders, observer, send)
+        else:
+            _run_as_child(observer, send)
+    except BrokenPipeError:
+        os._exit(1)  # the parent was killed
+
+
+def _run_as_child(observer: Observer, send: Callable[..., None]) -> None:
     for line in sys.stdin:
         try:
             run(Path(line.removesuffix("\n")), observer)
         except BrokenPipeError:
-            os._exit(1)  # the parent was killed
+            raise
         except Exception as error:
             if not isinstance(error, InputError):
                 import traceback
@@ -94,6 +115,20 @@ def main() -> None:
             send(error=str(error) or type(error).__name__, input=isinstance(error, InputError))
         else:
             send(done=True)
+
+
+def _run_as_rank(folders: Sequence[str], observer: Observer, send: Callable[..., None]) -> None:
+    """Run all jobs; end at the first error, because the other ranks may wait for this one."""
+    try:
+        ranks = join()
+        for folder in folders:
+            run(Path(folder), UNOBSERVED if ranks.rank else observer, ranks)
+            if not ranks.rank:
+                send(log={"ranks": ranks.count}, done=True)
+        leave()
+    except InputError as error:
+        send(error=str(error), input=True)
+        os._exit(1)
 
 
 if __name__ == "__main__":

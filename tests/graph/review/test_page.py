@@ -143,13 +143,22 @@ def test_a_person_reviews_by_keyboard(waiting: Waiting, chromium: Any) -> None:
     assert actions == ["accept", "relabel", "accept", "unseen", "unseen", "unseen"]
 
 
-def test_the_last_decision_ends_the_review(waiting: Waiting, chromium: Any) -> None:
+def test_the_last_decision_can_be_taken_back(waiting: Waiting, chromium: Any) -> None:
     review = waiting(count=1)
+    [item] = review.waiting
     with opened(chromium, review) as (person, waiter):
         person.press("a")
         person.until(lambda: "All texts are decided" in person.see("ending"))
+        person.press("u")
+        person.until(lambda: person.shown() == item["text"])
+        person.press("s")
+        person.until(lambda: "All texts are decided" in person.see("ending"))
+        assert waiter.is_alive()
+        person.press(Keys.ENTER)
+        person.until(lambda: "The review is finished" in person.see("ending"))
         waiter.join(10)
         assert not waiter.is_alive()
+    assert [made["action"] for made in review.decisions.values()] == ["skip"]
 
 
 def test_a_text_of_a_stranger_is_only_text(waiting: Waiting, chromium: Any) -> None:

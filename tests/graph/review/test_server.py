@@ -73,9 +73,13 @@ def test_a_decision_is_on_disk_when_the_server_answers(waiting: Waiting) -> None
         post(page.url, "decide", {"id": other["id"], "action": "refuse"})
         _, state = post(page.url, "decide", {"id": last["id"], "action": "skip"})
         assert state["done"] == {"accept": 1, "refuse": 1, "skip": 1}
-        assert state["phase"] == "finished"
+        assert state["phase"] == "decided"
+        assert waiter.is_alive()
+        assert post(page.url, "undo")[1]["item"]["id"] == last["id"]
+        post(page.url, "decide", {"id": last["id"], "action": "skip"})
+        assert post(page.url, "finish")[1]["phase"] == "finished"
         waiter.join(10)
-        assert not waiter.is_alive(), "the caller goes on when all texts are decided"
+        assert not waiter.is_alive()
     assert [made["action"] for made in review.decisions.values()] == ["accept", "refuse", "skip"]
 
 

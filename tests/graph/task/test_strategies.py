@@ -180,3 +180,26 @@ def test_sections_that_a_strategy_does_not_use_are_refused(change: dict[str, Any
     with pytest.raises(InputError) as raised:
         parse_task({**raw, **change}, "task.yaml", Path())
     assert message in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"mode": "head"}, "`mode: head` is trained in seconds by one process; leave `launcher` out"),
+        ({"processes": 2}, "leave `processes` or `launcher` out"),
+        ({"launcher": "  "}, "expected a command, such as torchrun --standalone --nproc-per-node 2"),
+        ({"launcher": "torchrun 'a"}, "expected a command as in a shell: No closing quotation"),
+        ({"strategy": "gold"}, "strategy 'gold' (`continue_training: true`) trains a student in one process"),
+        ({"strategy": "llkd"}, "strategy 'llkd' (`objective.adaptive_selection`) trains a student in one"),
+        ({"strategy": "ksm"}, "strategy 'ksm' (`objective.knowledge`) trains a student in one process"),
+    ],
+)
+def test_a_launcher_for_what_one_process_trains_is_refused(change: dict[str, Any], message: str) -> None:
+    raw = sample_task().model_dump(exclude_none=True)
+    raw["data"]["unlabelled"] = {"path": raw["teacher"]["corpus"]}
+    student = {"launcher": "torchrun --standalone --nproc-per-node 2", **change}
+    strategy = student.pop("strategy", "auto")
+    with pytest.raises(InputError) as raised:
+        parse_task({**raw, "student": student, "strategy": strategy}, "task.yaml", Path())
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)

@@ -1,11 +1,8 @@
 """Classifiers and taggers as ONNX: the same answers as torch, and none that differ are written."""
 
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +23,8 @@ from tutelage.student.tasks.spans import Span, spans
 from tutelage.student.tasks.spans import written as as_label
 from tutelage.student.training.configuration import TrainingConfig
 from tutelage.student.training.loop import train
+
+Python = Callable[..., subprocess.CompletedProcess[str]]
 
 LABELS = ["refund", "status"]
 TEXTS = ["i want my money back", "where is the late parcel, and why has nobody answered me?", "money"]
@@ -116,48 +115,24 @@ def test_students_that_onnx_cannot_express_are_named(tiny: str, encoder: Encoder
         written(student, tmp_path / "out", pairs)
 
 
-Run = Callable[..., subprocess.CompletedProcess[str]]
-
-
-def bare_python(folder: Path) -> Run:
-    """Return a function that runs Python in a folder with only onnxruntime, tokenizers and numpy."""
-    packages = folder / "packages"
-    packages.mkdir()
-    for name in ("numpy", "numpy.libs", "onnxruntime", "tokenizers", "flatbuffers", "google", "packaging"):
-        found = find_spec("numpy" if name == "numpy.libs" else name)
-        assert found
-        origin = Path(str(found.submodule_search_locations[0]))  # type: ignore[index]
-        source = origin.with_name(name)
-        if source.exists():
-            (packages / name).symlink_to(source)
-
-    def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
-        environment = {"PYTHONPATH": str(packages), "PATH": os.environ["PATH"]}
-        command = [sys.executable, "-S", *arguments]  # -S: no other installed package
-        return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder, **options)
-
-    return run
-
-
 def test_predict_py_needs_neither_torch_nor_tutelage(
-    tiny: str, easy: list[Row], encoder: Encoder, tmp_path: Path
+    tiny: str, easy: list[Row], encoder: Encoder, bare_python: Python, tmp_path: Path
 ) -> None:
     loaded, _ = written(train(easy, LABELS, config(tiny), seed=0, encoder=encoder), tmp_path / "out", TEXTS)
-    run = bare_python(tmp_path)
     for missing in ("torch", "tutelage", "transformers"):
-        assert f"No module named '{missing}'" in run("-c", f"import {missing}").stderr
-    done = run("out/predict.py", *TEXTS)
+        assert f"No module named '{missing}'" in bare_python("-c", f"import {missing}").stderr
+    done = bare_python("out/predict.py", *TEXTS)
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert [line["label"] for line in lines] == loaded.predict(TEXTS).answers
     assert [line["confidence"] for line in lines] == pytest.approx(loaded.predict(TEXTS).confidence, abs=1e-3)
-    assert "pip install onnxruntime tokenizers numpy" in run("out/predict.py", "--help").stdout
-    wrong = run("out/predict.py", "--file", "x")
+    assert "pip install onnxruntime tokenizers numpy" in bare_python("out/predict.py", "--help").stdout
+    wrong = bare_python("out/predict.py", "--file", "x")
     assert (wrong.returncode, wrong.stderr.strip()) == (
         1,
         "unknown option --file; the options are --int8 and --help",
     )
-    again = run("out/predict.py", "--int8", input=f"{TEXTS[0]}\n")
+    again = bare_python("out/predict.py", "--int8", input=f"{TEXTS[0]}\n")
     assert json.loads(again.stdout)["text"] == TEXTS[0]
     assert np.isfinite(json.loads(again.stdout)["confidence"])
 
@@ -198,10 +173,10 @@ def test_a_tagger_finds_the_same_entities_as_onnx(tagger: tuple[Tagger, Path]) -
 
 
 def test_predict_py_of_a_tagger_needs_neither_torch_nor_tutelage(
-    tagger: tuple[Tagger, Path], tmp_path: Path
+    tagger: tuple[Tagger, Path], bare_python: Python
 ) -> None:
     student, folder = tagger
-    done = bare_python(tmp_path)(str(folder / "predict.py"), *SENTENCES)
+    done = bare_python(str(folder / "predict.py"), *SENTENCES)
     assert done.returncode == 0, done.stderr
     for text, line, label in zip(
         SENTENCES, done.stdout.splitlines(), student.predict(SENTENCES).answers, strict=True
