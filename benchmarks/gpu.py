@@ -10,7 +10,7 @@ stopped when its seconds are over. A part that does not fit into the time left i
 result is appended to results/gpu.jsonl as it comes, with the name of the card. A rehearsal has four times the
 seconds.
 
-  tests       the tests that need a GPU (tests/test_gpu.py)
+  tests       the tests that need a GPU
   training    samples per second of BERT-base with random weights and of MiniLM, and their share of the card's
               rate, which is that of a large bf16 matrix product. The floating-point operations of a sample of
               t tokens are counted as t · (6 · parameters without embeddings + 12 · layers · width · t); the
@@ -53,6 +53,7 @@ WORDS = {
     "status": "late where road train house city day week hour map door street ship truck home",
 }
 Figures = dict[str, Any]
+GPU_TESTS = ("tests/test_gpu.py", "tests/student/training/processes")
 
 
 @dataclass(frozen=True)
@@ -195,7 +196,7 @@ def elapsed() -> float:
 
 def tests(sizes: Sizes) -> Iterator[Figures]:
     """Run the tests that need a GPU."""
-    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-q", "--color=no", "tests/test_gpu.py"]
+    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-q", "--color=no", *GPU_TESTS]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         print(done.stdout, done.stderr, file=sys.stderr)

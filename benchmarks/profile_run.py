@@ -49,7 +49,7 @@ WORK = {
     "embedding": ("student/encoder.py _forward",),
     "training": ("student/training/", "student/linear_layers.py"),
     "predicting": ("student/models/",),
-    "corpus": ("student/corpus.py", "student/nearest.py"),
+    "corpus": ("student/corpus.py", "student/chroma.py", "student/nearest.py"),
     "selection": ("student/clustering.py", "student/selection.py"),
     "teacher's client": ("agents/",),
     "report": ("graph/report/",),

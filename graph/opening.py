@@ -8,6 +8,7 @@ from tutelage.agents.teacher.budget import usage
 from tutelage.graph.context import RunContext, open_context
 from tutelage.graph.run_folder.folder import FORMAT, RunFolder
 from tutelage.graph.run_folder.trace import Listener
+from tutelage.graph.task.load import parse_task
 from tutelage.graph.task.objects import given_encoder
 from tutelage.graph.task.schema import Task
 from tutelage.graph.task.splits import Splits, load_splits
@@ -81,8 +82,11 @@ def claim(folder: RunFolder, about: dict[str, Any]) -> None:
         folder.create(about)
         return
     old = folder.about()
+    # A field that is newer than the run gets its default.
+    task = parse_task(old["task"], str(folder.run_json), folder.path)
+    then = {**old, "task": task.model_dump(mode="json")}
     for what in ("task", "data", "prompts"):
-        if old.get(what) != about[what]:
+        if then.get(what) != about[what]:
             raise InputError(
                 f"the {what} changed after the run in {folder.path} began; undo this or choose another folder"
             )

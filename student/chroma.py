@@ -116,8 +116,7 @@ class Store:
 
     def parts(self, rows: Sequence[Any]) -> Iterator[Any]:
         """Divide rows into parts that Chroma accepts in one call."""
-        most: int = self.client.get_max_batch_size()
-        step = min(most, _ROWS) if self.place else most
+        step = _ROWS if self.place else self.client.get_max_batch_size()
         return (rows[start : start + step] for start in range(0, len(rows), step))
 
     def close(self) -> None:
@@ -148,7 +147,7 @@ class Store:
         return {name: _OnServer(one, server) for name, one in made.items()}
 
     def _found(self, names: Sequence[str]) -> dict[str, Any]:
-        """Return collections on a server. Created anew, they would be empty, and texts be paid for again."""
+        """Return collections on a server. They are never created anew: texts would be paid for again."""
         from chromadb.errors import NotFoundError
 
         assert self.place
@@ -175,7 +174,8 @@ def connect(server: str) -> Any:
     """
     import chromadb
 
-    port = urlsplit(server).port or 8000
+    parts = urlsplit(server)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
     remedy = f"start one with `chroma run --path FOLDER --port {port}`, or correct `chroma`"
     settings = chromadb.Settings(anonymized_telemetry=False, chroma_server_host=server)
     try:
@@ -233,7 +233,7 @@ def _answering(server: str) -> Iterator[None]:
     """Report a failed request to a server in one line."""
     try:
         yield
-    except Exception as error:  # of httpx, of chromadb, or a bare Exception with the reply
+    except Exception as error:  # httpx and chromadb raise their own types, and a bare Exception
         raise InputError(
             f"the Chroma server at {server} failed: {_words(error)}; start it again with the data that it"
             " had, then continue the run: its finished work is kept"

@@ -218,7 +218,7 @@ def _onnx(task: Mapping[str, Any], parity: Parity) -> str:
     else:
         figures = f"{parity['int8_difference']:.1e}", f"{100 * parity['int8_same']:.1f} %"
         rows.append((small, f"{times['int8']:.1f}", sizes["int8"], *figures))
-    beams = task["student"].get("beams", 1)
+    beams = task["student"].get("beams") or 1
     if task["kind"] == "seq2seq" and beams > 1:
         parts.append(
             f"Torch decodes with {beams} beams, ONNX greedily. The answers of both were compared greedily, so"

@@ -13,7 +13,8 @@ class Shard(NamedTuple):
     """Part `number` of `parts` parts of a file, counted from 1.
 
     A part has whole blocks, so that its texts are predicted in the batches in which one process predicts
-    them. The parts one after the other are the whole file, with the same predictions to the last digit.
+    them. The rows of the parts, one after the other, are those of the whole file; on the same kind of machine
+    with the same number of threads, all digits are the same.
     """
 
     number: int = 1

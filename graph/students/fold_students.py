@@ -30,8 +30,8 @@ def train_one(
 
 
 def fold_processes(ctx: RunContext, training_config: TrainingConfig, rows: int) -> int:
-    """Return in how many child processes to train the students of the folds; 0 is in this process. A launcher
-    is one, whose ranks train one student after the other.
+    """Return in how many child processes to train the students of the folds; 0 is in this process. With a
+    launcher it is 1: all its ranks train one student after the other.
     """
     if not ctx.splits.folded or ctx.strategy.objective.knowledge:
         return 0

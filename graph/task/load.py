@@ -1,5 +1,6 @@
 """Read and validate task.yaml, and apply command-line overrides to it."""
 
+import shlex
 from pathlib import Path
 from typing import Any, get_args
 
@@ -104,14 +105,20 @@ def _absolute(value: Any, folder: Path) -> Any:
     if isinstance(value, Path):
         return folder / value.expanduser()
     if isinstance(value, dict):
-        # A model is a hub name, unless a folder of that name exists beside task.yaml.
-        return {
-            key: str(folder / part)
-            if key in ("base", "encoder") and isinstance(part, str) and (folder / part).is_dir()
-            else _absolute(part, folder)
-            for key, part in value.items()
-        }
+        return {key: _placed(key, part, folder) for key, part in value.items()}
     return value
+
+
+def _placed(key: str, value: Any, folder: Path) -> Any:
+    """Return the value of a field. A model is a hub name, unless a folder of that name exists beside
+    task.yaml; the program of a launcher is one of the machine, unless a file of that name exists there.
+    """
+    if key in ("base", "encoder") and isinstance(value, str) and (folder / value).is_dir():
+        return str(folder / value)
+    if key == "launcher" and value and (folder / shlex.split(value)[0]).is_file():
+        program, *arguments = shlex.split(value)
+        return shlex.join([str(folder / program), *arguments])
+    return _absolute(value, folder)
 
 
 def _first_problem(error: ValidationError) -> str:

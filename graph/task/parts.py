@@ -92,6 +92,11 @@ class StudentPart(Part):
             raise ValueError("`mode: head` is trained in seconds by one process; leave `launcher` out")
         if self.launcher is not None and self.processes is not None:
             raise ValueError("`launcher` starts the processes itself; leave `processes` or `launcher` out")
+        if self.launcher is not None and ":" in self.device:
+            raise ValueError(
+                f"`launcher` gives each of its processes a device, and `device: {self.device}` is a single"
+                " one: take auto, cuda or cpu, and limit the devices by CUDA_VISIBLE_DEVICES"
+            )
         return self
 
     @field_validator("launcher")
@@ -277,6 +282,10 @@ def check_address(value: str | None, *, looks: str, secret: str) -> None:
     if value and not value.startswith(("http://", "https://")):
         raise ValueError(f"an address {looks}")
     parts = urlsplit(value or "")
+    try:
+        parts.port  # noqa: B018
+    except ValueError as error:
+        raise ValueError(f"an address {looks}; of this one the port is wrong: {error}") from None
     if parts.username or parts.password or parts.query:
         raise ValueError(
             "an address with a user, a password or a query would be written into every run folder;"

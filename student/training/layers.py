@@ -72,7 +72,7 @@ def check_layers(base: Any, training_config: TrainingConfig) -> None:
         training_config: its `frozen_layers`, `layer_decay` and `recompute` are checked.
 
     Raises:
-        InputError: it has not.
+        InputError: it lacks them.
     """
     import torch
     from transformers import AutoModel
@@ -108,10 +108,12 @@ def _layers(model: Any) -> Any:
 
 
 def _depths(model: Any) -> dict[int, int]:
-    """Return the depth of parameters by their id: 0 in the embeddings, then the number of the layer from 1.
-    Those above the last layer are left out.
+    """Return the depth of parameters by their id: 0 for the embeddings and for what all layers share, such as
+    embeddings of positions, then the number of the layer from 1. Those above the last layer are left out.
     """
-    depths = {id(weight): 0 for name, weight in model.named_parameters() if "embeddings." in name}
+    base = _encoder(model).base_model
+    above = ("pooler.", "final_norm.")
+    depths = {id(weight): 0 for name, weight in base.named_parameters() if not name.startswith(above)}
     for number, layer in enumerate(_layers(model), 1):
         depths |= {id(weight): number for weight in layer.parameters()}
     return depths

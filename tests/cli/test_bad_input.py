@@ -51,6 +51,10 @@ BAD_TASKS = {
         {"chroma": "http://127.0.0.1:9"},
         ["no Chroma server answers at http://127.0.0.1:9", "`chroma run --path FOLDER --port 9`"],
     ),
+    "a Chroma server with a port that does not exist": (
+        {"chroma": "http://localhost:80000"},
+        ["`chroma`: an address of a Chroma server looks like http://localhost:8000; of this one the port is"],
+    ),
     "a Chroma server without its protocol": (
         {"chroma": "localhost:8000"},
         ["`chroma`: an address of a Chroma server looks like http://localhost:8000"],

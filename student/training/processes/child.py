@@ -120,7 +120,7 @@ def _run_as_child(observer: Observer, send: Callable[..., None]) -> None:
 def _run_as_rank(folders: Sequence[str], observer: Observer, send: Callable[..., None]) -> None:
     """Run all jobs; end at the first error, because the other ranks may wait for this one."""
     try:
-        ranks = join()
+        ranks = join(Job.read(Path(folders[0])).training_config.device)
         for folder in folders:
             run(Path(folder), UNOBSERVED if ranks.rank else observer, ranks)
             if not ranks.rank:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tutelage.student.device import device
 from tutelage.student.errors import InputError
 
 if TYPE_CHECKING:
@@ -66,8 +67,12 @@ class Ranks:
 ALONE = Ranks()
 
 
-def join() -> Ranks:
-    """Join the other ranks, and take this process's GPU if there are any. The launcher's variables say how.
+def join(wanted: str) -> Ranks:
+    """Join the other ranks, as the launcher's variables say.
+
+    Args:
+        wanted: the device of the students, as in `TrainingConfig`. If it is a GPU, each rank of a host takes
+            another one.
 
     Raises:
         InputError: the process was not started as one of several.
@@ -79,7 +84,7 @@ def join() -> Ranks:
             f"`student.launcher` did not set {missing[0]} for the process that it started; take a command"
             " that starts several processes as torchrun does"
         )
-    if torch.cuda.is_available():
+    if device(wanted).startswith("cuda"):
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     torch.distributed.init_process_group()  # gloo for tensors on a CPU, nccl for those on a GPU
     count = torch.distributed.get_world_size()

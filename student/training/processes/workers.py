@@ -82,6 +82,7 @@ class Launched:
     """A launcher at work, whose ranks train the students of all folders one after the other."""
 
     def __init__(self, launcher: Launcher, folders: Sequence[Path]):
+        launcher.check()
         self._launcher, self._last, self._ending = launcher, folders[-1], False
         command = [*shlex.split(launcher.command), *_MODULE, *(str(folder.resolve()) for folder in folders)]
         with launcher.log.open("wb") as log:
@@ -89,6 +90,8 @@ class Launched:
 
     def reports(self, folder: Path) -> Iterator[Report]:
         """Yield the reports of rank 0 on the job of a folder, and the InputError of any rank."""
+        if self._ending:
+            return
         for report in _reports(self._process):
             yield report
             if self._ending:

@@ -16,10 +16,12 @@ import yaml
 from tutelage.agents.rehearsal.server import serve
 from tutelage.graph.build import build_graph
 from tutelage.graph.context import rehearsal_model
+from tutelage.graph.opening import claim, describe
 from tutelage.graph.run_folder.folder import RunFolder
 from tutelage.graph.runs.run import resume, run
-from tutelage.graph.task.load import Task
+from tutelage.graph.task.load import Task, load_task
 from tutelage.graph.task.samples import sample_task
+from tutelage.graph.task.splits import load_splits
 from tutelage.student.encoder import Encoder
 from tutelage.student.errors import InputError
 from tutelage.student.models.load import load_student
@@ -197,6 +199,18 @@ def test_resuming_a_finished_run_changes_nothing(
     trace = folder.trace.read_text()
     resume(folder.path)
     assert folder.trace.read_text() == trace
+
+
+def test_a_run_that_is_older_than_a_field_of_its_task_goes_on(
+    task_file: Callable[..., Path], tmp_path: Path
+) -> None:
+    task, folder = load_task(task_file()), RunFolder(tmp_path / "run")
+    about = describe(task, load_splits(task))
+    fields = {name: value for name, value in about["task"].items() if name != "chroma"}
+    folder.create({**about, "task": fields})
+    claim(folder, about)
+    with pytest.raises(InputError, match="the task changed after the run in .* began; undo this"):
+        claim(folder, {**about, "task": {**about["task"], "duplicate_above": 0.5}})
 
 
 @pytest.mark.slow

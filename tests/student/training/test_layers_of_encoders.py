@@ -12,7 +12,7 @@ from tutelage.student.errors import InputError
 from tutelage.student.models.base import FullStudent
 from tutelage.student.training.adapters.classifier import fresh, full_adapter
 from tutelage.student.training.configuration import TrainingConfig
-from tutelage.student.training.layers import parameter_groups
+from tutelage.student.training.layers import _depths, parameter_groups
 from tutelage.student.training.loop import check, train
 from tutelage.student.training.training_set import TrainingSet
 
@@ -60,6 +60,36 @@ def test_the_rate_falls_from_the_head_to_the_embeddings(config: TrainingConfig, 
     for name, weight in student.model.named_parameters():
         below = 3 if "embeddings." in name else 2 if ".layer.0." in name else 1 if ".layer.1." in name else 0
         assert rates[id(weight)] == pytest.approx(adapter.rate * 0.5**below), name
+
+
+@pytest.mark.parametrize(
+    ("base", "above"),
+    [
+        ("bert", {"pooler"}),
+        ("mpnet", set()),
+        ("electra", set()),
+        ("deberta-v2", set()),
+        ("distilbert", set()),
+        ("modernbert", {"final_norm"}),
+    ],
+)
+def test_all_that_lies_below_the_layers_has_depth_0(base: str, above: set[str]) -> None:
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    sizes = {"hidden_size": 64, "intermediate_size": 64, "num_attention_heads": 4, "vocab_size": 50}
+    special = dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id", "cls_token_id"), 0)
+    more = {"relative_attention": True, "conv_kernel_size": 3, "conv_act": "gelu", "embedding_size": 32}
+    config = AutoConfig.for_model(base, **sizes, **special, **more)
+    config.num_hidden_layers = 2
+    with torch.device("meta"):
+        model = AutoModelForSequenceClassification.from_config(config)
+    depths = _depths(model)
+    names = {name for name, weight in model.base_model.named_parameters() if id(weight) not in depths}
+    assert {name.split(".")[0] for name in names} == above
+    assert set(depths.values()) == {0, 1, 2}
+    heads = set(map(id, model.parameters())) - set(map(id, model.base_model.parameters()))
+    assert heads
+    assert not heads & set(depths)
 
 
 def test_a_lower_rate_moves_a_lower_layer_less(config: TrainingConfig, trained: Any) -> None:

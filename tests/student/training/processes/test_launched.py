@@ -263,8 +263,9 @@ def test_an_exception_of_an_observer_ends_all_ranks(
         assert len(ranks_of(tmp_path)) == 2
         raise KeyboardInterrupt
 
+    job = Job(easy, LABELS, replace(quick, min_steps=100_000), 0, 2)
     with pytest.raises(KeyboardInterrupt):
-        launched([Job(easy, LABELS, replace(quick, min_steps=100_000), 0, 2)], observer=Observer(step=stop))
+        launched([job, job], observer=Observer(step=stop))
     assert not ranks_of(tmp_path)
     wait_for_none(tmp_path)
 
