@@ -209,7 +209,7 @@ def test_a_run_that_is_older_than_a_field_of_its_task_goes_on(
     fields = {name: value for name, value in about["task"].items() if name != "chroma"}
     folder.create({**about, "task": fields})
     claim(folder, about)
-    with pytest.raises(InputError, match="the task changed after the run in .* began; undo this"):
+    with pytest.raises(InputError, match=r"the task changed after the run in .* began; undo this"):
         claim(folder, {**about, "task": {**about["task"], "duplicate_above": 0.5}})
 
 
