@@ -105,27 +105,31 @@ def turn_of(folder: Path, arm: str) -> Cell:
 
 def print_table() -> None:
     found = read(RESULTS)
-    arms = [one["turn"] for one in found]
-    turns = {turn for turn in arms if arms.count(turn) == len(ARMS)}  # the complete ones
-    by = {(one["arm"], one["turn"]): max(one["cpu"]) for one in found}
+    by = {(one["arm"], one["turn"]): float(max(one["cpu"])) for one in found}
     print("| arm | texts | CPU seconds (of the slower process) | wall |\n" + "|---" * 4 + "|")
     for arm in ARMS:
-        own = [one for one in found if one["arm"] == arm]
-        cpu, wall = median(max(one["cpu"]) for one in own), median(one["seconds"] for one in own)
-        print(f"| {arm} | {own[0]['texts']:,} | {cpu:.1f} | {wall:.0f} |")
-    whole = [by["two shards", t] / by["one process", t] for t in turns]
-    net = [(by["two shards", t] - by["start", t]) / (by["one process", t] - by["start", t]) for t in turns]
-    per_million = [
-        (by["one block of a large file", t] - by["one block", t]) / (98 * BLOCK) * 1e6 for t in turns
-    ]
-    speed = [(TEXTS - 1) / (by["one process", t] - by["start", t]) for t in turns]
-    for what, values in {
-        "two shards / one process": whole,
-        "the same without the start": net,
-        "CPU seconds for a million rows of other shards": per_million,
-        "texts a CPU second": speed,
-    }.items():
-        print(f"\n{what}: {median(values):.2f} ({min(values):.2f} to {max(values):.2f})")
+        if own := [one for one in found if one["arm"] == arm]:
+            cpu, wall = median(max(one["cpu"]) for one in own), median(one["seconds"] for one in own)
+            print(f"| {arm} | {own[0]['texts']:,} | {cpu:.1f} | {wall:.0f} |")
+    for turn in range(TURNS):
+        cpu_of = {arm: by[arm, turn] for arm in ARMS if (arm, turn) in by}
+        if len(cpu_of) == len(ARMS):
+            print(
+                f"\nturn {turn}: {', '.join(f'{what} {value:.2f}' for what, value in ratios(cpu_of).items())}"
+            )
+
+
+def ratios(cpu: dict[str, float]) -> dict[str, float]:
+    """Return what the CPU seconds of one turn say."""
+    start, one, two = cpu["start"], cpu["one process"], cpu["two shards"]
+    return {
+        "two shards / one process": two / one,
+        "without the start": (two - start) / (one - start),
+        "texts a CPU second": (TEXTS - 1) / (one - start),
+        "CPU seconds for a million rows of others": (cpu["one block of a large file"] - cpu["one block"])
+        / (98 * BLOCK)
+        * 1e6,
+    }
 
 
 if __name__ == "__main__":
