@@ -534,12 +534,12 @@ def predict(
             raise InputError("--to writes the rows of a file; name it with --file, and give no texts")
         if as_json:
             raise InputError("--json prints predictions, and --to writes them to a file; give one of them")
-        part = Shard.parse(shard or "1/1")
+        part = Shard() if shard is None else Shard.parse(shard)
         with RowProgress() as progress:
             rows = predict_file(request, file, to, _warn, shard=part, listener=progress)
         typer.echo(f"wrote {rows} rows to {part.file(to)}")
         return
-    if shard:
+    if shard is not None:
         raise InputError("--shard writes a part of a file: name the file with --file, a new one with --to")
     predictions = predict_texts(request, texts, _warn, file=file, lines=sys.stdin)
     for number, (row, line) in enumerate(predictions):

@@ -138,13 +138,13 @@ class Store:
     def _created_on_server(self, server: str, encoder: str) -> dict[str, Any]:
         run = re.sub(r"[^A-Za-z0-9_-]+", "-", self.folder.absolute().parent.name).strip("-_")[:40] or "run"
         place = Place(server, f"{run}.{uuid4().hex[:16]}")
-        with _answering(server):
+        with _answering(server, self.folder.parent):
             made = {name: self._created(f"{place.prefix}.{name}", encoder) for name in NAMES}
         self.folder.mkdir(parents=True, exist_ok=True)
         part = self._file.with_name(f"{self._file.name}.part")
         part.write_text(json.dumps(place._asdict()), encoding="utf-8")
         part.replace(self._file)  # a run that is killed before this creates others; these stay empty
-        return {name: _OnServer(one, server) for name, one in made.items()}
+        return {name: _OnServer(one, server, self.folder.parent) for name, one in made.items()}
 
     def _found(self, names: Sequence[str]) -> dict[str, Any]:
         """Return collections on a server. They are never created anew: texts would be paid for again."""
@@ -153,14 +153,14 @@ class Store:
         assert self.place
         server, prefix = self.place
         get, found = self.client.get_collection, dict[str, Any]()
-        with _answering(server), suppress(NotFoundError):
+        with _answering(server, self.folder.parent), suppress(NotFoundError):
             found |= {name: get(f"{prefix}.{name}", embedding_function=None) for name in names}
         if not found:
             raise InputError(
                 f"the Chroma server at {server} no longer has the collections {prefix}.* of this run; start"
                 f" it with the data that it had, or begin again elsewhere with `--reuse {self.folder.parent}`"
             )
-        return {name: _OnServer(one, server) for name, one in found.items()}
+        return {name: _OnServer(one, server, self.folder.parent) for name, one in found.items()}
 
 
 def connect(server: str) -> Any:
@@ -198,26 +198,26 @@ def connect(server: str) -> Any:
 
 
 class _OnServer:
-    """A collection on a server. A server that fails is reported in one line."""
+    """A collection of a run on a server. A server that fails is reported in one line."""
 
-    def __init__(self, collection: Any, server: str):
-        self._collection, self._server = collection, server
+    def __init__(self, collection: Any, server: str, run: Path):
+        self._collection, self._server, self._run = collection, server, run
         self.metadata: dict[str, Any] = collection.metadata
 
     def get(self, **wanted: Any) -> Any:
-        with _answering(self._server):
+        with _answering(self._server, self._run):
             return self._collection.get(**wanted)
 
     def upsert(self, **rows: Any) -> None:
-        with _answering(self._server):
+        with _answering(self._server, self._run):
             self._collection.upsert(**rows)
 
     def update(self, **rows: Any) -> None:
-        with _answering(self._server):
+        with _answering(self._server, self._run):
             self._collection.update(**rows)
 
     def delete(self, **wanted: Any) -> None:
-        with _answering(self._server):
+        with _answering(self._server, self._run):
             self._collection.delete(**wanted)
 
 
@@ -229,16 +229,17 @@ def _client_in(folder: Path) -> Any:
 
 
 @contextmanager
-def _answering(server: str) -> Iterator[None]:
-    """Report a failed request to a server in one line."""
+def _answering(server: str, run: Path) -> Iterator[None]:
+    """Report a failed request of a run to a server in one line."""
     try:
         yield
     except Exception as error:  # httpx and chromadb raise their own types, and a bare Exception
         raise InputError(
             f"the Chroma server at {server} failed: {_words(error)}; start it again with the data that it"
-            " had, then continue the run: its finished work is kept"
+            f" had, then `tutelage resume {run}`: the finished work is kept"
         ) from error
 
 
 def _words(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    said = " ".join(str(error).split())[:200].removesuffix(" Are you sure it is running?")
+    return said.rstrip(".") or type(error).__name__

@@ -84,8 +84,7 @@ def write_onnx(student: Student, folder: Path, texts: Sequence[str]) -> Parity:
     else:
         convert(student, graphs, texts[:2])
     for path in list(graphs.glob("*.onnx")):
-        # A saturated product that changes one token changes the rest of the target.
-        quantise(path, reduce_range=isinstance(student, Seq2seqStudent))
+        quantise(path)
     _write_program(student, folder)
     return _compare_with_torch(student, folder, texts)
 
