@@ -31,7 +31,7 @@ from common.cells import Cell, read, write
 from numpy.typing import NDArray
 
 RESULTS = Path(__file__).parent / "results" / "chroma_server.jsonl"
-TEXTS, BATCH, TURNS = 4_000, 500, 3
+TEXTS, BATCH, TURNS = 4_000, 500, 6
 ARMS = {"folder": 1, "server": 1, "server, two runs at once": 2}
 COLUMNS = ("write_seconds", "write_cpu", "server_cpu", "open_seconds", "open_cpu", "samples_seconds")
 
