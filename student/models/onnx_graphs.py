@@ -155,8 +155,9 @@ def _write(model: "Module", inputs: dict[str, Any], outputs: list[str], shapes: 
 def quantise(path: Path) -> None:
     """Write a graph with 8-bit weights, one scale a column, beside it: `NAME_int8.onnx`.
 
-    The weights use seven of the bits. On CPUs without VNNI, sums of two products of eight bits saturate: the
-    model would be right where it was written and checked, and wrong where it is used.
+    The weights use seven of the bits, because on CPUs without VNNI sums of two products of eight bits can
+    saturate. On such a CPU this kept more targets of a small encoder-decoder (96 % instead of 89 %). For
+    classifiers no gain is shown: one kept 97.4 % of its answers with it, and 98.4 % without.
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
