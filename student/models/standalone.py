@@ -91,10 +91,10 @@ class Model(OnnxModel):
         return scores
 
     def predict(self, texts: Sequence[Any]) -> list[Any]:
-        """Return the label of each text, or the list of its labels if it can have several."""
+        """Return the label of each text, or the sorted list of its labels if it can have several."""
         found = self.predict_proba(texts)
         if thresholds := self.settings["thresholds"]:
-            return [[self.labels[j] for j in np.flatnonzero(row >= thresholds)] for row in found]
+            return [sorted(self.labels[j] for j in np.flatnonzero(row >= thresholds)) for row in found]
         return [self.labels[j] for j in found.argmax(1)]
 
     def _scores(self, texts: Sequence[Any]) -> Any:

@@ -94,7 +94,7 @@ def test_a_run_killed_after_the_first_labels_resumes_and_pays_for_nothing_twice(
 
     with pytest.raises(Killed):
         run(without_labels(folded), tmp_path / "run", encoder=encoder, listener=listener)
-    resumed = resume(tmp_path / "run")
+    resumed = resume(tmp_path / "run", encoder=encoder)
     assert _labels(resumed) == _labels(from_pool)
     assert resumed.about()["spent"] == from_pool.about()["spent"]
 

@@ -69,7 +69,8 @@ def test_the_page_stays_open_until_the_run_has_ended(path: Path) -> None:
             assert state["total"] == 3
             while state["phase"] == "reviewing":
                 state = sent(f"{url}decide", {"id": state["item"]["id"], "action": "accept"})
-            assert "The run goes on" in state["next_step"]
+            assert state["phase"] == "decided"
+            assert "The run goes on" in sent(f"{url}finish", {})["next_step"]
             state = state_of(url, round=2)
             assert state["decided"] == 0
             sent(f"{url}decide", {"id": state["item"]["id"], "action": "skip"})
