@@ -20,7 +20,8 @@ class Answers:
             self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
             self._db.execute("BEGIN EXCLUSIVE")
             self._db.execute("CREATE TABLE IF NOT EXISTS about (identity TEXT, truncated INTEGER)")
-            self._db.execute("CREATE TABLE IF NOT EXISTS answers (row INTEGER PRIMARY KEY, label, sure)")
+            columns = "row INTEGER PRIMARY KEY, label, confidence"
+            self._db.execute(f"CREATE TABLE IF NOT EXISTS predictions ({columns})")
             known = self._db.execute("SELECT identity FROM about").fetchone()
             if not known:
                 self._db.execute("INSERT INTO about VALUES (?, 0)", [identity])
@@ -38,14 +39,14 @@ class Answers:
             raise InputError(
                 f"{path} holds predictions of another file, student or column; delete it to begin again"
             )
-        self.count: int = self._db.execute("SELECT COUNT(*) FROM answers").fetchone()[0]
+        self.count: int = self._db.execute("SELECT COUNT(*) FROM predictions").fetchone()[0]
 
     def add(self, answers: Iterable[tuple[str, float] | None], truncated: int) -> None:
         """Store the predictions of the next rows; None for a row without a text."""
         lines = [(self.count + i, *(answer or (None, None))) for i, answer in enumerate(answers)]
         try:
             self._db.execute("BEGIN")
-            self._db.executemany("INSERT INTO answers VALUES (?, ?, ?)", lines)
+            self._db.executemany("INSERT INTO predictions VALUES (?, ?, ?)", lines)
             self._db.execute("UPDATE about SET truncated = truncated + ?", [truncated])
             self._db.execute("COMMIT")
         except sqlite3.OperationalError as error:
@@ -58,7 +59,7 @@ class Answers:
         return int(self._db.execute("SELECT truncated FROM about").fetchone()[0])
 
     def __iter__(self) -> Iterator[tuple[str | None, float | None]]:
-        yield from self._db.execute("SELECT label, sure FROM answers ORDER BY row")
+        yield from self._db.execute("SELECT label, confidence FROM predictions ORDER BY row")
 
     def close(self) -> None:
         """Close the file."""

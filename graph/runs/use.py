@@ -12,7 +12,7 @@ from tutelage.graph.runs.shard import BLOCK
 from tutelage.student.data.rows import to_record
 from tutelage.student.errors import InputError
 from tutelage.student.evaluation.evaluate import Report, evaluate
-from tutelage.student.models.base import Predictor
+from tutelage.student.models.base import Predictor, forget_texts
 from tutelage.student.models.load import load_student
 from tutelage.student.models.prediction_inputs import read_inputs, read_labelled, truncation_note
 from tutelage.student.tasks.fields import split
@@ -83,7 +83,7 @@ def predict_texts(
         InputError: there is no student, a text cannot be used, no row of the file can, or the precision is
             not reached.
     """
-    student, least = request.load()
+    student, lowest = request.load()
     if request.columns.text and not file:
         raise InputError("--text names a column of --file, but --file is not given")
     if file and texts:
@@ -95,27 +95,33 @@ def predict_texts(
     if note := truncation_note(student, usable):
         warn(note)
     blocks = (usable[start : start + BLOCK] for start in range(0, len(usable), BLOCK))
-    found = (student.predict(block, best=True) for block in blocks)
-    each = chain.from_iterable(zip(one.answers, one.confidence, strict=True) for one in found)
+    each = chain.from_iterable(_predicted(student, block) for block in blocks)
     for text in inputs:
         if isinstance(text, dict):
             row = {**text, TASK_TYPES[student.kind].label_field: None, "confidence": None}
             yield row, "\t".join(["-", "-", *(value or "" for value in text.values())])
         else:
-            yield _answer(student, text, *next(each), least)
+            yield _answer(student, text, *next(each), lowest)
+
+
+def _predicted(student: Predictor, texts: list[str]) -> Iterator[tuple[str, float]]:
+    """Return the answer for each text, and its confidence."""
+    found = student.predict(texts, best=True)
+    forget_texts(student)
+    return zip(found.answers, map(float, found.confidence), strict=True)
 
 
 def _answer(
-    student: Predictor, text: str, label: str, confidence: float, least: float
+    student: Predictor, text: str, label: str, confidence: float, lowest: float
 ) -> tuple[dict[str, Any], str]:
     """Return a prediction as a row of a data file, and as a line."""
     task_type = TASK_TYPES[student.kind]
     row: dict[str, Any] = to_record(text, label, task_type=task_type, fields=student.fields)
     shown = task_type.to_text(label, text)
-    if confidence < least:
+    if confidence < lowest:
         row[task_type.label_field], shown = None, "-"
     parts = shown, f"{confidence:.3f}", *split(text, student.fields).values()
-    return {**row, "confidence": round(float(confidence), 4)}, "\t".join(parts)
+    return {**row, "confidence": round(confidence, 4)}, "\t".join(parts)
 
 
 def _of_file(request: PredictionRequest, student: Predictor, file: Path, warn: Warn) -> list[str | Unusable]:

@@ -9,8 +9,8 @@ from functools import partial
 
 from tutelage.graph.context import RunContext
 from tutelage.graph.students.committee import Fold, members
-from tutelage.graph.students.fold_students import fold_processes, train_folds_side_by_side, train_one
 from tutelage.graph.students.predictions import evaluation, out_of_fold_probabilities, predict_out_of_fold
+from tutelage.graph.students.processes import fold_processes, train_folds_side_by_side, train_one
 from tutelage.graph.students.training_rows import training_rows
 from tutelage.graph.students.white_box import distilled
 from tutelage.student.data.rows import Row

@@ -63,7 +63,7 @@ def stored(part: Path) -> int:
         return 0
     with closing(sqlite3.connect(f"file:{part}?mode=ro&immutable=1", uri=True)) as db:
         try:
-            return int(db.execute("SELECT COUNT(*) FROM answers").fetchone()[0])
+            return int(db.execute("SELECT COUNT(*) FROM predictions").fetchone()[0])
         except sqlite3.DatabaseError:  # in the middle of a write
             return 0
 
