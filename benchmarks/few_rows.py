@@ -14,7 +14,8 @@ Arms: `old` is the earlier training (see README.md); `probe_first`, `weighted`, 
 and `con60` are `probe_first` and `contrastive` with other epochs and learning rates; `root` is `weighted`
 with other epochs. `first_100` and `first_400` are `probe_first` with other numbers of steps (default: 200).
 `steps_by_folds` takes the best of the three out of fold, on three folds of the training rows: early stopping
-without a validation set. `first_frozen` trains the upper three of the six layers, and `first_decay` lets the
+without a validation set. `first_early` and `early_400` stop early on a fifth of the rows, which they are not
+trained on, within 200 and 400 steps. `first_frozen` trains the upper three of the six layers, and `first_decay` lets the
 learning rate fall by a factor of 0.8 from layer to layer.
 """
 
@@ -76,6 +77,8 @@ ARMS: dict[str, TrainingConfig] = {
     "first_100": replace(FIRST, epochs=1, min_steps=100),
     "first_400": replace(FIRST, epochs=1, min_steps=400),
     "steps_by_folds": FIRST,
+    "first_early": replace(FIRST, early_stopping=True),
+    "early_400": replace(FIRST, epochs=1, min_steps=400, early_stopping=True),
     "first_frozen": replace(FIRST, frozen_layers=3),
     "first_decay": replace(FIRST, layer_decay=0.8),
     "first_average": replace(FIRST, average=0.3),

@@ -12,8 +12,8 @@ LAYERS["graph"] = {"prompts", "student", "agents"}
 # Inside a layer, a room (a folder or a file) imports only from rooms listed before it.
 ROOMS = {
     "student": [
-        "errors", "tasks", "device", "linear_layers", "pretrained", "encoder", "data", "models", "training",
-        "evaluation", "distillation", "clustering", "selection", "nearest", "chroma", "corpus",
+        "errors", "tasks", "device", "linear_layers", "pretrained", "encoder", "data", "models", "evaluation",
+        "training", "distillation", "clustering", "selection", "nearest", "chroma", "corpus",
     ],
     "agents": [
         "schemas", "brief", "request", "prompt_injection", "providers", "endpoints", "teacher", "analyst",

@@ -56,6 +56,8 @@ class StudentPart(Part):
     """The factor by which the learning rate falls from a layer to the one below."""
     recompute: bool = TrainingConfig.recompute
     """Whether the states of the layers are computed again for the gradient, which needs less memory."""
+    early_stopping: bool = TrainingConfig.early_stopping
+    """Whether a fifth of the training rows is held out, and the weights that predict it best are kept."""
     max_tokens: int = Field(default=TrainingConfig.max_tokens, ge=8, le=512)
     """The maximum length of a text in tokens."""
     long: Long = TrainingConfig.long

@@ -4,6 +4,7 @@ Stochastic weight averaging (Izmailov et al., UAI 2018, arXiv 1803.05407) keeps 
 the learning rate falls to 0 as in any other training, and every step is averaged (ours).
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -29,8 +30,13 @@ class WeightAverage:
 
     def apply(self) -> None:
         """Set the parameters to their mean; leave them as they are if no step was averaged."""
-        import torch
+        assign(self.parameters, self.means)
 
-        with torch.no_grad():
-            for parameter, mean in zip(self.parameters, self.means, strict=bool(self.means)):
-                parameter.copy_(mean)
+
+def assign(parameters: Sequence[Any], values: Sequence[Any]) -> None:
+    """Set parameters to values, in place; leave them as they are if there are none."""
+    import torch
+
+    with torch.no_grad():
+        for parameter, value in zip(parameters, values, strict=bool(values)):
+            parameter.copy_(value)

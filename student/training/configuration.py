@@ -58,6 +58,8 @@ class TrainingConfig:
             (student/training/layers.py).
         recompute: whether the states of the layers are computed again for the gradient instead of kept, which
             needs less memory (student/training/layers.py).
+        early_stopping: whether a fifth of the rows is held out, and the weights that predict it best are kept
+            (student/training/early_stopping.py). Not together with `average`.
         objective: the loss and the selection of samples. student/distillation/loop.py distils `knowledge`.
 
     Raises:
@@ -88,6 +90,7 @@ class TrainingConfig:
     frozen_layers: int = 0
     layer_decay: float = 1.0
     recompute: bool = False
+    early_stopping: bool = False
     objective: Objective = PLAIN
 
     def __post_init__(self) -> None:
@@ -107,6 +110,9 @@ class TrainingConfig:
                 raise InputError(f"`{name}` is not for a student of mode `head`; leave it out")
             if self._type not in types:
                 raise InputError(f"`{name}` is not for tasks of type {self._type}; leave it out")
+        if self.early_stopping and (self.mode == "head" or self.average):
+            other = "a student of mode `head`" if self.mode == "head" else "averaged weights (`average`)"
+            raise InputError(f"`early_stopping` is not for {other}; leave it out")
         if self.contrastive_steps and not self.probe_first:
             raise InputError("`contrastive_steps` needs a linear probe: set `probe_first: true` too")
 

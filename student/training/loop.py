@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
 from math import ceil
@@ -18,6 +19,7 @@ from tutelage.student.training.adapters import causal, classifier, seq2seq, tagg
 from tutelage.student.training.adapters.base import TrainerAdapter
 from tutelage.student.training.averaging import WeightAverage
 from tutelage.student.training.configuration import TrainingConfig
+from tutelage.student.training.early_stopping import BestWeights, hold_out
 from tutelage.student.training.gradients import Gradients
 from tutelage.student.training.layers import (
     check_layers,
@@ -70,7 +72,9 @@ def train(
     Raises:
         InputError: the base cannot be loaded, or a row's weight or target is invalid.
     """
-    job = _TrainingJob(TrainingSet.of(rows), labels, training_config, encoder, observer, ranks=ranks)
+    rows, held_out = hold_out(rows, training_config, seed)
+    training_set = TrainingSet.of(rows)
+    job = _TrainingJob(training_set, held_out, labels, training_config, encoder, observer, ranks=ranks)
     if training_config.mode == "head" and training_config.objective == PLAIN:
         return classifier.solve_head(job.training_set, labels, training_config, encoder)
     return job.run(seed)
@@ -86,8 +90,11 @@ def continue_training(
     observer: Observer = UNOBSERVED,
 ) -> Student:
     """Train a copy of a student, which has the same configuration, on rows and return it (see `train`)."""
+    rows, held_out = hold_out(rows, training_config, seed)
     training_set = TrainingSet.of(rows)
-    return _TrainingJob(training_set, start.labels, training_config, encoder, observer, start).run(seed)
+    return _TrainingJob(training_set, held_out, start.labels, training_config, encoder, observer, start).run(
+        seed
+    )
 
 
 class _Attempt(NamedTuple):
@@ -104,6 +111,7 @@ class _TrainingJob:
     """The inputs that all attempts at a training share."""
 
     training_set: TrainingSet
+    held_out: Sequence[Row]
     labels: Sequence[str]
     training_config: TrainingConfig
     encoder: Encoder
@@ -137,7 +145,7 @@ class _TrainingJob:
             fast_linear_layers(adapter.model),
             frozen_layers(adapter, config.frozen_layers),
             recomputed_layers(adapter, config.recompute),
-            used_embeddings(adapter),
+            nullcontext() if self.held_out else used_embeddings(adapter),  # held-out texts have other tokens
         ):
             losses = self._train_steps(adapter, selector, passes, seed)
         loss = float(np.mean(losses[-max(1, len(losses) // 10) :])) if losses else 0.0
@@ -153,26 +161,30 @@ class _TrainingJob:
         import torch
 
         config = self.training_config
-        steps, number = epochs * ceil(len(adapter.lengths) / config.batch), 0
+        steps = epochs * ceil(len(adapter.lengths) / config.batch)
         groups = parameter_groups(adapter, config.layer_decay)
         optimizer = torch.optim.AdamW(groups, lr=adapter.rate, weight_decay=adapter.decay, fused=True)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, warm_and_down(steps))
         average = WeightAverage(adapter.parameters, config.average, steps)
         gradients = Gradients(adapter, config.objective, selector, self.ranks)
+        best = BestWeights(adapter, self.held_out, steps, self.ranks)
         order, losses = random.Random(seed), list["Tensor"]()
-        for _ in range(epochs):
-            for batch in bucketed(adapter.lengths, config.batch, order):
-                number += 1
-                self.observer.step(number, steps)
-                if (loss := gradients(batch)) is None:  # the learning rate stays where it is
-                    continue
+        batches = (one for _ in range(epochs) for one in bucketed(adapter.lengths, config.batch, order))
+        for number, batch in enumerate(batches, 1):
+            self.observer.step(number, steps)
+            if (loss := gradients(batch)) is not None:  # else the learning rate stays where it is
                 torch.nn.utils.clip_grad_norm_(adapter.parameters, 1.0)
                 optimizer.step()
                 optimizer.zero_grad()
                 schedule.step()
                 average.update(len(losses))
                 losses.append(loss)
+            if best.stop_after(number):
+                break
         average.apply()
+        best.apply()
+        if best.step:
+            self.observer.log(best_step=best.step)
         if gradients.parts > 1:
             self.observer.log(batch_parts=gradients.parts)
         return torch.stack(losses).tolist() if losses else []

@@ -145,6 +145,7 @@ def test_two_ranks_train_the_student_of_one_process(
     jobs = [
         Job(few, LABELS, exact, 3, 2),
         Job(few, LABELS, replace(exact, probe_first=True, epochs=3, average=0.5), 3, 2),
+        Job(few, LABELS, replace(exact, early_stopping=True), 3, 2),
         Job(weighted(ner_rows()), ["thing"], replace(exact, kind="ner", batch=3, min_steps=20), 3, 2),
         Job(
             weighted(texts),
@@ -158,9 +159,13 @@ def test_two_ranks_train_the_student_of_one_process(
     ]
     logged, steps = list[dict[str, Any]](), list[int]()
     observer = Observer(lambda **figures: logged.append(figures), lambda number, of: steps.append(number))
+    alone = dict[str, Any]()
     torch.set_num_threads(1)
     for job, folder in zip(jobs, launched(jobs, observer=observer), strict=True):
-        here = train(job.rows, job.labels, job.training_config, seed=job.seed, encoder=encoder)
+        local = Observer(alone.update)
+        here = train(
+            job.rows, job.labels, job.training_config, seed=job.seed, encoder=encoder, observer=local
+        )
         there: Any = load_student(folder, encoder=encoder, device_name="cpu")
         weights = there.model.state_dict()
         for name, weight in here.model.state_dict().items():  # type: ignore[attr-defined]
@@ -169,7 +174,8 @@ def test_two_ranks_train_the_student_of_one_process(
         if hasattr(here, "logits"):
             inputs = [row["text"] for row in job.rows]
             np.testing.assert_allclose(there.logits(inputs), here.logits(inputs), rtol=0, atol=1e-5)
-    assert logged == [{"ranks": 2}] * 4
+    assert [one["ranks"] for one in logged] == [2] * 5
+    assert [one["best_step"] for one in logged if "best_step" in one] == [alone["best_step"]]
     assert steps[:60] == list(range(1, 61)), "of rank 0 alone"
     assert "Traceback" not in (tmp_path / "launcher.log").read_text()
 
