@@ -15,8 +15,8 @@ and `con60` are `probe_first` and `contrastive` with other epochs and learning r
 with other epochs. `first_100` and `first_400` are `probe_first` with other numbers of steps (default: 200).
 `steps_by_folds` takes the best of the three out of fold, on three folds of the training rows: early stopping
 without a validation set. `first_early` and `early_400` stop early on a fifth of the rows, which they are not
-trained on, within 200 and 400 steps. `first_frozen` trains the upper three of the six layers, and `first_decay` lets the
-learning rate fall by a factor of 0.8 from layer to layer.
+trained on, within 200 and 400 steps. `first_frozen` trains the upper three of the six layers, and
+`first_decay` lets the learning rate fall by a factor of 0.8 from layer to layer.
 """
 
 import argparse

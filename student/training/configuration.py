@@ -59,7 +59,7 @@ class TrainingConfig:
         recompute: whether the states of the layers are computed again for the gradient instead of kept, which
             needs less memory (student/training/layers.py).
         early_stopping: whether a fifth of the rows is held out, and the weights that predict it best are kept
-            (student/training/early_stopping.py). Not together with `average`.
+            (student/training/kept_weights.py). Not together with `average`.
         objective: the loss and the selection of samples. student/distillation/loop.py distils `knowledge`.
 
     Raises:

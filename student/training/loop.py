@@ -17,10 +17,9 @@ from tutelage.student.models.base import HeadStudent, Student
 from tutelage.student.pretrained import load_pretrained
 from tutelage.student.training.adapters import causal, classifier, seq2seq, tagger
 from tutelage.student.training.adapters.base import TrainerAdapter
-from tutelage.student.training.averaging import WeightAverage
 from tutelage.student.training.configuration import TrainingConfig
-from tutelage.student.training.early_stopping import BestWeights, hold_out
 from tutelage.student.training.gradients import Gradients
+from tutelage.student.training.kept_weights import BestWeights, WeightAverage, hold_out
 from tutelage.student.training.layers import (
     check_layers,
     frozen_layers,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from tutelage.student.data.rows import Row
-from tutelage.student.training.averaging import WeightAverage
+from tutelage.student.training.kept_weights import WeightAverage
 from tutelage.student.training.loop import train
 from tutelage.student.training.observer import Observer
 

@@ -13,7 +13,7 @@ from tutelage.student.evaluation.evaluate import evaluate
 from tutelage.student.models.base import Student
 from tutelage.student.training.adapters.classifier import fresh, full_adapter
 from tutelage.student.training.configuration import TrainingConfig
-from tutelage.student.training.early_stopping import BestWeights, hold_out
+from tutelage.student.training.kept_weights import BestWeights, hold_out
 from tutelage.student.training.loop import continue_training, train
 from tutelage.student.training.observer import Observer
 from tutelage.student.training.processes.ranks import ALONE
