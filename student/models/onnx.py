@@ -22,9 +22,10 @@ from tutelage.student.tasks.fields import columns
 from tutelage.student.tasks.registry import TASK_TYPES
 
 ALLOWED = 1e-3  # difference of a probability from torch's above which the ONNX model is refused (ours)
-# Share of answers below which a model is refused, the 8-bit one by leaving it out (ours). One text may
-# differ, however few there are: two labels can be equally probable.
-SAME = 0.98
+# Shares of answers below which a model is refused, the 8-bit one by leaving it out (ours). In 8 bits
+# five classifiers kept 96.3 to 99.0 % of the answers, and the macro-F1 of all (benchmarks/quantisation.py). One
+# text may always differ, because two labels can be equally probable.
+SAME, INT8_SAME = 0.98, 0.95
 _TIMED, _SECONDS = 30, 20  # texts whose latency is measured, as many as fit into these seconds
 
 Writable = FullStudent | Tagger | Seq2seqStudent
@@ -169,7 +170,7 @@ def _compare_with_torch(student: Writable, folder: Path, texts: Sequence[str]) -
         fmean(one == other for one, other in zip(expected, model.predict(given), strict=True))
         for model in models.values()
     )
-    if _differ(same, len(inputs)):
+    if _differ(same, len(inputs), SAME):
         raise InputError(
             f"only {same:.0%} of the ONNX model's answers are those of torch; nothing was written; use"
             " --no-onnx"
@@ -184,16 +185,16 @@ def _compare_with_torch(student: Writable, folder: Path, texts: Sequence[str]) -
         | {name: _milliseconds(model.predict, given) for name, model in models.items()},
         megabytes={"onnx": _megabytes(folder, int8=False), "int8": _megabytes(folder, int8=True)},
     )
-    if _differ(int8_same, len(inputs)):
+    if _differ(int8_same, len(inputs), INT8_SAME):
         for path in (folder / "onnx").glob("*_int8.onnx"):
             path.unlink()
         parity["int8_refused"] = f"only {int8_same:.0%} of its answers are those of the full model"
     return parity
 
 
-def _differ(same: float, texts: int) -> bool:
-    """Return whether more answers differ than are allowed, given the share of texts with the same answer."""
-    return round((1 - same) * texts) > max(1, (1 - SAME) * texts)
+def _differ(same: float, texts: int, wanted: float) -> bool:
+    """Return whether more answers differ than are allowed, given the shares of texts with the same answer."""
+    return round((1 - same) * texts) > max(1, (1 - wanted) * texts)
 
 
 def _probabilities(model: Any, texts: Sequence[Any], answers: Sequence[str]) -> Iterator[Any]:

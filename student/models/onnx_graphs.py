@@ -156,8 +156,8 @@ def quantise(path: Path) -> None:
     """Write a graph with 8-bit weights, one scale a column, beside it: `NAME_int8.onnx`.
 
     The weights use seven of the bits, because on CPUs without VNNI sums of two products of eight bits can
-    saturate. On such a CPU this kept more targets of a small encoder-decoder (96 % instead of 89 %). For
-    classifiers no gain is shown: one kept 97.4 % of its answers with it, and 98.4 % without.
+    saturate. On such a CPU classifiers kept as many answers with seven as with eight bits, and more than with
+    one scale for the whole matrix (benchmarks/quantisation.py).
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 

@@ -104,9 +104,13 @@ def test_the_samples_load_as_a_data_set(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["multilabel", "ner", "seq2seq", "pairs"])
-def test_every_task_type_is_exported_with_its_labels(kind: str, encoder: Encoder, tmp_path: Path) -> None:
+def test_every_task_type_is_exported_with_its_labels(
+    kind: str, encoder: Encoder, tiny_bert: Callable[..., str], tmp_path: Path
+) -> None:
     task = sample_task(kind, tmp_path / "task")
-    quick = {"training": "plain", "epochs": 1, "min_steps": 10}
+    quick: dict[str, Any] = {"training": "plain", "epochs": 1, "min_steps": 10}
+    if kind != "seq2seq":  # whose sample task has a small base of its own
+        quick |= {"base": tiny_bert(tmp_path / "base")}
     small = override(task, {"budget": {"rounds": 1}, "strategy": {"samples": 12}, "student": quick})
     done = run(small, tmp_path / "run", encoder=encoder)
     notes: list[str] = []

@@ -125,7 +125,7 @@ def test_a_run_stops_for_a_model_worse_than_the_student_and_continues_when_force
 ) -> None:
     task = folded(
         teacher={"model": MODEL, "base_url": llama, "calibrate": 6, "corpus": None, "timeout": 300},
-        strategy={"base": "auto", "samples": 4, "attempts": 0, "control": False, "critic": "none"},
+        strategy={"base": "entropy", "samples": 4, "control": False},
         budget={"rounds": 1},
     )
     stopped = run(task, tmp_path / "run", encoder=encoder)

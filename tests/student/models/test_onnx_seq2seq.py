@@ -130,7 +130,7 @@ def test_a_model_that_writes_otherwise_than_torch_is_refused(
     head.CopyFrom(onnx.numpy_helper.from_array(-onnx.numpy_helper.to_array(head), head.name))
     onnx.save(wrong, str(small))
     parity = onnx_models._compare_with_torch(student, folder, texts)
-    assert parity["int8_same"] < onnx_models.SAME
+    assert parity["int8_same"] < onnx_models.INT8_SAME
     assert "of its answers are those of the full model" in parity["int8_refused"]
     assert sorted(path.name for path in (folder / "onnx").iterdir()) == ["decoder.onnx", "encoder.onnx"]
     with pytest.raises(InputError, match=r"encoder_int8\.onnx was not written; README\.md says why"):
