@@ -22,8 +22,8 @@ from tutelage.student.tasks.fields import columns
 from tutelage.student.tasks.registry import TASK_TYPES
 
 ALLOWED = 1e-3  # difference of a probability from torch's above which the ONNX model is refused (ours)
-# Shares of answers below which a model is refused, the 8-bit one by leaving it out (ours). In 8 bits
-# five classifiers kept 96.3 to 99.0 % of the answers, and the macro-F1 of all (benchmarks/quantisation.py). One
+# Shares of answers below which a model is refused, the 8-bit one by leaving it out (ours). In 8 bits five
+# classifiers kept 96.3 to 99.0 % of the answers, and the macro-F1 of all (benchmarks/quantisation.py). One
 # text may always differ, because two labels can be equally probable.
 SAME, INT8_SAME = 0.98, 0.95
 _TIMED, _SECONDS = 30, 20  # texts whose latency is measured, as many as fit into these seconds
