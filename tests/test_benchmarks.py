@@ -150,6 +150,7 @@ def test_parts_of_the_gpu_script_that_do_not_fit_are_stored_as_not_run(tmp_path:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_every_part_of_the_gpu_script_is_rehearsed_without_a_gpu(tmp_path: Path) -> None:
     done = gpu_script(tmp_path / "gpu.jsonl", "--rehearse")
     assert done.returncode == 0, done.stderr

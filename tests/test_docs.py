@@ -30,6 +30,7 @@ DOCS = ROOT / "docs"
 pytestmark = pytest.mark.skipif(not DOCS.exists(), reason="the wheel has no pages")
 TASK_TYPES = ("multilabel", "ner", "pairs", "seq2seq")
 WITH_COMMANDS = (*TASK_TYPES, "graph")
+LONG = ("seq2seq", "ner")  # among them
 # Pages of which other tests, or the tests of the tutorial's run below, run the code.
 AFTER_TUTORIAL = {"distilled", "graph", "report", "running", "tools"}
 # embedding: tests/graph/test_build.py; review: tests/graph/review and tests/graph/runs/test_review.py;
@@ -231,7 +232,9 @@ def test_the_agent_of_the_page_on_tools_has_three_tools(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", WITH_COMMANDS)
+@pytest.mark.parametrize(
+    "page", [pytest.param(one, marks=pytest.mark.long) if one in LONG else one for one in WITH_COMMANDS]
+)
 def test_every_command_on_a_page_runs(page: str, shell: Callable[[str, Path], None], tmp_path: Path) -> None:
     commands = blocks(DOCS / f"{page}.md", "sh")
     assert commands

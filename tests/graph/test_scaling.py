@@ -85,6 +85,7 @@ def called(folder: RunFolder, node: str) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_run_on_servers_is_killed_and_goes_on_and_its_student_predicts_in_shards(
     postgres: str, folded: Callable[..., Task], encoder: Encoder, command: Callable[..., Any], tmp_path: Path
 ) -> None:

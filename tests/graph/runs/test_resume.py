@@ -123,6 +123,7 @@ def test_a_run_killed_in_every_node_has_the_results_of_an_unbroken_run(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_run_on_folds_killed_in_every_node_has_the_results_of_an_unbroken_run(
     folded_file: Callable[..., Path], encoder: Encoder, tmp_path: Path
 ) -> None:
@@ -146,6 +147,7 @@ def test_a_run_on_folds_killed_in_every_node_has_the_results_of_an_unbroken_run(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_run_without_labelled_rows_killed_in_every_node_has_the_results_of_an_unbroken_run(
     folded_file: Callable[..., Path], encoder: Encoder, tmp_path: Path
 ) -> None:
@@ -214,6 +216,7 @@ def test_a_run_that_is_older_than_a_field_of_its_task_goes_on(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_run_with_a_full_student_killed_around_training_has_the_same_results(
     task_file: Callable[..., Path], tiny_bert: Callable[..., str], tmp_path: Path
 ) -> None:
