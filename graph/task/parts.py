@@ -57,7 +57,7 @@ class StudentPart(Part):
     recompute: bool = TrainingConfig.recompute
     """Whether the states of the layers are computed again for the gradient, which needs less memory."""
     early_stopping: bool = TrainingConfig.early_stopping
-    """Whether a fifth of the training rows is held out, and the weights that predict it best are kept."""
+    """Whether a fifth of the training rows is held out, and the weights with the lowest loss on it kept."""
     max_tokens: int = Field(default=TrainingConfig.max_tokens, ge=8, le=512)
     """The maximum length of a text in tokens."""
     long: Long = TrainingConfig.long
@@ -88,6 +88,8 @@ class StudentPart(Part):
             )
         if self.epochs and probe_only:
             raise ValueError(f"`training: {self.training}` has no epochs; leave `epochs` or `training` out")
+        if self.early_stopping and probe_only:
+            raise ValueError(f"`training: {self.training}` has no steps to stop; leave `early_stopping` out")
         if self.probe_first and self.pooling == "cls":
             raise ValueError("`probe_first` needs mean-pooled embeddings; leave `pooling: cls` out")
         if self.launcher is not None and self.mode == "head":

@@ -212,11 +212,17 @@ class Task(Part):
                 f"strategy {strategy.name!r} compares the layers of one sequence for each text: leave"
                 " `student.long` out"
             )
-        others = ("frozen_layers", "layer_decay", "recompute", "early_stopping")
-        if distils and any(getattr(self.student, name) != getattr(StudentPart(), name) for name in others):
+        layers = ("frozen_layers", "layer_decay", "recompute")
+        if distils and any(getattr(self.student, name) != getattr(StudentPart(), name) for name in layers):
             raise ValueError(
-                f"strategy {strategy.name!r} trains all layers alike and all steps: leave `frozen_layers`,"
-                " `layer_decay`, `recompute` and `early_stopping` of `student` out"
+                f"strategy {strategy.name!r} trains all layers alike: leave `frozen_layers`, `layer_decay`"
+                " and `recompute` of `student` out"
+            )
+        selects = any(one.adaptive_selection for one in strategy.objectives)
+        if self.student.early_stopping and (distils or selects or strategy.continue_training):
+            raise ValueError(
+                f"strategy {strategy.name!r} has a training of its own, which holds no rows out: leave"
+                " `student.early_stopping` out"
             )
         if self.white_box_teacher and not distils:
             raise ValueError(

@@ -58,8 +58,8 @@ class TrainingConfig:
             (student/training/layers.py).
         recompute: whether the states of the layers are computed again for the gradient instead of kept, which
             needs less memory (student/training/layers.py).
-        early_stopping: whether a fifth of the rows is held out, and the weights that predict it best are kept
-            (student/training/kept_weights.py). Not together with `average`.
+        early_stopping: whether a fifth of the rows is held out, and the weights with the lowest loss on it
+            are kept (student/training/kept_weights.py). Not together with `average`.
         objective: the loss and the selection of samples. student/distillation/loop.py distils `knowledge`.
 
     Raises:
@@ -110,9 +110,8 @@ class TrainingConfig:
                 raise InputError(f"`{name}` is not for a student of mode `head`; leave it out")
             if self._type not in types:
                 raise InputError(f"`{name}` is not for tasks of type {self._type}; leave it out")
-        if self.early_stopping and (self.mode == "head" or self.average):
-            other = "a student of mode `head`" if self.mode == "head" else "averaged weights (`average`)"
-            raise InputError(f"`early_stopping` is not for {other}; leave it out")
+        if self.early_stopping and self.average:
+            raise InputError("`early_stopping` and `average` keep other weights; leave one of them out")
         if self.contrastive_steps and not self.probe_first:
             raise InputError("`contrastive_steps` needs a linear probe: set `probe_first: true` too")
 
@@ -136,6 +135,7 @@ _TASK_TYPES = {
     "contrastive_steps": ("classification",),
     "smoothing": ("classification", "multilabel", "pairs", "ner"),
     "average": ("classification", "multilabel", "pairs", "ner", "seq2seq"),
+    "early_stopping": ("classification", "multilabel", "pairs", "ner", "seq2seq"),
     **dict.fromkeys(
         ("frozen_layers", "layer_decay", "recompute"), ("classification", "multilabel", "pairs", "ner")
     ),

@@ -71,9 +71,12 @@ def train(
     Raises:
         InputError: the base cannot be loaded, or a row's weight or target is invalid.
     """
+    TrainingSet.of(rows).check(labels, training_config.kind)
     rows, held_out = hold_out(rows, training_config, seed)
     training_set = TrainingSet.of(rows)
-    job = _TrainingJob(training_set, held_out, labels, training_config, encoder, observer, ranks=ranks)
+    job = _TrainingJob(
+        training_set, labels, training_config, encoder, observer, ranks=ranks, held_out=held_out
+    )
     if training_config.mode == "head" and training_config.objective == PLAIN:
         return classifier.solve_head(job.training_set, labels, training_config, encoder)
     return job.run(seed)
@@ -88,21 +91,22 @@ def continue_training(
     encoder: Encoder,
     observer: Observer = UNOBSERVED,
 ) -> Student:
-    """Train a copy of a student, which has the same configuration, on rows and return it (see `train`)."""
-    rows, held_out = hold_out(rows, training_config, seed)
+    """Train a copy of a student, which has the same configuration, on rows and return it (see `train`).
+
+    No row is held out, because the student was trained on some of them.
+    """
     training_set = TrainingSet.of(rows)
-    return _TrainingJob(training_set, held_out, start.labels, training_config, encoder, observer, start).run(
-        seed
-    )
+    training_set.check(start.labels, training_config.kind)
+    return _TrainingJob(training_set, start.labels, training_config, encoder, observer, start).run(seed)
 
 
 class _Attempt(NamedTuple):
-    """The result of one training; `loss` is the final loss, `counts` those of selected samples."""
+    """The result of one training; `loss` is the final loss, `figures` are for the observer."""
 
     student: Student
     loss: float
     collapsed: bool
-    counts: dict[str, object]
+    figures: dict[str, object]
 
 
 @dataclass(frozen=True)
@@ -110,16 +114,13 @@ class _TrainingJob:
     """The inputs that all attempts at a training share."""
 
     training_set: TrainingSet
-    held_out: Sequence[Row]
     labels: Sequence[str]
     training_config: TrainingConfig
     encoder: Encoder
     observer: Observer
     start: Student | None = None
     ranks: Ranks = ALONE
-
-    def __post_init__(self) -> None:
-        self.training_set.check(self.labels, self.training_config.kind)
+    held_out: Sequence[Row] = ()
 
     def run(self, seed: int) -> Student:
         """Train, again with another seed as long as the loss does not fall, and return the best student."""
@@ -129,8 +130,8 @@ class _TrainingJob:
         best = min(attempts, key=lambda attempt: attempt.loss)
         if len(attempts) > 1:
             self.observer.log(restarted=len(attempts) - 1)
-        if self.training_config.objective.adaptive_selection:
-            self.observer.log(**best.counts)
+        if best.figures:
+            self.observer.log(**best.figures)
         return best.student
 
     def attempt(self, seed: int) -> _Attempt:
@@ -146,21 +147,26 @@ class _TrainingJob:
             recomputed_layers(adapter, config.recompute),
             nullcontext() if self.held_out else used_embeddings(adapter),  # held-out texts have other tokens
         ):
-            losses = self._train_steps(adapter, selector, passes, seed)
+            losses, figures = self._train_steps(adapter, selector, passes, seed)
         loss = float(np.mean(losses[-max(1, len(losses) // 10) :])) if losses else 0.0
-        # Selected samples keep a high loss, because the student is uncertain about them.
-        collapsed = not selector and len(losses) >= _MIN_STEPS and _is_flat(adapter, loss, objective)
-        counts = selector.counts(passes) if selector else {}
-        return _Attempt(adapter.student, loss if np.isfinite(loss) else np.inf, collapsed, counts)
+        # Selected samples keep a high loss, because the student is uncertain about them. A collapsed training
+        # also stops early.
+        long = self._steps(adapter, passes) >= _MIN_STEPS
+        collapsed = not selector and long and _is_flat(adapter, loss, objective)
+        if selector:
+            figures |= selector.counts(passes)
+        return _Attempt(adapter.student, loss if np.isfinite(loss) else np.inf, collapsed, figures)
+
+    def _steps(self, adapter: TrainerAdapter, epochs: int) -> int:
+        return epochs * ceil(len(adapter.lengths) / self.training_config.batch)
 
     def _train_steps(
         self, adapter: TrainerAdapter, selector: SampleSelector | None, epochs: int, seed: int
-    ) -> list[float]:
-        """Train over epochs and mini-batches; return the loss of each step."""
+    ) -> tuple[list[float], dict[str, object]]:
+        """Train over epochs and mini-batches; return the loss of each step, and figures for the observer."""
         import torch
 
-        config = self.training_config
-        steps = epochs * ceil(len(adapter.lengths) / config.batch)
+        config, steps = self.training_config, self._steps(adapter, epochs)
         groups = parameter_groups(adapter, config.layer_decay)
         optimizer = torch.optim.AdamW(groups, lr=adapter.rate, weight_decay=adapter.decay, fused=True)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, warm_and_down(steps))
@@ -182,11 +188,10 @@ class _TrainingJob:
                 break
         average.apply()
         best.apply()
-        if best.step:
-            self.observer.log(best_step=best.step)
-        if gradients.parts > 1:
-            self.observer.log(batch_parts=gradients.parts)
-        return torch.stack(losses).tolist() if losses else []
+        figures = {"batch_parts": gradients.parts if gradients.parts > 1 else 0, "best_step": best.step}
+        return torch.stack(losses).tolist() if losses else [], {
+            name: figure for name, figure in figures.items() if figure
+        }
 
     def _adapter(self, seed: int) -> TrainerAdapter:
         """Return the adapter of a fresh student, or of a copy of `start`."""

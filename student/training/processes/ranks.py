@@ -63,7 +63,7 @@ class Ranks:
             parameter.grad = part.view_as(parameter).to(parameter.dtype) if ranks else None
         return parts[0][0].clone() if any(found_on) else None  # a view would keep all gradients in memory
 
-    def agreed(self, value: float) -> float:
+    def from_first(self, value: float) -> float:
         """Return the value of rank 0, on every rank."""
         if self.count == 1:
             return value
