@@ -140,6 +140,7 @@ def init(
     ] = None,
     text: Annotated[str | None, typer.Option(help="The column of the text in --data.")] = None,
     label: Annotated[str | None, typer.Option(help="The column of the label in --data.")] = None,
+    encoding: Encoding = None,
 ) -> None:
     """Write a commented task.yaml, from a file of your rows or with example data to start from.
 
@@ -150,15 +151,15 @@ def init(
     from tutelage.student.errors import InputError
 
     found: list[str] = []
-    if not data and (text or label):
-        raise InputError("--text and --label name columns of --data, which is missing")
+    if not data and (text or label or encoding):
+        raise InputError("--text, --label and --encoding say how --data is read, which is missing")
     if data and kind != "classification":
         raise InputError(
             f"--data makes a task for single labels or lists of labels; for {kind}, run `tutelage init"
             f" {folder} --kind {kind}` and name your file in its task.yaml"
         )
     if data:
-        written, found = task_from_data(folder, data, _ask, text=text, label=label)
+        written, found = task_from_data(folder, data, _ask, text=text, label=label, encoding=encoding)
     else:
         written = scaffold(folder, kind)
     next_step = "Describe the labels in task.yaml" if data else "Replace the examples with your texts"

@@ -144,9 +144,10 @@ class RunContext:
         """Set up every model, before anything is written and any request is sent.
 
         Raises:
-            InputError: a key, a package, a program, a model or the rehearsal teacher's texts are missing, or
-                the Chroma server does not answer.
+            InputError: a key, a package, a program, a model or the rehearsal teacher's texts are missing, the
+                Chroma server does not answer, or the settings of the student exclude each other.
         """
+        training_config = self.task.training_config()
         if self.launcher:
             self.launcher.check()
         self.teacher.prepare()
@@ -163,7 +164,7 @@ class RunContext:
             from tutelage.student.training.loop import check
 
             rows = [*self.splits.labelled, *self.splits.test]
-            self.splits.notes.extend(check(rows, self.task.training_config()))
+            self.splits.notes.extend(check(rows, training_config))
 
     def close(self) -> None:
         """Release files and ports."""

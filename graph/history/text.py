@@ -91,8 +91,9 @@ def training_sentence(found: History) -> str:
         sentence += f", except that of fold {fold}, whose rows the teacher saw with it"
     if training["rolled_back"]:
         sentence += "; this round was rolled back"
-    delivered = {True: "; the delivered student was too", False: "; the delivered student was not", None: ""}
-    return sentence + delivered[training["delivered"]]
+    also = "too" if numbers else "trained on it"
+    delivered = {True: f" was {also}", False: " was not", None: ""}[training["delivered"]]
+    return f"{sentence}; the delivered student{delivered}" if delivered else sentence
 
 
 def nearest_sentence(found: History) -> str:

@@ -37,7 +37,8 @@ class Answers:
         if known and known[0] != identity:
             self._db.close()
             raise InputError(
-                f"{path} holds predictions of another file, student or column; delete it to begin again"
+                f"{path} holds predictions of another file, student, column, encoding or engine; repeat the"
+                " command that began it, or delete it to begin again"
             )
         self.count: int = self._db.execute("SELECT COUNT(*) FROM predictions").fetchone()[0]
 

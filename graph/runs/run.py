@@ -72,7 +72,8 @@ def run(
     ctx = open_context(
         task, run_folder, splits=splits, encoder=encoder, models=models, reuse=others, listener=listener
     )
-    return _execute(checked(ctx, describe(task, splits)))
+    reused = [str(other.path.absolute()) for other in others]
+    return _execute(checked(ctx, {**describe(task, splits), "reuse": reused}))
 
 
 def resume(
@@ -141,7 +142,18 @@ def _continued(
     """Return the context of a run that exists."""
     splits = load_splits(task)
     claim(folder, describe(task, splits))
-    return open_context(task, folder, splits=splits, encoder=encoder, models=models, listener=listener)
+    others = [RunFolder(path) for path in folder.about().get("reuse", ())]
+    for gone in (other for other in others if not other.journal.exists()):
+        folder.add_note(f"the replies of {gone.path} are not reused any more: it is gone")
+    return open_context(
+        task,
+        folder,
+        splits=splits,
+        encoder=encoder,
+        models=models,
+        reuse=[other for other in others if other.journal.exists()],
+        listener=listener,
+    )
 
 
 def list_runs(*roots: Path | str) -> list[RunEntry]:

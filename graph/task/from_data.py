@@ -55,7 +55,13 @@ class Findings:
 
 
 def task_from_data(
-    folder: Path, data: Path, ask: Ask, *, text: str | None = None, label: str | None = None
+    folder: Path,
+    data: Path,
+    ask: Ask,
+    *,
+    text: str | None = None,
+    label: str | None = None,
+    encoding: str | None = None,
 ) -> tuple[list[Path], list[str]]:
     """Write a task.yaml whose columns, labels and test set are taken from a file of rows.
 
@@ -67,14 +73,19 @@ def task_from_data(
         ask: is called with a question and the names of the columns if a column cannot be guessed.
         text: the column of the text.
         label: the column of the label.
+        encoding: the encoding of a text file that is not UTF-8.
 
     Returns:
         The written files, and what was found, as sentences for the user.
 
     Raises:
-        InputError: the file cannot be read, or has no such column or no usable text.
+        InputError: the file cannot be read, or has no rows, no such column, no usable text, or no text with
+            one label.
     """
-    records = [plain_record(record) for _, record in read_records(data, label or "label")]
+    found_records = read_records(data, label or "label", encoding=encoding)
+    records = [plain_record(record) for _, record in found_records]
+    if not records:
+        raise InputError(f"{data} has no rows")
     columns = list(dict.fromkeys(name for record in records for name in record))
     for name in (text, label):
         if name and name not in columns:
@@ -89,7 +100,11 @@ def task_from_data(
     found = _findings(records, text, label)
     if not found.rows - found.empty:
         raise InputError(f"{data} has no text in the column {text!r}; name another one by --text")
-    contents, sources = _sources(folder, data, records, found)
+    if found.labels and not found.distinct:
+        raise InputError(
+            f"{data}: every text has several labels in the column {label!r}; name another one by --label"
+        )
+    contents, sources = _sources(folder, data, records, found, encoding)
     written = scaffold(folder, found.kind, task=_task_part(found), data=sources, contents=contents)
     return written, _sentences(data, found)
 
@@ -177,7 +192,7 @@ def _truncated(texts: Sequence[str]) -> int:
 
 
 def _sources(
-    folder: Path, data: Path, records: Sequence[Record], found: Findings
+    folder: Path, data: Path, records: Sequence[Record], found: Findings, encoding: str | None
 ) -> tuple[dict[str, str], str]:
     """Return files to write beside task.yaml, and the `data` section of task.yaml."""
     contents: dict[str, str] = {}
@@ -190,6 +205,8 @@ def _sources(
                 contents[f"{name}.jsonl"] = "".join(f"{line}\n" for line in lines)
                 where[name] = f"{name}.jsonl"
     columns = f"text: {json.dumps(found.text)}"
+    if encoding and not contents:  # written files are in UTF-8
+        columns += f", encoding: {json.dumps(encoding)}"
     labelled = f"path: {json.dumps(where['labelled'])}, {columns}, label: {json.dumps(found.label)}"
     tested = min(_MOST_TESTED, found.distinct // 5) if found.distinct >= _TESTABLE else 0
     drawn = tested or found.conflicts  # drawn sets leave rows with two labels out

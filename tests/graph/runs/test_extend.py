@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -223,6 +224,21 @@ def test_a_new_run_can_reuse_the_paid_replies_of_another(
     assert again.about()["test"] == whole.about()["test"]
     with pytest.raises(InputError, match="is not a run folder"):
         run(brief_task(rounds=1), tmp_path / "other", encoder=encoder, reuse=[tmp_path])
+
+
+def test_a_run_that_stops_reuses_the_replies_of_the_other_when_it_goes_on(
+    whole: RunFolder, brief_task: Make, encoder: Encoder, tmp_path: Path
+) -> None:
+    short = run(brief_task(rounds=1), tmp_path / "short", encoder=encoder, reuse=[whole.path])
+    longer = resume(short.path, budget={"rounds": 2}, encoder=encoder)
+    assert longer.about()["spent"]["calls"] == 0
+    assert longer.samples.read_text() == whole.samples.read_text()
+    other = shutil.copytree(whole.path, tmp_path / "other")
+    lonely = run(brief_task(rounds=1), tmp_path / "lonely", encoder=encoder, reuse=[other])
+    shutil.rmtree(other)
+    resumed = resume(lonely.path, budget={"rounds": 2}, encoder=encoder)
+    assert resumed.about()["spent"]["calls"] > 0
+    assert f"the replies of {other} are not reused any more: it is gone" in resumed.about()["notes"]
 
 
 def test_a_new_run_with_another_threshold_embeds_no_text_of_the_reused_run_again(

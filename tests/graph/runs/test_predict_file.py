@@ -191,7 +191,9 @@ def test_stored_predictions_of_another_file_are_not_continued(model: Path, tmp_p
         db.execute("CREATE TABLE about (identity TEXT, truncated INTEGER)")
         db.execute("INSERT INTO about VALUES ('of another file', 0)")
         db.commit()
-    with pytest.raises(InputError, match="predictions of another file, student or column; delete it"):
+    with pytest.raises(
+        InputError, match="of another file, student, column, encoding or engine; repeat the command"
+    ):
         predict_file(PredictionRequest(model), file, tmp_path / "out.csv", print)
     part.write_text("no predictions")
     with pytest.raises(InputError, match="holds no predictions; delete it to begin again"):

@@ -134,6 +134,32 @@ def test_a_wrong_column_is_reported_with_the_right_ones(
         task_from_data(tmp_path / "mine", data, silent, **names)
 
 
+def test_a_file_in_another_encoding_keeps_it_in_task_yaml(tmp_path: Path) -> None:
+    data = tmp_path / "tickets.csv"
+    lines = ["Text;Warteschlange", *(f"Wo bleibt mein Päckchen {i}?;{'ab'[i % 2]}" for i in range(24))]
+    data.write_bytes("\n".join(lines).encode("windows-1252"))
+    with pytest.raises(InputError, match="line 2 is not UTF-8"):
+        task_from_data(tmp_path / "task", data, silent, label="Warteschlange")
+    task_from_data(tmp_path / "task", data, silent, label="Warteschlange", encoding="windows-1252")
+    texts = {row["text"] for row in made(tmp_path / "task").labelled}
+    assert texts == {f"Wo bleibt mein Päckchen {i}?" for i in range(24)}
+
+
+@pytest.mark.parametrize("content", ["", "text,label\n"])
+def test_a_file_without_rows_is_refused(content: str, tmp_path: Path) -> None:
+    (tmp_path / "empty.csv").write_text(content)
+    with pytest.raises(InputError, match=r"empty\.csv has no rows"):
+        task_from_data(tmp_path / "task", tmp_path / "empty.csv", silent)
+    assert not (tmp_path / "task").exists()
+
+
+def test_a_file_whose_texts_all_have_several_labels_is_refused(tmp_path: Path) -> None:
+    rows = [f"same text,{i}" for i in range(5)]
+    (tmp_path / "data.csv").write_text("\n".join(["topic,number", *rows]))
+    with pytest.raises(InputError, match="every text has several labels in the column 'number'"):
+        task_from_data(tmp_path / "task", tmp_path / "data.csv", silent, text="topic", label="number")
+
+
 def test_a_file_without_texts_is_refused(tmp_path: Path) -> None:
     data = table(tmp_path / "data.csv", [{"text": " ", "label": "status"}])
     with pytest.raises(InputError, match="has no text in the column 'text'"):
