@@ -168,7 +168,9 @@ def test_init_makes_a_task_from_a_file_of_rows(cli: Make, assert_refused: Make, 
     assert_refused(cli("init", "other", "--data", "tickets.csv", "--text", "body"), "no column 'body'")
     assert_refused(cli("init", "other", "--data", "nothing.csv"), "nothing.csv does not exist")
     assert_refused(cli("init", "other", "--data", "tickets.csv", "--kind", "ner"), "init other --kind ner")
-    assert_refused(cli("init", "other", "--text", "body"), "--text and --label name columns of --data")
+    assert_refused(
+        cli("init", "other", "--text", "body"), "--text, --label and --encoding say how --data is read"
+    )
     assert not (tmp_path / "other").exists()
 
 
