@@ -46,6 +46,14 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip whole runs after the time that .ci/run sets, in seconds since 1970."""
+    if item.get_closest_marker("slow") and time.time() > float(
+        os.environ.get("TUTELAGE_NO_SLOW_TEST_AFTER", "inf")
+    ):
+        pytest.skip("the time for whole runs is over: make test-slow runs all of them")
+
+
 # The code of a process that loads the libraries once and forks a child for every command. Loading takes five
 # seconds, and most commands less than one.
 COMMANDS = """
