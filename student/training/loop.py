@@ -149,12 +149,10 @@ class _TrainingJob:
         ):
             losses, figures = self._train_steps(adapter, selector, passes, seed)
         loss = float(np.mean(losses[-max(1, len(losses) // 10) :])) if losses else 0.0
-        # Selected samples keep a high loss, because the student is uncertain about them. A collapsed training
-        # also stops early.
+        # The planned steps count, because a collapsed training stops early too.
         long = self._steps(adapter, passes) >= _MIN_STEPS
+        # Selected samples keep a high loss, because the student is uncertain about them.
         collapsed = not selector and long and _is_flat(adapter, loss, objective)
-        if selector:
-            figures |= selector.counts(passes)
         return _Attempt(adapter.student, loss if np.isfinite(loss) else np.inf, collapsed, figures)
 
     def _steps(self, adapter: TrainerAdapter, epochs: int) -> int:
@@ -188,10 +186,12 @@ class _TrainingJob:
                 break
         average.apply()
         best.apply()
-        figures = {"batch_parts": gradients.parts if gradients.parts > 1 else 0, "best_step": best.step}
-        return torch.stack(losses).tolist() if losses else [], {
-            name: figure for name, figure in figures.items() if figure
-        }
+        figures: dict[str, object] = selector.counts(epochs) if selector else {}
+        if gradients.parts > 1:
+            figures["batch_parts"] = gradients.parts
+        if best.step:
+            figures["best_step"] = best.step
+        return torch.stack(losses).tolist() if losses else [], figures
 
     def _adapter(self, seed: int) -> TrainerAdapter:
         """Return the adapter of a fresh student, or of a copy of `start`."""

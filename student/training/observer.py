@@ -15,8 +15,7 @@ class Observer:
     Attributes:
         log: called with named figures: `restarted`, the number of restarts, if there were any; `batch_parts`
             if a GPU had too little memory for a batch in one part; `best_step`, the step whose weights early
-            stopping kept; and the counts of
-            `SampleSelector.counts` if samples are selected at every step.
+            stopping kept; and those of `SampleSelector.counts` if samples are selected at every step.
         step: called before every step with its number, from 1, and the number of all steps. A training that
             starts again counts from 1 again. An exception raised here ends the training between two steps.
     """
