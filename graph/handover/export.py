@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from tutelage.graph.handover.cards import data_card, model_card
+from tutelage.graph.handover.data_card import data_card
+from tutelage.graph.handover.model_card import model_card
 from tutelage.graph.report.run_section import read_run
 from tutelage.graph.run_folder.folder import RunFolder, student_in
 from tutelage.graph.task.schema import Task
@@ -54,7 +55,7 @@ def export_run(run: Path, folder: Path, *, onnx: bool = True, warn: Warn = lambd
             if refused := parity.get("int8_refused"):
                 warn(f"note: the 8-bit model was left out: {refused}")
         described = read_run(source)
-        (part / "README.md").write_text(model_card(described, parity), encoding="utf-8")
+        (part / "README.md").write_text(model_card(described, kept, parity), encoding="utf-8")
         task = Task.model_validate(about["task"]).model_dump(mode="json", exclude_none=True)
         text = yaml.safe_dump(task, sort_keys=False, allow_unicode=True)
         (part / "task.yaml").write_text(text, encoding="utf-8")

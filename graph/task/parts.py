@@ -57,7 +57,7 @@ class StudentPart(Part):
     recompute: bool = TrainingConfig.recompute
     """Whether the states of the layers are computed again for the gradient, which needs less memory."""
     early_stopping: bool = TrainingConfig.early_stopping
-    """Whether a fifth of the training rows is held out, and the weights with the lowest loss on it are kept."""
+    """Whether to hold out a fifth of the training rows and keep the weights with the lowest loss on them."""
     max_tokens: int = Field(default=TrainingConfig.max_tokens, ge=8, le=512)
     """The maximum length of a text in tokens."""
     long: Long = TrainingConfig.long

@@ -1,6 +1,7 @@
 """`tutelage export`: the folder that a user takes from a run."""
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -69,12 +70,23 @@ def test_the_card_says_what_the_model_is_and_how_good(
         assert f"{arm['score']:.3f} | {arm['low']:.3f} to {arm['high']:.3f}" in text
     for words in (
         "the rehearsal teacher, which is no language model",
-        "arXiv 2403.06414",
         "`model_int8.onnx`",
         "Not set: add `license:` above.",
-        "Its weakest label on test is",
+        "modeling_head.py",
+        f"over the {about['test']['size']} rows",
     ):
         assert words in text
+    scores = {one["label"]: one for one in about["test"]["classes"]}
+    assert len(scores) == len(about["task"]["labels"])
+    for label, one in scores.items():
+        figures = " | ".join(f"{one[name]:.2f}" for name in ("f1", "precision", "recall"))
+        assert f"| `{label}` | {figures} | {one['support']} |" in text
+    kept = [line for line in finished.read_lines(finished.samples) if line["status"] == "kept"]
+    kinds = Counter(line["kind"] == "pool" for line in kept)
+    assert f"{kinds[True]} were drawn from the user's unlabelled ones and {kinds[False]} written" in text
+    assert ("EvoKD" in text) == (kinds[False] > 0)
+    assert ("TypiClust" in text) == (kinds[True] > 0)
+    assert "your" not in text
     assert "None" not in text
 
 

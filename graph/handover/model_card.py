@@ -1,6 +1,5 @@
-"""The model card and the data card of an exported run, as Markdown."""
+"""The model card of an exported run, as Markdown. Its readers are not the person who ran tutelage."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,8 @@ from tutelage.student.pretrained import EMBEDDED
 
 HUB_BASES = {EMBEDDED: "sentence-transformers/all-MiniLM-L6-v2"}
 # How each task type is opened in transformers. Version 5 has no pipeline for students that write.
-_CLASSIFY = """model = pipeline("text-classification", "path/of/this/folder"{options}, trust_remote_code=True)
+_CLASSIFY = """# The code that is trusted is modeling_head.py in the folder: a linear layer on the encoder.
+model = pipeline("text-classification", "path/of/this/folder"{options}, trust_remote_code=True)
 model({text})"""
 _SNIPPETS = {
     "classification": _CLASSIFY.format(options="", text='"a text"'),
@@ -40,6 +40,7 @@ _LIMITS = {
     "ner": "It finds only entities of the types above.",
     "seq2seq": "It can write anything, also what is wrong.",
 }
+_WEAKEST = 10  # labels whose scores are shown, of more labels than these
 PIPELINES = {"ner": "token-classification", "seq2seq": "text2text-generation"}
 CITATIONS = {  # by the beginning of the strategy's name
     "evokd": "EvoKD (Liu et al., LREC-COLING 2024, arXiv 2403.06414)",
@@ -48,68 +49,42 @@ CITATIONS = {  # by the beginning of the strategy's name
     "ksm": "KSM (Wang et al., Findings of EMNLP 2022, arXiv 2302.00444)",
     "zerogen": "ZeroGen (Ye et al., EMNLP 2022, arXiv 2202.07922)",
     "auggpt": "AugGPT (Dai et al., arXiv 2302.13007)",
-    "auto": "EvoKD (Liu et al., LREC-COLING 2024, arXiv 2403.06414) for texts that are written, TypiClust"
-    " (Hacohen et al., ICML 2022, arXiv 2202.02794) for texts that are drawn",
+}
+# What `auto` follows, for texts that were drawn and for those that were written.
+AUTO = {
+    True: "TypiClust (Hacohen et al., ICML 2022, arXiv 2202.02794) for texts that are drawn",
+    False: f"{CITATIONS['evokd']} for texts that are written",
 }
 
 
-def model_card(run: Run, parity: Parity | None) -> str:
+def model_card(run: Run, kept: Sequence[Mapping[str, Any]], parity: Parity | None) -> str:
     """Return the README.md of an exported student.
 
     Args:
         run: a finished run.
+        kept: the kept samples, lines of samples.jsonl.
         parity: the check of the ONNX models, None if there are none.
     """
     task = run.about["task"]
     parts = [
         f"# {task['name']}",
-        f"A small model for one task, made by tutelage {__version__} with labels of {_teachers(run)}.",
+        f"A small model for one task, made by tutelage {__version__} with labels of {teachers(run)}.",
         f"> {task['instruction'].strip()}",
         "## Labels",
         _labels(task["labels"]) or "It writes its answer; there are no labels.",
         "## How good it is",
         _scores(run),
         "## How it was made",
-        _method(run),
+        _method(run, kept),
         "## Use",
         _use(task, parity),
         *(["## ONNX", _onnx(task, parity)] if parity else []),
         "## Limits",
         _limits(run, parity),
         "## Licence",
-        _licence(run),
+        licence(run),
     ]
     return f"{_front_matter(run)}\n" + "\n\n".join(parts) + "\n"
-
-
-def data_card(run: Run, rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return the README.md of the exported samples, which are lines of samples.jsonl."""
-    task = run.about["task"]
-    head = {
-        "configs": [{"config_name": "default", "data_files": "samples.parquet"}],
-        "tags": ["tutelage"],
-    }
-    field = run.task_type.label_field
-    drawn = sum(row["kind"] == POOL for row in rows)
-    parts = [
-        f"# Samples of {task['name']}",
-        f"{len(rows)} texts with answers of {_teachers(run)}: {drawn} were drawn from the user's unlabelled"
-        f" texts, {len(rows) - drawn} were written. The user's own labelled rows are not among them.",
-        f"Columns: the text, `{field}`, the teacher's `confidence` where it is known, the `round` in which"
-        " the text was kept and, for a written one, the label and the weakness that it was written for.",
-    ]
-    if task["labels"]:
-        counts = Counter(name for row in rows for name in _names(row[field]))
-        parts.append(_table(("Label", "Texts"), counts.most_common()))
-    parts += ['Load it: `datasets.load_dataset("parquet", data_files="samples.parquet")`.', _licence(run)]
-    return f"---\n{yaml.safe_dump(head, sort_keys=False)}---\n\n" + "\n\n".join(parts) + "\n"
-
-
-def _names(label: Any) -> set[str]:
-    """Return the label names in a label as data files have it: a name, names, or entities."""
-    if isinstance(label, list):
-        return {str(one["type"]) if isinstance(one, dict) else str(one) for one in label}
-    return {str(label)}
 
 
 def _front_matter(run: Run) -> str:
@@ -138,49 +113,74 @@ def _labels(labels: Mapping[str, str]) -> str:
 
 def _scores(run: Run) -> str:
     """Return the comparison of the students as a table, or the score on test."""
-    comparison, task = run.about.get("comparison"), run.about["task"]
+    comparison, task, test = run.about.get("comparison"), run.about["task"], run.about.get("test")
+    by_label = _scores_by_label(test) if test else []
     if not comparison:
-        test = run.about.get("test")
         name = metric_title(task["metric"])
-        return f"{name} on the test set: {test['metric']:.3f}." if test else "It was not measured."
+        alone = f"{name} on the {test['size']} rows of the test set: {test['metric']:.3f}." if test else ""
+        return "\n\n".join([alone or "It was not measured.", *by_label])
+    titles = [_for_readers(arm_title(run, arm)) for arm in comparison["arms"]]
     rows = [
         (
-            f"**{arm_title(run, arm)}**" if arm["delivered"] else arm_title(run, arm),
+            f"**{title}**" if arm["delivered"] else title,
             arm["rows"],
             arm["teacher_labels"],
             arm["unlabelled"],
             f"{arm['score']:.3f}",
             f"{arm['low']:.3f} to {arm['high']:.3f}",
         )
-        for arm in comparison["arms"]
+        for title, arm in zip(titles, comparison["arms"], strict=True)
     ]
     title = f"{metric_title(comparison['metric'])}, {comparison['measured_on']}"
-    found = comparison_sentence(run, comparison)
-    table = _table(("Trained on", "Own rows", "Teacher labels", "Unlabelled", title, "95 %"), rows)
+    found = _for_readers(comparison_sentence(run, comparison))
+    compared = table(("Trained on", "Own rows", "Teacher labels", "Unlabelled", title, "95 %"), rows)
     note = "These are students of the folds. This model was trained like the last one, on all rows, and"
     note += " there are no other rows to measure it on."
     if any(arm["delivered"] for arm in comparison["arms"]):
         note = "This is the model in bold; the others are what it is compared with."
-    return f"{found}\n\n{table}\n\n{note} Intervals are bootstrap intervals over the rows."
+    size = f"{test['size']} " if test and comparison["measured_on"] == "test" else ""
+    note += f" Intervals are bootstrap intervals over the {size}rows."
+    return "\n\n".join([found, compared, note, *by_label])
 
 
-def _method(run: Run) -> str:
+def _scores_by_label(test: Mapping[str, Any]) -> list[str]:
+    """Return the scores of each label on test; of many labels those of the weakest."""
+    found = [one for one in test["classes"] if one["support"]]
+    if not found:
+        return []
+    shown = sorted(found, key=lambda one: one["f1"])[:_WEAKEST]
+    complete = len(shown) == len(found)
+    which = "By label, the weakest first" if complete else f"The {len(shown)} weakest of {len(found)} labels"
+    rows = [
+        (f"`{one['label']}`", *(f"{one[name]:.2f}" for name in ("f1", "precision", "recall")), one["support"])
+        for one in shown
+    ]
+    return [f"{which}, on the test set:", table(("Label", "F1", "Precision", "Recall", "In test"), rows)]
+
+
+def _for_readers(text: str) -> str:
+    """Return a sentence that speaks to the person who ran tutelage as one that speaks of this person."""
+    return text.replace("your", "the user's").replace("Your", "The user's")
+
+
+def _method(run: Run, kept: Sequence[Mapping[str, Any]]) -> str:
     about, spent = run.about, run.spent
     strategy = about["strategy"]["name"]
-    kept = about["samples"].get("kept", 0)
+    drawn = sum(row["kind"] == POOL for row in kept)
     cost = "" if spent["cost"] is None else f", cost {spent['cost']:.2f}"
     tokens = spent["prompt_tokens"] + spent["completion_tokens"]
     rows = about["data"].get("labelled", about["data"].get("seed", 0))
     rounds = rounds_over(run.rounds)
     many = f"{rounds} round{'' if rounds == 1 else 's'}"
     lines = [
-        f"- Strategy `{strategy}`, {many}, {kept} texts kept; {rows} rows of the user.",
-        f"- Teacher: {_teachers(run)}; {spent['calls']:,} calls, {tokens:,} tokens{cost}.",
-        f"- Base: {_base(run)}.",
+        f"- Strategy `{strategy}`, {many}. Of its texts, {drawn} were drawn from the user's unlabelled ones"
+        f" and {len(kept) - drawn} written. The user gave {rows} labelled rows.",
+        f"- Teacher: {teachers(run)}; {spent['calls']:,} calls, {tokens:,} tokens{cost}.",
+        f"- Base: {_base(run)}{_trained_part(about['task']['student'])}.",
     ]
     if checked := about.get("labels_to_check"):
         lines.append(f"- {checked} labels of the user look wrong; none of them was changed.")
-    if cited := next((text for name, text in CITATIONS.items() if strategy.startswith(name)), ""):
+    if cited := _cited(strategy, {row["kind"] == POOL for row in kept}):
         lines.append(f"- After: {cited}.")
     again = "`tutelage run task.yaml` starts the task again, where the files are that it names."
     if any(name.startswith(OBJECT) for name in _models(run)):
@@ -189,6 +189,21 @@ def _method(run: Run) -> str:
         f"- `task.yaml` is the whole configuration (it names local files and is not pushed to a hub); {again}"
     )
     return "\n".join(lines)
+
+
+def _cited(strategy: str, drawn: set[bool]) -> str:
+    """Return the papers behind a strategy that drew texts (True in `drawn`), wrote texts (False), or both."""
+    if strategy.startswith("auto"):
+        return ", ".join(text for way, text in AUTO.items() if way in drawn)
+    return next((text for name, text in CITATIONS.items() if strategy.startswith(name)), "")
+
+
+def _trained_part(student: Mapping[str, Any]) -> str:
+    if student["mode"] == "head":
+        return ". Only a linear layer on its embeddings was trained"
+    return (
+        f". Its lowest {student['frozen_layers']} layers were not trained" if student["frozen_layers"] else ""
+    )
 
 
 def _use(task: Mapping[str, Any], parity: Parity | None) -> str:
@@ -225,16 +240,11 @@ def _onnx(task: Mapping[str, Any], parity: Parity) -> str:
             " `predict.py` can write other targets than transformers; `tutelage predict` takes torch."
         )
     head = ("Model", "ms a text, one thread", "MB", "largest difference of a probability", "same answers")
-    return "\n\n".join([_table(head, rows), *parts])
+    return "\n\n".join([table(head, rows), *parts])
 
 
 def _limits(run: Run, parity: Parity | None) -> str:
     lines = [f"- {_LIMITS[run.about['task']['kind']]}"]
-    test = run.about.get("test") or {}
-    classes = [one for one in test.get("classes", []) if one["support"] >= 5]
-    if classes:
-        worst = min(classes, key=lambda one: one["f1"])
-        lines.append(f"- Its weakest label on test is `{worst['label']}` (F1 {worst['f1']:.2f}).")
     student = run.about["task"]["student"]
     most = student["max_tokens"]
     if student.get("long") == "window":
@@ -245,15 +255,16 @@ def _limits(run: Run, parity: Parity | None) -> str:
         )
     else:
         lines.append(f"- It reads at most {most} tokens of a text.")
-    lines += [f"- {note}" for note in run.about["notes"]]
+    lines += [f"- {_for_readers(note)}" for note in run.about["notes"]]
     return "\n".join(lines)
 
 
-def _licence(run: Run) -> str:
+def licence(run: Run) -> str:
+    """Return what the licence depends on."""
     return (
-        "Not set: add `license:` above. It depends on the base model, on your data, and on the terms of the"
-        f" teacher ({_teachers(run)}): some providers restrict what may be trained on the output of their"
-        " models. Read them before you publish this."
+        "Not set: add `license:` above. It depends on the base model, on the user's data, and on the terms"
+        f" of the teacher ({teachers(run)}): some providers restrict what may be trained on the output of"
+        " their models. Read them before you publish this."
     )
 
 
@@ -269,12 +280,14 @@ def _models(run: Run) -> list[str]:
     return list(dict.fromkeys(specs[role].model for role in ("labeler", "generator")))
 
 
-def _teachers(run: Run) -> str:
+def teachers(run: Run) -> str:
+    """Return the names of the models that labelled and wrote texts."""
     shown = [name.split(":", 2)[2] if name.startswith(OBJECT) else name for name in _models(run)]
     rehearsal = "the rehearsal teacher, which is no language model"
     return " and ".join(rehearsal if name == "rehearsal" else name for name in shown)
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Return a Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in lines)
