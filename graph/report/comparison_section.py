@@ -32,6 +32,7 @@ TITLES = {
     "chosen": "+ {} teacher labels, chosen",
     "all": "+ all {} teacher labels",
 }
+UNUSED = {"kept": "of rounds that were rolled back", "duplicate": "near-duplicates"}  # names of statuses
 HEAD = (
     "Trained on", ">Your rows", ">Teacher labels", ">Unlabelled", ">Score", ">95 % interval", ">Gain",
     ">95 % interval",
@@ -76,7 +77,12 @@ def comparison_sentence(run: Run, comparison: Comparison) -> str:
     base = max(without, key=lambda arm: arm["score"])
     before = base["score"]
     if "chosen" not in arms:
-        return f"No teacher label was kept: {metric} is {before:.2f} with {arm_title(run, base)} ({where})."
+        unused = (f"{count} {UNUSED.get(name, name)}" for name, count in run.status_counts.most_common())
+        why = ", ".join(unused) or "none"
+        return (
+            f"No teacher label was used (texts: {why}): {metric} is {before:.2f} with {arm_title(run, base)}"
+            f" ({where})."
+        )
     final = arms.get("all", arms["chosen"])
     count, after, (_, low, high) = final["teacher_labels"], final["score"], final["gain"]
     span = f"({where}; 95 % interval of the gain {low:.2f} to {high:.2f})"

@@ -263,8 +263,8 @@ def main() -> None:
         model = open_model(int8=int8)
     except FileNotFoundError as error:
         sys.exit(str(error))
-    if not all(text.strip() for text in texts):
-        sys.exit("a text is empty; leave it out")
+    if empty := [number for number, text in enumerate(texts, 1) if not text.strip()]:
+        sys.exit(f"text {empty[0]} is empty, {len(empty)} of {len(texts)} in all; leave empty texts out")
     if model.settings["pairs"]:
         texts = [tuple(text.split("\t", 1)) for text in texts]
         if single := [text[0] for text in texts if len(text) == 1]:

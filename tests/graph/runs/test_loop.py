@@ -163,6 +163,10 @@ def test_a_round_of_wrong_labels_is_rolled_back_and_left_out_of_later_training(
     alone, *others = folder.about()["comparison"]["arms"]
     assert (alone["name"], alone["delivered"], others) == ("labels_alone", True, []), "refitted on no sample"
     assert folder.about()["test"]["metric"] == alone["score"] > folder.about()["test_by_round"][2]
+    kept = sum(line["samples_kept"] for line in rounds)
+    report = folder.report.read_text()
+    assert "No teacher label was used (texts: " in report
+    assert f"{kept} of rounds that were rolled back" in report
 
 
 def test_the_critic_asks_for_a_second_label_and_refuses_texts_that_stay_disputed(

@@ -138,6 +138,8 @@ def test_predict_py_needs_neither_torch_nor_tutelage(
         1,
         "unknown option --file; the options are --int8 and --help",
     )
+    empty = bare_python("out/predict.py", input=f"{TEXTS[0]}\n\n \n")
+    assert empty.stderr.strip() == "text 2 is empty, 2 of 3 in all; leave empty texts out"
     again = bare_python("out/predict.py", "--int8", input=f"{TEXTS[0]}\n")
     assert json.loads(again.stdout)["text"] == TEXTS[0]
     assert np.isfinite(json.loads(again.stdout)["confidence"])
