@@ -1,5 +1,6 @@
 """Show the events of a run on stderr: a line for each finished node and, in a terminal, where the run is."""
 
+import textwrap
 import threading
 import time
 from collections import Counter
@@ -79,11 +80,10 @@ class Progress:
         elif event["event"] == "call":
             self._calls[event["replayed"]] += 1
         elif event["event"] == "paused":
-            self._print(f"round {round}  {node:<9} {event['seconds']:>6.1f} s  ", waiting(event))
+            self._print_line(f"round {round}  {node:<9} {event['seconds']:>6.1f} s  ", waiting(event))
         elif event["event"] == "leave":
-            # soft_wrap keeps a piped line on one line
             line = f"round {round}  {node:<9} {event['seconds']:>6.1f} s  {self._called():<9}  "
-            self._print(line, summary(node, event, asked=bool(self._calls)))
+            self._print_line(line, summary(node, event, asked=bool(self._calls)))
             for note in event.get("notes", []):
                 self._print(f"note: {note}")
 
@@ -103,8 +103,18 @@ class Progress:
         shown = Group(headline, *rest[: max(0, options.max_height - 3)])
         return Constrain(shown, width)
 
-    def _print(self, *parts: str) -> None:
-        self.console.print(*parts, style="default", markup=False, soft_wrap=True)
+    def _print_line(self, start: str, text: str) -> None:
+        """Print the line of a node: in a terminal wrapped between words, in a pipe on one line."""
+        line = f"{start} {text}"
+        if self.console.is_terminal:
+            width = self.console.width - 1
+            indent = " " * min(len(start) + 1, width // 2)
+            line = textwrap.fill(line, width, subsequent_indent=indent, break_on_hyphens=False)
+        self._print(line)
+
+    def _print(self, line: str) -> None:
+        # Not wrapped: a command in a note can then be copied from a terminal, and a piped line is one line.
+        self.console.print(line, style="default", markup=False, soft_wrap=True)
 
     def _called(self) -> str:
         """Return the numbers of calls in words; replayed ones were answered from the journal, at no cost."""

@@ -9,10 +9,11 @@ from tutelage.graph.run_folder.folder import RunFolder
 from tutelage.graph.run_folder.progress import Progress
 
 
-def printed(*events: dict[str, Any]) -> str:
+def printed(*events: dict[str, Any], width: int = 200, terminal: bool = False) -> str:
     """Return the line that is printed after the events of one node."""
     lines = io.StringIO()
-    progress = Progress(console=Console(file=lines, width=200))
+    console = Console(file=lines, width=width, force_terminal=terminal, color_system=None)
+    progress = Progress(console=console, live=False)
     for event in ({"event": "enter"}, *events):
         progress({"node": "analyst", "round": 1, "seconds": 2.0, **event})
     assert progress.events == len(events) + 1
@@ -42,6 +43,17 @@ def test_the_analyst_found_nothing_only_if_it_was_asked() -> None:
     assert printed({"event": "leave"}).endswith("not called\n")
     two = {"event": "leave", "weaknesses": {"w01-1": "one", "w01-2": "two"}}
     assert printed(call, two).endswith("2 weaknesses: one; two\n")
+
+
+def test_a_long_line_is_wrapped_between_words_in_a_terminal_only() -> None:
+    leave = {"event": "leave", "weaknesses": {"w01-1": "mistakes late parcels for lost ones " * 3}}
+    first, *rest = printed(leave, width=80, terminal=True).splitlines()
+    assert rest
+    assert all(len(line) < 80 for line in (first, *rest))
+    indent = first.index("1 weakness")
+    assert all(line.startswith(" " * indent) and line[indent] != " " for line in rest)
+    [whole] = printed(leave, width=80).splitlines()
+    assert [word for line in (first, *rest) for word in line.split()] == whole.split()
 
 
 def test_a_run_folder_prints_its_path() -> None:
