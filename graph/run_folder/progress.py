@@ -108,7 +108,7 @@ class Progress:
         line = f"{start} {text}"
         if self.console.is_terminal:
             width = self.console.width - 1
-            indent = " " * min(len(start) + 1, width // 2)
+            indent = " " * min(len(start) + 1, max(width - 30, 0))
             line = textwrap.fill(line, width, subsequent_indent=indent, break_on_hyphens=False)
         self._print(line)
 
