@@ -90,7 +90,7 @@ def teacher_too_weak(task: Task, folder: RunFolder) -> str:
         f"the teacher is no better than the student it would teach: {found['metric']} on {found['rows']} of"
         f" your own rows is {_with_interval(teacher)} for the teacher and"
         f" {_with_interval(student if better else majority)} for {other}; use a stronger model, improve the"
-        " label descriptions, or continue with --force"
+        f" label descriptions, or go on all the same: tutelage resume {folder.path} --force"
     )
 
 

@@ -12,6 +12,7 @@ from tutelage.graph.report.run_section import Run, metric_title
 from tutelage.graph.run_folder.folder import rounds_over
 from tutelage.graph.task.schema import Task
 from tutelage.student.corpus import POOL
+from tutelage.student.evaluation.confidence import load_reliability
 from tutelage.student.models.onnx import Parity
 from tutelage.student.pretrained import EMBEDDED
 
@@ -174,7 +175,8 @@ def _method(run: Run, kept: Sequence[Mapping[str, Any]]) -> str:
     many = f"{rounds} round{'' if rounds == 1 else 's'}"
     lines = [
         f"- Strategy `{strategy}`, {many}. Of its texts, {drawn} were drawn from the user's unlabelled ones"
-        f" and {len(kept) - drawn} written. The user gave {rows} labelled rows.",
+        f" and {len(kept) - drawn} written. The user gave {rows} labelled rows. The students above may have"
+        " more teacher labels: those of texts that were drawn at random to compare with.",
         f"- Teacher: {teachers(run)}; {spent['calls']:,} calls, {tokens:,} tokens{cost}.",
         f"- Base: {_base(run)}{_trained_part(about['task']['student'])}.",
     ]
@@ -255,6 +257,13 @@ def _limits(run: Run, parity: Parity | None) -> str:
         )
     else:
         lines.append(f"- It reads at most {most} tokens of a text.")
+    if run.folder.confidence.exists():
+        found = load_reliability(run.folder.path)
+        few = ", too few or too easy ones to trust it" if found.at_limit else ""
+        lines.append(
+            f"- Its confidence is calibrated on {len(found.right)} rows of the user{few}. It says little"
+            " about texts that are unlike them."
+        )
     lines += [f"- {_for_readers(note)}" for note in run.about["notes"]]
     return "\n".join(lines)
 

@@ -126,7 +126,8 @@ def _csv(samples: Sequence[Sample], fields: Fields, label: str) -> str:
     writer = csv.writer(text)
     writer.writerow([*fields, label, "confidence", "right_label"])
     for sample in samples:
-        value = sample[label] if isinstance(sample[label], str) else json.dumps(sample[label])
+        value = sample[label]
+        value = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         writer.writerow([*(sample[field] for field in fields), value, sample.get("confidence", ""), ""])
     return text.getvalue()
 

@@ -134,12 +134,14 @@ def _confidence(folder: RunFolder) -> list[Html]:
     if not folder.confidence.exists():
         return []
     found = load_reliability(folder.path)
+    limit = ", the limit: these rows are too few or too easy to calibrate on" if found.at_limit else ""
     return [
         tag(
             "p",
             f"Its confidence is calibrated on your {len(found.right)} rows, out of fold: the mean distance"
             f" between confidence and accuracy was {found.error_before:.3f} and is {found.error:.3f} now"
-            f" (temperature {found.temperature:.2f}). tutelage predict --precision 0.95 leaves out labels"
+            f" (temperature {found.temperature:.2f}{limit})."
+            " tutelage predict --precision 0.95 leaves out labels"
             " that are less surely right.",
             class_="soft",
         )

@@ -15,7 +15,7 @@ from tutelage.student.tasks.task_type import BOUNDARY, INVENTED, MISSED
 STATUSES = {
     "kept": "accepted by the critic, if there is one; used for training unless its round was rolled back",
     "duplicate": "too similar to a text of its batch, to a kept sample, or to a labelled text of yours",
-    "leak": "too similar to a text of gate or test; only the id of that text is shown here",
+    "leak": "too similar to a text of test or gate, which no student may be trained on; its id is shown",
     "surplus": "more texts than needed: the student ranked these last, so no label was paid for",
     "refused": "labelled but not accepted: by the critic, by a filter, or because two labels disagree",
     "unlabelled": "the labeler gave no label",

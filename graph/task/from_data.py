@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tutelage.graph.task.schema import FIRST_INSTRUCTION
 from tutelage.graph.task.templates import scaffold
 from tutelage.student.data.annotation_tools import plain_record
 from tutelage.student.data.files import Record, read_records
@@ -237,7 +238,7 @@ def _task_part(found: Findings) -> str:
     lines = [
         *([f"kind: {found.kind}"] if found.kind != "classification" else []),
         "instruction: >-                    # replace: say in a sentence what the label says of the text",
-        "  Say which label fits the text.",
+        f"  {FIRST_INSTRUCTION}",
         "labels:                            # replace each description: say what belongs to the label",
     ]
     for name in [name for name, _ in found.labels.most_common()] or ["first", "second"]:

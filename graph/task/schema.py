@@ -40,6 +40,8 @@ from tutelage.student.tasks.user_functions import load_function
 from tutelage.student.training.candidates import Training, candidates, configuration
 from tutelage.student.training.configuration import TrainingConfig
 
+FIRST_INSTRUCTION = "Say which label fits the text."  # of `tutelage init`, to be replaced
+
 
 class Task(Part):
     """A complete task.yaml. `load_task` makes its paths absolute."""

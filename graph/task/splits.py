@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tutelage.graph.strategies import Strategy
-from tutelage.graph.task.schema import Task
+from tutelage.graph.task.schema import FIRST_INSTRUCTION, Task
 from tutelage.graph.task.sources import read_pool, read_sets
 from tutelage.student.data.files import read_records
 from tutelage.student.data.folds import labels_below, stratified_folds
@@ -91,6 +91,19 @@ def compares_at_random(strategy: Strategy, splits: Splits) -> bool:
     return bool(strategy.control and refits(strategy, splits) and splits.test and splits.unlabelled)
 
 
+def undescribed(task: Task) -> list[str]:
+    """Return notes on an instruction and on labels that are still as `tutelage init` wrote them."""
+    found = []
+    if task.instruction.strip() == FIRST_INSTRUCTION:
+        found.append(f"the instruction is still {FIRST_INSTRUCTION!r}: say what the label says of a text")
+    if bare := [name for name, description in task.labels.items() if description.strip() == name]:
+        shown = ", ".join(bare[:8]) + (f" and {len(bare) - 8} more" if len(bare) > 8 else "")
+        found.append(
+            f"labels that are described by their name alone: {shown}; the teacher reads descriptions"
+        )
+    return found
+
+
 def load_splits(task: Task) -> Splits:
     """Read the task's rows, draw the random samples, and check that no text is in two sets.
 
@@ -102,7 +115,7 @@ def load_splits(task: Task) -> Splits:
 
 def _load_folded(task: Task) -> Splits:
     """Load all labelled rows, divided into folds, and the test set."""
-    notes: list[str] = []
+    notes = undescribed(task)
     sets = read_sets(task, ("labelled", "test"), notes)
     rows = sets["labelled"]
     _check_disjoint(task, sets)
@@ -157,7 +170,7 @@ def fold_rows(task: Task, rows: Sequence[Row], notes: list[str]) -> dict[str, in
 
 def _load_separate(task: Task) -> Splits:
     """Load the user's separate sets: seeds, diagnose, gate and test."""
-    notes: list[str] = []
+    notes = undescribed(task)
     sets = read_sets(task, SETS, notes)
     _check_disjoint(task, sets)
     assert task.data.seed, "task.data.folded is False"

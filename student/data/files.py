@@ -62,7 +62,7 @@ def read_records(path: Path, label: str, *, encoding: str | None = None, split: 
         InputError: the file cannot be read. The message has the file, the place and what to do.
     """
     if not path.exists():
-        raise InputError(f"{path} does not exist; paths in task.yaml are relative to its folder")
+        raise InputError(f"{path} does not exist; a path in task.yaml is relative to its folder")
     ending = "" if path.is_dir() else _ending(path)
     if ending == "parquet":
         return _parquet(path, label)
@@ -310,6 +310,6 @@ def _not_decoded(path: Path, used: str, raw: IO[bytes]) -> InputError:
                 shown += f" (byte 0x{line[error.start]:02x})"
                 break
     return InputError(
-        f"{path}{place} is not {shown}; save the file as UTF-8, or name its encoding:"
-        " `encoding: windows-1252` of the source in task.yaml, or --encoding"
+        f"{path}{place} is not {shown}; save the file as UTF-8, or name its encoding: in task.yaml by"
+        " `encoding: windows-1252` of the source, for a command on one file by --encoding windows-1252"
     )

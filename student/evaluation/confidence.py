@@ -36,6 +36,13 @@ class Reliability:
     confidence: list[float]
     right: list[bool]
 
+    @property
+    def at_limit(self) -> bool:
+        """Whether a temperature beyond those that are tried would fit the rows better, as if they are few and
+        all predictions are right.
+        """
+        return not _TEMPERATURES[0] < self.temperature < _TEMPERATURES[-1]
+
     def threshold(self, precision: float) -> float:
         """Return the lowest confidence from which on the share of right predictions reaches `precision`.
 

@@ -271,15 +271,17 @@ def main() -> None:
             sys.exit(f"a pair is two texts, divided by a tab; got {single[0]!r}")
     if isinstance(model, Tagger):
         for text, entities in zip(texts, model.predict(texts), strict=True):
-            print(json.dumps({"text": text, "entities": entities}))
+            print(json.dumps({"text": text, "entities": entities}, ensure_ascii=False))
         return
     if isinstance(model, Writer):
         targets = model.predict(texts)
         for text, target, p in zip(texts, targets, model.confidence(texts, targets), strict=True):
-            print(json.dumps({"text": text, "target": target, "confidence": round(float(p), 4)}))
+            line = {"text": text, "target": target, "confidence": round(float(p), 4)}
+            print(json.dumps(line, ensure_ascii=False))
         return
     for text, label, p in zip(texts, model.predict(texts), model.predict_proba(texts), strict=True):
-        print(json.dumps({"text": text, "label": label, "confidence": round(float(p.max()), 4)}))
+        line = {"text": text, "label": label, "confidence": round(float(p.max()), 4)}
+        print(json.dumps(line, ensure_ascii=False))
 
 
 if __name__ == "__main__":

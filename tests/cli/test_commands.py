@@ -352,7 +352,7 @@ def test_files_are_read_with_the_columns_of_the_runs_own_files(
     (tmp_path / "in.csv").write_bytes("body;queue\nWo ist mein Päckchen?;1\n".encode("windows-1252"))
     refused = cli("predict", run, "--file", "in.csv", "--to", "out.jsonl")
     assert "is not UTF-8" in refused.stderr
-    assert "or --encoding" in refused.stderr
+    assert "by --encoding windows-1252" in refused.stderr
     options = "--encoding", "windows-1252"
     assert cli("predict", run, "--file", "in.csv", "--to", "out.jsonl", *options).returncode == 0
     [row] = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]

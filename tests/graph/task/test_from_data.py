@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from tutelage.graph.task.from_data import task_from_data
-from tutelage.graph.task.load import load_task
-from tutelage.graph.task.splits import Splits, load_splits
+from tutelage.graph.task.load import load_task, override
+from tutelage.graph.task.splits import Splits, load_splits, undescribed
 from tutelage.student.errors import InputError
 
 TEXTS = [f"message number {i} about an order" for i in range(400)]
@@ -143,6 +143,19 @@ def test_a_file_in_another_encoding_keeps_it_in_task_yaml(tmp_path: Path) -> Non
     task_from_data(tmp_path / "task", data, silent, label="Warteschlange", encoding="windows-1252")
     texts = {row["text"] for row in made(tmp_path / "task").labelled}
     assert texts == {f"Wo bleibt mein Päckchen {i}?" for i in range(24)}
+
+
+def test_what_is_left_as_it_was_written_is_noted(tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = [
+        {"text": text, "label": "no" if "1" in text else "yes"} for text in TEXTS
+    ]
+    task_from_data(tmp_path / "mine", table(tmp_path / "rows.csv", rows), silent)
+    first, second, *_ = made(tmp_path / "mine").notes
+    assert first.startswith("the instruction is still 'Say which label fits the text.'")
+    assert second.startswith("labels that are described by their name alone: yes, no;")
+    labels = {"yes": "about money", "no": "about a parcel"}
+    task = load_task(tmp_path / "mine" / "task.yaml")
+    assert undescribed(override(task, {"instruction": "Route the message.", "labels": labels})) == []
 
 
 @pytest.mark.parametrize("content", ["", "text,label\n"])
