@@ -62,7 +62,7 @@ def read_records(path: Path, label: str, *, encoding: str | None = None, split: 
         InputError: the file cannot be read. The message has the file, the place and what to do.
     """
     if not path.exists():
-        raise InputError(f"{path} does not exist; a path in task.yaml is relative to its folder")
+        raise InputError(f"{path} does not exist; paths in task.yaml are relative to its folder")
     ending = "" if path.is_dir() else _ending(path)
     if ending == "parquet":
         return _parquet(path, label)
