@@ -151,7 +151,7 @@ def _require(record: Mapping[str, object], names: Sequence[str], where: str) -> 
         if name not in record:
             raise InputError(
                 f"{where}: no field {name!r}, got {', '.join(map(repr, record)) or 'nothing'};"
-                " rename the column, or name it: `text` or `label` of the source in task.yaml, --text or --label"
+                " rename the column, or name it: `text`, `label` of the source in task.yaml, --text, --label"
             )
 
 
