@@ -1,5 +1,6 @@
 """The model card of an exported run, as Markdown. Its readers are not the person who ran tutelage."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ _LIMITS = {
     "ner": "It finds only entities of the types above.",
     "seq2seq": "It can write anything, also what is wrong.",
 }
+TYPICLUST = "TypiClust (Hacohen et al., ICML 2022, arXiv 2202.02794)"
 _WEAKEST = 10  # labels whose scores are shown, of more labels than these
 PIPELINES = {"ner": "token-classification", "seq2seq": "text2text-generation"}
 CITATIONS = {  # by the beginning of the strategy's name
@@ -50,11 +52,6 @@ CITATIONS = {  # by the beginning of the strategy's name
     "ksm": "KSM (Wang et al., Findings of EMNLP 2022, arXiv 2302.00444)",
     "zerogen": "ZeroGen (Ye et al., EMNLP 2022, arXiv 2202.07922)",
     "auggpt": "AugGPT (Dai et al., arXiv 2302.13007)",
-}
-# What `auto` follows, for texts that were drawn and for those that were written.
-AUTO = {
-    True: "TypiClust (Hacohen et al., ICML 2022, arXiv 2202.02794) for texts that are drawn",
-    False: f"{CITATIONS['evokd']} for texts that are written",
 }
 
 
@@ -161,7 +158,7 @@ def _scores_by_label(test: Mapping[str, Any]) -> list[str]:
 
 def _for_readers(text: str) -> str:
     """Return a sentence that speaks to the person who ran tutelage as one that speaks of this person."""
-    return text.replace("your", "the user's").replace("Your", "The user's")
+    return re.sub(r"\b([Yy])our\b", lambda found: "The user's" if found[1] == "Y" else "the user's", text)
 
 
 def _method(run: Run, kept: Sequence[Mapping[str, Any]]) -> str:
@@ -182,7 +179,7 @@ def _method(run: Run, kept: Sequence[Mapping[str, Any]]) -> str:
     ]
     if checked := about.get("labels_to_check"):
         lines.append(f"- {checked} labels of the user look wrong; none of them was changed.")
-    if cited := _cited(strategy, {row["kind"] == POOL for row in kept}):
+    if cited := _cited(strategy, drawn, len(kept) - drawn):
         lines.append(f"- After: {cited}.")
     again = "`tutelage run task.yaml` starts the task again, where the files are that it names."
     if any(name.startswith(OBJECT) for name in _models(run)):
@@ -193,11 +190,15 @@ def _method(run: Run, kept: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _cited(strategy: str, drawn: set[bool]) -> str:
-    """Return the papers behind a strategy that drew texts (True in `drawn`), wrote texts (False), or both."""
-    if strategy.startswith("auto"):
-        return ", ".join(text for way, text in AUTO.items() if way in drawn)
-    return next((text for name, text in CITATIONS.items() if strategy.startswith(name)), "")
+def _cited(strategy: str, drawn: int, written: int) -> str:
+    """Return the papers behind a strategy; those of `auto` depend on whether texts were drawn or written."""
+    if not strategy.startswith("auto"):
+        return next((text for name, text in CITATIONS.items() if strategy.startswith(name)), "")
+    parts = {
+        f"{TYPICLUST} for texts that are drawn": drawn,
+        f"{CITATIONS['evokd']} for texts that are written": written,
+    }
+    return ", ".join(text for text, count in parts.items() if count)
 
 
 def _trained_part(student: Mapping[str, Any]) -> str:

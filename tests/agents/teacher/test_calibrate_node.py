@@ -197,7 +197,7 @@ def test_a_teacher_that_is_no_better_than_the_student_stops_the_run_unless_force
             f"accuracy on 96 of your own rows is {figures[0]} for the teacher and {figures[1]} for a student"
             " trained on your labels alone;" in stop
         )
-        assert stop.endswith(" --force")
+        assert stop.endswith(f"or go on all the same: tutelage resume {ctx.folder.path} --force")
         forced = {"calibrate": 96, "force": True}
         with open_run(noise=0.2, right=right, teacher=forced) as (ctx, _):
             assert node(ctx, {"rounds": 1})["stop"] == ""

@@ -17,6 +17,7 @@ from tutelage.graph.task.load import Task, load_task, override
 from tutelage.graph.task.samples import sample_task
 from tutelage.student.encoder import Encoder
 from tutelage.student.errors import InputError
+from tutelage.student.evaluation.confidence import load_reliability
 from tutelage.student.models.load import load_student
 from tutelage.student.models.onnx import Parity
 from tutelage.student.models.standalone import Model
@@ -86,6 +87,9 @@ def test_the_card_says_what_the_model_is_and_how_good(
     assert f"{kinds[True]} were drawn from the user's unlabelled ones and {kinds[False]} written" in text
     assert ("EvoKD" in text) == (kinds[False] > 0)
     assert ("TypiClust" in text) == (kinds[True] > 0)
+    found = load_reliability(finished.path)
+    assert f"Its confidence is calibrated on {len(found.right)} rows of the user" in text
+    assert ("too few or too easy ones" in text) == found.at_limit
     assert "your" not in text
     assert "None" not in text
 

@@ -162,7 +162,7 @@ def test_a_teacher_no_better_than_the_student_stops_the_run_before_more_is_paid(
         "the teacher is no better than the student it would teach: accuracy on 100 of your"
     )
     assert "for a student trained on your labels alone;" in stop
-    assert stop.endswith(" --force")
+    assert stop.endswith(f"or go on all the same: tutelage resume {folder.path} --force")
     events = [json.loads(line) for line in folder.trace.read_text().splitlines()]
     assert {event["node"] for event in events if event["event"] == "call"} == {"calibrate"}
     measured = json.loads(folder.calibration.read_text())["baselines"]

@@ -42,6 +42,13 @@ def test_the_temperature_that_the_labels_follow_is_found(temperature: float) -> 
     assert (found.error_before > 0.05) == (temperature != 1.0)
 
 
+@pytest.mark.parametrize("wrong", [0, 20])
+def test_rows_that_are_all_right_say_nothing_about_the_temperature(wrong: int) -> None:
+    p = np.tile([0.5, 0.3, 0.2], (60, 1))
+    gold = np.array([0] * (60 - wrong) + [1] * wrong)
+    assert measured(p, gold).at_limit == (wrong == 0)
+
+
 def test_the_calibration_error_is_the_mean_distance_of_confidence_and_accuracy() -> None:
     confidence, right = np.array([0.95, 0.95, 0.55, 0.55]), np.array([True, True, True, False])
     assert calibration_error(confidence, right) == pytest.approx(0.5 * 0.05 + 0.5 * 0.05)
